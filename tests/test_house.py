@@ -1,0 +1,178 @@
+"""The rules of the house that a linter does not know: short files, dangerous things in one place, torch late."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "seesay"
+FILES = sorted(SOURCE.rglob("*.py"))
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 60
+LATE_TORCH = ("base", "cli")  # floors that must start without torch, so that `seesay --help` is quick
+MOVES = {"os.replace", "os.rename", "os.renames", "os.link", "shutil.move"}
+FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal", "torchvision", "timm", "open_clip"}
+FORBIDDEN_CALLS = {"torch.load", "eval", "exec", "os.system", "os.popen", "yaml.load", "joblib.load"}
+
+
+def tree_of(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def dotted(node):
+    """`a.b.c` for a chain of names, else what can be told of it: `.c` at the end of anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ""
+
+
+def imported_modules(nodes):
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or ""
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def run_on_import(body):
+    """The statements that importing a module runs: not functions, not what only a type checker reads."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        yield node
+        if isinstance(node, ast.If) and dotted(node.test).endswith("TYPE_CHECKING"):
+            yield from run_on_import(node.orelse)
+        else:
+            yield from run_on_import([child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)])
+
+
+def long_functions(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if lines > LONGEST_FUNCTION:
+                yield f"line {node.lineno}: {node.name} has {lines} lines, {LONGEST_FUNCTION} are allowed"
+
+
+def forbidden(tree):
+    """What is never done anywhere: code from data, archives unpacked on trust, a shell."""
+    for line, module in imported_modules(ast.walk(tree)):
+        if module.partition(".")[0] in FORBIDDEN_MODULES or module in FORBIDDEN_CALLS:
+            yield f"line {line}: import of {module}"
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = dotted(call.func)
+        if name in FORBIDDEN_CALLS or name.endswith(".extractall"):
+            yield f"line {call.lineno}: {name}()"
+        for keyword in call.keywords:
+            if keyword.arg in ("shell", "allow_pickle", "trust_remote_code") and not is_false(keyword.value):
+                yield f"line {call.lineno}: {keyword.arg}={ast.unparse(keyword.value)}"
+
+
+def is_false(node):
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def moves(tree):
+    """Renames, by the functions of `os` and `shutil` or by the methods of a path."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = dotted(call.func)
+        # A string is replaced with two arguments, a dataclass with keywords, a path with one argument alone.
+        is_path_replace = name.endswith(".replace") and len(call.args) == 1 and not call.keywords
+        if name in MOVES or name.endswith(".rename") or is_path_replace:
+            yield f"line {call.lineno}: {name}()"
+
+
+def early_torch(tree):
+    for line, module in imported_modules(run_on_import(tree.body)):
+        if module.partition(".")[0] == "torch":
+            yield f"line {line}: import of {module}"
+
+
+def complaints(rule, files):
+    return [f"{file.relative_to(SOURCE)} {what}" for file in files for what in rule(tree_of(file))]
+
+
+def test_there_is_something_to_check():
+    assert SOURCE / "base" / "errors.py" in FILES
+
+
+def test_every_folder_is_a_package_or_the_floors_would_not_be_checked():
+    missing = {file.parent for file in FILES if not (file.parent / "__init__.py").exists()}
+    assert sorted(str(folder.relative_to(SOURCE)) for folder in missing) == []
+
+
+def test_files_are_short():
+    lengths = {str(file.relative_to(SOURCE)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_functions_are_short():
+    assert complaints(long_functions, FILES) == []
+
+
+def test_nothing_forbidden_is_called():
+    assert complaints(forbidden, FILES) == []
+
+
+def test_only_publish_renames():
+    assert complaints(moves, [file for file in FILES if file != SOURCE / "base" / "publish.py"]) == []
+
+
+def test_ground_and_doors_do_not_import_torch_on_import():
+    assert (
+        complaints(early_torch, [file for floor in LATE_TORCH for file in sorted((SOURCE / floor).rglob("*.py"))]) == []
+    )
+
+
+def test_importing_ground_and_doors_loads_no_torch_by_any_way_round():
+    files = [file for floor in LATE_TORCH for file in sorted((SOURCE / floor).rglob("*.py"))]
+    names = [".".join(file.relative_to(SOURCE.parent).with_suffix("").parts) for file in files]
+    checked = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    importlib.import_module(name)\n"
+        "    if 'torch' in sys.modules: sys.exit(f'importing {name} loads torch')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", checked, *names], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        (early_torch, "import torch"),
+        (early_torch, "try:\n    from torch import nn\nexcept ImportError:\n    pass"),
+        (early_torch, "class A:\n    import torch.nn"),
+        (forbidden, "torch.load('a')"),
+        (forbidden, "from torch import load"),
+        (forbidden, "def f():\n    import pickle"),
+        (forbidden, "eval('1')"),
+        (forbidden, "run('ls', shell=True)"),
+        (forbidden, "np.load('a', allow_pickle=True)"),
+        (forbidden, "tarfile.open('a').extractall('b')"),
+        (moves, "os.replace(a, b)"),
+        (moves, "Path(a).rename(b)"),
+        (moves, "path.replace(other)"),
+        (long_functions, "def f():\n" + "    a = 1\n" * LONGEST_FUNCTION),
+    ],
+)
+def test_each_rule_finds_what_it_is_for(rule, code):
+    assert list(rule(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "code"),
+    [
+        (early_torch, "if TYPE_CHECKING:\n    import torch\ndef f():\n    import torch"),
+        (forbidden, "model.eval()\nrun(['ls'], shell=False)"),
+        (moves, "text.replace('a', 'b')\ndataclasses.replace(a, b=1)"),
+        (long_functions, "def f():\n" + "    a = 1\n" * (LONGEST_FUNCTION - 1)),
+    ],
+)
+def test_no_rule_complains_about_what_is_fine(rule, code):
+    assert list(rule(ast.parse(code))) == []
