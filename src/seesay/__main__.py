@@ -1,0 +1,8 @@
+"""`python -m seesay` is the command `seesay`."""
+
+import sys
+
+from seesay.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Every error that a user can meet, and the exit code it ends a command with.
+
+    SeesayError            1   the operation failed
+    ├── UsageError         2   the words on the command line, a setting, a path
+    ├── TooManySkipped     3   finished or stopped with more samples skipped than allowed
+    ├── RefusedInput       4   a file that is unsafe, damaged or not what it says
+    │   └── BrokenSample   4   one picture or caption; counted by reason, rarely fatal
+    ├── StorageError       5   no space, read-only, locked
+    ├── Stopped           75   asked to stop, and everything is saved
+    └── Interrupted      130   Ctrl-C, and everything is saved
+
+A message is one line: what, its value, the way out.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SeesayError(Exception):
+    """Something a person can act on; the message is the whole story."""
+
+    exit_code = 1
+
+
+class UsageError(SeesayError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class TooManySkipped(SeesayError):
+    """More samples were skipped than the run allows."""
+
+    exit_code = 3
+
+
+class RefusedInput(SeesayError):
+    """A file was refused before anything in it was trusted."""
+
+    exit_code = 4
+
+
+class BrokenSample(RefusedInput):
+    """One picture or caption cannot be used; `reason` is a short phrase that is counted."""
+
+    def __init__(self, reason: str, detail: str = ""):
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self):
+        return type(self), (self.reason, self.detail)
+
+
+class StorageError(SeesayError):
+    """The disk said no."""
+
+    exit_code = 5
+
+
+class Stopped(SeesayError):
+    """The run was asked to stop and has saved; the same command goes on."""
+
+    exit_code = 75
+
+
+class Interrupted(Stopped):
+    """As `Stopped`, asked for with Ctrl-C."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str], *, count: int = 3) -> str:
+    """The known words that look most like `word`, ready to end a message; "" if there is none."""
+    close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4)
+    return f" Nearest: {', '.join(close)}." if close else ""

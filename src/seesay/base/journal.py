@@ -1,0 +1,142 @@
+"""What a run tells: `events.jsonl` for programs, a progress line for people, one owner for the folder."""
+
+import fcntl
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from seesay.base.errors import StorageError
+
+EVENTS_NAME = "events.jsonl"
+QUIET_SECONDS = 2.0
+PLAIN_SECONDS = 30.0
+
+
+class Journal:
+    """A run's folder, held by one process at a time. Use as a context manager."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._lock: TextIO | None = None
+        self._events: TextIO | None = None
+
+    def __enter__(self) -> "Journal":
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("a+")
+            self._take_lock(self._lock)
+            self._events = (self.folder / EVENTS_NAME).open("a", encoding="utf-8")
+        except OSError as error:
+            raise StorageError(
+                f"run folder {self.folder} cannot be written ({error.strerror}); choose another."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self._events, self._lock):
+            if file:
+                file.close()
+
+    def event(self, **values: Any) -> None:
+        """Append one JSON object; numbers that are not finite become null."""
+        finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+        if self._events:
+            self._events.write(json.dumps(finite) + "\n")
+            self._events.flush()
+
+    def cut_after(self, step: int) -> None:
+        """Forget what was logged after `step`: a resumed run says it again."""
+        path = self.folder / EVENTS_NAME
+        kept = [line for line in read_events(path) if line.get("step", 0) <= step]
+        if self._events:
+            self._events.seek(0)
+            self._events.truncate()
+        for line in kept:
+            self.event(**line)
+
+    def _take_lock(self, lock: TextIO) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.") from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of an events file; a line that was cut by a kill is left out."""
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events
+
+
+class ProgressLine:
+    """One line on stderr: redrawn on a terminal, repeated every half minute elsewhere."""
+
+    def __init__(self, label: str):
+        self.label = label
+        self._started = time.monotonic()
+        self._last_plain = self._started
+        self._is_terminal = sys.stderr.isatty()
+        self._drawn = False
+
+    def show(self, share: float, text: str = "") -> None:
+        """`share` of the work is done; `text` says what else matters."""
+        elapsed = time.monotonic() - self._started
+        if elapsed < QUIET_SECONDS:
+            return
+        left = f"{_clock(elapsed * (1 - share) / share)} left" if share > 0 else "starting"
+        line = f"{self.label} {share:4.0%}  {text}{'  ' if text else ''}{left}"
+        if self._is_terminal:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            self._drawn = True
+        elif time.monotonic() - self._last_plain >= PLAIN_SECONDS:
+            self._last_plain = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.close()
+        print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._drawn = False
+
+
+@contextmanager
+def progress(total: int, label: str) -> Iterator[Any]:
+    """Gives `advance(done)`, which shows how far `total` pieces of work have come; silent for the first two seconds."""
+    line = ProgressLine(label)
+    done = 0
+
+    def advance(count: int = 1) -> None:
+        nonlocal done
+        done += count
+        line.show(done / total if total else 1.0, f"{done:,}/{total:,}")
+
+    try:
+        yield advance
+    finally:
+        line.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,260 @@
+"""The one way to make a file or a folder durable: a temporary sibling, write, fsync, rename, fsync the parent.
+
+Whatever happens, a name holds either all of the old content or all of the new. Beside `NAME` there may be
+
+    .NAME.tmp-<pid>-<random>   being written; never read it
+    .NAME.old-<pid>-<random>   the folder that NAME held a moment ago, complete
+
+A file is replaced in one step. Replacing a folder takes two (NAME becomes .old, .tmp becomes NAME), and a
+machine that stops between them leaves only the .old: `find_published` gives a reader that one, and the next
+`publish_folder` or `remove_stale` puts it back under its name.
+
+A process id means something on one machine only: a folder that several machines write to needs one writer.
+"""
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seesay.base.errors import StorageError, UsageError
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
+
+_WAY_OUT = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your disk quota is used up",
+    errno.EROFS: "the file system is read-only; choose a place that can be written",
+    errno.EACCES: "permission is denied; choose another place, or change its owner or mode",
+    errno.EPERM: "the operation is not permitted; choose another place, or change its owner or attributes",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows; choose another place or raise it",
+    errno.EIO: "the disk reports an input/output error; check it (`dmesg`) before you trust it with anything",
+}
+
+_ours: set[str] = set()  # the temporaries this process is using right now
+
+
+def publish_file(path: str | Path, data: bytes) -> None:
+    """Write `data` under `path`, durably, in place of what was there; a symlink keeps pointing where it did.
+
+    Raises StorageError when the disk says no (before or after the rename: see the top of this file).
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
+    with _storage_errors(path):
+        _make_parents(path.parent)
+        with _temporary_beside(path) as temporary:
+            _write(temporary, data)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+
+def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty temporary folder, then make it `folder`, durably, in place of what was there.
+
+    An exception from `write` leaves everything as it was and goes on to the caller; a full or failing disk
+    becomes a StorageError, if `write` lets its OSError out (safetensors' `save_file` hides it: write its bytes).
+    UsageError when `folder` names a file.
+    """
+    folder = Path(os.path.realpath(folder))
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, but a folder is to be written there; move it or choose another name.")
+    with _storage_errors(folder):
+        _make_parents(folder.parent)
+        _restore(folder)
+        with _temporary_beside(folder) as temporary:
+            temporary.mkdir()
+            write(temporary)
+            _sync_tree(temporary)
+            _swap(temporary, folder)
+
+
+def find_published(folder: str | Path) -> Path | None:
+    """Where the complete content of `folder` is: itself, else what a stopped replacement left; None without any."""
+    folder = Path(os.path.realpath(folder))
+    if folder.exists():
+        return folder
+    asides = [path for path, name, kind, _ in _leftovers(folder.parent) if (name, kind) == (folder.name, "old")]
+    return max(asides, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def remove_stale(parent: str | Path) -> list[Path]:
+    """Remove what dead processes left in `parent`, and return what was removed.
+
+    A folder that is missing because its replacement was stopped half-way is put back first.
+    """
+    parent = Path(os.path.realpath(parent))
+    removed = []
+    with _storage_errors(parent):
+        for path, name, kind, pid in _leftovers(parent):
+            if not _is_stale(path, pid):
+                continue
+            if kind == "old":
+                _restore(parent / name)
+            if path.exists():
+                _remove(path)
+                removed.append(path)
+    return removed
+
+
+def storage_error(error: OSError, place: Path | str) -> StorageError | None:
+    """`error` as a sentence with the way out; None when it is not about storage.
+
+    `place` is the path that was written, or plain words for something that has none ("standard output").
+    """
+    if error.errno not in _WAY_OUT:
+        return None
+    reason = _WAY_OUT[error.errno]
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = f" ({_free_bytes(place):,} bytes free)" if isinstance(place, Path) else ""
+        reason += f"{free}; free some space or choose another place"
+    return StorageError(f"{place} cannot be written: {reason}.")
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        told = storage_error(error, path)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _free_bytes(path: Path) -> int:
+    existing = next(place for place in (path, *path.parents, Path("/")) if os.path.exists(place))
+    return shutil.disk_usage(existing).free
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """A unique unused name beside `path`; whatever lies under it at the end is removed."""
+    temporary = _sibling(path, "tmp")
+    _ours.add(temporary.name)
+    try:
+        yield temporary
+    finally:
+        # A failure to tidy up must not hide what happened, nor undo what worked; `remove_stale` comes back to it.
+        with suppress(OSError):
+            _remove(temporary)
+        _ours.discard(temporary.name)
+
+
+def _sibling(path: Path, kind: str) -> Path:
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _swap(temporary: Path, folder: Path) -> None:
+    """Make `temporary` the content of `folder`, durably; the old content ends up under the temporary name."""
+    if not folder.exists():
+        os.replace(temporary, folder)
+        _sync_folder(folder.parent)
+        return
+    aside = _sibling(folder, "old")
+    _ours.add(aside.name)
+    try:
+        os.replace(folder, aside)
+        try:
+            os.replace(temporary, folder)
+        except BaseException:
+            os.replace(aside, folder)
+            raise
+        _sync_folder(folder.parent)
+        # Renamed before it is deleted, so that whatever is called .old is complete.
+        os.replace(aside, temporary)
+    finally:
+        _ours.discard(aside.name)
+
+
+def _restore(folder: Path) -> None:
+    """Put back what a stopped replacement moved aside, if nothing has taken its name."""
+    found = find_published(folder)
+    if found is None or found == folder:
+        return
+    match = _LEFTOVER.fullmatch(found.name)
+    if match and _is_stale(found, int(match["pid"])):
+        os.replace(found, folder)
+        _sync_folder(folder.parent)
+
+
+def _is_stale(path: Path, pid: int) -> bool:
+    """Whether nobody uses this leftover any more. Our own id may be that of an earlier process, as in a container."""
+    if pid == os.getpid():
+        return path.name not in _ours
+    return not _is_alive(pid)
+
+
+def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
+    """(path, the name it stands for, tmp or old, process id) of every leftover in `parent`."""
+    for path in sorted(parent.iterdir()) if parent.is_dir() else ():
+        if match := _LEFTOVER.fullmatch(path.name):
+            yield path, match["name"], match["kind"], int(match["pid"])
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _make_parents(folder: Path) -> None:
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        _sync_folder(place.parent)
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(folder: Path) -> None:
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync_file(Path(place, name))
+        _sync_folder(Path(place))
+
+
+def _sync_file(path: Path) -> None:
+    """A failed fsync may have thrown the data away, so it is never tried a second time."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know no fsync of a folder and say so with EINVAL; they order renames themselves.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(handle)

@@ -1,0 +1,98 @@
+"""The nouns that travel between floors. All are frozen; none knows where it came from.
+
+B = pairs in a batch, D = embedding width, L = longest caption of the batch in tokens, S = side in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One image, still encoded, with every caption it came with."""
+
+    key: str
+    image: bytes
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """One sample that was left out: which, and a short reason that can be counted."""
+
+    key: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Captions as ids, padded with 0 to the longest: `ids_BL` int64, `length_B` counts start and end token."""
+
+    ids_BL: "Tensor"
+    length_B: "Tensor"
+
+    def to(self, device: Any) -> "Tokens":
+        return Tokens(ids_BL=self.ids_BL.to(device), length_B=self.length_B.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one training step sees.
+
+    `pixels_B3SS` is uint8 RGB. `image_id_B` and `caption_id_B` are equal where the image or the caption is the
+    same, so that a repeated caption can count as a match.
+    """
+
+    pixels_B3SS: "Tensor"
+    tokens: Tokens
+    image_id_B: "Tensor"
+    caption_id_B: "Tensor"
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """The one thing `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines."""
+
+    image_BD: "Tensor"
+    text_BD: "Tensor"
+    scale: "Tensor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Labels with probabilities, best first, for one image."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number with its 95 % interval, what guessing gives, and how many samples stand behind it."""
+
+    value: float
+    interval95: tuple[float, float]
+    chance: float
+    n: int
+
+
+class PairSource(Protocol):
+    """Pairs that can be read in any order. `key(i)` and `captions(i)` do not touch the image."""
+
+    name: str
+    fingerprint: str
+    problems: Sequence[Skipped]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Pair: ...
+
+    def key(self, index: int) -> str: ...
+
+    def captions(self, index: int) -> tuple[str, ...]: ...

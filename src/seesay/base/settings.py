@@ -1,0 +1,195 @@
+"""Settings: TOML and `--set section.key=value` into one frozen pydantic model, and back into TOML.
+
+Values are taken strictly: "False" is not a bool, 3.0 is not a whole number, true is not a number.
+"""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seesay.base.errors import UsageError, nearest
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, keyword-only, checked where it is made, unknown keys forbidden.
+
+    A check across fields raises ValueError with the whole sentence in a validator of the model; the message reaches
+    the user as it is. A field that may be None has None as its default, since TOML can only leave it out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        for name, field in cls.model_fields.items():
+            may_be_none = type(None) in get_args(field.annotation)
+            if may_be_none and field.get_default(call_default_factory=False) is not None:
+                raise TypeError(f"{cls.__name__}.{name} may be None, so None must be its default: TOML has no null.")
+
+
+# Where pydantic's own words would not tell a person what to type.
+_SHOULD_BE = {
+    "bool_type": "it should be true or false",
+    "string_type": "it should be text, in quotes",
+    "model_type": "it should be a section with keys of its own",
+}
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+def read_settings(
+    cls: type[SettingsT], *, file: Path | None, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> SettingsT:
+    """Settings of class `cls` from `base`, then the TOML `file`, then `overrides`; the later wins, key by key.
+
+    An override is "section.key=value": the value as TOML would read it, or, where TOML cannot, the bare words.
+    Raises UsageError in one line: an unreadable file, an unknown key with the nearest known one, a wrong value.
+    """
+    values = _merged({}, base or {})
+    if file is not None:
+        values = _merged(values, _read_toml(file))
+    for override in overrides:
+        values = _merged(values, _parse_override(override, values))
+    try:
+        # Through JSON, because strictness then still lets a list be a tuple and a string be a path.
+        return cls.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UsageError(_sentence(cls, error)) from error
+
+
+def as_toml(settings: Settings) -> str:
+    """The settings as TOML that `read_settings` turns into an equal object; what is None is left out."""
+    return "\n".join(_table(settings.model_dump(), ())).lstrip("\n") + "\n"
+
+
+def difference(old: Settings, new: Settings) -> list[str]:
+    """One line per setting that is not the same, as in "optimizer.lr: 0.001 -> 0.002"; absent is "(none)"."""
+    before, after = dict(_leaves(old.model_dump(), ())), dict(_leaves(new.model_dump(), ()))
+    return [
+        f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        under = merged.get(key)
+        merged[key] = _merged(under if isinstance(under, Mapping) else {}, value) if _is_table(value) else value
+    return merged
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}; name a TOML file that exists.") from error
+    except ValueError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}.") from error
+
+
+def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UsageError(f"--set {override!r} is not of the form section.key=value, as in optimizer.lr=0.001.")
+    under: Any = values
+    for depth, part in enumerate(parts[:-1], start=1):
+        under = under.get(part, {})
+        if not _is_table(under):
+            raise UsageError(f"--set {override}: {'.'.join(parts[:depth])} is {_literal(under)}, which has no keys.")
+    value: Any = _parse_value(text.strip())
+    for part in reversed(parts):
+        value = {part: value}
+    return value
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    # More than one key: the words held a line break, and only looked like TOML.
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
+    """The first complaint as one line, and how many more there are."""
+    first, *more = error.errors(include_url=False)
+    *section, name = first["loc"] or ("",)
+    path = ".".join(str(part) for part in first["loc"])
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ").rstrip(".")
+    if kind == "extra_forbidden":
+        sentence = f"{path} is not a setting.{nearest(str(name), _known_keys(cls, section), count=1)}"
+    elif kind == "missing":
+        sentence = f"{path} is missing; it has no default, so the file or --set must give it."
+    elif kind == "value_error" and _is_table(first["input"]):
+        sentence = f"{message}."
+    else:
+        claim = _SHOULD_BE.get(kind) or message.replace("Input should", "it should", 1)
+        sentence = f"{path} is {_literal(first['input'])}, but {claim}."
+    return sentence + (f" (And {len(more)} more.)" if more else "")
+
+
+def _known_keys(cls: type[BaseModel], section: Sequence[str | int]) -> Iterator[str]:
+    """The keys of the settings group at path `section` below `cls`."""
+    group: type[BaseModel] | None = cls
+    for part in section:
+        field = group.model_fields.get(str(part)) if group else None
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        group = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    yield from group.model_fields if group else ()
+
+
+def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """Lines of one TOML table: its own values first, since a section that has begun takes all that follows."""
+    if path:
+        yield f"\n[{'.'.join(_key(part) for part in path)}]"
+    for key, value in values.items():
+        if value is not None and not _is_table(value):
+            yield f"{_key(key)} = {_literal(value)}"
+    for key, value in values.items():
+        if _is_table(value):
+            yield from _table(value, (*path, key))
+
+
+def _leaves(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if _is_table(value):
+            yield from _leaves(value, (*path, key))
+        elif value is not None:
+            yield ".".join((*path, key)), _literal(value)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quoted(name)
+
+
+def _literal(value: Any) -> str:
+    """`value` as TOML writes it on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return "nan" if math.isnan(value) else repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_literal(item) for item in value)}]"
+    if _is_table(value):
+        pairs = (f"{_key(key)} = {_literal(item)}" for key, item in value.items() if item is not None)
+        return f"{{{', '.join(pairs)}}}"
+    return _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    # JSON's escapes are all TOML's too, but TOML also wants DEL escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
