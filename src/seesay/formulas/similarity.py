@@ -1,0 +1,55 @@
+"""Unit rows, and the best matches among many. N = keys, Q = queries, K = matches wanted, D = embedding width."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def unit(x_ND: Tensor) -> Tensor:
+    """`x_ND` with every row divided by its Euclidean length; a row of zeros stays zero.
+
+    The length is taken in float32 or wider, because squares overflow float16 from 256 on; the dtype that came in
+    goes out. Any number of leading dimensions.
+    """
+    return F.normalize(widened(x_ND), dim=-1).to(x_ND.dtype)
+
+
+def top_k(query_QD: Tensor, key_ND: Tensor, k: int, *, block: int = 4096) -> tuple[Tensor, Tensor]:
+    """The `k` keys with the largest dot product for every query, best first: scores (Q, K), row numbers (Q, K).
+
+    With unit rows on both sides the scores are cosines. K is `k`, or N where there are fewer keys. Equal scores
+    come in the order of the keys; which of them are kept at the very end of the list is left open. Never holds
+    more than `block` x `block` scores, and computes in float32 or wider.
+    """
+    if k < 1 or block < 1:
+        raise ValueError(f"k is {k} and block is {block}; both must be 1 or more")
+    found = [best_of_blocks(part_QD, key_ND, k, block) for part_QD in query_QD.split(block)]
+    scores_QK, index_QK = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return in_key_order(scores_QK, index_QK)
+
+
+def best_of_blocks(query_QD: Tensor, key_ND: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
+    """`top_k` for queries that fit one block: the best so far against the best of the next keys."""
+    query_QD = widened(query_QD)
+    best_QK = query_QD.new_empty(len(query_QD), 0)
+    index_QK = torch.empty(len(query_QD), 0, dtype=torch.int64, device=query_QD.device)
+    for first in range(0, len(key_ND), block):
+        scores_QN = query_QD @ widened(key_ND[first : first + block]).T
+        new_QK, column_QK = scores_QN.topk(min(k, scores_QN.shape[1]))
+        both, both_index = torch.cat([best_QK, new_QK], 1), torch.cat([index_QK, column_QK + first], 1)
+        best_QK, place_QK = both.topk(min(k, both.shape[1]))
+        index_QK = both_index.gather(1, place_QK)
+    return best_QK, index_QK
+
+
+def in_key_order(scores_QK: Tensor, index_QK: Tensor) -> tuple[Tensor, Tensor]:
+    """Best first, and equal scores by row number, so that the block size cannot be seen in the result."""
+    by_index = index_QK.argsort(dim=1)
+    scores_QK, index_QK = scores_QK.gather(1, by_index), index_QK.gather(1, by_index)
+    by_score = scores_QK.argsort(dim=1, descending=True, stable=True)
+    return scores_QK.gather(1, by_score), index_QK.gather(1, by_score)
+
+
+def widened(x: Tensor) -> Tensor:
+    """float32 at least; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

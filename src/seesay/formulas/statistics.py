@@ -1,0 +1,83 @@
+"""How far a measured share can be trusted, and what guessing would have given.
+
+C = classes, N = images, M = questions, T = bootstrap draws, U = kinds of images that differ in nothing that counts.
+
+Images are the sample: a new measurement would draw new images, not new classes and not new captions for old images.
+Shares of images (top-1, top-5) get the exact binomial interval of Clopper and Pearson (1934): it never covers less
+than it promises, also at 0 of n, n of n and small n, where the usual approximations do. Means that are no simple
+share of images (mean per class; recall over several captions of one image, which stand or fall together) get the
+percentile bootstrap over images (Efron 1979): seeded, so that the same hits always give the same interval.
+"""
+
+import numpy as np
+from scipy.special import betaincinv
+
+DRAWS = 1000
+TAIL = 0.025
+
+
+def proportion_interval(hits: int, n: int) -> tuple[float, float]:
+    """The exact 95 % interval for a share, `hits` of `n` >= 1 independent images; both ends from 0 to 1."""
+    if not 0 <= hits <= n or n < 1:
+        raise ValueError(f"{hits} hits of {n}: hits must be from 0 to n, and n at least 1")
+    low = float(betaincinv(hits, n - hits + 1, TAIL)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - TAIL)) if hits < n else 1.0
+    return low, high
+
+
+def mean_per_class_interval(hit_N: np.ndarray, label_N: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval of `metrics.mean_per_class`. A class that a draw misses is left out of its mean."""
+    cell_UF, size_U = np.unique(np.stack([label_N, hit_N], 1).astype(np.int64), axis=0, return_counts=True)
+    _, class_U = np.unique(cell_UF[:, 0], return_inverse=True)
+    weight_TU = resampled(size_U, seed=seed)
+    is_class_UC = class_U[:, None] == np.arange(class_U.max() + 1)
+    images_TC = weight_TU @ is_class_UC
+    hits_TC = (weight_TU * cell_UF[:, 1]) @ is_class_UC
+    share_TC = np.divide(hits_TC, images_TC, out=np.zeros(images_TC.shape), where=images_TC > 0)
+    return percentiles(share_TC.sum(1) / (images_TC > 0).sum(1), np.asarray(hit_N))
+
+
+def recall_interval(hit_M: np.ndarray, image_of_hit_M: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval of `hit_M.mean()` when images are drawn anew, each with all of its questions.
+
+    For text to image there is one question per caption, for image to text one per image.
+    """
+    _, image_M, asked_N = np.unique(image_of_hit_M, return_inverse=True, return_counts=True)
+    hits_N = np.bincount(image_M, weights=hit_M).astype(np.int64)
+    cell_UF, size_U = np.unique(np.stack([asked_N, hits_N], 1), axis=0, return_counts=True)
+    weight_TU = resampled(size_U, seed=seed)
+    return percentiles((weight_TU @ cell_UF[:, 1]) / (weight_TU @ cell_UF[:, 0]), hits_N / asked_N)
+
+
+def recall_by_guessing(correct_N: np.ndarray, candidates: int, k: int) -> float:
+    """The mean chance that `k` of `candidates` drawn without putting back hold one of the `correct_N` right ones.
+
+    The hypergeometric 1 - C(candidates - correct, k) / C(candidates, k), averaged over questions; with one right
+    answer that is k / candidates.
+    """
+    correct_U, questions_U = np.unique(correct_N, return_counts=True)
+    drawn_K = np.arange(min(k, candidates))
+    miss_UK = np.clip(candidates - correct_U[:, None] - drawn_K, 0, None) / (candidates - drawn_K)
+    return float(np.average(1 - miss_UK.prod(1), weights=questions_U))
+
+
+def resampled(size_U: np.ndarray, *, seed: int) -> np.ndarray:
+    """How often each kind of image comes up in `DRAWS` fresh samples, (DRAWS, U); every row sums to `size_U.sum()`.
+
+    Images of one kind are interchangeable, so drawing kinds gives the same distribution as drawing images and
+    costs nothing when there are many of them.
+    """
+    total = int(size_U.sum())
+    return np.random.default_rng(seed).multinomial(total, size_U / total, size=DRAWS)
+
+
+def percentiles(mean_T: np.ndarray, share_N: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of the draws.
+
+    Where all images are right, or all wrong, every draw is the same and would promise certainty; then the exact
+    interval for that many images is the honest answer.
+    """
+    if share_N.min() == share_N.max() and share_N[0] in (0, 1):
+        return proportion_interval(int(share_N.sum()), len(share_N))
+    low, high = np.quantile(mean_T, [TAIL, 1 - TAIL])
+    return float(low), float(high)

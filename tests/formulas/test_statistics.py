@@ -1,0 +1,94 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+
+from seesay.formulas.metrics import mean_per_class
+from seesay.formulas.statistics import (
+    mean_per_class_interval,
+    proportion_interval,
+    recall_by_guessing,
+    recall_interval,
+)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 12), (12, 12), (3, 10), (450, 2395), (7, 50_000)])
+def test_the_exact_interval_agrees_with_scipys_own(hits: int, n: int):
+    wanted = binomtest(hits, n).proportion_ci(0.95, method="exact")
+    assert proportion_interval(hits, n) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_the_exact_interval_covers_the_truth_at_least_as_often_as_it_promises():
+    n, truth = 40, 0.07
+    covered = sum(
+        binom.pmf(hits, n, truth)
+        for hits in range(n + 1)
+        if proportion_interval(hits, n)[0] <= truth <= proportion_interval(hits, n)[1]
+    )
+    assert 0.95 <= covered < 0.995
+
+
+def test_an_interval_for_no_images_is_refused():
+    with pytest.raises(ValueError, match="0 hits of 0"):
+        proportion_interval(0, 0)
+
+
+def resample_images_one_by_one(measure, n: int, *, draws: int = 4000) -> tuple[float, float]:
+    generator = np.random.default_rng(1)
+    values = [measure(generator.integers(0, n, size=n)) for _ in range(draws)]
+    return tuple(np.quantile(values, [0.025, 0.975]))
+
+
+def test_the_bootstrap_for_mean_per_class_agrees_with_resampling_images_one_by_one():
+    generator = np.random.default_rng(0)
+    label_N = np.repeat([0, 1, 4], [50, 10, 5])
+    hit_N = generator.random(65) < np.repeat([0.9, 0.5, 0.4], [50, 10, 5])
+    wanted = resample_images_one_by_one(lambda rows: mean_per_class(hit_N[rows], label_N[rows]), 65)
+    assert mean_per_class_interval(hit_N, label_N) == pytest.approx(wanted, abs=0.02)
+
+
+def test_the_bootstrap_for_recall_keeps_the_captions_of_an_image_together():
+    generator = np.random.default_rng(0)
+    image_of_text_M = np.repeat(np.arange(80), 5)
+    hit_M = np.repeat(generator.random(80) < 0.4, 5)
+    hit_M[::7] ^= True
+
+    def recall(rows: np.ndarray) -> float:
+        return float(hit_M.reshape(80, 5)[rows].mean())
+
+    low, high = recall_interval(hit_M, image_of_text_M)
+    assert (low, high) == pytest.approx(resample_images_one_by_one(recall, 80), abs=0.02)
+    as_if_independent = proportion_interval(int(hit_M.sum()), len(hit_M))
+    assert high - low > 1.3 * (as_if_independent[1] - as_if_independent[0])
+
+
+def test_the_bootstrap_copes_with_different_numbers_of_captions_in_any_order():
+    image_of_text_M = np.array([2, 0, 1, 2, 2, 1])
+    hit_M = np.array([True, False, True, True, False, False])
+    low, high = recall_interval(hit_M, image_of_text_M)
+    assert 0 <= low < hit_M.mean() < high <= 1
+
+
+def test_the_same_hits_always_give_the_same_interval():
+    hit_N = np.arange(1000) % 3 == 0
+    assert recall_interval(hit_N, np.arange(1000)) == recall_interval(hit_N, np.arange(1000))
+    assert recall_interval(hit_N, np.arange(1000)) != recall_interval(hit_N, np.arange(1000), seed=5)
+
+
+@pytest.mark.parametrize("hit", [True, False])
+def test_unanimous_images_get_the_exact_interval_instead_of_certainty(hit: bool):
+    wanted = pytest.approx(proportion_interval(20 * hit, 20))
+    assert mean_per_class_interval(np.full(20, hit), np.arange(20) % 4) == wanted
+    assert recall_interval(np.full(100, hit), np.repeat(np.arange(20), 5)) == wanted
+
+
+@pytest.mark.parametrize(("candidates", "correct", "k"), [(5000, 5, 10), (10, 3, 5), (10, 8, 5), (4, 1, 10), (4, 4, 1)])
+def test_guessing_agrees_with_counting_the_draws(candidates: int, correct: int, k: int):
+    drawn = min(k, candidates)
+    wanted = 1 - math.comb(candidates - correct, drawn) / math.comb(candidates, drawn)
+    assert recall_by_guessing(np.array([correct]), candidates, k) == pytest.approx(wanted)
+
+
+def test_guessing_is_averaged_over_questions():
+    assert recall_by_guessing(np.array([1, 1, 3]), 10, 1) == pytest.approx((0.1 + 0.1 + 0.3) / 3)
