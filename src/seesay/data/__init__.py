@@ -1,0 +1,1 @@
+"""Pairs and labelled sets on disk, and what turns them into batches."""

@@ -1,0 +1,95 @@
+"""Training crops: a random box of each picture, resized with antialiasing, all drawn from (seed, sample, visit).
+
+B = pictures, H, W = their sides, S = side of the crops, K = numbers drawn per picture.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from seesay.base.settings import Settings
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+# What each column of the random numbers decides. The caption is drawn from the same row.
+AREA, STRETCH, TOP, LEFT, COARSE, COARSE_SIDE, FLIP, SHIFT, GAIN, RED, GREEN, BLUE, CAPTION = range(13)
+COLUMNS = 13
+
+
+class Augment(Settings):
+    """How far a training crop may differ from the picture. The defaults are the paper's random square crop alone.
+
+    `scale`: area of the crop as a share of the largest square that fits, drawn between this and 1.
+    `stretch`: largest ratio of its sides. `flip`: chance of mirroring (the paper does not). `colour`: largest
+    relative change of each channel's gain and of brightness. `coarse`: chance that the crop is shrunk to half its
+    side or less and brought back, as small pictures are.
+    """
+
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    stretch: Annotated[float, Field(ge=1, le=2)] = 1.0
+    flip: Share = 0.0
+    colour: Share = 0.0
+    coarse: Share = 0.0
+
+
+def uniforms(seed: int, sample_B: np.ndarray, visit_B: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1), (B, K), that depend on (seed, sample, visit, column) alone, on every machine.
+
+    A counter hashed by SplitMix64's finaliser (Steele, Lea and Flood 2014), once per coordinate.
+    """
+    state_B = _mix(sample_B.astype(np.uint64) + _mix(np.array([seed], dtype=np.uint64)))
+    state_B = _mix(state_B + visit_B.astype(np.uint64))
+    state_BK = _mix(state_B[:, None] + np.arange(COLUMNS, dtype=np.uint64))
+    return (state_BK >> np.uint64(11)) * 2.0**-53
+
+
+def training_crops(images: Sequence[np.ndarray], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
+    """uint8 pictures (H, W, 3) to uint8 crops (B, 3, S, S); bilinear with antialiasing."""
+    rows = zip(images, random_BK, strict=True)
+    pixels_B3SS = torch.cat([_crop(image_HW3, size, augment, random_K) for image_HW3, random_K in rows])
+    is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
+    pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
+    return _shift_colour(pixels_B3SS, augment.colour, random_BK) if augment.colour else pixels_B3SS
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _crop(image_HW3: np.ndarray, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
+    top, left, height, width = _box(image_HW3.shape[0], image_HW3.shape[1], augment, random_K)
+    crop = torch.from_numpy(image_HW3[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+    if random_K[COARSE] < augment.coarse:
+        crop = _resize(crop, round(size * (0.25 + 0.25 * random_K[COARSE_SIDE])))
+    return _resize(crop, size)
+
+
+def _box(height: int, width: int, augment: Augment, random_K: np.ndarray) -> tuple[int, int, int, int]:
+    """Top, left, height, width of the crop: a square of drawn area, stretched, placed anywhere in the picture."""
+    side = min(height, width) * (augment.scale + (1 - augment.scale) * random_K[AREA]) ** 0.5
+    stretch = augment.stretch ** (random_K[STRETCH] - 0.5)
+    box_height = min(height, max(1, round(side * stretch)))
+    box_width = min(width, max(1, round(side / stretch)))
+    top = int((height - box_height + 1) * random_K[TOP])
+    left = int((width - box_width + 1) * random_K[LEFT])
+    return top, left, box_height, box_width
+
+
+def _resize(image_13HW: Tensor, size: int) -> Tensor:
+    return F.interpolate(image_13HW, (size, size), mode="bilinear", antialias=True)
+
+
+def _shift_colour(pixels_B3SS: Tensor, strength: float, random_BK: np.ndarray) -> Tensor:
+    signed_BK = torch.from_numpy(2 * random_BK - 1).float()
+    gain_B3 = 1 + strength * signed_BK[:, GAIN, None] + strength / 2 * signed_BK[:, RED : BLUE + 1]
+    shift_B = 128 * strength * signed_BK[:, SHIFT]
+    shifted = pixels_B3SS * gain_B3[:, :, None, None] + shift_B[:, None, None, None]
+    return shifted.clamp_(0, 255).to(torch.uint8)

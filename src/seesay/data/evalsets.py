@@ -1,0 +1,185 @@
+"""Sets to be judged on: images with a class each, or images with captions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.records import PairSource, Skipped
+from seesay.data.pairs import open_pairs, tars_in
+from seesay.data.prompts import checked
+from seesay.data.shards import ShardSample, read_shard
+from seesay.data.stored import (
+    FOREIGN_SUFFIXES,
+    IMAGE_SUFFIXES,
+    LooseFile,
+    Stored,
+    count_reasons,
+    files_below,
+    fingerprint,
+    split_suffix,
+)
+
+CLASS_NAMES = "classnames.txt"
+TEMPLATES = "zeroshot_classification_templates.txt"
+
+
+class Labelled(NamedTuple):
+    """One image and its class, before the image is read."""
+
+    key: str
+    label: int
+    image: Stored
+
+
+class LabelledSet:
+    """Images with a class each, in a fixed order; only keys, classes and places are in memory."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        *,
+        samples: Sequence[Labelled],
+        templates: Sequence[str] | None = None,
+        problems: Sequence[Skipped] = (),
+    ):
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.templates = tuple(templates) if templates is not None else None
+        self.problems = problems
+        # SHA-256 over class names, keys, classes and image sizes: the same content anywhere, without reading a pixel.
+        self.fingerprint = fingerprint(
+            [self.class_names, *((sample.key, sample.label, sample.image.size) for sample in samples)]
+        )
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def label(self, index: int) -> int:
+        """The class of image `index`, a position in `class_names`."""
+        return self._samples[index].label
+
+    def image(self, index: int) -> bytes:
+        """The encoded image; raises `BrokenSample` if it cannot be read any more."""
+        return self._samples[index].image.read()
+
+    def key(self, index: int) -> str:
+        return self._samples[index].key
+
+
+def open_evalset(place: str | Path) -> LabelledSet | PairSource:
+    """The labelled or captioned set at a place.
+
+    Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there or in test/, that hold
+    KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
+    folder of images per class. Captioned: whatever `open_pairs` opens, and a folder with test/*.tar.
+    A place that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        return open_pairs([place])
+    tars = tars_in(folder) or (tars_in(folder / "test") if (folder / "test").is_dir() else [])
+    if (folder / CLASS_NAMES).is_file():
+        return _open_labelled_shards(folder, tars)
+    if tars:
+        return open_pairs([tars[0].parent])
+    problems: list[Skipped] = []
+    files = dict(files_below(folder, problems))
+    if _has_class_folders(files):
+        return _open_class_folders(folder, files, problems=problems)
+    return open_pairs([folder])
+
+
+def _open_labelled_shards(folder: Path, tars: list[Path]) -> LabelledSet:
+    if not tars:
+        raise UsageError(f"{str(folder)!r} has {CLASS_NAMES} but no .tar, neither there nor in test/.")
+    class_names = _read_class_names(folder / CLASS_NAMES)
+    templates = None
+    if (folder / TEMPLATES).is_file():
+        # CLIP_benchmark, whose layout this is, writes {c} where everybody else writes {}.
+        lines = [line.strip().replace("{c}", "{}") for line in _text_of(folder / TEMPLATES).splitlines()]
+        templates = checked([line for line in lines if line], str(folder / TEMPLATES))
+    samples: list[Labelled] = []
+    problems: list[Skipped] = []
+    for tar in tars:
+        for sample in read_shard(tar, ("cls",), problems=problems):
+            outcome = _labelled_or_problem(sample, len(class_names))
+            if isinstance(outcome, Labelled):
+                samples.append(outcome)
+            else:
+                problems.append(outcome)
+    if not samples:
+        reasons = count_reasons(problems) or "no KEY.jpg with KEY.cls beside it"
+        raise UsageError(f"No labelled image in the {len(tars)} .tar of {str(folder)!r}: {reasons}.")
+    return LabelledSet(folder.absolute().name, class_names, samples=samples, templates=templates, problems=problems)
+
+
+def _labelled_or_problem(sample: ShardSample, class_count: int) -> Labelled | Skipped:
+    if sample.image is None:
+        if sample.foreign_suffix:
+            return Skipped(key=sample.key, reason="unsupported format", detail=f".{sample.foreign_suffix}")
+        return Skipped(key=sample.key, reason="label without image")
+    if sample.beside is None:
+        return Skipped(key=sample.key, reason="image without label")
+    if sample.image.size == 0:
+        return Skipped(key=sample.key, reason="empty file")
+    text = sample.beside.strip()
+    # isdigit of bytes is 0 to 9 only; nine digits are more classes than anybody has.
+    if not text.isdigit() or len(text) > 9 or int(text) >= class_count:
+        shown = text[:20].decode("ascii", "backslashreplace")
+        raise RefusedInput(
+            f"{sample.key}.cls says {shown!r}, but {CLASS_NAMES} names {class_count} classes: "
+            f"a label is a number from 0 to {class_count - 1}."
+        )
+    return Labelled(sample.key, int(text), sample.image)
+
+
+def _read_class_names(path: Path) -> list[str]:
+    """One name per line; a line number is a label, so an empty line in between is refused and not skipped."""
+    names = [line.strip() for line in _text_of(path).rstrip().split("\n")]
+    if not all(names):
+        number = names.index("") + 1
+        raise RefusedInput(f"Line {number} of {str(path)!r} is empty; each line names one class, the first is class 0.")
+    return names
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RefusedInput(f"{str(path)!r} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+
+
+def _has_class_folders(files: dict[str, int]) -> bool:
+    """Whether images lie in folders and none has a caption beside it."""
+    images = [split_suffix(name) for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
+    return any("/" in stem for stem, _ in images) and not any(f"{stem}.txt" in files for stem, _ in images)
+
+
+def _open_class_folders(folder: Path, files: dict[str, int], *, problems: list[Skipped]) -> LabelledSet:
+    """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name."""
+    # Links to folders too: `files` has nothing of theirs, so that they are refused below and not left out.
+    classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
+    names = [name.replace("_", " ") for name in classes]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"Two folders of {str(folder)!r} are both class {twice!r}; rename or merge them.")
+    label_of = {name: label for label, name in enumerate(classes)}
+    samples = []
+    for key, size in sorted(files.items()):
+        suffix = split_suffix(key)[1]
+        if suffix in FOREIGN_SUFFIXES:
+            problems.append(Skipped(key=key, reason="unsupported format", detail=f".{suffix}"))
+        elif suffix in IMAGE_SUFFIXES and "/" not in key:
+            problems.append(Skipped(key=key, reason="image outside a class folder"))
+        elif suffix in IMAGE_SUFFIXES and not size:
+            problems.append(Skipped(key=key, reason="empty file"))
+        elif suffix in IMAGE_SUFFIXES:
+            label = label_of[key.partition("/")[0]]
+            samples.append(Labelled(key, label, LooseFile(str(folder.absolute() / key), size)))
+    if without := sorted(set(range(len(classes))) - {sample.label for sample in samples}):
+        named = ", ".join(repr(classes[label]) for label in without[:5])
+        raise UsageError(f"Class folders of {str(folder)!r} without an image that can be read: {named}.")
+    return LabelledSet(folder.absolute().name, names, samples=samples, problems=problems)

@@ -1,0 +1,57 @@
+"""Pictures decoded once and kept small in memory, shared by all loader processes.
+
+A picture is stored shrunk to a shorter side of `side`; of one longer than 2:1 the middle 2:1 is kept. Crops are
+then cut from that copy: against crops of the original they lose what the shrinking lost, nothing else.
+"""
+
+import mmap
+import os
+
+import numpy as np
+from PIL import Image
+
+LONGEST = 2
+SHARE_OF_MEMORY = 0.25
+USUAL_ASPECT = 1.4
+
+
+class PixelCache:
+    """`count` slots for uint8 RGB pictures; memory is taken only where a slot is filled."""
+
+    def __init__(self, count: int, side: int):
+        self.side = side
+        self._slot = side * side * LONGEST * 3
+        self._pixels = np.frombuffer(mmap.mmap(-1, count * self._slot), dtype=np.uint8).reshape(count, self._slot)
+        self._shape = np.frombuffer(mmap.mmap(-1, count * 4), dtype=np.int16).reshape(count, 2)
+
+    @staticmethod
+    def fits(count: int, side: int) -> bool:
+        """Whether `count` pictures of usual shape take less than a quarter of this machine's memory."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return count * side * side * USUAL_ASPECT * 3 < SHARE_OF_MEMORY * memory
+
+    def get(self, index: int) -> np.ndarray | None:
+        """The stored picture (H, W, 3), or None if it was not stored yet."""
+        height, width = (int(side) for side in self._shape[index])
+        if not height:
+            return None
+        return self._pixels[index, : height * width * 3].reshape(height, width, 3)
+
+    def put(self, index: int, image_HW3: np.ndarray) -> np.ndarray:
+        """Store a picture; returns the shrunk copy that `get` gives from now on."""
+        small_HW3 = self._shrink(image_HW3)
+        height, width = small_HW3.shape[:2]
+        self._pixels[index, : height * width * 3] = small_HW3.ravel()
+        # The shape is written last: it is what tells another process that the pixels are there.
+        self._shape[index] = height, width
+        return small_HW3
+
+    def _shrink(self, image_HW3: np.ndarray) -> np.ndarray:
+        height, width = image_HW3.shape[:2]
+        short = min(height, width)
+        top, left = max(0, height - LONGEST * short) // 2, max(0, width - LONGEST * short) // 2
+        image_HW3 = image_HW3[top : top + LONGEST * short, left : left + LONGEST * short]
+        if short <= self.side:
+            return image_HW3
+        height, width = (round(side * self.side / short) for side in image_HW3.shape[:2])
+        return np.array(Image.fromarray(image_HW3).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,0 +1,194 @@
+"""Pairs in tar shards, as WebDataset and img2dataset write them: KEY.jpg, KEY.txt and perhaps KEY.json.
+
+A tar is scanned once; what is kept is where each image lies. Nothing is unpacked and nothing is written.
+"""
+
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from seesay.base.errors import StorageError, UsageError
+from seesay.base.records import Skipped
+from seesay.data.stored import (
+    FOREIGN_SUFFIXES,
+    IMAGE_SUFFIXES,
+    MAX_CAPTION_BYTES,
+    Caption,
+    Entry,
+    PairList,
+    TarSlice,
+    caption_lines,
+    caption_of_json,
+    count_reasons,
+    pair_or_problem,
+    split_suffix,
+)
+
+BLOCK = 512
+
+# What `tarfile` raises on damaged headers; RecursionError: it follows chained long-name headers by recursion.
+_TAR_ERRORS = (tarfile.TarError, ValueError, EOFError, LookupError, OverflowError, RecursionError)
+
+
+class ShardSample(NamedTuple):
+    """The members of one key: the image, the bytes beside it, and the suffix they came with."""
+
+    key: str
+    image: TarSlice | None
+    beside: bytes | None
+    beside_suffix: str
+    foreign_suffix: str
+
+
+def open_shards(paths: Sequence[Path], *, name: str) -> PairList:
+    """The pairs of these tars, in the order given and within each as written; keys are `SHARD.tar/KEY`.
+
+    KEY.txt holds one caption per line; without it, "caption" in KEY.json is used. Damaged shards, refused members and
+    incomplete pairs are in `problems`. `UsageError` if there is not one pair, `StorageError` if a tar cannot be read.
+    """
+    entries: list[Entry] = []
+    problems: list[Skipped] = []
+    for path in paths:
+        for sample in read_shard(path, ("txt", "json"), problems=problems):
+            outcome = pair_or_problem(sample.key, sample.image, caption=_caption(sample), foreign=sample.foreign_suffix)
+            if isinstance(outcome, Entry):
+                entries.append(outcome)
+            else:
+                problems.append(outcome)
+    if not entries:
+        reasons = count_reasons(problems)
+        raise UsageError(f"No pairs in {name!r} ({len(paths)} .tar): {reasons or 'no KEY.jpg with KEY.txt beside it'}.")
+    return PairList(name, entries, problems=problems)
+
+
+def _caption(sample: ShardSample) -> Caption | None:
+    if sample.beside is None:
+        return None
+    return caption_lines(sample.beside) if sample.beside_suffix == "txt" else caption_of_json(sample.beside)
+
+
+def read_shard(path: Path, beside: tuple[str, ...], *, problems: list[Skipped]) -> Iterator[ShardSample]:
+    """The samples of one tar, in the order of their images, then those that have none.
+
+    A sample is an image and the first of the suffixes in `beside` that it has. What cannot be used is added to
+    `problems`; a truncated or damaged tar gives what lies before the damage. `StorageError` if it cannot be read.
+    """
+    path = path.absolute()
+    try:
+        with open(path, "rb") as file:
+            found = _by_kind(_members(file, path, problems=problems), path, beside=beside, problems=problems)
+            for stem in dict.fromkeys(stem for places in found.values() for stem in places):
+                yield _sample(stem, found, beside=beside, file=file, path=path)
+    except OSError as error:
+        raise StorageError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
+
+
+# By kind ("image", a suffix of a picture that is not decoded, or one of those beside it) and key: offset and size.
+# Not one dict for each key: a hundred thousand of them keep the garbage collector busy for a quarter of the time.
+_Places = dict[str, dict[str, tuple[int, int]]]
+
+
+def _by_kind(
+    members: Iterator[tuple[str, int, int]], path: Path, *, beside: tuple[str, ...], problems: list[Skipped]
+) -> _Places:
+    """Where each key has what; the first of each kind counts."""
+    found: _Places = {kind: {} for kind in ("image", *beside, *sorted(FOREIGN_SUFFIXES))}
+    repeats: dict[tuple[str, str], int] = {}
+    for name, offset, size in members:
+        stem, suffix = split_suffix(name)
+        kind = "image" if suffix in IMAGE_SUFFIXES else suffix
+        if kind not in found:
+            continue
+        if stem in found[kind]:
+            repeats[stem, kind] = repeats.get((stem, kind), 0) + 1
+        else:
+            found[kind][stem] = (offset, size)
+    # A whole pair that comes twice is one duplicate and not one for each of its members.
+    worst: dict[str, int] = {}
+    for (stem, _), count in repeats.items():
+        worst[stem] = max(worst.get(stem, 0), count)
+    for stem, count in worst.items():
+        problems.extend([Skipped(key=f"{path.name}/{stem}", reason="duplicate key")] * count)
+    return found
+
+
+def _sample(stem: str, found: _Places, *, beside: tuple[str, ...], file: BinaryIO, path: Path) -> ShardSample:
+    image = found["image"].get(stem)
+    suffix = next((suffix for suffix in beside if stem in found[suffix]), "")
+    text = None
+    if suffix:
+        offset, size = found[suffix][stem]
+        file.seek(offset)
+        # One byte more than allowed, so that a longer one is seen to be too long.
+        text = file.read(min(size, MAX_CAPTION_BYTES + 1))
+    return ShardSample(
+        key=f"{path.name}/{stem}",
+        image=TarSlice(str(path), *image) if image else None,
+        beside=text,
+        beside_suffix=suffix,
+        foreign_suffix="" if image else next((kind for kind in sorted(FOREIGN_SUFFIXES) if stem in found[kind]), ""),
+    )
+
+
+class _QuickHeader(tarfile.TarInfo):
+    """Reads the header of an ordinary file four times as fast; everything else goes the usual way."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_QuickHeader":
+        is_ordinary = len(buf) == BLOCK and buf[156:157] == b"0" and buf[345] == 0
+        # The checksum is the sum of all bytes, its own eight counted as spaces; Adler-32 holds 1 + that sum, mod 65521.
+        checksum = (zlib.adler32(buf) & 0xFFFF) - 1 - sum(buf[148:156]) + 8 * ord(" ")
+        written = buf[148:154]
+        if is_ordinary and buf[124:135].isdigit() and written.isdigit() and (int(written, 8) - checksum) % 65521 == 0:
+            header = cls(buf[:100].partition(b"\0")[0].decode(encoding, errors))
+            header.size = int(buf[124:135], 8)
+            return header
+        return super().frombuf(buf, encoding, errors)
+
+
+def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator[tuple[str, int, int]]:
+    """Name, offset and size of the whole, ordinary, safely named files of a tar."""
+    length = file.seek(0, 2)
+    file.seek(0)
+    end = 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_QuickHeader, encoding="utf-8") as tar:
+            while (header := tar.next()) is not None:
+                # tarfile keeps every header it has seen; a million of them would be a gigabyte.
+                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+                # A negative size would send tarfile backwards for ever.
+                if header.size < 0 or tar.offset <= header.offset:
+                    break
+                end = tar.offset
+                if header.offset_data + header.size > length:
+                    break
+                if (reason := _refusal(header)) is not None:
+                    problems.append(Skipped(key=f"{path.name}/{header.name}", reason="refused member", detail=reason))
+                elif header.isreg() and not header.name.rpartition("/")[2].startswith("."):
+                    yield header.name.removeprefix("./"), header.offset_data, header.size
+    except _TAR_ERRORS as error:
+        if end == 0:
+            problems.append(Skipped(key=path.name, reason="not a tar file", detail=str(error)))
+            return
+    problems.extend(_damage_at(file, path, end=end, length=length))
+
+
+def _refusal(header: tarfile.TarInfo) -> str | None:
+    """Why a member is not touched, or None."""
+    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or header.sparse is not None:
+        return "a link, device or sparse file"
+    if header.name.startswith(("/", "\\")) or ".." in header.name.replace("\\", "/").split("/"):
+        return "its name leads out of the archive"
+    return None
+
+
+def _damage_at(file: BinaryIO, path: Path, *, end: int, length: int) -> list[Skipped]:
+    """What is wrong behind the last member, if anything: a whole tar goes on with a block of zeros."""
+    file.seek(min(end, length))
+    block = file.read(BLOCK)
+    if block == bytes(BLOCK):
+        return []
+    reason = "truncated shard" if len(block) < BLOCK else "damaged shard"
+    return [Skipped(key=path.name, reason=reason, detail=f"nothing after byte {min(end, length)} of {length} is used")]

@@ -1,0 +1,71 @@
+"""What several folders of tests need: a model that can be checked by eye, and pictures of one colour."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+from seesay.data.images import Preprocess
+from seesay.formulas.similarity import unit
+from seesay.model.bundle import Model
+
+COLOURS = {
+    "red": (255, 0, 0),
+    "green": (0, 255, 0),
+    "blue": (0, 0, 255),
+    "yellow": (255, 255, 0),
+    "white": (255, 255, 255),
+}
+
+
+class ColourModel(Model):
+    """Embeds a picture as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
+
+    logit_scale = 10.0
+
+    def __init__(self):
+        self.architecture = SimpleNamespace(embed_dim=3)
+        self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        self.templates = ("a photo of something {}.",)
+        self.name = "colours"
+        self.facts = {}
+        self.texts_seen: list[str] = []
+
+    def to(self, device: str | torch.device) -> "ColourModel":
+        return self
+
+    def encode_pixels(self, pixels_B3SS: torch.Tensor) -> torch.Tensor:
+        return unit(self.preprocess.normalise(pixels_B3SS).mean((2, 3)))
+
+    def encode_texts(self, texts, *, batch_size: int = 256) -> torch.Tensor:
+        self.texts_seen += texts
+        words = [text.replace(".", "").split() for text in texts]
+        rows = [
+            torch.tensor([COLOURS[word] for word in named if word in COLOURS] or [(0, 0, 0)], dtype=torch.float32)
+            for named in words
+        ]
+        return unit(torch.stack([row.mean(0) for row in rows]))
+
+
+@pytest.fixture
+def colour_model() -> ColourModel:
+    return ColourModel()
+
+
+@pytest.fixture
+def paint() -> Callable[..., Path]:
+    """Write a picture of one named colour; the folder is made, the suffix decides the format."""
+
+    def write(path: Path, colour: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = io.BytesIO()
+        kind = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}.get(path.suffix.lower(), "JPEG")
+        Image.new("RGB", (4, 4), COLOURS[colour]).save(data, kind)
+        path.write_bytes(data.getvalue())
+        return path
+
+    return write

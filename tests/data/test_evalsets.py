@@ -1,0 +1,199 @@
+"""Labelled sets from class folders and tar shards, and captioned sets."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from seesay.base.errors import RefusedInput, StorageError, UsageError
+from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.pairs import PairList
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    return path
+
+
+def contents(labelled) -> list[tuple[str, str, bytes]]:
+    assert isinstance(labelled, LabelledSet)
+    return [
+        (labelled.key(index), labelled.class_names[labelled.label(index)], labelled.image(index))
+        for index in range(len(labelled))
+    ]
+
+
+def reasons(labelled) -> list[tuple[str, str]]:
+    return sorted((problem.key, problem.reason) for problem in labelled.problems)
+
+
+# Class folders
+
+
+def test_folders_are_classes_and_underscores_are_spaces(tmp_path):
+    write(tmp_path, {"tabby_cat/2.jpg": "c2", "tabby_cat/deep/1.PNG": "c1", "dog/x.webp": "d", "dog/about.md": "-"})
+    labelled = open_evalset(tmp_path)
+    assert labelled.class_names == ("dog", "tabby cat")
+    assert contents(labelled) == [
+        ("dog/x.webp", "dog", b"d"),
+        ("tabby_cat/2.jpg", "tabby cat", b"c2"),
+        ("tabby_cat/deep/1.PNG", "tabby cat", b"c1"),
+    ]
+    assert labelled.name == tmp_path.name and labelled.templates is None and reasons(labelled) == []
+
+
+def test_what_is_no_image_of_a_class_is_counted_by_reason(tmp_path):
+    write(tmp_path, {"a/1.jpg": "1", "b/1.jpg": "1", "a/2.jpg": "", "a/3.tif": "1", "stray.png": "1", ".x/1.jpg": "1"})
+    (tmp_path / "a" / "4.jpg").symlink_to(tmp_path / "b" / "1.jpg")
+    labelled = open_evalset(tmp_path)
+    assert len(labelled) == 2 and labelled.class_names == ("a", "b")
+    assert reasons(labelled) == [
+        ("a/2.jpg", "empty file"),
+        ("a/3.tif", "unsupported format"),
+        ("a/4.jpg", "not a regular file"),
+        ("stray.png", "image outside a class folder"),
+    ]
+
+
+@pytest.mark.parametrize("broken", [{"empty/notes.md": "x"}, {"empty/1.jpg": ""}, {"empty/1.bmp": "x"}])
+def test_a_class_folder_without_an_image_is_named(tmp_path, broken):
+    with pytest.raises(UsageError, match="without an image that can be read: 'empty'"):
+        open_evalset(write(tmp_path, {"full/1.jpg": "1", **broken}))
+
+
+def test_an_empty_class_folder_and_a_linked_one_are_named(tmp_path):
+    write(tmp_path / "set", {"full/1.jpg": "1"})
+    write(tmp_path / "other", {"1.jpg": "1"})
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "set" / "bare").mkdir()
+    with pytest.raises(UsageError, match="'bare', 'linked'"):
+        open_evalset(tmp_path / "set")
+
+
+def test_two_folders_of_one_name_are_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="both class 'a b'"):
+        open_evalset(write(tmp_path, {"a_b/1.jpg": "1", "a b/1.jpg": "1"}))
+
+
+def test_the_fingerprint_follows_content_and_not_place(tmp_path):
+    files = {"a/1.jpg": "1", "b/1.jpg": "1"}
+    first = open_evalset(write(tmp_path / "one", files)).fingerprint
+    assert len(first) == 64
+    assert open_evalset(write(tmp_path / "two", files)).fingerprint == first
+    for number, other in enumerate(
+        ({**files, "a/1.jpg": "12"}, {"a/1.jpg": "1", "c/1.jpg": "1"}, {**files, "b/2.jpg": "1"})
+    ):
+        assert open_evalset(write(tmp_path / f"other{number}", other)).fingerprint != first
+
+
+# Shards with labels
+
+
+@pytest.mark.parametrize("where", ["", "test"])
+def test_shards_with_class_numbers_are_read_there_or_in_test(tmp_path, where):
+    write(tmp_path, {"classnames.txt": "cat\r\nsea lion\ncat\n\n"})
+    write_tar(tmp_path / where / "1.tar", {"k.jpg": b"2", "k.cls": b"2"})
+    write_tar(tmp_path / where / "0.tar", {"k.webp": b"0", "k.cls": b"0\n", "m.cls": b"1", "m.png": b"1"})
+    labelled = open_evalset(tmp_path)
+    assert contents(labelled) == [("0.tar/k", "cat", b"0"), ("0.tar/m", "sea lion", b"1"), ("1.tar/k", "cat", b"2")]
+    assert [labelled.label(index) for index in range(3)] == [0, 1, 2]
+    assert labelled.name == tmp_path.name and reasons(labelled) == []
+
+
+def test_templates_beside_the_shards_are_read_in_both_spellings(tmp_path):
+    write(tmp_path, {"classnames.txt": "cat\n"})
+    write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
+    write(tmp_path, {"zeroshot_classification_templates.txt": "a photo of a {c}.\n\nart of a {}.\n"})
+    assert open_evalset(tmp_path).templates == ("a photo of a {}.", "art of a {}.")
+    write(tmp_path, {"zeroshot_classification_templates.txt": "a photo.\n"})
+    with pytest.raises(UsageError, match="zeroshot_classification_templates"):
+        open_evalset(tmp_path)
+
+
+@pytest.mark.parametrize("label", [b"2", b"-1", b"", b"cat", b"1.0", b"9" * 5000, b"\xff", "\u0661".encode()])
+def test_a_label_outside_the_class_names_is_refused_with_its_key(tmp_path, label):
+    write(tmp_path, {"classnames.txt": "cat\ndog\n"})
+    write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": label})
+    with pytest.raises(RefusedInput, match=r"0\.tar/k\.cls says .* names 2 classes: a label is a number from 0 to 1\."):
+        open_evalset(tmp_path)
+
+
+def test_incomplete_members_are_counted_by_reason(tmp_path):
+    write(tmp_path, {"classnames.txt": "cat\n"})
+    files = {"a.jpg": b"0", "a.cls": b"0", "b.jpg": b"0", "c.cls": b"0", "d.bmp": b"0", "d.cls": b"0"}
+    write_tar(tmp_path / "0.tar", {**files, "e.jpg": b"", "e.cls": b"0", "../f.jpg": b"0"})
+    assert reasons(open_evalset(tmp_path)) == [
+        ("0.tar/../f.jpg", "refused member"),
+        ("0.tar/b", "image without label"),
+        ("0.tar/c", "label without image"),
+        ("0.tar/d", "unsupported format"),
+        ("0.tar/e", "empty file"),
+    ]
+
+
+def test_class_names_must_have_no_gap_and_be_utf8(tmp_path):
+    write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
+    write(tmp_path, {"classnames.txt": "cat\n\ndog\n"})
+    with pytest.raises(RefusedInput, match=r"Line 2 of .* is empty"):
+        open_evalset(tmp_path)
+    (tmp_path / "classnames.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(RefusedInput, match="not UTF-8"):
+        open_evalset(tmp_path)
+    (tmp_path / "classnames.txt").write_bytes(b"\n")
+    with pytest.raises(RefusedInput, match="Line 1 of"):
+        open_evalset(tmp_path)
+
+
+def test_class_names_without_shards_or_without_one_labelled_image_are_usage_errors(tmp_path):
+    write(tmp_path, {"classnames.txt": "cat\n"})
+    with pytest.raises(UsageError, match=r"has classnames\.txt but no \.tar"):
+        open_evalset(tmp_path)
+    write_tar(tmp_path / "0.tar", {"k.jpg": b"0"})
+    with pytest.raises(UsageError, match="1 x image without label"):
+        open_evalset(tmp_path)
+
+
+# Captioned sets
+
+
+def test_pairs_in_folders_below_are_a_captioned_set_and_not_classes(tmp_path):
+    captioned = open_evalset(write(tmp_path, {"a/1.jpg": "1", "a/1.txt": "cat", "b/2.jpg": "2", "b/2.txt": "dog"}))
+    assert isinstance(captioned, PairList) and len(captioned) == 2
+
+
+@pytest.mark.parametrize("where", ["", "test"])
+def test_shards_without_class_names_are_a_captioned_set(tmp_path, where):
+    write_tar(tmp_path / where / "0.tar", {"k.jpg": b"0", "k.txt": b"one\ntwo"})
+    captioned = open_evalset(tmp_path)
+    assert isinstance(captioned, PairList) and captioned.captions(0) == ("one", "two")
+
+
+def test_a_table_is_a_captioned_set_and_a_missing_place_a_usage_error(tmp_path):
+    write(tmp_path, {"x.jpg": "1", "t.csv": "image,caption\nx.jpg,cat\n"})
+    assert open_evalset(tmp_path / "t.csv").captions(0) == ("cat",)
+    with pytest.raises(UsageError, match=r"Nearest: t\.csv"):
+        open_evalset(tmp_path / "tt.csv")
+    with pytest.raises(UsageError, match="1 image and no captions"):
+        open_evalset(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_a_storage_error(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(StorageError, match=r"Cannot list .*: Permission denied"):
+        open_evalset(tmp_path)

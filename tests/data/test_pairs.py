@@ -1,0 +1,258 @@
+"""Folders of pairs, and every kind of place behind `open_pairs`."""
+
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.data.images import decode
+from seesay.data.pairs import open_pairs
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def write(folder: Path, files: dict[str, bytes | str]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def write_tar(path: Path, files: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+    return path
+
+
+def reasons(source) -> list[tuple[str, str]]:
+    return sorted((problem.key, problem.reason) for problem in source.problems)
+
+
+# Folders
+
+
+def test_a_folder_gives_pairs_sorted_by_path_at_any_depth(tmp_path):
+    write(tmp_path, {"b.PNG": "B", "b.txt": "two\n\n  zwei\r\n", "a/z.jpeg": "AZ", "a/z.txt": "\ufeffone"})
+    write(tmp_path, {"c.v2.webp": "C", "c.v2.txt": "three", "d.gif": "D", "d.txt": "line\u2028separator"})
+    source = open_pairs([tmp_path])
+    assert [(item.key, item.image, item.captions) for item in source] == [
+        ("a/z", b"AZ", ("one",)),
+        ("b", b"B", ("two", "zwei")),
+        ("c.v2", b"C", ("three",)),
+        ("d", b"D", ("line\u2028separator",)),
+    ]
+    assert source.name == tmp_path.name
+    assert list(source.problems) == []
+
+
+def test_what_is_not_a_whole_pair_in_a_folder_is_counted_by_reason(tmp_path):
+    write(tmp_path, {"good.jpg": "1", "good.txt": "cat", "alone.jpg": "1", "words.txt": "x", "blank.png": "1"})
+    write(tmp_path, {"blank.txt": " \n", "twice.jpg": "1", "twice.png": "2", "twice.txt": "x", "hollow.jpg": ""})
+    write(tmp_path, {"hollow.txt": "x", "photo.heic": "1", "photo.txt": "x", "latin.jpg": "1", "latin.txt": b"caf\xe9"})
+    write(tmp_path, {".hidden.jpg": "1", ".git/x.jpg": "1", "notes.md": "ignored", "long.jpg": "1"})
+    write(tmp_path, {"long.txt": "x" * (1 << 20) + "y"})
+    source = open_pairs([tmp_path])
+    assert [item.key for item in source] == ["good", "twice"]
+    assert reasons(source) == [
+        ("alone", "image without caption"),
+        ("blank", "empty caption"),
+        ("hollow", "empty file"),
+        ("latin", "caption is not UTF-8"),
+        ("long", "caption too long"),
+        ("photo", "unsupported format"),
+        ("twice", "duplicate key"),
+        ("words", "caption without image"),
+    ]
+
+
+def test_links_and_pipes_in_a_folder_are_not_followed_or_waited_for(tmp_path):
+    folder = write(tmp_path / "set", {"good.jpg": "1", "good.txt": "cat", "pipe.txt": "x"})
+    write(tmp_path, {"secret.jpg": "1", "more/a.jpg": "1", "more/a.txt": "x"})
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "loop").symlink_to(folder)
+    (folder / "dangling.txt").symlink_to(tmp_path / "nothing")
+    os.mkfifo(folder / "pipe.jpg")
+    source = open_pairs([folder])
+    assert [item.key for item in source] == ["good"]
+    assert reasons(source) == [
+        ("dangling.txt", "not a regular file"),
+        ("link.jpg", "not a regular file"),
+        ("loop", "not a regular file"),
+        ("pipe", "caption without image"),
+        ("pipe.jpg", "not a regular file"),
+    ]
+    (tmp_path / "alias").symlink_to(folder)
+    assert len(open_pairs([tmp_path / "alias"])) == 1
+
+
+def test_a_file_name_that_is_not_utf8_is_a_key_like_any_other(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    source = open_pairs([write(tmp_path, {f"{name}.jpg": "1", f"{name}.txt": "x"})])
+    assert source[0].key == name and source[0].image == b"1" and len(source.fingerprint) == 64
+
+
+def test_captions_do_not_touch_the_image_and_a_lost_image_is_a_broken_sample(tmp_path):
+    write(tmp_path, {"a.jpg": "1", "a.txt": "cat"})
+    source = open_pairs([tmp_path])
+    (tmp_path / "a.jpg").unlink()
+    assert source.captions(0) == ("cat",)
+    with pytest.raises(BrokenSample) as caught:
+        source[0]
+    assert caught.value.reason == "missing file"
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(BrokenSample, match="not a regular file"):
+        source[0]
+
+
+def test_an_enormous_file_is_refused_without_reading_it(tmp_path):
+    write(tmp_path, {"a.jpg": "1", "a.txt": "cat"})
+    os.truncate(tmp_path / "a.jpg", 1 << 40)
+    with pytest.raises(BrokenSample, match="file too large"):
+        open_pairs([tmp_path])[0]
+
+
+def test_the_fingerprint_follows_content_and_neither_place_nor_time(tmp_path):
+    files = {"a.jpg": "1", "a.txt": "cat", "b/c.png": "22", "b/c.txt": "dog"}
+    first = open_pairs([write(tmp_path / "one", files)]).fingerprint
+    copy = write(tmp_path / "elsewhere" / "two", files)
+    os.utime(copy / "a.jpg", (1, 1))
+    assert open_pairs([copy]).fingerprint == first
+    for change in ({"a.txt": "cats"}, {"a.jpg": "1+"}, {"d.jpg": "1", "d.txt": "new"}):
+        assert open_pairs([write(tmp_path / "+".join(change), {**files, **change})]).fingerprint != first
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({f"{n}.jpg": "1" for n in range(12)}, "12 images and no captions: write x.txt beside x.jpg, or use a table"),
+        ({"a.txt": "x"}, "no images and 1 caption: pictures are x.jpg, .png, .webp or .gif"),
+        ({"notes.md": "x"}, "no images and no captions"),
+        (
+            {"a.jpg": "1", "b.txt": "x"},
+            "1 image and 1 caption, but 1 x image without caption, 1 x caption without image",
+        ),
+        ({"a.bmp": "1"}, "no images and no captions (1 x unsupported format)"),
+        ({"a.jpg": "1", "a.txt": ""}, "1 x empty caption"),
+        ({"in/x.tar": "1"}, "1 .tar in folders below it"),
+    ],
+    ids=range(7),
+)
+def test_a_folder_without_pairs_says_what_it_has_instead(tmp_path, files, message):
+    with pytest.raises(UsageError) as caught:
+        open_pairs([write(tmp_path, files)])
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
+
+
+def test_a_place_that_is_not_there_is_answered_with_near_names(tmp_path):
+    write(tmp_path / "flickr8k", {"a.jpg": "1", "a.txt": "x"})
+    with pytest.raises(UsageError, match=r"has no 'flikr8k'\. Nearest: flickr8k\."):
+        open_pairs([tmp_path / "flikr8k"])
+    with pytest.raises(UsageError, match=r"has no 'flikr8k'\. Nearest: flickr8k\."):
+        open_pairs([tmp_path / "flikr8k" / "train" / "x.csv"])
+    with pytest.raises(UsageError, match=r"Nothing matches '.*/\*\.tar'"):
+        open_pairs([tmp_path / "*.tar"])
+
+
+def test_what_is_neither_folder_tar_nor_table_is_a_usage_error(tmp_path):
+    write(tmp_path, {"a.jpg": "1"})
+    with pytest.raises(UsageError, match=r"is not a folder, a \.tar, or a table"):
+        open_pairs([tmp_path / "a.jpg"])
+    os.mkfifo(tmp_path / "pipe.tar")
+    with pytest.raises(UsageError, match="neither a folder nor a regular file"):
+        open_pairs([tmp_path / "pipe.tar"])
+    with pytest.raises(UsageError, match="No place"):
+        open_pairs([])
+
+
+def test_a_column_named_where_there_is_no_table_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"none of .* is a table"):
+        open_pairs([write(tmp_path, {"a.jpg": "1", "a.txt": "x"})], caption_column="title")
+
+
+# Several places
+
+
+@pytest.fixture
+def places(tmp_path) -> list[Path]:
+    """A folder, a table, a folder of tars and a pattern: 2 + 1 + 3 + 1 pairs."""
+    write(tmp_path / "folder", {"a.jpg": "fa", "a.txt": "one", "b.jpg": "fb", "b.txt": "two"})
+    write(tmp_path / "table", {"t.csv": "image,about\nx.jpg,three\n", "x.jpg": "tx"})
+    write_tar(tmp_path / "tars" / "1.tar", {"q.jpg": b"1q", "q.txt": b"five"})
+    write_tar(tmp_path / "tars" / "0.tar", {"r.jpg": b"0r", "r.txt": b"four", "lost.jpg": b"x"})
+    write_tar(tmp_path / "tars" / "2.tar", {"r.jpg": b"2r", "r.txt": b"six"})
+    return [tmp_path / "folder", tmp_path / "table" / "t.csv", tmp_path / "tars", tmp_path / "tars" / "[2-9].tar"]
+
+
+def test_several_places_are_one_after_the_other(places):
+    source = open_pairs(places, caption_column="about")
+    images = [b"fa", b"fb", b"tx", b"0r", b"1q", b"2r", b"2r"]
+    captions = [("one",), ("two",), ("three",), ("four",), ("five",), ("six",), ("six",)]
+    assert len(source) == 7
+    assert [item.image for item in source] == images
+    assert [source[index].image for index in range(-7, 0)] == images
+    assert [source.captions(index) for index in range(7)] == captions
+    assert source.name == "folder + t.csv + tars + tars/[2-9].tar"
+    assert reasons(source) == [("0.tar/lost", "image without caption")]
+    for index in (7, -8):
+        with pytest.raises(IndexError):
+            source[index]
+    restored = pickle.loads(pickle.dumps(source))
+    assert restored[3] == source[3] and restored.fingerprint == source.fingerprint
+
+
+def test_the_fingerprint_of_several_places_follows_their_order(places):
+    some = [places[0], places[2]]
+    assert open_pairs(some).fingerprint == open_pairs(some).fingerprint != open_pairs(some[::-1]).fingerprint
+
+
+def test_a_single_place_may_be_given_without_a_list(places):
+    assert len(open_pairs(str(places[0]))) == len(open_pairs(places[:1])) == 2
+
+
+def test_a_pattern_may_match_folders(places):
+    pattern = places[0].parent / "[ft][oa][lr][ds]*"
+    assert len(open_pairs([pattern])) == 5
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_reads_the_same_bytes(places):
+    source = open_pairs([places[2]])
+    expected = [item.image for item in source]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, b"same" if [item.image for item in source] == expected else b"else")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 4) == b"same"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real pairs at {SHARED}")
+def test_real_shards_have_as_many_pairs_and_captions_as_their_list_says():
+    source = open_pairs([SHARED / "train-emoji", SHARED / "train-nlvr"])
+    assert len(source) == 1589 + 408
+    assert sum(len(source.captions(index)) for index in range(len(source))) == 2230 + 408
+    assert list(source.problems) == []
+    for index in range(0, len(source), 97):
+        data = source[index].image
+        with Image.open(io.BytesIO(data)) as image:
+            assert np.array_equal(decode(data), np.array(image.convert("RGB")))
