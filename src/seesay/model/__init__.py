@@ -1,0 +1,1 @@
+"""A trained thing you can hold: weights, tokenizer, pixels."""
