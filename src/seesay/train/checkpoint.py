@@ -1,0 +1,130 @@
+"""A run's state on disk: saved whole or not at all, never unpickled, read back before an older one goes.
+
+A checkpoint folder holds `model.safetensors`, `optimizer.safetensors` and `state.json` with the position of the
+run and the SHA-256 of both. The folder's name ends in the number of steps done.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seesay.base.errors import RefusedInput
+from seesay.base.publish import publish_folder, remove_stale
+from seesay.model.weights import read_tensors, write_tensors
+from seesay.nets.clip import Clip
+
+FORMAT = 1
+MODEL_NAME = "model.safetensors"
+OPTIMIZER_NAME = "optimizer.safetensors"
+STATE_NAME = "state.json"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Position:
+    """How far a run is: steps done, pairs seen, seconds spent, and the smoothed loss."""
+
+    step: int = 0
+    pairs_seen: int = 0
+    seconds: float = 0.0
+    smooth_loss: float | None = None
+
+
+def save_checkpoint(root: Path, clip: Clip, optimizer: torch.optim.Optimizer, position: Position, *, keep: int) -> Path:
+    """Publish a checkpoint below `root`, read it back, then remove all but the last `keep`."""
+    files = {
+        MODEL_NAME: write_tensors(clip.state_dict()),
+        OPTIMIZER_NAME: write_tensors(optimizer_tensors(clip, optimizer)),
+    }
+    state = {
+        "format": FORMAT,
+        "position": asdict(position),
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }
+    files[STATE_NAME] = (json.dumps(state, indent=1) + "\n").encode()
+
+    def write(place: Path) -> None:
+        for name, data in files.items():
+            (place / name).write_bytes(data)
+
+    folder = root / f"step-{position.step:010}"
+    publish_folder(folder, write)
+    _read_state(folder)
+    for older in checkpoints(root)[keep:]:
+        shutil.rmtree(older)
+    return folder
+
+
+def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> tuple[Position, list[str]]:
+    """Bring the newest whole checkpoint into `clip` and `optimizer`.
+
+    Returns where the run stands (the start, if there is no checkpoint) and what was wrong with newer ones.
+    """
+    faults = []
+    if root.is_dir():
+        remove_stale(root)
+    for folder in checkpoints(root):
+        try:
+            state = _read_state(folder)
+            expected = optimizer_tensors(clip, optimizer)
+            weights = read_tensors(folder / MODEL_NAME, clip.state_dict())
+            moments = read_tensors(folder / OPTIMIZER_NAME, expected)
+        except RefusedInput as error:
+            faults.append(str(error))
+            continue
+        clip.load_state_dict(weights)
+        _load_moments(clip, optimizer, moments)
+        return Position(**state["position"]), faults
+    return Position(), faults
+
+
+def checkpoints(root: Path) -> list[Path]:
+    """Checkpoint folders below `root`, newest first."""
+    return sorted(root.glob("step-*"), reverse=True)
+
+
+def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """AdamW's step and moments by the name of the parameter; zeros where no step was made yet."""
+    tensors = {}
+    for name, parameter in clip.named_parameters():
+        state = optimizer.state.get(parameter, {})
+        tensors[f"{name}.step"] = state.get("step", torch.tensor(0.0))
+        for moment in MOMENTS[1:]:
+            tensors[f"{name}.{moment}"] = state.get(moment, torch.zeros_like(parameter))
+    return tensors
+
+
+def _load_moments(clip: Clip, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    for name, parameter in clip.named_parameters():
+        moments = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
+        optimizer.state[parameter] = {
+            key: value.to(parameter.device).to(memory_format=_layout(parameter)) if value.ndim == 4 else value
+            for key, value in moments.items()
+        }
+
+
+def _layout(parameter: Tensor) -> torch.memory_format:
+    is_last = parameter.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
+def _read_state(folder: Path) -> dict:
+    """The position in a checkpoint whose files are what was saved; `RefusedInput` otherwise."""
+    path = folder / STATE_NAME
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        for name, expected in state["sha256"].items():
+            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
+                raise RefusedInput(f"{folder / name} was changed since it was saved; an older checkpoint is used.")
+        if state["format"] != FORMAT:
+            raise RefusedInput(f"{folder} has format {state['format']}, this seesay reads {FORMAT}; update seesay.")
+        Position(**state["position"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RefusedInput(f"{folder} is not a whole checkpoint ({error}); an older one is used.") from error
+    return state

@@ -1,0 +1,42 @@
+"""AdamW as the paper uses it, and the learning rate over a run."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from seesay.train.settings import OptimizerSettings
+
+
+def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """Decoupled decay on matrices and kernels; none on gains, biases and single vectors (paper, table 18)."""
+    parameters = list(module.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=settings.learning_rate or 0.0,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+        fused=True,
+    )
+
+
+def rate_factor(share: float, warmup: float) -> float:
+    """The factor on the peak rate when `share` of the run is done: linear up to `warmup`, then a cosine to 0."""
+    if share < warmup:
+        return share / warmup
+    return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+
+
+def size_at(share: float, sizes: Sequence[tuple[int, float]]) -> int:
+    """The side of the crops when `share` of the run is done."""
+    passed = 0.0
+    for side, length in sizes:
+        passed += length
+        if share < passed - 1e-9:
+            return side
+    return sizes[-1][0]

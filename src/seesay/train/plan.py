@@ -1,0 +1,166 @@
+"""What a run chooses for itself, from the data and the machine, and why."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from seesay.base.errors import UsageError
+from seesay.base.records import PairSource
+from seesay.data.augment import Augment
+from seesay.data.tokenizer import clean
+from seesay.nets.architecture import Architecture, ConvNetConfig
+from seesay.nets.presets import preset
+from seesay.train.settings import DataSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+
+PAPER_WARMUP_STEPS = 2000
+WARMUP_SHARE = 0.05
+PAIRS_SEEN = 1_000_000
+MOST_EPOCHS = 100
+MANY_REPEATS = 0.01
+SMALL_DATA = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What the plan needs to know: how many pairs and captions, how large the pictures, how often captions repeat."""
+
+    pairs: int
+    captions: int
+    median_side: int
+    device: str
+    cores: int
+    can_fork: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings without gaps, the architecture they name (its vocabulary still open), and a reason per choice."""
+
+    settings: TrainSettings
+    architecture: Architecture
+    reasons: tuple[str, ...]
+
+
+def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Sequence[float] = ()) -> Plan:
+    """Fill every gap in `settings`; what was given stays as it is. `repeats` is what `caption_shares` gave.
+
+    Raises `UsageError` for an unknown size and for fewer pairs than a batch.
+    """
+    name = settings.model or _model_for(facts)
+    architecture = preset(name)
+    batch_size = settings.batch_size or _batch_for(facts)
+    if facts.pairs < batch_size:
+        raise UsageError(
+            f"{facts.pairs} pairs are fewer than batch_size {batch_size}; set it to {facts.pairs} or less."
+        )
+    has_length = settings.steps or settings.epochs or settings.minutes
+    repeated = repeated_share(repeats, batch_size)
+    filled = settings.model_copy(
+        update={
+            "model": name,
+            "device": facts.device,
+            "batch_size": batch_size,
+            "epochs": settings.epochs if has_length else max(1, min(MOST_EPOCHS, round(PAIRS_SEEN / facts.pairs))),
+            "data": _data(settings.data, facts, repeated=repeated),
+            "optimizer": _optimizer(settings.optimizer, is_small=facts.pairs < SMALL_DATA),
+        }
+    )
+    filled = filled.model_copy(update={"schedule": _schedule(filled, facts.pairs, architecture)})
+    return Plan(settings=filled, architecture=architecture, reasons=_reasons(filled, facts, repeated))
+
+
+def steps_of(settings: TrainSettings, pairs: int) -> int | None:
+    """The number of steps of a run, or None if it is given in minutes."""
+    if settings.minutes:
+        return None
+    if settings.steps:
+        return settings.steps
+    return math.ceil((settings.epochs or 1) * pairs / (settings.batch_size or 1))
+
+
+def caption_shares(pairs: PairSource) -> list[float]:
+    """For every distinct caption the chance that a visit to a random pair draws it."""
+    weight: Counter[str] = Counter()
+    for index in range(len(pairs)):
+        captions = pairs.captions(index)
+        for caption in captions:
+            weight[clean(caption)] += 1 / len(captions)
+    return [value / len(pairs) for value in weight.values()]
+
+
+def repeated_share(shares: Sequence[float], batch_size: int) -> float:
+    """The expected share of a batch whose caption stands in it again: sum of p (1 - (1 - p)^(B - 1))."""
+    return sum(p * (1 - (1 - p) ** (batch_size - 1)) for p in shares)
+
+
+def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSettings:
+    is_small = facts.pairs < SMALL_DATA
+    strong = Augment(scale=0.5, stretch=1.3, flip=0.5, colour=0.2, coarse=0.2)
+    chosen = {
+        "share_repeats": repeated > MANY_REPEATS,
+        "workers": max(0, facts.cores - 2) if facts.can_fork else 0,
+        "augment": strong if is_small else Augment(),
+        "vocab_size": min(49_408, max(1024, facts.captions // 15 // 256 * 256)),
+    }
+    return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
+
+
+def _optimizer(given: OptimizerSettings, *, is_small: bool) -> OptimizerSettings:
+    chosen = {"learning_rate": 1e-3 if is_small else 5e-4, "weight_decay": 0.1 if is_small else 0.2}
+    return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
+
+
+def _schedule(settings: TrainSettings, pairs: int, architecture: Architecture) -> ScheduleSettings:
+    steps = steps_of(settings, pairs)
+    chosen = {
+        "warmup": min(WARMUP_SHARE, PAPER_WARMUP_STEPS / steps) if steps else WARMUP_SHARE,
+        "sizes": _sizes_for(architecture),
+    }
+    given = settings.schedule
+    return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
+
+
+def _sizes_for(architecture: Architecture) -> tuple[tuple[int, float], ...]:
+    """A convolutional tower learns most of what it learns at two thirds of its size, at under half the cost."""
+    side = architecture.image.image_size
+    if isinstance(architecture.image, ConvNetConfig) and side >= 48:
+        return ((side * 2 // 3 // 8 * 8, 0.7), (side, 0.3))
+    return ((side, 1.0),)
+
+
+def _model_for(facts: DataFacts) -> str:
+    if facts.pairs >= SMALL_DATA:
+        return "ViT-B/32"
+    return "conv-tiny" if facts.median_side <= 40 else "conv-small"
+
+
+def _batch_for(facts: DataFacts) -> int:
+    if facts.pairs >= SMALL_DATA:
+        return 1024
+    fitting = [size for size in (16, 32, 64, 128) if size * 32 <= facts.pairs]
+    return fitting[-1] if fitting else max(2, min(16, facts.pairs))
+
+
+def _reasons(settings: TrainSettings, facts: DataFacts, repeated: float) -> tuple[str, ...]:
+    """One line per choice, for people."""
+    data, optimizer, schedule = settings.data, settings.optimizer, settings.schedule
+    steps = steps_of(settings, facts.pairs)
+    length = f"{steps:,} steps" if steps else f"{settings.minutes:g} minutes"
+    visits = f", {steps * (settings.batch_size or 1) / facts.pairs:.1f} visits to each pair" if steps else ""
+    crops = ", ".join(f"{key} {value:g}" for key, value in (data.augment or Augment()).model_dump().items())
+    sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in schedule.sizes or ())
+    counted = "counted as matches" if data.share_repeats else "counted as mismatches"
+    return (
+        f"model    {settings.model} on {settings.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
+        f"batch    {settings.batch_size}: as large as leaves many steps for this many pairs",
+        f"length   {length}{visits}",
+        f"rate     {optimizer.learning_rate:g}: warm-up over {schedule.warmup:.1%} of the run, then a cosine to 0",
+        f"decay    {optimizer.weight_decay:g} on weights, none on gains and biases",
+        f"sizes    {sizes}: most is learned at the smaller size, at half the cost"
+        if len(schedule.sizes or ()) > 1
+        else f"sizes    {sizes}",
+        f"crops    {crops}: the less data, the more they differ",
+        f"words    at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions",
+        f"repeats  {repeated:.1%} of captions stand again in their batch: {counted}",
+    )

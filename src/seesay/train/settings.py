@@ -1,0 +1,99 @@
+"""Everything a run can be told. `None` means: choose from the data, and say what was chosen (`train.plan`)."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from seesay.base.settings import Settings
+from seesay.data.augment import Augment
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+FREE_TO_CHANGE = ("device", "data.workers", "checkpoint.", "log.", "check.")
+
+
+class DataSettings(Settings):
+    """The pairs and how they become batches.
+
+    `validation` is the share of pairs held out when no validation pairs are given. `share_repeats`: equal captions
+    or images inside a batch count as matches.
+    """
+
+    image_column: str | None = None
+    caption_column: str | None = None
+    validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    vocab_size: Annotated[int, Field(ge=514, le=65_536)] | None = None
+    context: Annotated[int, Field(ge=3, le=1024)] | None = None
+    share_repeats: bool | None = None
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    cache: bool = True
+    augment: Augment | None = None
+
+
+class OptimizerSettings(Settings):
+    """AdamW with the paper's betas and epsilon for ViTs; no decay on gains and biases."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    epsilon: Annotated[float, Field(gt=0, le=1e-2)] = 1e-6
+
+
+class ScheduleSettings(Settings):
+    """Linear warm-up over `warmup` of the run, then a cosine to 0. `sizes`: [side, share of the run], in turn."""
+
+    warmup: Annotated[float, Field(ge=0, le=0.1)] | None = None
+    sizes: tuple[tuple[Positive, Annotated[float, Field(gt=0, le=1)]], ...] | None = None
+
+    @model_validator(mode="after")
+    def _fill_the_run(self):
+        if self.sizes and abs(sum(share for _, share in self.sizes) - 1) > 1e-6:
+            raise ValueError(
+                f"sizes fill {sum(share for _, share in self.sizes):g} of the run; make the shares add up to 1"
+            )
+        return self
+
+
+class CheckpointSettings(Settings):
+    """When the run is saved so that it can go on; the last `keep` are kept."""
+
+    every_minutes: Annotated[float, Field(gt=0)] = 10.0
+    every_steps: Positive | None = None
+    keep: Annotated[int, Field(ge=2)] = 2
+
+
+class CheckSettings(Settings):
+    """How often, as a share of the run, validation and zero-shot checks are made."""
+
+    every: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class LogSettings(Settings):
+    every_steps: Positive = 10
+
+
+class TrainSettings(Settings):
+    """One run. Of `steps`, `epochs` and `minutes` at most one is given."""
+
+    model: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    steps: Positive | None = None
+    epochs: Positive | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    data: DataSettings = DataSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    check: CheckSettings = CheckSettings()
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _one_length(self):
+        given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both given; keep one")
+        return self

@@ -1,0 +1,61 @@
+"""Samples that could not be used: counted by reason, listed once each, and too many of them stop the run."""
+
+import json
+from collections import Counter, deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from seesay.base.errors import TooManySkipped
+from seesay.base.records import Skipped
+
+SKIPPED_NAME = "skipped.jsonl"
+WINDOW = 10_000
+MOST = 0.05
+MOST_IN_A_ROW = 100
+
+
+class SkipLog:
+    """Keeps `skipped.jsonl` in the run folder and the rule that stops a run."""
+
+    def __init__(self, folder: Path, pairs: int):
+        self.pairs = pairs
+        self.counts: Counter[str] = Counter()
+        self._file = (folder / SKIPPED_NAME).open("w", encoding="utf-8")
+        self._listed: set[str] = set()
+        self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._row = 0
+        self._seen = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def note(self, skipped: Iterable[Skipped]) -> None:
+        """List each sample that was not listed before."""
+        for sample in skipped:
+            if sample.key not in self._listed:
+                self._listed.add(sample.key)
+                self.counts[sample.reason] += 1
+                entry = {"key": sample.key, "reason": sample.reason, "detail": sample.detail}
+                self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def watch(self, used: int, skipped: tuple[Skipped, ...]) -> None:
+        """Note a batch of `used` samples and those left out of it; raises `TooManySkipped`.
+
+        The run stops at more than 5 % in a row of 10,000 first visits, or at 100 in a row.
+        """
+        self.note(skipped)
+        self._row = self._row + len(skipped) if not used else len(skipped)
+        is_first_visit = self._seen < self.pairs
+        self._seen += used + len(skipped)
+        if is_first_visit:
+            self._window.extend([True] * len(skipped) + [False] * used)
+        bad = sum(self._window)
+        if len(self._window) == WINDOW and bad > MOST * WINDOW and is_first_visit:
+            raise TooManySkipped(f"{bad} of the last {WINDOW:,} samples are broken ({self.summary()}); mend the data.")
+        if self._row >= MOST_IN_A_ROW:
+            raise TooManySkipped(f"{self._row} samples in a row are broken ({self.summary()}); mend the data.")
+
+    def summary(self) -> str:
+        """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
+        return ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())

@@ -1,0 +1,40 @@
+"""Pairs that the run never learns from: their loss, and how often an image picks its own caption."""
+
+import torch
+from torch import Tensor
+
+from seesay.base.errors import BrokenSample
+from seesay.base.records import PairSource
+from seesay.data.images import decode
+from seesay.formulas.contrastive import contrastive_loss
+from seesay.model.bundle import Model
+
+
+class Validation:
+    """Pixels and first captions of the validation pairs, read once and kept."""
+
+    def __init__(self, model: Model, pairs: PairSource, *, batch_size: int):
+        self.model = model
+        self.batch_size = batch_size
+        self._pixels: list[Tensor] = []
+        self._captions: list[str] = []
+        for index in range(len(pairs)):
+            try:
+                pair = pairs[index]
+                self._pixels.append(model.preprocess.pixels(decode(pair.image)))
+                self._captions.append(pair.captions[0])
+            except BrokenSample:
+                continue
+
+    def measure(self) -> dict[str, float]:
+        """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there."""
+        size = min(self.batch_size, len(self._pixels))
+        scale = torch.tensor(self.model.logit_scale)
+        losses, hits, seen = [], 0, 0
+        for first in range(0, len(self._pixels) - size + 1, size):
+            image_BD = self.model.encode_pixels(torch.stack(self._pixels[first : first + size]))
+            text_BD = self.model.encode_texts(self._captions[first : first + size])
+            losses.append(float(contrastive_loss(image_BD, text_BD, scale)))
+            hits += int(((image_BD @ text_BD.T).argmax(1) == torch.arange(size)).sum())
+            seen += size
+        return {"loss": sum(losses) / len(losses), "match": hits / seen} if losses else {}
