@@ -1,0 +1,45 @@
+"""The door of `seesay train`: words to settings."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Pairs = Annotated[list[str], typer.Argument(metavar="PAIRS...", help="Folders, CSV/TSV/Parquet tables, or tar shards.")]
+
+
+def command(
+    pairs: Pairs,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [runs/NAME].")] = None,
+    model: Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [by the data].")] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="How long: steps,")] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="... or visits to each pair,")] = None,
+    minutes: Annotated[float | None, typer.Option(metavar="M", help="... or minutes.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Pairs per step.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [0].")] = None,
+    device: Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where to compute.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Loader processes.")] = None,
+    val: Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="Validation pairs [1 % held out].")] = None,
+    check: Annotated[list[str] | None, typer.Option(metavar="SET", help="Labelled set to check zero-shot.")] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as TOML.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
+) -> None:
+    """Train a model on images with captions; needs nothing but the pairs.
+
+    Example: seesay train photos/ --minutes 30 --set optimizer.learning_rate=0.0005
+
+    What is not given is chosen from the data and printed. Ctrl-C saves; the same command goes on.
+    """
+    from seesay.evaluation.training import train
+
+    given = {
+        "model": model,
+        "steps": steps,
+        "epochs": epochs,
+        "minutes": minutes,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": device,
+        "data": {"workers": workers} if workers is not None else None,
+    }
+    train(pairs, out=out, val=val or (), check=check or (), recipe=recipe, overrides=set_ or (), **given)

@@ -1,0 +1,1 @@
+"""Many tasks on many sets, one report."""

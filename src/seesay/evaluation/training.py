@@ -1,0 +1,92 @@
+"""Training with zero-shot checks on the way: the public `seesay.train`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.settings import read_settings
+from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.images import decode
+from seesay.model.bundle import Model
+from seesay.train.settings import TrainSettings
+from seesay.train.start import train_model
+
+BLOCK = 256
+
+
+def train(
+    pairs: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None = None,
+    val: str | Path | Sequence[str | Path] = (),
+    check: str | Path | Sequence[str | Path] = (),
+    recipe: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    **settings: Any,
+) -> Model:
+    """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
+
+    `pairs`, `val`: folders, tables or tar shards. `check`: labelled sets measured zero-shot while training.
+    `settings`: fields of `TrainSettings`, sections as dicts (`steps=500, optimizer={"learning_rate": 1e-3}`); they
+    win over the TOML file `recipe`, and `overrides` ("section.key=value") win over both.
+    The default `out` is `runs/NAME`; calling again goes on where a stopped run was. Raises `SeesayError`s.
+    """
+    places = _listed(pairs)
+    if not places:
+        raise UsageError("no pairs are given; name a folder, a table or shards.")
+    given = read_settings(TrainSettings, file=Path(recipe) if recipe else None, base={})
+    chosen = read_settings(
+        TrainSettings, file=None, overrides=overrides, base=_under(given.model_dump(exclude_unset=True), settings)
+    )
+    folder = Path(out) if out else Path("runs") / (Path(places[0]).stem.strip("*") or "run")
+    checks = {Path(place).name: ZeroShotCheck(place).measure for place in _listed(check)}
+    return train_model(places, out=folder, settings=chosen, validation=_listed(val), checks=checks)
+
+
+class ZeroShotCheck:
+    """Top-1 of a labelled set with the model's own templates; the pictures are decoded once and kept."""
+
+    def __init__(self, place: str | Path):
+        opened = open_evalset(place)
+        if not isinstance(opened, LabelledSet):
+            raise UsageError(f"check set {place} has captions, not classes; give it as validation pairs (--val).")
+        self.labelled = opened
+        self._pixels: torch.Tensor | None = None
+        self._labels: list[int] = []
+
+    def measure(self, model: Model) -> dict[str, float]:
+        pixels, label_N = self._read(model), torch.tensor(self._labels)
+        classifier = model.classifier(self.labelled.class_names)
+        blocks = [model.encode_pixels(pixels[first : first + BLOCK]) for first in range(0, len(pixels), BLOCK)]
+        best_N = classifier.probabilities(torch.cat(blocks)).argmax(1)
+        return {"top1": float((best_N == label_N).float().mean())}
+
+    def _read(self, model: Model) -> torch.Tensor:
+        if self._pixels is None:
+            kept = []
+            for index in range(len(self.labelled)):
+                try:
+                    kept.append(model.preprocess.pixels(decode(self.labelled.image(index))))
+                    self._labels.append(self.labelled.label(index))
+                except BrokenSample:
+                    continue
+            self._pixels = torch.stack(kept)
+        return self._pixels
+
+
+def _listed(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [places] if isinstance(places, str | Path) else list(places)
+
+
+def _under(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """Both, section by section; `high` wins."""
+    merged = dict(low)
+    for key, value in high.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _under(merged[key], value)
+        elif value is not None:
+            merged[key] = value
+    return merged

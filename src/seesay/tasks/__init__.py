@@ -1,0 +1,1 @@
+"""One thing one does with a model, a file each."""

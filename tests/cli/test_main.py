@@ -1,0 +1,259 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+import seesay
+from seesay.cli import main as cli
+
+DOOR = '''
+import errno, os, sys, time
+from pathlib import Path
+from typing import Annotated
+import typer
+from seesay.base.errors import Interrupted, RefusedInput, Stopped, UsageError
+
+def command(
+    what: Annotated[str, typer.Argument(help="what to do")],
+    times: Annotated[int, typer.Option(help="how often")] = 1,
+) -> None:
+    """Do a thing for a test."""
+    print("begun")
+    if what == "refuse":
+        raise RefusedInput("a.pt is a pickle;\\nconvert it")
+    if what == "stop":
+        raise Stopped("stopped at step 3; the same command goes on")
+    if what == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a")
+    if what == "missing":
+        Path("nowhere.txt").read_text()
+    if what == "pipe":
+        print("x" * 1_000_000)
+    if what == "interrupt":
+        raise KeyboardInterrupt
+    if what == "exit":
+        raise typer.Exit(7)
+    if what == "bug":
+        raise ZeroDivisionError("ours")
+    if what == "name":
+        print("caf\\udce9.jpg")
+    if what == "wait":
+        sys.stdout.flush()
+        time.sleep(60)
+    print("done", times)
+'''
+
+
+@pytest.fixture
+def command_line(tmp_path):
+    """The words that start a `seesay` whose only verbs are `try` (the door above) and `evaluate`."""
+    (tmp_path / "try_door.py").write_text(DOOR)
+    program = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from seesay.cli import main as cli
+        cli.DOORS = {{"try": ("try_door", "try it"), "evaluate": ("never_imported", "measure")}}
+        sys.exit(cli.main())
+        """
+    )
+    return [sys.executable, "-c", program]
+
+
+@pytest.fixture
+def run(command_line):
+    def run(*words, **rest):
+        environment = {**os.environ, "PYTHONUNBUFFERED": "", **rest.pop("env", {})}
+        return subprocess.run(
+            [*command_line, *words], check=False, capture_output="stdout" not in rest, text=True, timeout=60,
+            env=environment, **rest,
+        )  # fmt: skip
+
+    return run
+
+
+def test_help_lists_every_verb_and_is_quick_and_never_loads_torch():
+    checked = textwrap.dedent(
+        """
+        import resource, sys
+        from seesay.cli.main import main
+        code = main(["--help"])
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        heavy = [name for name in ("torch", "numpy", "typer", "rich", "pydantic") if name in sys.modules]
+        print(used.ru_utime + used.ru_stime, *heavy, file=sys.stderr)
+        sys.exit(code)
+        """
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", checked], check=True, capture_output=True, text=True) for _ in range(3)
+    ]
+    for verb, (_, line) in cli.DOORS.items():
+        assert f"  {verb}" in runs[0].stdout
+        assert line in runs[0].stdout
+    assert [done.stderr.split()[1:] for done in runs] == [[], [], []]
+    assert min(float(done.stderr.split()[0]) for done in runs) < 0.3
+
+
+@pytest.mark.parametrize("verb", cli.DOORS)
+def test_every_door_opens_and_explains_itself_without_torch(verb):
+    checked = textwrap.dedent(
+        """
+        import sys
+        from seesay.cli.main import main
+        code = main([sys.argv[1], "--help"])
+        sys.exit("torch was loaded" if "torch" in sys.modules else code)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", checked, verb], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: seesay {verb}")
+
+
+def test_the_help_of_a_verb_is_its_docstring_and_its_options(run):
+    done = run("try", "--help")
+    assert done.returncode == 0
+    assert "usage: seesay try [options]" in done.stdout.lower()
+    assert "Do a thing for a test." in done.stdout
+    assert "how often" in done.stdout
+    assert "completion" not in done.stdout
+
+
+def test_a_verb_runs_with_its_options(run):
+    done = run("try", "it", "--times", "3")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\ndone 3\n", "")
+
+
+def test_version_is_the_one_of_the_package(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"seesay {seesay.__version__}\n"
+    try:
+        installed = version("seesay")
+    except PackageNotFoundError:
+        pytest.skip("seesay is not installed in this environment; `make test` does")
+    assert installed == seesay.__version__
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["evalute"], "error: 'evalute' is not a verb of seesay; `seesay --help` lists them. Nearest: evaluate.\n"),
+        (["--verzion"], "error: '--verzion' is not an option of seesay; `seesay --help` lists them. "
+                        "Nearest: --version.\n"),
+        (["try"], "error: Missing argument 'what'. See `seesay try --help`.\n"),
+        (["try", "it", "--times", "x"], "error: Invalid value for '--times': "),
+        (["try", "it", "--tims", "3"], "error: No such option: --tims"),
+    ],
+)  # fmt: skip
+def test_wrong_words_are_answered_in_one_line_with_exit_2(run, words, line):
+    done = run(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(line)
+    assert done.stderr.endswith(".\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_words_at_all_show_the_help_and_exit_2(capsys):
+    assert cli.main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("Usage: seesay")
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "line"),
+    [
+        ("refuse", 4, "error: a.pt is a pickle; convert it\n"),
+        ("stop", 75, "stopped: stopped at step 3; the same command goes on\n"),
+        ("missing", 1, "error: nowhere.txt: No such file or directory.\n"),
+        ("interrupt", 130, ""),
+        ("exit", 7, ""),
+    ],
+)
+def test_an_outcome_is_one_line_and_an_exit_code(run, what, code, line):
+    done = run("try", what)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "begun\n", line)
+
+
+def test_a_full_disk_ends_with_5(run):
+    done = run("try", "full")
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: runs/a cannot be written: the disk is full (")
+
+
+def test_our_own_mistakes_keep_their_trace(run):
+    done = run("try", "bug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError: ours" in done.stderr
+
+
+def test_debug_shows_the_trace_and_the_same_line_and_code(run):
+    plain = run("try", "refuse")
+    for done in (run("--debug", "try", "refuse"), run("try", "refuse", env={"SEESAY_DEBUG": "1"})):
+        assert done.returncode == 4
+        assert "Traceback" in done.stderr
+        assert done.stderr.endswith(plain.stderr)
+
+
+def test_ctrl_c_is_silent(command_line):
+    with subprocess.Popen([*command_line, "try", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"begun\n"
+        child.send_signal(signal.SIGINT)
+        out, told = child.communicate(timeout=30)
+    assert (child.returncode, out, told) == (130, b"", b"")
+
+
+@pytest.mark.parametrize("what", ["it", "pipe"])
+def test_a_reader_that_left_ends_the_command_quietly(command_line, what):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*command_line, "try", what], check=False, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(("what", "code"), [("it", 5), ("pipe", 5), ("refuse", 4)])
+def test_a_full_standard_output_is_not_a_success(run, what, code):
+    with open("/dev/full", "w") as full:
+        done = run("try", what, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    if code == 5:
+        told = "error: standard output cannot be written: the disk is full; free some space or choose another place."
+        assert done.stderr == told + "\n"
+
+
+def test_help_on_a_full_standard_output_is_not_a_success_either():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "seesay", "--help"]
+        done = subprocess.run(words, check=False, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 5
+
+
+def test_a_file_name_that_is_not_utf8_can_be_printed(run):
+    done = run("try", "name")
+    assert (done.returncode, done.stdout) == (0, "begun\ncaf\\udce9.jpg\ndone 1\n")
+
+
+def test_python_m_seesay_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "seesay", "trian"], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "Nearest: train." in done.stderr
+
+
+def test_a_storage_error_without_a_path_does_not_invent_one(monkeypatch, capsys):
+    def fail(words):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert cli.main(["train"]) == 5
+    assert capsys.readouterr().err.startswith("error: standard output cannot be written: the file system is read-only")

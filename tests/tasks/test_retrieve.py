@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from seesay.base.errors import RefusedInput
+from seesay.data.pairs import open_pairs
+from seesay.tasks.retrieve import retrieval_scores
+
+
+@pytest.fixture
+def captioned(tmp_path: Path, paint) -> Path:
+    for name, colour, captions in [
+        ("a", "red", "something red\na blue lie"),
+        ("b", "green", "something green"),
+        ("c", "blue", "something blue\nblue it is"),
+        ("d", "white", "a white wall"),
+    ]:
+        paint(tmp_path / f"{name}.png", colour)
+        (tmp_path / f"{name}.txt").write_text(captions)
+    return tmp_path
+
+
+def test_recalls_can_be_counted_by_hand(colour_model, captioned: Path):
+    scores = retrieval_scores(colour_model, open_pairs([captioned]))
+    by_text, by_image = scores["text_to_image"], scores["image_to_text"]
+    # Of six captions only "a blue lie" does not rank its own picture first: blue, then white, are ahead, green ties.
+    assert by_text["r1"].value == pytest.approx(5 / 6)
+    assert by_text["r5"].value == 1
+    # The blue picture's own captions score 1, but so does that foreign one, and ties count against us.
+    assert by_image["r1"].value == pytest.approx(3 / 4)
+    assert by_image["r5"].value == 1
+    assert (by_text["r1"].n, by_image["r1"].n) == (6, 4)
+
+
+def test_chance_is_that_of_drawing_without_putting_back(colour_model, captioned: Path):
+    scores = retrieval_scores(colour_model, open_pairs([captioned]))
+    assert scores["text_to_image"]["r1"].chance == pytest.approx(1 / 4)
+    assert scores["text_to_image"]["r10"].chance == 1
+    # Two pictures have 2 of the 6 captions, two have 1. Five of six miss both with no, one with 1/6 chance.
+    assert scores["image_to_text"]["r1"].chance == pytest.approx((2 / 6 + 2 / 6 + 1 / 6 + 1 / 6) / 4)
+    assert scores["image_to_text"]["r5"].chance == pytest.approx((1 + 1 + 5 / 6 + 5 / 6) / 4)
+
+
+def test_every_interval_holds_its_value(colour_model, captioned: Path):
+    scores = retrieval_scores(colour_model, open_pairs([captioned]))
+    for direction in ("text_to_image", "image_to_text"):
+        for score in scores[direction].values():
+            assert 0 <= score.interval95[0] <= score.value <= score.interval95[1] <= 1
+            assert score.interval95[0] < score.interval95[1]
+
+
+def test_captions_are_encoded_as_they_are_unless_templates_are_given(colour_model, captioned: Path):
+    retrieval_scores(colour_model, open_pairs([captioned]))
+    assert colour_model.texts_seen[:2] == ["something red", "a blue lie"]
+    colour_model.texts_seen.clear()
+    retrieval_scores(colour_model, open_pairs([captioned]), templates=["{}", "a photo of {}"])
+    assert colour_model.texts_seen[:3] == ["something red", "a photo of something red", "a blue lie"]
+
+
+def test_a_broken_picture_takes_its_captions_with_it(colour_model, captioned: Path):
+    (captioned / "a.png").write_bytes(b"no picture")
+    scores = retrieval_scores(colour_model, open_pairs([captioned]))
+    assert scores["text_to_image"]["r1"].n == 4
+    assert scores["text_to_image"]["r1"].value == 1
+    assert [(item.key, item.reason) for item in scores["skipped"]] == [("a", "not an image")]
+
+
+def test_only_broken_pictures_are_an_error(colour_model, captioned: Path):
+    for picture in captioned.glob("*.png"):
+        picture.write_bytes(b"no picture")
+    with pytest.raises(RefusedInput, match=r"none of the 4 pictures.*4 x not an image"):
+        retrieval_scores(colour_model, open_pairs([captioned]))
