@@ -130,16 +130,21 @@ def test_members_that_lead_out_or_are_no_files_are_refused(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.tar"]
 
 
-def test_a_sparse_member_is_refused(tmp_path):
-    hollow = tmp_path / "hollow.jpg"
-    with open(hollow, "wb") as file:
-        file.truncate(1 << 30)
-    path = write_tar(tmp_path / "x.tar", pair("good"))
+def sparse_header(dialect: str) -> bytes:
+    """A member that claims a gigabyte of holes around one block."""
     header = tarfile.TarInfo("hollow.jpg")
-    header.type, header.size = tarfile.GNUTYPE_SPARSE, 512
-    whole = path.read_bytes().rstrip(b"\0")
-    whole += bytes(-len(whole) % 512)
-    path.write_bytes(whole + header.tobuf(tarfile.GNU_FORMAT) + bytes(512) + bytes(1024))
+    header.size = 512
+    if dialect == "gnu":
+        header.type = tarfile.GNUTYPE_SPARSE
+        return header.tobuf(tarfile.GNU_FORMAT)
+    header.pax_headers = {"GNU.sparse.size": str(1 << 30), "GNU.sparse.map": "0,512"}
+    return header.tobuf(tarfile.PAX_FORMAT)
+
+
+@pytest.mark.parametrize("dialect", ["gnu", "pax"])
+def test_a_sparse_member_is_refused(tmp_path, dialect):
+    path = write_tar(tmp_path / "x.tar", pair("good"))
+    path.write_bytes(path.read_bytes()[: 512 * 4] + sparse_header(dialect) + bytes(512) + bytes(1024))
     source = open_tar(path)
     assert len(source) == 1
     assert reasons(source.problems) == [("x.tar/hollow.jpg", "refused member")]

@@ -162,10 +162,10 @@ def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator
                 if header.size < 0 or tar.offset <= header.offset:
                     break
                 end = tar.offset
-                if header.offset_data + header.size > length:
-                    break
                 if (reason := _refusal(header)) is not None:
                     problems.append(Skipped(key=f"{path.name}/{header.name}", reason="refused member", detail=reason))
+                elif header.offset_data + header.size > length:
+                    break
                 elif header.isreg() and not header.name.rpartition("/")[2].startswith("."):
                     yield header.name.removeprefix("./"), header.offset_data, header.size
     except _TAR_ERRORS as error:

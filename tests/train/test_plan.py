@@ -1,0 +1,92 @@
+"""What a run chooses for itself."""
+
+import math
+
+import pytest
+
+from seesay.base.errors import UsageError
+from seesay.base.settings import read_settings
+from seesay.train.optimizer import adamw, rate_factor, size_at
+from seesay.train.plan import DataFacts, choose, repeated_share, steps_of
+from seesay.train.settings import TrainSettings
+
+
+def facts(**changes):
+    known = {"pairs": 40_000, "captions": 90_000, "median_side": 64, "device": "cpu", "cores": 2, "can_fork": True}
+    return DataFacts(**{**known, **changes})
+
+
+def settings(*overrides):
+    return read_settings(TrainSettings, file=None, overrides=overrides)
+
+
+def test_pairs_alone_are_enough_and_every_gap_is_filled():
+    plan = choose(settings(), facts())
+    chosen = plan.settings
+    assert chosen.model == "conv-small" and chosen.batch_size == 128 and chosen.epochs == 25
+    assert chosen.schedule.sizes == ((32, 0.7), (48, 0.3))
+    assert None not in (chosen.optimizer.learning_rate, chosen.optimizer.weight_decay, chosen.data.augment)
+    assert len(plan.reasons) >= 8
+
+
+def test_what_was_given_is_kept():
+    plan = choose(settings("model=vit-small", "steps=10", "optimizer.learning_rate=0.5", "data.vocab_size=600"), facts())
+    assert plan.settings.model == "vit-small" and plan.settings.steps == 10 and plan.settings.epochs is None
+    assert plan.settings.optimizer.learning_rate == 0.5 and plan.settings.data.vocab_size == 600
+    assert plan.settings.schedule.sizes == ((64, 1.0),)
+
+
+@pytest.mark.parametrize("steps", [1, 30, 1000, 100_000])
+def test_warm_up_is_never_longer_than_a_tenth_of_the_run_nor_than_the_papers(steps):
+    warmup = choose(settings(f"steps={steps}"), facts()).settings.schedule.warmup
+    assert warmup <= 0.1 and warmup * steps <= 2000
+
+
+def test_fewer_pairs_than_a_batch_is_refused_with_both_numbers():
+    with pytest.raises(UsageError, match=r"50 pairs are fewer than batch_size 64"):
+        choose(settings("batch_size=64"), facts(pairs=50))
+
+
+def test_two_lengths_are_refused():
+    with pytest.raises(UsageError, match="steps and minutes"):
+        settings("steps=5", "minutes=2.0")
+
+
+def test_repeated_share_equals_counting_by_hand():
+    # Two captions, one of them drawn in 1 of 4 visits; batches of 2: p of meeting your own caption again.
+    assert repeated_share([0.25, 0.75], 2) == pytest.approx(0.25 * 0.25 + 0.75 * 0.75)
+    assert repeated_share([1 / 1000] * 1000, 2) == pytest.approx(1 / 1000)
+
+
+def test_repeats_turn_shared_targets_on_above_one_percent():
+    few, many = [1 / 100_000] * 100_000, [1 / 1000] * 1000
+    assert not choose(settings(), facts(), repeats=few).settings.data.share_repeats
+    assert choose(settings(), facts(), repeats=many).settings.data.share_repeats
+
+
+def test_steps_are_visits_times_pairs_over_batch():
+    assert steps_of(settings("epochs=3", "batch_size=32"), 1000) == math.ceil(3000 / 32)
+    assert steps_of(settings("minutes=1.5", "batch_size=32"), 1000) is None
+
+
+def test_rate_rises_linearly_and_falls_as_a_cosine():
+    assert [rate_factor(x, 0.1) for x in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+    assert rate_factor(0.0, 0.0) == 1
+
+
+def test_sizes_follow_one_another():
+    sizes = ((32, 0.7), (48, 0.3))
+    assert [size_at(share, sizes) for share in (0, 0.69, 0.7, 0.99, 1.0)] == [32, 32, 48, 48, 48]
+
+
+def test_gains_biases_and_the_logit_scale_are_not_decayed():
+    from seesay.nets.clip import build_clip
+    from seesay.nets.presets import preset
+
+    clip = build_clip(preset("conv-tiny"), seed=0)
+    chosen = choose(settings(), facts()).settings.optimizer
+    decayed, free = adamw(clip, chosen).param_groups
+    assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
+    assert any(p is clip.logit_scale for p in free["params"])
+    assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim <= 1 for p in free["params"])
+    assert len(decayed["params"]) + len(free["params"]) == len(list(clip.parameters()))
