@@ -77,14 +77,16 @@ def test_a_folder_as_result_file_is_refused_before_any_model_is_loaded(seesay, a
 def test_the_small_model_is_announced_in_one_line_with_what_is_known_of_it(seesay, album: Path, colour_model):
     colour_model.facts = {
         "evaluation": [
-            {"set": "tinyimagenet-val", "task": "zero-shot", "top1": 0.2814},
+            {"set": "cifar10", "task": "zero-shot", "top1": 0.3, "n": 2000, "classes": 10},
+            {"set": "tinyimagenet-val", "task": "zero-shot", "top1": 0.2814, "n": 2395, "classes": 200},
             {"set": "flickr8k", "task": "retrieval"},
         ]
     }
     _, _, err = seesay("classify", album, "red", "green")
     assert seesay.asked == ["box"]
     assert err == (
-        "model: the small one in the box (top-1 28.1 % on tinyimagenet-val); name a larger one with --model FOLDER.\n"
+        "model: the small one in the box (top-1 28.1 % on tinyimagenet-val, 200 classes); "
+        "name a larger one with --model FOLDER.\n"
     )
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
-from seesay.train.optimizer import adamw, rate_factor, size_at
-from seesay.train.plan import DataFacts, choose, repeated_share, steps_of
-from seesay.train.settings import TrainSettings
+from seesay.training.optimizer import adamw, rate_factor, size_at
+from seesay.training.plan import DataFacts, choose, repeated_share, steps_of
+from seesay.training.settings import TrainSettings
 
 
 def facts(**changes):
@@ -30,7 +30,9 @@ def test_pairs_alone_are_enough_and_every_gap_is_filled():
 
 
 def test_what_was_given_is_kept():
-    plan = choose(settings("model=vit-small", "steps=10", "optimizer.learning_rate=0.5", "data.vocab_size=600"), facts())
+    plan = choose(
+        settings("model=vit-small", "steps=10", "optimizer.learning_rate=0.5", "data.vocab_size=600"), facts()
+    )
     assert plan.settings.model == "vit-small" and plan.settings.steps == 10 and plan.settings.epochs is None
     assert plan.settings.optimizer.learning_rate == 0.5 and plan.settings.data.vocab_size == 600
     assert plan.settings.schedule.sizes == ((64, 1.0),)

@@ -66,6 +66,7 @@ class Journal:
         except BlockingIOError as error:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
+            lock.close()
             raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.") from error
         lock.seek(0)
         lock.truncate()

@@ -102,10 +102,12 @@ def load_model(name: str | None) -> "Model":
 
 
 def known_scores(facts: dict[str, Any]) -> str:
-    """What the model's facts say of it, where they hold results of `seesay evaluate` under "evaluation"."""
+    """The result on the largest set among those that the model's facts hold under "evaluation"."""
     measured = [result for result in facts.get("evaluation", []) if result.get("task") == "zero-shot"]
-    told = ", ".join(f"{percent(result['top1'])} % on {result['set']}" for result in measured)
-    return f" (top-1 {told})" if told else ""
+    if not measured:
+        return ""
+    largest = max(measured, key=lambda result: result["n"])
+    return f" (top-1 {percent(largest['top1'])} % on {largest['set']}, {largest['classes']} classes)"
 
 
 def format_of(out: Path | None) -> str:

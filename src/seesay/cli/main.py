@@ -7,7 +7,7 @@ A door is a module with one typer-annotated function `command`. `seesay.cli.trai
         out: Annotated[Path, typer.Option(help="the run's folder")],
     ) -> None:
         \"\"\"Train a model on images with captions.\"\"\"      <- the text of `seesay train --help`
-        from seesay.train.loop import train                  <- floors that bring torch are imported here
+        from seesay.training.loop import train                  <- floors that bring torch are imported here
 
 and one line in `DOORS`. It has no typer app, no `main`, no exit codes and no `try` of its own: results go to
 standard output, a failure is a raised `SeesayError`, and nothing that brings torch is imported at its top.

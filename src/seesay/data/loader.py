@@ -20,6 +20,7 @@ from seesay.base.records import Batch, Pair, PairSource, Skipped
 from seesay.data.augment import CAPTION, Augment, training_crops, uniforms
 from seesay.data.images import decode
 from seesay.data.pixel_cache import PixelCache
+from seesay.data.stored import fingerprint
 from seesay.data.tokenizer import CaptionTokenizer, clean
 
 
@@ -144,7 +145,7 @@ class Subset:
         self.pairs = pairs
         self.indices = [int(index) for index in indices]
         self.name = pairs.name
-        self.fingerprint = pairs.fingerprint
+        self.fingerprint = fingerprint([pairs.fingerprint, self.indices])
         self.problems = pairs.problems
 
     def __len__(self) -> int:

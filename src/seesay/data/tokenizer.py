@@ -2,10 +2,19 @@
 
 The order of ids is CLIP's whatever the size: 256 byte symbols, the same with `</w>`, one id per merge, then the
 start and the end token, so that the end token is always the largest id. The merges alone define a tokenizer.
+
+Ids are those of CLIP's own tokenizer but for two things. The names of the specials in a caption are plain text.
+Of a caption longer than `read_limit` characters only those are read (white space in front not counted), and of plain
+printable ASCII that many of every word: 4,096, or 64 for each id of the context where that is more.
+
+B = captions, L = ids of the longest, N = ids of all captions together.
 """
 
+import gzip
 import html
 import json
+import re
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,16 +23,20 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Tokens
 
 PAPER_CONTEXT = 77
 START = "<|startoftext|>"
 END = "<|endoftext|>"
 WORD_END = "</w>"
-PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# The long s is the one letter that CLIP's case-insensitive pattern takes for another and that lower() leaves alone.
+PIECES = r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 FIRST_MERGE = 512
 PAPER_MERGES = 48_894
+FILE_LIMIT = 64 << 20
+MEMO_ENTRIES = 65_536
+MEMO_LETTERS = 24  # longer words are rare, and 65,536 of them would be hundreds of megabytes
 
 
 class CaptionTokenizer:
@@ -32,22 +45,81 @@ class CaptionTokenizer:
     def __init__(self, merges: Sequence[tuple[str, str]], *, context: int):
         self.merges = tuple(merges)
         self.context = context
+        self.read_limit = max(4096, 64 * context)
         vocabulary = _vocabulary(self.merges)
         self.vocab_size = len(vocabulary) + 2
         self.start = self.vocab_size - 2
         self.end = self.vocab_size - 1
         self._bpe = _tokenizer(models.BPE(vocab=vocabulary, merges=list(self.merges), end_of_word_suffix=WORD_END))
+        # Word -> the bytes of its ids; None stands between two captions.
+        self._between: dict[str | None, bytes] = {None: np.array([self.end, self.start], dtype=np.int32).tobytes()}
+        self._memo = dict(self._between)
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
+        """`TypeError` names the first that is no string."""
+        ids_N, length_B = self._encode(captions)
+        ids, ends = ids_N.tolist(), np.cumsum(length_B).tolist()
+        return [ids[first:end] for first, end in zip([0, *ends], ends, strict=False)]
+
+    def tokens(self, captions: Sequence[str]) -> Tokens:
+        """Captions as one batch, padded with 0, as long as the longest of them."""
+        ids_N, length_B = self._encode(captions)
+        ids_BL = np.zeros((len(length_B), length_B.max(initial=0)), dtype=np.int64)
+        ids_BL[np.arange(ids_BL.shape[1]) < length_B[:, None]] = ids_N
+        return Tokens(ids_BL=torch.from_numpy(ids_BL), length_B=torch.from_numpy(length_B))
+
+    def _encode(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(ids_N, length_B): the rows of all captions one after the other.
+
+        No piece of CLIP's pattern crosses white space, so the ids of a word do not depend on its neighbours.
+        """
+        words: list[str | None] = []
         for position, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
-        encoded = self._bpe.encode_batch([clean(caption) for caption in captions], add_special_tokens=False)
-        return [[self.start, *row.ids[: self.context - 2], self.end] for row in encoded]
+            words += self._words(caption)
+            words.append(None)
+        if not words:
+            return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+        start = np.array([self.start], dtype=np.int32).tobytes()
+        ids_N = np.frombuffer(start + b"".join(self._ids_of(words)), dtype=np.int32)[:-1]
+        end_B = np.flatnonzero(ids_N == self.end)
+        length_B = np.diff(end_B, prepend=-1)
+        if length_B.max() > self.context:
+            place_N = np.arange(len(ids_N)) - np.repeat(end_B + 1 - length_B, length_B)
+            ids_N = np.where(place_N == self.context - 1, self.end, ids_N)[place_N < self.context]
+            length_B = np.minimum(length_B, self.context)
+        return ids_N, length_B
 
-    def tokens(self, captions: Sequence[str]) -> Tokens:
-        """Captions as one padded batch, as long as the longest of them."""
-        return pad(self(captions))
+    def _words(self, caption: str) -> list[str]:
+        """The words of a cleaned caption, as many as can matter: each of them has at least one id."""
+        most = self.context - 2
+        if _is_plain(caption):
+            return [word[: self.read_limit] for word in caption.lower().split(None, most)[:most]]
+        if len(caption) > self.read_limit:
+            caption = caption.lstrip()[: self.read_limit]
+        return clean(caption).split(None, most)[:most]
+
+    def _ids_of(self, words: list[str | None]) -> list[bytes]:
+        memo = self._memo
+        found = list(map(memo.get, words))
+        if None not in found:
+            return found  # type: ignore[return-value]
+        missing = list({word for word, ids in zip(words, found, strict=True) if ids is None})
+        encoded = self._bpe.encode_batch_fast(missing, add_special_tokens=False)
+        learned = {
+            word: np.array(row.ids, dtype=np.int32).tobytes() for word, row in zip(missing, encoded, strict=True)
+        }
+        # Looked up in `learned` and not in the memo, which another thread may have emptied by now.
+        whole = [learned[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
+        self._remember({word: ids for word, ids in learned.items() if len(word) <= MEMO_LETTERS})
+        return whole
+
+    def _remember(self, learned: dict[str, bytes]) -> None:
+        if len(self._memo) + len(learned) > MEMO_ENTRIES:
+            self._memo = dict(self._between)
+        if len(learned) < MEMO_ENTRIES:
+            self._memo.update(learned)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids back to words; start, end and spaces are not kept exactly."""
@@ -71,7 +143,7 @@ class CaptionTokenizer:
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"tokenizer file {path} does not exist; name a tokenizer.json or a merges file.")
-        text = path.read_text(encoding="utf-8")
+        text = _read_text(path)
         if path.suffix == ".json":
             return cls(_merges_of_tokenizer_json(text, path), context=context)
         lines = [line for line in text.splitlines() if line.strip()]
@@ -101,11 +173,31 @@ class CaptionTokenizer:
 
 def clean(text: str) -> str:
     """ftfy, HTML entities twice, lower case, one space between words: what CLIP's vocabulary was learned on."""
-    if not (text.isascii() and text.isprintable() and "&" not in text):
-        # Plain printable ASCII is what ftfy gives back unchanged, and most captions are that.
-        text = ftfy.fix_text(text.encode("utf-8", "replace").decode("utf-8"))
+    if not _is_plain(text):
+        text = ftfy.fix_text(_without_deep_entities(text))
+        # Python refuses to read a number of more than 4,300 digits; this one is beyond all characters anyway.
+        text = _ENDLESS_NUMBER.sub("&#99999999", text)
         text = html.unescape(html.unescape(text))
     return " ".join(text.split()).lower()
+
+
+_ENDLESS_NUMBER = re.compile(r"&#[0-9]{4000,}")
+_DEEP_ENTITY = re.compile(r"&(?:(?:amp|AMP|#0{0,9}38|#[xX]0{0,9}26);){8,}")
+
+
+def _is_plain(text: str) -> bool:
+    """Printable ASCII without entities is what ftfy gives back unchanged, and most captions are that."""
+    return text.isascii() and text.isprintable() and "&" not in text
+
+
+def _without_deep_entities(text: str) -> str:
+    """`&amp;amp;...` of any depth as `&amp;`, which ends up as the same.
+
+    ftfy goes over the whole text once per level. It leaves entities alone from the first line that has a "<".
+    """
+    tag = text.find("<")
+    end = len(text) if tag < 0 else text.rfind("\n", 0, tag) + 1
+    return _DEEP_ENTITY.sub("&amp;", text[:end]) + text[end:]
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tokens:
@@ -147,10 +239,29 @@ def _vocabulary(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
     vocabulary = {symbol: index for index, symbol in enumerate(symbols)}
     if len(vocabulary) != len(symbols):
         raise RefusedInput("the merges give one symbol twice; this is no CLIP vocabulary.")
-    unknown = [part for pair in merges for part in pair if part not in vocabulary]
-    if unknown:
-        raise RefusedInput(f"the merges use {unknown[0]!r}, which no byte or earlier merge gives; the list is damaged.")
+    for index, pair in enumerate(merges, start=FIRST_MERGE):
+        for part in pair:
+            # With the order held, merging pair by pair (CLIP) and place by place (`tokenizers`) come to the same.
+            if vocabulary.get(part, index) >= index:
+                raise RefusedInput(
+                    f"the merges use {part!r}, which no byte or earlier merge gives; the list is damaged."
+                )
     return vocabulary
+
+
+def _read_text(path: Path) -> str:
+    """A text file, also a gzipped one, of at most `FILE_LIMIT` bytes."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise RefusedInput(f"{path} holds more than {FILE_LIMIT >> 20} MiB; it is no vocabulary.")
+        return data.decode("utf-8")
+    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+        raise RefusedInput(f"{path} is damaged or no text ({error}); fetch it again.") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
 
 
 def _pairs(lines: Iterable[str], *, where: str) -> list[tuple[str, str]]:

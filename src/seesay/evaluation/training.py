@@ -11,8 +11,8 @@ from seesay.base.settings import read_settings
 from seesay.data.evalsets import LabelledSet, open_evalset
 from seesay.data.images import decode
 from seesay.model.bundle import Model
-from seesay.train.settings import TrainSettings
-from seesay.train.start import train_model
+from seesay.training.settings import TrainSettings
+from seesay.training.start import train_model
 
 BLOCK = 256
 

@@ -8,17 +8,19 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.publish import publish_folder
 from seesay.base.records import Ranking
+from seesay.base.settings import Settings
 from seesay.data.images import Preprocess, open_image
-from seesay.data.prompts import fill, load_templates
+from seesay.data.prompts import checked, fill, load_templates
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.zero_shot import class_head
 from seesay.model.weights import read_tensors, write_tensors
@@ -73,6 +75,9 @@ class Model:
 
         Raises `UsageError` for a path that is not there and `BrokenSample` for what is no picture.
         """
+        # The rows of one array would pass for grey pictures, and the letters of one path for paths.
+        if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise TypeError("encode_images takes a list of images; wrap the single one in a list")
         blocks = [
             self.encode_pixels(torch.stack([self.preprocess.pixels(open_image(image)) for image in block]))
             for block in _blocks(images, batch_size)
@@ -96,8 +101,17 @@ class Model:
         ]
         return torch.cat(blocks) if blocks else torch.empty(0, self.architecture.embed_dim)
 
-    def classifier(self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None):
-        """A zero-shot classifier: per class the mean over templates of the prompts' unit vectors."""
+    def classifier(
+        self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None
+    ) -> ZeroShotClassifier:
+        """A zero-shot classifier: per class the mean over templates of the prompts' unit vectors.
+
+        Without `templates` the model's own are used. Raises `UsageError` without a class name.
+        """
+        if isinstance(class_names, str):
+            raise TypeError("class names are a list of strings; wrap the single one in a list")
+        if not len(class_names):
+            raise UsageError("no class names are given; name what a picture may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompt_ND = self.encode_texts(fill(chosen, class_names))
         weights_CD = class_head(prompt_ND.view(len(class_names), len(chosen), -1))
@@ -131,45 +145,90 @@ class Model:
         publish_folder(Path(folder), write)
 
 
+class TokenizerDescription(Settings):
+    """`CaptionTokenizer.to_json`, as far as it can be checked without building it."""
+
+    kind: Literal["clip-bpe"]
+    context: int
+    merges: list[str]
+
+
+class Description(Settings):
+    """What `model.json` says, checked before anything is built from it."""
+
+    format: int
+    name: str
+    architecture: Architecture
+    preprocess: Preprocess
+    templates: tuple[str, ...]
+    logit_scale: float
+    facts: dict[str, Any]
+    weights_sha256: str
+    tokenizer: TokenizerDescription
+
+
 def load_folder(folder: Path) -> Model:
     """The model in a folder that `Model.save` wrote; `RefusedInput` if anything in it is missing or damaged."""
-    config = _read_config(folder / CONFIG_NAME)
+    path = folder / CONFIG_NAME
+    described = _read_description(path)
+    architecture, preprocess = described.architecture, described.preprocess
     try:
-        architecture = Architecture.model_validate_json(json.dumps(config["architecture"]))
-        preprocess = Preprocess.model_validate_json(json.dumps(config["preprocess"]))
-        tokenizer = CaptionTokenizer.from_json(config["tokenizer"])
-        templates, name, facts = config["templates"], config["name"], config["facts"]
-    except KeyError as error:
-        raise RefusedInput(f"{folder / CONFIG_NAME} has no {error}; save or fetch the model again.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RefusedInput(f"{folder / CONFIG_NAME}: {where} {first['msg']}; save or fetch the model again.") from error
+        tokenizer = CaptionTokenizer.from_json(described.tokenizer.model_dump())
+        templates = checked(described.templates, "the model")
+    except (RefusedInput, UsageError) as error:
+        raise RefusedInput(f"{path}: {error}") from error
     if tokenizer.vocab_size != architecture.text.vocab_size or tokenizer.context != architecture.text.context:
         raise RefusedInput(
-            f"{folder / CONFIG_NAME} has a tokenizer of {tokenizer.vocab_size} ids and context {tokenizer.context}, "
+            f"{path} has a tokenizer of {tokenizer.vocab_size} ids and context {tokenizer.context}, "
             f"its text tower {architecture.text.vocab_size} and {architecture.text.context}; they are of two models."
         )
+    if preprocess.size != architecture.image.image_size:
+        raise RefusedInput(
+            f"{path} prepares pictures of {preprocess.size} px, its image tower takes "
+            f"{architecture.image.image_size}; they are of two models."
+        )
     clip = empty_clip(architecture)
-    expected = clip.state_dict()
-    clip.load_state_dict(
-        read_tensors(folder / WEIGHTS_NAME, expected, sha256=config.get("weights_sha256")), assign=True
+    weights = read_tensors(folder / WEIGHTS_NAME, clip.state_dict(), sha256=described.weights_sha256)
+    clip.load_state_dict(weights, assign=True)
+    return Model(
+        clip,
+        architecture,
+        tokenizer,
+        preprocess=preprocess,
+        templates=templates,
+        name=described.name,
+        facts=described.facts,
     )
-    return Model(clip, architecture, tokenizer, preprocess=preprocess, templates=templates, name=name, facts=facts)
+
+
+def _read_description(path: Path) -> Description:
+    config = _read_config(path)
+    try:
+        # Through JSON, because strictness then still lets a list be a tuple.
+        return Description.model_validate_json(json.dumps(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        fault = f" has no {where}" if first["type"] == "missing" else f": {where}: {message}"
+        raise RefusedInput(f"{path}{fault}; save or fetch the model again.") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise RefusedInput(f"{path} is missing; a model folder holds {CONFIG_NAME} and {WEIGHTS_NAME}.")
-    if path.stat().st_size > CONFIG_LIMIT:
-        raise RefusedInput(f"{path} is larger than {CONFIG_LIMIT >> 20} MiB; it is no model configuration.")
     try:
+        if not path.is_file():
+            raise RefusedInput(f"{path} is missing; a model folder holds {CONFIG_NAME} and {WEIGHTS_NAME}.")
+        if path.stat().st_size > CONFIG_LIMIT:
+            raise RefusedInput(f"{path} is larger than {CONFIG_LIMIT >> 20} MiB; it is no model configuration.")
         config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is no valid JSON ({error}); save or fetch the model again.") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         found = config.get("format") if isinstance(config, dict) else None
-        raise RefusedInput(f"{path} has format {found!r}, this seesay reads {FORMAT}; update seesay or save it again.")
+        raise RefusedInput(
+            f"{path} has format {found!r:.40}, this seesay reads {FORMAT}; update seesay or save it again."
+        )
     return config
 
 

@@ -1,98 +1,168 @@
-"""Weights in and out of safetensors files. Nothing is allocated before the header and every shape were checked."""
+"""Weights in and out of safetensors files. Nothing is allocated before the header and every shape were checked.
+
+A file is read once, into memory of its own that becomes the tensors: replacing it later changes nothing, and a model
+costs the size of its file.
+"""
 
 import hashlib
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, SeesayError, StorageError
 
 HEADER_LIMIT = 8 << 20
 LISTED = 10
+# The dtypes a model is saved in.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+}
+# The first bytes of what Python's pickle module, or torch.save, writes: protocols 2 to 5, and a zip archive.
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def write_tensors(tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None) -> bytes:
-    """A safetensors file as bytes; floats are rounded to `dtype` if one is given."""
+    """A safetensors file as bytes; floats are rounded to `dtype` if one is given.
+
+    `SeesayError` names a tensor that is not finite, or not any more after rounding: `read_tensors` would refuse it.
+    """
     rounded = {
         name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in tensors.items()
     }
+    for name, tensor in rounded.items():
+        if not torch.isfinite(tensor).all():
+            raise SeesayError(f"{name} holds numbers that are not finite in {tensor.dtype}; it is not saved.")
     return format_safetensors(rounded)
 
 
-def read_tensors(path: Path, expected: Mapping[str, Tensor], *, sha256: str | None = None) -> dict[str, Tensor]:
+def read_tensors(
+    path: Path, expected: Mapping[str, Tensor], *, sha256: str | None = None, ignored: Collection[str] = ()
+) -> dict[str, Tensor]:
     """The tensors of a file, equal in names and shapes to `expected` (which may be on the meta device).
 
-    Floats come back as float32. `RefusedInput` names the file and, up to ten at a time, what is missing, too much
-    or of another shape; the same for a truncated file, numbers that are not finite, and other bytes than `sha256`.
+    Floats come back as float32; names in `ignored` may be there and are left out. `RefusedInput` names the file and,
+    up to ten at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers
+    that are not finite, and other bytes than `sha256`. `StorageError` where the file is there but cannot be read.
     """
-    header = read_header(path)
-    _compare(path, {name: tuple(entry["shape"]) for name, entry in header.items()}, expected)
-    data = path.read_bytes()
+    header = {name: entry for name, entry in read_header(path).items() if name not in ignored}
+    _compare(path, header, expected)
+    data = _read_whole(path)
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise RefusedInput(f"{path} is not the file its model folder was saved with; fetch or save the model again.")
-    try:
-        tensors = parse_safetensors(data)
-    except SafetensorError as error:
-        raise RefusedInput(f"{path} is no valid safetensors file ({error}); fetch or save it again.") from error
-    for name, tensor in tensors.items():
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    tensors = {}
+    for name in header:
+        tensor = _view(data, start, header[name])
         if tensor.is_floating_point():
-            tensors[name] = tensor.float()
-            if not torch.isfinite(tensors[name]).all():
+            tensor = tensor.float()
+            if not torch.isfinite(tensor).all():
                 raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
+        tensors[name] = tensor
     return tensors
 
 
 def read_header(path: Path) -> dict[str, dict]:
-    """Name -> {dtype, shape, data_offsets} of a safetensors file, checked against the size of the file."""
+    """Name -> {dtype, shape, data_offsets} of a safetensors file, checked against the size of the file.
+
+    `RefusedInput` for anything else; a pickle is told by its first bytes, whatever the file is called.
+    """
     try:
+        # A pipe under this name would keep its reader waiting for ever.
+        if not path.is_file():
+            raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
         size = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(8)
+            if prefix.startswith(PICKLE_STARTS):
+                raise RefusedInput(
+                    f"{path} is a pickle, which can run code when it is read; turn it into safetensors with "
+                    f"`seesay convert --from-pickle`."
+                )
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
             if not 2 <= length <= min(HEADER_LIMIT, size - 8):
                 raise RefusedInput(f"{path} is no safetensors file or is truncated ({size} bytes); fetch it again.")
-            header = json.loads(file.read(length))
-    except FileNotFoundError as error:
-        raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.") from error
+            header = json.loads(file.read(length), object_pairs_hook=_without_repeats)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} has a damaged safetensors header; fetch it again.") from error
     if not isinstance(header, dict):
         raise RefusedInput(f"{path} has a damaged safetensors header; fetch it again.")
     header.pop("__metadata__", None)
-    end = max((_end_of(path, name, entry) for name, entry in header.items()), default=0)
+    places = sorted((_place(path, name, entry), name) for name, entry in header.items())
+    end = 0
+    for (first, last), name in places:
+        if first != end:
+            raise RefusedInput(f"{path}: the data of {name[:80]!r} begins at {first}, not at {end}; fetch it again.")
+        end = last
     if 8 + length + end != size:
         raise RefusedInput(f"{path} is {size} bytes, its header says {8 + length + end}; it is truncated or damaged.")
     return header
 
 
-def _end_of(path: Path, name: str, entry: object) -> int:
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(values := dict(pairs)) != len(pairs):
+        raise ValueError("a name is given twice")
+    return values
+
+
+def _place(path: Path, name: str, entry: object) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, if the entry says so in whole numbers that agree with its shape."""
     try:
-        shape, (first, end) = entry["shape"], entry["data_offsets"]  # type: ignore[index]
-        whole = all(isinstance(number, int) and number >= 0 for number in [*shape, first, end])
+        shape, (first, end), dtype = entry["shape"], entry["data_offsets"], entry["dtype"]  # type: ignore[index]
+        whole = isinstance(shape, list) and isinstance(dtype, str) and all(type(n) is int for n in [*shape, first, end])
+        whole = whole and min(shape, default=0) >= 0 and 0 <= first <= end
+        whole = whole and (dtype not in DTYPES or math.prod(shape) * DTYPES[dtype].itemsize == end - first)
     except (TypeError, KeyError, ValueError):
         whole = False
-        end = 0
     if not whole:
         raise RefusedInput(f"{path} has a damaged header entry for {name[:80]!r}; fetch it again.")
-    return end
+    return first, end  # type: ignore[possibly-undefined]
 
 
-def _compare(path: Path, found: Mapping[str, tuple], expected: Mapping[str, Tensor]) -> None:
+def _read_whole(path: Path) -> bytearray:
+    try:
+        with path.open("rb") as file:
+            data = bytearray(path.stat().st_size)
+            if file.readinto(data) == len(data):
+                return data
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+    raise RefusedInput(f"{path} became shorter while it was read; fetch it again.")
+
+
+def _view(data: bytearray, start: int, entry: dict) -> Tensor:
+    """A tensor on the bytes of the file; copied only where they lie between the places a processor reads from."""
+    dtype, (first, end) = DTYPES[entry["dtype"]], entry["data_offsets"]
+    if first == end:
+        return torch.empty(entry["shape"], dtype=dtype)
+    if (start + first) % dtype.itemsize:
+        data, start, first, end = data[start + first : start + end], 0, 0, end - first
+    count = (end - first) // dtype.itemsize
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=start + first).view(entry["shape"])
+
+
+def _compare(path: Path, header: Mapping[str, dict], expected: Mapping[str, Tensor]) -> None:
+    found = {name: tuple(entry["shape"]) for name, entry in header.items()}
     faults = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in found]
     faults += [f"unexpected {name} {shape}" for name, shape in found.items() if name not in expected]
-    faults += [
-        f"{name} is {found[name]}, expected {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in found and found[name] != tuple(tensor.shape)
-    ]
+    for name in (name for name in expected if name in found):
+        shape, dtype = tuple(expected[name].shape), header[name]["dtype"]
+        if found[name] != shape:
+            faults.append(f"{name} is {found[name]}, expected {shape}")
+        elif dtype not in DTYPES or DTYPES[dtype].is_floating_point != expected[name].is_floating_point():
+            faults.append(f"{name} holds {dtype}, expected {expected[name].dtype}")
     if faults:
         more = f"; and {len(faults) - LISTED} more" if len(faults) > LISTED else ""
         raise RefusedInput(f"{path} does not fit its architecture: {'; '.join(faults[:LISTED])}{more}.")

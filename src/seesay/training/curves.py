@@ -15,6 +15,7 @@ CURVES_NAME = "curves.png"
 def draw_curves(folder: Path) -> Path:
     """Draw `curves.png` in a run folder from its `events.jsonl`."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     events = read_events(folder / EVENTS_NAME)
     steps = [event for event in events if "smooth_loss" in event and "event" not in event]
@@ -23,14 +24,16 @@ def draw_curves(folder: Path) -> Path:
     left.plot([e["pairs_seen"] for e in steps], [e["loss"] for e in steps], color="0.8", linewidth=0.6, label="batch")
     left.plot([e["pairs_seen"] for e in steps], [e["smooth_loss"] for e in steps], color="C0", label="smoothed")
     checks = _series(events)
-    for name, points in checks.items():
+    for index, (name, points) in enumerate(checks.items()):
         axes = left if name.endswith("/loss") else right
-        axes.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=3, label=name)
+        places, values = zip(*points, strict=True)
+        axes.plot(places, values, color=f"C{index + 1}", marker="o", markersize=3, label=name)
     left.set(xlabel="pairs seen", ylabel="loss", title="Contrastive loss")
     right.set(xlabel="pairs seen", ylabel="share right", title="Checks during the run")
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
     picture = io.BytesIO()

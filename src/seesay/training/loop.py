@@ -18,10 +18,10 @@ from seesay.data.images import Preprocess
 from seesay.data.loader import Batches
 from seesay.formulas.contrastive import contrastive_loss, matches
 from seesay.nets.clip import Clip
-from seesay.train.checkpoint import Position, save_checkpoint
-from seesay.train.optimizer import rate_factor, size_at
-from seesay.train.settings import TrainSettings
-from seesay.train.skips import SkipLog
+from seesay.training.checkpoint import Position, save_checkpoint
+from seesay.training.optimizer import rate_factor, size_at
+from seesay.training.settings import TrainSettings
+from seesay.training.skips import SkipLog
 
 SMOOTHING = 0.98
 MOST_BAD_STEPS = 3

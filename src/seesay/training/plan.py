@@ -11,7 +11,7 @@ from seesay.data.augment import Augment
 from seesay.data.tokenizer import clean
 from seesay.nets.architecture import Architecture, ConvNetConfig
 from seesay.nets.presets import preset
-from seesay.train.settings import DataSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TrainSettings
 
 PAPER_WARMUP_STEPS = 2000
 WARMUP_SHARE = 0.05

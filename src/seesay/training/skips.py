@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from seesay.base.errors import TooManySkipped
+from seesay.base.journal import read_events
 from seesay.base.records import Skipped
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -15,18 +16,28 @@ MOST_IN_A_ROW = 100
 
 
 class SkipLog:
-    """Keeps `skipped.jsonl` in the run folder and the rule that stops a run."""
+    """Keeps `skipped.jsonl` in the run folder and the rule that stops a run.
+
+    `pairs` is their number. What an earlier part of the same run listed is taken over. Use as a context manager.
+    """
 
     def __init__(self, folder: Path, pairs: int):
         self.pairs = pairs
         self.counts: Counter[str] = Counter()
-        self._file = (folder / SKIPPED_NAME).open("w", encoding="utf-8")
         self._listed: set[str] = set()
+        path = folder / SKIPPED_NAME
+        for entry in read_events(path) if path.exists() else ():
+            self._listed.add(entry["key"])
+            self.counts[entry["reason"]] += 1
+        self._file = path.open("a", encoding="utf-8")
         self._window: deque[bool] = deque(maxlen=WINDOW)
         self._row = 0
         self._seen = 0
 
-    def close(self) -> None:
+    def __enter__(self) -> "SkipLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def note(self, skipped: Iterable[Skipped]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
@@ -22,19 +23,20 @@ from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
-from seesay.train.checkpoint import restore_latest
-from seesay.train.curves import draw_curves
-from seesay.train.loop import Run, save, train
-from seesay.train.optimizer import adamw
-from seesay.train.plan import DataFacts, Plan, caption_shares, choose, steps_of
-from seesay.train.settings import FREE_TO_CHANGE, TrainSettings
-from seesay.train.skips import SkipLog
-from seesay.train.validation import Validation
+from seesay.training.checkpoint import restore_latest
+from seesay.training.curves import draw_curves
+from seesay.training.loop import Run, save, train
+from seesay.training.optimizer import adamw
+from seesay.training.plan import DataFacts, Plan, caption_shares, choose, steps_of
+from seesay.training.settings import FREE_TO_CHANGE, TrainSettings
+from seesay.training.skips import SKIPPED_NAME, SkipLog
+from seesay.training.validation import Validation
 
 SETTINGS_NAME = "settings.toml"
 FACTS_NAME = "facts.json"
 TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
+BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 LOOKED_AT = 64
 CACHE_MARGIN = 1.35
 MOST_VALIDATION = 1000
@@ -64,15 +66,16 @@ def train_model(
     `checks` are measured on the model while it trains. Returns the finished model, which also lies in `out/model`.
     """
     line = ProgressLine("train")
+    torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down and carry nothing
     pairs = _open(places, validation, settings)
+    line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
     plan = choose(settings, _facts(pairs.training, settings), repeats=caption_shares(pairs.training))
     is_new = _is_new(out, plan.settings, pairs)
-    with Journal(out) as journal:
-        skips = SkipLog(out, len(pairs.training))
+    with Journal(out) as journal, SkipLog(out, len(pairs.training)) as skips:
         skips.note(pairs.training.problems)
+        line.say("\n".join(plan.reasons))
         if is_new:
             _begin(out, plan, pairs)
-        line.say("\n".join(plan.reasons))
         model = _model(out, plan)
         run = _run(model, plan, pairs, journal=journal, skips=skips, line=line)
         run.checks = _checks(run, model, pairs, checks or {})
@@ -116,12 +119,21 @@ def _facts(pairs: PairSource, settings: TrainSettings) -> DataFacts:
 
 
 def _is_new(out: Path, settings: TrainSettings, pairs: Pairs) -> bool:
-    """True for a folder to begin in, False for an unfinished run of the same settings; anything else is refused."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """True for a folder to begin in, False for an unfinished run of the same settings; anything else is refused.
+
+    A run that was killed before its settings were written had not begun.
+    """
+    if not out.exists():
         return True
-    if not out.is_dir() or not (out / SETTINGS_NAME).is_file():
-        raise UsageError(f"{out} exists and is no run folder; choose another --out.")
-    if (out / MODEL_FOLDER).exists():
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file; choose another --out.")
+    if not (out / SETTINGS_NAME).is_file():
+        foreign = {path.name for path in out.iterdir() if not path.name.startswith(".")} - BEFORE_SETTINGS
+        if foreign:
+            raise UsageError(f"{out} holds {min(foreign)} and is no run folder; choose another --out.")
+        return True
+    events = read_events(out / EVENTS_NAME) if (out / EVENTS_NAME).exists() else []
+    if events and events[-1].get("event") == "done":
         raise UsageError(f"{out} holds a finished run; choose another --out, or use its model in {out / MODEL_FOLDER}.")
     changes = [
         line
@@ -217,7 +229,9 @@ def _checks(run: Run, model: Model, pairs: Pairs, checks: Mapping[str, Check]) -
     """What is measured while the run goes on; each is a function of nothing."""
     measured: dict[str, Callable] = {}
     if pairs.validation is not None:
-        measured["validation"] = Validation(model, pairs.validation, batch_size=run.settings.batch_size or 2).measure
+        validation = Validation(model, pairs.validation, batch_size=run.settings.batch_size or 2)
+        run.skips.note(validation.skipped)
+        measured["validation"] = validation.measure
     for name, check in checks.items():
         measured[name] = lambda check=check: check(model)
     return measured

@@ -4,27 +4,28 @@ import torch
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample
-from seesay.base.records import PairSource
+from seesay.base.records import PairSource, Skipped
 from seesay.data.images import decode
 from seesay.formulas.contrastive import contrastive_loss
 from seesay.model.bundle import Model
 
 
 class Validation:
-    """Pixels and first captions of the validation pairs, read once and kept."""
+    """Pixels and first captions of the validation pairs, read once and kept; `skipped` names what is broken."""
 
     def __init__(self, model: Model, pairs: PairSource, *, batch_size: int):
         self.model = model
         self.batch_size = batch_size
         self._pixels: list[Tensor] = []
         self._captions: list[str] = []
+        self.skipped: list[Skipped] = []
         for index in range(len(pairs)):
             try:
                 pair = pairs[index]
                 self._pixels.append(model.preprocess.pixels(decode(pair.image)))
                 self._captions.append(pair.captions[0])
-            except BrokenSample:
-                continue
+            except BrokenSample as error:
+                self.skipped.append(Skipped(key=pairs.key(index), reason=error.reason, detail=error.detail))
 
     def measure(self) -> dict[str, float]:
         """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there."""

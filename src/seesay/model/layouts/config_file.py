@@ -1,0 +1,49 @@
+"""JSON that came with weights: bounded, parsed and checked before anything is made of it."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from seesay.base.errors import RefusedInput, StorageError
+
+SIZE_LIMIT = 64 << 20
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `RefusedInput` if it is missing, too large or no object."""
+    try:
+        if not path.is_file():
+            raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
+        if path.stat().st_size > SIZE_LIMIT:
+            raise RefusedInput(f"{path} is larger than {SIZE_LIMIT >> 20} MiB; it is no model configuration.")
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedInput(f"{path} is no valid JSON ({error}); save or fetch the model again.") from error
+    if not isinstance(value, dict):
+        raise RefusedInput(f"{path} holds no JSON object; save or fetch the model again.")
+    return value
+
+
+def checked_as(cls: type[ModelT], value: object, *, path: Path) -> ModelT:
+    """`value` from the file `path` as a `cls`; `RefusedInput` names the first key that does not fit."""
+    try:
+        # Through JSON, because strictness then still lets a list be a tuple.
+        return cls.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            fault = f" has no {where}"
+        elif first["type"] == "extra_forbidden":
+            fault = f": {where} is {first['input']!r:.40}, and seesay has no such part"
+        else:
+            fault = f": {where} is {first['input']!r:.40}: {message}"
+        raise RefusedInput(f"{path}{fault}; save or fetch the model again.") from error
+    except ValueError as error:
+        raise RefusedInput(f"{path} holds text that is no Unicode ({error}); fetch it again.") from error

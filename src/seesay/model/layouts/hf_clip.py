@@ -1,0 +1,179 @@
+"""The layout of Hugging Face transformers for CLIP: `config.json` of model_type "clip" and `model.safetensors`.
+
+Configurations carry dozens of keys that do nothing here, so only those that shape the towers are read; what is left
+out has the value that transformers' own classes give it.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.data.tokenizer import CaptionTokenizer
+from seesay.model.layouts.config_file import checked_as, read_json
+from seesay.model.layouts.hf_clip_tensors import IGNORED, links
+from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
+from seesay.model.layouts.mapping import read_linked, to_theirs
+from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.model.layouts.vocabulary import read_tokenizer, tokenizer_files
+from seesay.model.weights import write_tensors
+from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.clip import empty_clip
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+MODEL_TYPE = "clip"
+# transformers' names of activations, and ours.
+ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
+# Older files have this in place of the end token; transformers then takes the largest id, which is the end token.
+NO_END_TOKEN = 2
+
+
+class _Tower(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    hidden_act: Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"] = "quick_gelu"
+    layer_norm_eps: Annotated[float, Field(ge=0.99e-5, le=1.01e-5)] = 1e-5
+    num_hidden_layers: int = 12
+
+
+class _Text(_Tower):
+    vocab_size: int = 49_408
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77
+    eos_token_id: int = 49_407
+
+
+class _Vision(_Tower):
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_attention_heads: int = 12
+    num_channels: Literal[3] = 3
+    image_size: int = 224
+    patch_size: int = 32
+
+
+class _Config(BaseModel):
+    """`*_config_dict`, where an old file has it, is what transformers builds from."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    projection_dim: int = 512
+    text_config: _Text = _Text()
+    text_config_dict: _Text | None = None
+    vision_config: _Vision = _Vision()
+    vision_config_dict: _Vision | None = None
+
+
+def is_in(folder: Path) -> bool:
+    path = folder / CONFIG_NAME
+    return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
+
+
+def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
+    """The model in a folder of transformers' CLIPModel, with the vocabulary in `tokenizer` or the one in the folder."""
+    path = folder / CONFIG_NAME
+    config = checked_as(_Config, read_json(path), path=path)
+    text = config.text_config_dict or config.text_config
+    architecture = checked_as(Architecture, _architecture(config, text), path=path)
+    preprocess = read_preprocess(folder)
+    vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
+    refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
+    if text.eos_token_id not in (NO_END_TOKEN, vocabulary.end):
+        raise RefusedInput(
+            f"{path} pools at token {text.eos_token_id}, its vocabulary ends with {vocabulary.end}; "
+            "they are of two models."
+        )
+    clip = empty_clip(architecture)
+    tensors = read_linked(folder / WEIGHTS_NAME, list(links(architecture)), clip.state_dict(), ignored=IGNORED)
+    clip.load_state_dict(tensors, assign=True)
+    return Parts(
+        clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
+    )
+
+
+def _architecture(config: _Config, text: _Text) -> dict[str, Any]:
+    """The towers, as values that are still to be checked."""
+    vision = config.vision_config_dict or config.vision_config
+    return {
+        "embed_dim": config.projection_dim,
+        "image": {"kind": "vit", "image_size": vision.image_size, "patch": vision.patch_size} | _blocks(vision),
+        "text": {"kind": "transformer", "context": text.max_position_embeddings, "vocab_size": text.vocab_size}
+        | _blocks(text),
+    }
+
+
+def _blocks(tower: _Text | _Vision) -> dict[str, Any]:
+    is_usual = tower.intermediate_size == 4 * tower.hidden_size
+    return {
+        "width": tower.hidden_size,
+        "layers": tower.num_hidden_layers,
+        "heads": tower.num_attention_heads,
+        "activation": ACTIVATIONS[tower.hidden_act],
+        "mlp_width": None if is_usual else tower.intermediate_size,
+    }
+
+
+def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
+    """The files of such a folder; `UsageError` for towers that transformers' CLIPModel does not have.
+
+    Templates and facts have no place in this layout.
+    """
+    image, text = parts.architecture.image, parts.architecture.text
+    if not isinstance(image, VisionTransformerConfig) or not isinstance(text, TextTransformerConfig):
+        raise UsageError(
+            f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
+            "transformer; save the model in the layout seesay."
+        )
+    embed_dim = parts.architecture.embed_dim
+    config = {
+        "architectures": ["CLIPModel"],
+        "model_type": MODEL_TYPE,
+        "projection_dim": embed_dim,
+        "logit_scale_init_value": 2.6592,
+        "text_config": _text_section(text, parts.tokenizer) | {"projection_dim": embed_dim},
+        "vision_config": _vision_section(image) | {"projection_dim": embed_dim},
+    }
+    tensors = to_theirs(links(parts.architecture), parts.clip.state_dict())
+    return {
+        WEIGHTS_NAME: write_tensors(tensors, dtype=dtype),
+        CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
+        **preprocess_file(parts.preprocess, processor="CLIPImageProcessor"),
+        **tokenizer_files(parts.tokenizer),
+    }
+
+
+def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> dict[str, Any]:
+    return {
+        "model_type": "clip_text_model",
+        "vocab_size": text.vocab_size,
+        "max_position_embeddings": text.context,
+        "bos_token_id": tokenizer.start,
+        "eos_token_id": tokenizer.end,
+        "pad_token_id": tokenizer.end,
+    } | _block_section(text)
+
+
+def _vision_section(image: VisionTransformerConfig) -> dict[str, Any]:
+    return {
+        "model_type": "clip_vision_model",
+        "image_size": image.image_size,
+        "patch_size": image.patch,
+        "num_channels": 3,
+    } | _block_section(image)
+
+
+def _block_section(tower: VisionTransformerConfig | TextTransformerConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": tower.hidden,
+        "num_hidden_layers": tower.layers,
+        "num_attention_heads": tower.heads,
+        "hidden_act": {ours: theirs for theirs, ours in ACTIVATIONS.items()}[tower.activation],
+        "layer_norm_eps": 1e-5,
+    }

@@ -1,0 +1,99 @@
+"""`preprocessor_config.json`, in which transformers says how pictures are prepared; the steps have to be CLIP's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seesay.base.errors import RefusedInput
+from seesay.data.images import Preprocess
+from seesay.model.layouts.config_file import checked_as, read_json
+
+CONFIG_NAME = "preprocessor_config.json"
+# Pillow's numbers.
+INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+
+
+class _Processor(BaseModel):
+    """What decides about pixels; a switch that is left out is on in both of transformers' processors, except the crop.
+
+    Old files give a side as one number: as `size` it was the shorter side.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    do_resize: bool = True
+    size: int | dict[str, int]
+    resample: int
+    do_center_crop: bool = False
+    crop_size: int | dict[str, int] | None = None
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+
+
+def read_preprocess(folder: Path) -> Preprocess:
+    """How the folder's model wants its pictures; `RefusedInput` for steps that seesay does not take."""
+    path = folder / CONFIG_NAME
+    said = checked_as(_Processor, read_json(path), path=path)
+    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(said, name)]
+    if off or abs(said.rescale_factor * 255 - 1) > 1e-6 or said.resample not in INTERPOLATIONS:
+        raise RefusedInput(
+            f"{path} does not resize (bicubic or bilinear), scale to 0..1 and normalise, which seesay always does"
+            f"{': ' + ', '.join(off) + ' is off' if off else ''}; such weights cannot be used exactly."
+        )
+    resize, size = _resize(said, path)
+    try:
+        return Preprocess(
+            size=size,
+            resize=resize,
+            interpolation=INTERPOLATIONS[said.resample],
+            mean=said.image_mean,
+            std=said.image_std,
+        )
+    except ValidationError as error:
+        raise RefusedInput(f"{path}: {error.errors()[0]['msg']}; fetch the model again.") from error
+
+
+def _resize(said: _Processor, path: Path) -> tuple[Any, int]:
+    """("shortest" or "squash", side)."""
+    size = {"shortest_edge": said.size} if isinstance(said.size, int) else said.size
+    crop = said.crop_size if isinstance(said.crop_size, int) else _square(said.crop_size or {})
+    if size.keys() == {"shortest_edge"} and said.do_center_crop and crop in (size["shortest_edge"], None):
+        return "shortest", size["shortest_edge"]
+    square = _square(size)
+    if square is not None and (not said.do_center_crop or crop == square):
+        return "squash", square
+    raise RefusedInput(
+        f"{path} resizes to {said.size} and crops to {said.crop_size if said.do_center_crop else 'nothing'}; seesay "
+        "makes the shorter side or the whole picture as large as the crop, so such weights cannot be used exactly."
+    )
+
+
+def _square(size: dict[str, int]) -> int | None:
+    sides = set(size.values())
+    return sides.pop() if size.keys() == {"height", "width"} and len(sides) == 1 else None
+
+
+def preprocess_file(preprocess: Preprocess, *, processor: str) -> dict[str, bytes]:
+    """The file that `read_preprocess` reads, for transformers' image processor of that class."""
+    size = preprocess.size
+    is_cropped = preprocess.resize == "shortest"
+    config = {
+        "image_processor_type": processor,
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": size} if is_cropped else {"height": size, "width": size},
+        "resample": {name: number for number, name in INTERPOLATIONS.items()}[preprocess.interpolation],
+        "do_center_crop": is_cropped,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocess.mean),
+        "image_std": list(preprocess.std),
+    }
+    return {CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode()}

@@ -1,0 +1,95 @@
+"""Our tensors and theirs: links that are read in both directions.
+
+A layout says once, in `Link`s, which of its tensors belong to which of ours. Expected shapes, reading and writing all
+follow from these, so what is written is what will be read.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seesay.model.weights import read_header, read_tensors
+
+# What wrappers put in front of every name: data parallel training, and torch.compile.
+WRAPPERS = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Link:
+    """One of our tensors and the one it is in the file, or the several that its rows are split into evenly.
+
+    `transposed` where their matrix is ours turned over, `wrapped` where theirs has that many axes of length 1 in front.
+    """
+
+    ours: str
+    theirs: tuple[str, ...]
+    transposed: bool = False
+    wrapped: int = 0
+
+    def outward(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Our tensor as theirs."""
+        tensor = tensor.T if self.transposed else tensor
+        return tensor.reshape((1,) * self.wrapped + tuple(tensor.shape)).chunk(len(self.theirs))
+
+    def inward(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Their tensors as ours."""
+        tensor = tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors))
+        tensor = tensor.reshape(tensor.shape[self.wrapped :])
+        return tensor.T.contiguous() if self.transposed else tensor
+
+
+def link(ours: str, *theirs: str, transposed: bool = False, wrapped: int = 0) -> Link:
+    return Link(ours, theirs, transposed=transposed, wrapped=wrapped)
+
+
+def weight_and_bias(ours: str, *theirs: str) -> Iterator[Link]:
+    """The two links of one layer, which may be split into several of theirs."""
+    for part in ("weight", "bias"):
+        yield Link(f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs))
+
+
+def batch_norm(ours: str, theirs: str) -> Iterator[Link]:
+    for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        yield Link(f"{ours}.{part}", (f"{theirs}.{part}",))
+
+
+def to_theirs(links: Iterable[Link], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our tensors under their names and in their shapes."""
+    return {
+        name: tensor
+        for link in links
+        for name, tensor in zip(link.theirs, link.outward(tensors[link.ours]), strict=True)
+    }
+
+
+def read_linked(
+    path: Path, links: Sequence[Link], ours: Mapping[str, Tensor], *, ignored: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """A file in their layout as our tensors; `ours` gives the shapes and may be on the meta device.
+
+    Names in `ignored` may be there and are not read. A name that every tensor wears in front, a wrapper's, is taken
+    off, and a single number may be written as a list of one. Raises what `read_tensors` raises, in their names.
+    """
+    header = read_header(path)
+    wrapper = wrapper_of(header)
+    expected = {wrapper + name: tensor for name, tensor in to_theirs(links, ours).items()}
+    for name, tensor in expected.items():
+        if tensor.ndim == 0 and header.get(name, {}).get("shape") == [1]:
+            expected[name] = tensor.reshape(1)
+    found = read_tensors(path, expected, ignored={wrapper + name for name in ignored})
+    tensors = {}
+    for link in links:
+        whole = link.inward([found.pop(wrapper + name) for name in link.theirs])
+        tensors[link.ours] = whole.reshape(ours[link.ours].shape)
+    return tensors
+
+
+def wrapper_of(names: Iterable[str]) -> str:
+    """What stands in front of all of the names and is a wrapper's."""
+    wrapper, names = "", list(names)
+    while names and (more := next((w for w in WRAPPERS if all(n.startswith(wrapper + w) for n in names)), "")):
+        wrapper += more
+    return wrapper

@@ -1,0 +1,69 @@
+"""Every tensor of a model and its name in OpenAI's code, which is open_clip's too."""
+
+from collections.abc import Iterator
+
+from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias
+from seesay.nets.architecture import Architecture, ResNetConfig
+
+# Written by OpenAI's archives and by older training code; none of them is a weight.
+IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
+# What open_clip's class with an exchangeable text tower puts in front of the text tower's names.
+TEXT_PREFIX = "text."
+
+
+def links(architecture: Architecture, *, text_prefix: str = "") -> Iterator[Link]:
+    """Every tensor of the model and its name in OpenAI's code."""
+    yield link("logit_scale", "logit_scale")
+    if isinstance(architecture.image, ResNetConfig):
+        yield from _resnet(architecture.image)
+    else:
+        yield from _vision_transformer(architecture.image.layers)
+    yield from _text_transformer(architecture.text.layers, text_prefix)
+
+
+def _vision_transformer(layers: int) -> Iterator[Link]:
+    yield link("image_tower.class_token", "visual.class_embedding")
+    yield link("image_tower.positions", "visual.positional_embedding")
+    yield link("image_tower.patches.weight", "visual.conv1.weight")
+    yield link("image_tower.projection", "visual.proj")
+    yield from weight_and_bias("image_tower.ln_pre", "visual.ln_pre")
+    yield from weight_and_bias("image_tower.ln_post", "visual.ln_post")
+    for index in range(layers):
+        yield from _block(f"image_tower.blocks.{index}", f"visual.transformer.resblocks.{index}")
+
+
+def _text_transformer(layers: int, prefix: str) -> Iterator[Link]:
+    yield link("text_tower.positions", f"{prefix}positional_embedding")
+    yield link("text_tower.projection", f"{prefix}text_projection")
+    yield link("text_tower.token_embedding.weight", f"{prefix}token_embedding.weight")
+    yield from weight_and_bias("text_tower.ln_final", f"{prefix}ln_final")
+    for index in range(layers):
+        yield from _block(f"text_tower.blocks.{index}", f"{prefix}transformer.resblocks.{index}")
+
+
+def _block(ours: str, theirs: str) -> Iterator[Link]:
+    yield from weight_and_bias(f"{ours}.ln_1", f"{theirs}.ln_1")
+    yield link(f"{ours}.attention.qkv.weight", f"{theirs}.attn.in_proj_weight")
+    yield link(f"{ours}.attention.qkv.bias", f"{theirs}.attn.in_proj_bias")
+    yield from weight_and_bias(f"{ours}.attention.out", f"{theirs}.attn.out_proj")
+    yield from weight_and_bias(f"{ours}.ln_2", f"{theirs}.ln_2")
+    yield from weight_and_bias(f"{ours}.fc", f"{theirs}.mlp.c_fc")
+    yield from weight_and_bias(f"{ours}.proj", f"{theirs}.mlp.c_proj")
+
+
+def _resnet(config: ResNetConfig) -> Iterator[Link]:
+    for place in (1, 2, 3):
+        yield link(f"image_tower.stem.conv_{place}.weight", f"visual.conv{place}.weight")
+        yield from batch_norm(f"image_tower.stem.norm_{place}", f"visual.bn{place}")
+    for stage, depth in enumerate(config.layers):
+        for index in range(depth):
+            ours, theirs = f"image_tower.stages.{stage}.{index}", f"visual.layer{stage + 1}.{index}"
+            for place in (1, 2, 3):
+                yield link(f"{ours}.conv_{place}.weight", f"{theirs}.conv{place}.weight")
+                yield from batch_norm(f"{ours}.norm_{place}", f"{theirs}.bn{place}")
+            if index == 0:
+                yield link(f"{ours}.shortcut.conv.weight", f"{theirs}.downsample.0.weight")
+                yield from batch_norm(f"{ours}.shortcut.norm", f"{theirs}.downsample.1")
+    yield link("image_tower.pool.positions", "visual.attnpool.positional_embedding")
+    for ours, theirs in {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "c_proj"}.items():
+        yield from weight_and_bias(f"image_tower.pool.{ours}", f"visual.attnpool.{theirs}")

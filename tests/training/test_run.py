@@ -1,0 +1,258 @@
+"""A whole run on pairs that can be learned in seconds: what it leaves behind, what it refuses, what it says."""
+
+import json
+import math
+
+import pytest
+import torch
+
+import seesay
+from seesay.base.errors import RefusedInput, SeesayError, TooManySkipped, UsageError
+from seesay.base.journal import Journal, ProgressLine, read_events
+from seesay.base.records import Batch, Skipped
+from seesay.base.settings import read_settings
+from seesay.data.images import Preprocess
+from seesay.data.tokenizer import pad
+from seesay.nets.clip import build_clip
+from seesay.nets.presets import preset
+from seesay.training import loop
+from seesay.training.checkpoint import Position, checkpoints, restore_latest, save_checkpoint
+from seesay.training.loop import Run, step_once
+from seesay.training.optimizer import adamw
+from seesay.training.settings import TrainSettings
+from seesay.training.skips import SkipLog
+
+SMALL = {"model": "conv-tiny", "batch_size": 8, "data": {"vocab_size": 540, "validation": 0.1}}
+
+
+def train(pairs, out, **settings):
+    return seesay.train(pairs, out=out, **{**SMALL, "steps": 12, **settings})
+
+
+def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_path, paint):
+    check = tmp_path / "check"
+    for colour in ("red", "blue"):
+        for number in range(3):
+            paint(check / colour / f"{number}.png", colour)
+    model = train(coloured_pairs(), tmp_path / "run", steps=60, check=check)
+    ranking = model.classify(
+        [check / "red" / "0.png", check / "blue" / "0.png"], ["red", "blue"], templates=["a {} square"]
+    )
+    assert [r.labels[0] for r in ranking] == ["red", "blue"]
+
+    run = tmp_path / "run"
+    assert {"settings.toml", "facts.json", "events.jsonl", "curves.png", "skipped.jsonl", "model", "checkpoints"} <= {
+        path.name for path in run.iterdir()
+    }
+    events = read_events(run / "events.jsonl")
+    assert events[-1]["event"] == "done" and events[-1]["step"] == 60
+    steps = [event for event in events if "event" not in event]
+    assert all({"step", "loss", "pairs_seen", "pairs_per_second"} <= event.keys() for event in steps)
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    checks = [event for event in events if event.get("event") == "check"]
+    assert checks[-1]["check/top1"] == 1.0 and checks[-1]["validation/loss"] < math.log(4) + 0.5
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+    again = seesay.load(run / "model")
+    pictures = [check / "red" / "0.png"]
+    assert torch.equal(again.encode_images(pictures), model.encode_images(pictures))
+    assert again.facts["training"]["steps"] == 60 and again.facts["training"]["data"]["pairs"] == 43
+
+
+def test_a_finished_run_and_a_strange_folder_are_refused(coloured_pairs, tmp_path):
+    pairs = coloured_pairs(24)
+    train(pairs, tmp_path / "run", steps=2)
+    with pytest.raises(UsageError, match="holds a finished run"):
+        train(pairs, tmp_path / "run", steps=2)
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "letter.txt").write_text("dear")
+    with pytest.raises(UsageError, match="is no run folder"):
+        train(pairs, tmp_path / "strange", steps=2)
+
+
+def test_an_unfinished_run_goes_on_only_with_its_settings_and_pairs(coloured_pairs, tmp_path):
+    pairs, run = coloured_pairs(24), tmp_path / "run"
+    train(pairs, run, steps=4)
+    events = (run / "events.jsonl").read_text().splitlines(keepends=True)
+    (run / "events.jsonl").write_text("".join(line for line in events if '"done"' not in line))
+    with pytest.raises(UsageError, match=r"other settings \(steps: 4 -> 5\)"):
+        train(pairs, run, steps=5)
+    (pairs / "000.txt").write_text("changed\n")
+    with pytest.raises(UsageError, match="other pairs"):
+        train(pairs, run, steps=4)
+    (pairs / "000.txt").write_text("a red square\nsomething red\n")
+    train(pairs, run, steps=4)
+    assert any(event.get("event") == "resume" for event in read_events(run / "events.jsonl"))
+
+
+def test_broken_pictures_are_left_out_counted_and_listed(coloured_pairs, tmp_path):
+    pairs = coloured_pairs(40)
+    (pairs / "005.png").write_bytes(b"no picture")
+    (pairs / "006.txt").unlink()
+    model = train(pairs, tmp_path / "run", steps=12, data={"vocab_size": 540, "validation": 0.0})
+    listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
+    assert {entry["key"].split(".")[0] for entry in listed} == {"005", "006"}
+    assert sum(model.facts["training"]["skipped"].values()) == 2
+
+
+def test_too_many_broken_samples_stop_the_run_and_say_why(tmp_path):
+    broken = tuple(Skipped(key=f"k{number}", reason="truncated image") for number in range(6))
+    told = pytest.raises(TooManySkipped, match=r"of the last 10,000 samples are broken \(truncated image")
+    with SkipLog(tmp_path, pairs=20_000) as log, told:
+        for _ in range(200):
+            log.watch(94, broken)
+
+
+def test_a_few_broken_samples_never_stop_a_small_run(tmp_path):
+    with SkipLog(tmp_path, pairs=100) as log:
+        for _ in range(500):
+            log.watch(90, tuple(Skipped(key=f"k{number}", reason="truncated image") for number in range(10)))
+        assert log.summary() == "truncated image 10"
+
+
+def test_a_hundred_broken_in_a_row_stop_the_run(tmp_path):
+    with SkipLog(tmp_path, pairs=100) as log, pytest.raises(TooManySkipped, match="in a row"):
+        for first in range(0, 200, 10):
+            log.watch(0, tuple(Skipped(key=f"k{first + n}", reason="no image") for n in range(10)))
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    """A run that stands at its start, and a batch for it."""
+    settings = read_settings(
+        TrainSettings,
+        file=None,
+        base={
+            "model": "conv-tiny",
+            "batch_size": 4,
+            "steps": 100,
+            "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.1},
+        },
+    )
+    clip = build_clip(preset("conv-tiny"), seed=0)
+    with Journal(tmp_path / "run") as journal, SkipLog(tmp_path / "run", 100) as skips:
+        run = Run(
+            clip=clip,
+            optimizer=adamw(clip, settings.optimizer),
+            preprocess=Preprocess(size=16),
+            settings=settings,
+            steps=100,
+            position=Position(),
+            journal=journal,
+            skips=skips,
+            line=ProgressLine("train"),
+        )
+        run.start_clock()
+        yield run
+
+
+def batch(seed=0):
+    torch.manual_seed(seed)
+    return Batch(
+        pixels_B3SS=torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8),
+        tokens=pad([[1, 2 + seed, 3 + index, 9] for index in range(4)]),
+        image_id_B=torch.arange(4),
+        caption_id_B=torch.arange(4),
+    )
+
+
+def weights(run):
+    return {name: tensor.clone() for name, tensor in run.clip.named_parameters()}
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_leaves_the_weights_and_three_in_a_row_stop(small_run, where, monkeypatch):
+    step_once(small_run, batch())
+    before = weights(small_run)
+    honest = loop.contrastive_loss
+
+    def poisoned(image_BD, text_BD, scale, **kind):
+        loss = honest(image_BD, text_BD, scale, **kind)
+        return loss * math.nan if where == "loss" else loss + 0 * torch.sqrt(scale - scale)
+
+    monkeypatch.setattr(loop, "contrastive_loss", poisoned)
+    step_once(small_run, batch(1))
+    assert all(torch.equal(before[name], tensor) for name, tensor in small_run.clip.named_parameters())
+    step_once(small_run, batch(2))
+    with pytest.raises(SeesayError, match="not finite 3 steps in a row"):
+        step_once(small_run, batch(3))
+    told = [e for e in read_events(small_run.journal.folder / "events.jsonl") if e.get("event") == "skipped_batch"]
+    assert [event["images"] for event in told] == [[0, 1, 2, 3]] * 3
+
+
+def test_a_loss_that_stays_at_guessing_is_said_once_with_the_way_out(small_run, monkeypatch, capsys):
+    def flat(image_BD, text_BD, scale, **kind):
+        return 0 * (image_BD.sum() + text_BD.sum() + scale) + math.log(4)
+
+    monkeypatch.setattr(loop, "contrastive_loss", flat)
+    monkeypatch.setattr(loop, "JUDGED_STEPS", 10)
+    for seed in range(14):
+        step_once(small_run, batch(seed))
+    told = capsys.readouterr().err
+    assert told.count("the model is not learning") == 1
+    assert "ln(4) = 1.386" in told and "learning_rate" in told
+
+
+def test_a_scale_that_runs_away_is_held_and_logged(small_run):
+    small_run.clip.logit_scale.data.fill_(6.0)
+    step_once(small_run, batch())
+    assert small_run.clip.logit_scale.item() == pytest.approx(math.log(100))
+    assert any(e.get("event") == "clamp" for e in read_events(small_run.journal.folder / "events.jsonl"))
+
+
+def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, tmp_path):
+    for seed in range(3):
+        step_once(small_run, batch(seed))
+    save_checkpoint(tmp_path / "c", small_run.clip, small_run.optimizer, small_run.position, keep=2)
+    clip = build_clip(preset("conv-tiny"), seed=9)
+    optimizer = adamw(clip, small_run.settings.optimizer)
+    position, faults = restore_latest(tmp_path / "c", clip, optimizer)
+    assert position == small_run.position and faults == []
+    for (name, mine), theirs in zip(clip.state_dict().items(), small_run.clip.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs), name
+    for mine, theirs in zip(clip.parameters(), small_run.clip.parameters(), strict=True):
+        for moment in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(optimizer.state[mine][moment], small_run.optimizer.state[theirs][moment])
+            assert optimizer.state[mine][moment].stride() == small_run.optimizer.state[theirs][moment].stride()
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said(small_run, tmp_path):
+    root = tmp_path / "c"
+    for seed in range(3):
+        step_once(small_run, batch(seed))
+        save_checkpoint(root, small_run.clip, small_run.optimizer, small_run.position, keep=2)
+    newest, older = checkpoints(root)
+    data = bytearray((newest / "model.safetensors").read_bytes())
+    data[-5] ^= 1
+    (newest / "model.safetensors").write_bytes(data)
+    position, faults = restore_latest(root, small_run.clip, small_run.optimizer)
+    assert position.step == 2 and older.name.endswith("2")
+    assert len(faults) == 1 and "changed since it was saved" in faults[0]
+
+
+def test_two_trainers_in_one_folder_are_refused(tmp_path):
+    with Journal(tmp_path / "run"), pytest.raises(SeesayError, match="in use by process"), Journal(tmp_path / "run"):
+        pass
+
+
+def test_a_check_set_with_captions_is_refused(coloured_pairs, tmp_path):
+    pairs = coloured_pairs(24)
+    with pytest.raises(UsageError, match="has captions, not classes"):
+        train(pairs, tmp_path / "run", check=pairs)
+
+
+def test_settings_of_a_file_give_way_to_words_and_they_to_overrides(tmp_path, coloured_pairs):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('model = "conv-tiny"\nsteps = 9\nbatch_size = 4\n[data]\nvocab_size = 540\n')
+    model = seesay.train(
+        coloured_pairs(24), out=tmp_path / "run", recipe=recipe, batch_size=8, overrides=["steps=2", "seed=3"]
+    )
+    settings = model.facts["training"]["settings"]
+    assert (settings["steps"], settings["batch_size"], settings["seed"]) == (2, 8, 3)
+
+
+def test_a_model_folder_that_lost_its_weights_is_refused(coloured_pairs, tmp_path):
+    train(coloured_pairs(24), tmp_path / "run", steps=2)
+    (tmp_path / "run" / "model" / "model.safetensors").unlink()
+    with pytest.raises(RefusedInput, match=r"model\.safetensors is missing"):
+        seesay.load(tmp_path / "run" / "model")
