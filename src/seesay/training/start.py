@@ -39,7 +39,7 @@ MODEL_FOLDER = "model"
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 LOOKED_AT = 64
 CACHE_MARGIN = 1.35
-MOST_VALIDATION = 1000
+LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
 HELD_OUT_VISIT = 2**40
 
 Check = Callable[[Model], Mapping[str, float]]
@@ -90,7 +90,7 @@ def _open(places: Sequence[str | Path], validation: Sequence[str | Path], settin
     if validation:
         return Pairs(training=source, validation=open_pairs(validation, **columns))
     held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
-    if held_out < 2:
+    if held_out < LEAST_VALIDATION:
         return Pairs(training=source, validation=None)
     shuffled = permutation(settings.seed, HELD_OUT_VISIT, len(source))
     return Pairs(
