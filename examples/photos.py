@@ -12,11 +12,11 @@ import skimage
 # File inside scikit-image -> what is in the photograph.
 PHOTOS = {
     "chelsea.png": "cat",
-    "coffee.png": "cup of coffee",
+    "coffee.png": "coffee",
     "rocket.jpg": "rocket",
     "motorcycle_left.png": "motorcycle",
     "astronaut.png": "astronaut",
-    "camera.png": "man with a camera",
+    "camera.png": "photographer",
     "coins.png": "coins",
     "grass.png": "grass",
 }

@@ -111,7 +111,10 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
         ("optimiser.lr=1", "optimiser is not a setting. Nearest: optimizer."),
         ("schedule.warmpu=1", "schedule.warmpu is not a setting. Nearest: warmup."),
         ("final.stps=1", "final.stps is not a setting. Nearest: steps."),
-        ("zzz=1", "zzz is not a setting."),
+        (
+            "zzz=1",
+            "zzz is not a setting. Known: seed, note, shuffle, limit, out, words, optimizer, schedule, final.",
+        ),
         ("seed", "--set 'seed' is not of the form section.key=value, as in optimizer.lr=0.001."),
         ("a..b=1", "--set 'a..b=1' is not of the form section.key=value, as in optimizer.lr=0.001."),
     ],

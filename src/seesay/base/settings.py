@@ -131,7 +131,9 @@ def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     path = ".".join(str(part) for part in first["loc"])
     kind, message = first["type"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "extra_forbidden":
-        sentence = f"{path} is not a setting.{nearest(str(name), _known_keys(cls, section), count=1)}"
+        known = list(_known_keys(cls, section))
+        way_out = nearest(str(name), known, count=1) or f" Known: {', '.join(known)}."
+        sentence = f"{path} is not a setting.{way_out}"
     elif kind == "missing":
         sentence = f"{path} is missing; it has no default, so the file or --set must give it."
     elif kind == "value_error" and _is_table(first["input"]):

@@ -2,7 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +67,11 @@ def train_model(
     `checks` are measured on the model while it trains. Returns the finished model, which also lies in `out/model`.
     """
     line = ProgressLine("train")
-    torch.set_flush_denormal(True)  # numbers below 1e-38 slow a CPU down and carry nothing
     pairs = _open(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
     plan = choose(settings, _facts(pairs.training, settings), repeats=caption_shares(pairs.training))
     is_new = _is_new(out, plan.settings, pairs)
-    with Journal(out) as journal, SkipLog(out, len(pairs.training)) as skips:
+    with Journal(out) as journal, SkipLog(out, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
         line.say("\n".join(plan.reasons))
         if is_new:
@@ -81,6 +81,16 @@ def train_model(
         run.checks = _checks(run, model, pairs, checks or {})
         train(run, _batches(model, plan.settings, pairs.training))
         return _finish(run, model, pairs)
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 slow a CPU down and carry nothing; the rest of the process gets them back."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _open(places: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings) -> Pairs:
