@@ -202,7 +202,13 @@ def test_debug_shows_the_trace_and_the_same_line_and_code(run):
 
 
 def test_ctrl_c_is_silent(command_line):
-    with subprocess.Popen([*command_line, "try", "wait"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [*command_line, "try", "wait"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell starts what runs in its background with Ctrl-C ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
         assert child.stdout.readline() == b"begun\n"
         child.send_signal(signal.SIGINT)
         out, told = child.communicate(timeout=30)
