@@ -29,7 +29,7 @@ check: $(READY)  ## format, lint, types, floors, fast tests: what a change must 
 	$(RUN)/ruff check
 	$(RUN)/pyright --pythonpath $(RUN)/python
 	$(RUN)/lint-imports
-	$(PYTEST)
+	$(PYTEST) -m "not slow and not gpu and not journey"
 
 clean:  ## remove .venv, demo/ and everything generated; runs/ stays
 	rm -rf .venv demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache

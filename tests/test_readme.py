@@ -179,6 +179,7 @@ def test_the_package_shows_the_readme(readme):
     assert tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"].get("readme") == "README.md"
 
 
+@pytest.mark.journey
 @pytest.mark.usefixtures("installed")
 def test_the_fast_blocks_do_what_they_say(readme, tmp_path):
     run_blocks([block for block in readme if block.mark == "fast"], tmp_path)

@@ -14,6 +14,7 @@ import seesay
 
 pytest.importorskip("skimage", reason="the photographs of the example lie in scikit-image: pip install '.[demo]'")
 
+pytestmark = pytest.mark.journey
 SCRIPT = Path(__file__).parents[2] / "examples" / "digits.py"
 
 

@@ -64,7 +64,7 @@ class Batches:
             self.crops,
             batch_sampler=self._draws(first_step, size_at),  # type: ignore[arg-type]  # endless, so it has no length
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` made the batch already
             multiprocessing_context="fork" if workers else None,
         )
         return iter(loader)

@@ -59,7 +59,7 @@ class ConvNet(nn.Module):
                 self.blocks.append(ResidualBlock(channels, width * 2**stage, stride=stride))
                 channels = width * 2**stage
         self.projection = nn.Parameter(torch.randn(channels, embed_dim) * channels**-0.5)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""

@@ -1,9 +1,10 @@
 """What a run chooses for itself, from the data and the machine, and why."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from seesay.base.errors import UsageError
 from seesay.base.records import PairSource
@@ -81,7 +82,7 @@ def steps_of(settings: TrainSettings, pairs: int) -> int | None:
 
 def caption_shares(pairs: PairSource) -> list[float]:
     """For every distinct caption the chance that a visit to a random pair draws it."""
-    weight: Counter[str] = Counter()
+    weight: dict[str, float] = defaultdict(float)
     for index in range(len(pairs)):
         captions = pairs.captions(index)
         for caption in captions:
@@ -97,7 +98,7 @@ def repeated_share(shares: Sequence[float], batch_size: int) -> float:
 def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSettings:
     is_small = facts.pairs < SMALL_DATA
     strong = Augment(scale=0.5, stretch=1.3, flip=0.5, colour=0.2, coarse=0.2)
-    chosen = {
+    chosen: dict[str, Any] = {
         "share_repeats": repeated > MANY_REPEATS,
         "workers": max(0, facts.cores - 2) if facts.can_fork else 0,
         "augment": strong if is_small else Augment(),
@@ -107,13 +108,13 @@ def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSett
 
 
 def _optimizer(given: OptimizerSettings, *, is_small: bool) -> OptimizerSettings:
-    chosen = {"learning_rate": 1e-3 if is_small else 5e-4, "weight_decay": 0.1 if is_small else 0.2}
+    chosen: dict[str, float] = {"learning_rate": 1e-3 if is_small else 5e-4, "weight_decay": 0.1 if is_small else 0.2}
     return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
 
 
 def _schedule(settings: TrainSettings, pairs: int, architecture: Architecture) -> ScheduleSettings:
     steps = steps_of(settings, pairs)
-    chosen = {
+    chosen: dict[str, Any] = {
         "warmup": min(WARMUP_SHARE, PAPER_WARMUP_STEPS / steps) if steps else WARMUP_SHARE,
         "sizes": _sizes_for(architecture),
     }

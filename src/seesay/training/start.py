@@ -16,6 +16,7 @@ from seesay.base.publish import publish_file
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml, difference, read_settings
+from seesay.data.augment import Augment
 from seesay.data.images import Preprocess, decode
 from seesay.data.loader import Batches, Crops, Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
@@ -228,7 +229,7 @@ def _batches(model: Model, settings: TrainSettings, pairs: PairSource) -> Batche
     crops = Crops(
         pairs,
         model.tokenizer,
-        augment=settings.data.augment,
+        augment=settings.data.augment or Augment(),
         seed=settings.seed,
         cache=PixelCache(len(pairs), side) if is_cached else None,
     )
