@@ -1,5 +1,6 @@
 """What a run chooses for itself."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
 from seesay.training.optimizer import adamw, rate_factor, size_at
-from seesay.training.plan import DataFacts, choose, repeated_share, steps_of
+from seesay.training.plan import DataFacts, caption_chances, choose, repeated_share, steps_of
 from seesay.training.settings import TrainSettings
 
 
@@ -54,14 +55,37 @@ def test_two_lengths_are_refused():
         settings("steps=5", "minutes=2.0")
 
 
-def test_repeated_share_equals_counting_by_hand():
-    # Two captions, one of them drawn in 1 of 4 visits; batches of 2: p of meeting your own caption again.
-    assert repeated_share([0.25, 0.75], 2) == pytest.approx(0.25 * 0.25 + 0.75 * 0.75)
-    assert repeated_share([1 / 1000] * 1000, 2) == pytest.approx(1 / 1000)
+class Captions:
+    """Only the captions of a source of pairs."""
+
+    def __init__(self, *captions):
+        self.rows = captions
+
+    def __len__(self):
+        return len(self.rows)
+
+    def captions(self, index):
+        return self.rows[index]
+
+
+def test_repeated_share_equals_drawing_every_batch_of_two():
+    pairs = Captions(("a", "b"), ("A", "c"), ("a",), ("d",))
+    hits, places = 0, 0
+    for batch in itertools.permutations(range(4), 2):
+        for drawn in itertools.product(*(pairs.rows[index] for index in batch)):
+            weight = math.prod(1 / len(pairs.rows[index]) for index in batch)
+            words = [caption.lower() for caption in drawn]
+            hits += weight * sum(words.count(word) > 1 for word in words)
+            places += weight * 2
+    assert repeated_share(caption_chances(pairs), 2) == pytest.approx(hits / places)
+
+
+def test_captions_of_one_pair_alone_never_repeat():
+    assert repeated_share(caption_chances(Captions(*((f"only {n}", f"and {n}") for n in range(20)))), 16) == 0
 
 
 def test_repeats_turn_shared_targets_on_above_one_percent():
-    few, many = [1 / 100_000] * 100_000, [1 / 1000] * 1000
+    few, many = [(1.0, 1e-5)], [(1.0, 1e-3)]
     assert not choose(settings(), facts(), repeats=few).settings.data.share_repeats
     assert choose(settings(), facts(), repeats=many).settings.data.share_repeats
 

@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
+from seesay.base.publish import publish_file, storage_error
 
 EVENTS_NAME = "events.jsonl"
 QUIET_SECONDS = 2.0
@@ -24,14 +26,16 @@ class Journal:
     def __init__(self, folder: Path):
         self.folder = folder
         self._lock: TextIO | None = None
-        self._events: TextIO | None = None
+        self._events: FileIO | None = None
 
     def __enter__(self) -> "Journal":
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("a+")
             self._take_lock(self._lock)
-            self._events = (self.folder / EVENTS_NAME).open("a", encoding="utf-8")
+            # A loader process that outlives a killed run for some seconds must not keep its folder locked.
+            os.register_at_fork(after_in_child=self._lock.close)
+            self._events = FileIO(self.folder / EVENTS_NAME, "a")
         except OSError as error:
             raise StorageError(
                 f"run folder {self.folder} cannot be written ({error.strerror}); choose another."
@@ -47,18 +51,20 @@ class Journal:
         """Append one JSON object; numbers that are not finite become null."""
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
         if self._events:
-            self._events.write(json.dumps(finite) + "\n")
-            self._events.flush()
+            try:
+                # Not buffered: what a full disk refuses is not tried again when the file is closed.
+                self._events.write((json.dumps(finite) + "\n").encode())
+            except OSError as error:
+                raise storage_error(error, self.folder / EVENTS_NAME) or error from error
 
     def cut_after(self, step: int) -> None:
         """Forget what was logged after `step`: a resumed run says it again."""
         path = self.folder / EVENTS_NAME
         kept = [line for line in read_events(path) if line.get("step", 0) <= step]
         if self._events:
-            self._events.seek(0)
-            self._events.truncate()
-        for line in kept:
-            self.event(**line)
+            self._events.close()
+        publish_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._events = FileIO(path, "a")
 
     def _take_lock(self, lock: TextIO) -> None:
         try:

@@ -26,8 +26,11 @@ class Runtime:
             device = "cuda" if has_cuda else "cpu"
         if device.startswith("cuda") and not has_cuda:
             raise UsageError(f"device {device!r} is not here; this machine has: cpu.")
-        if not device.startswith(("cpu", "cuda")):
+        kind, _, index = device.partition(":")
+        if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
             raise UsageError(f"device {device!r} is not known; use cpu or cuda.")
+        if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+            raise UsageError(f"device {device!r} is not here; this machine has {torch.cuda.device_count()} of cuda.")
         return cls(device=device, cores=len(os.sched_getaffinity(0)))
 
 
@@ -54,7 +57,7 @@ def _commit() -> str | None:
     command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
 

@@ -6,6 +6,7 @@ next B positions, so the loader's whole state is one integer, whatever the numbe
 
 import hashlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,6 +65,7 @@ class Batches:
             self.crops,
             batch_sampler=self._draws(first_step, size_at),  # type: ignore[arg-type]  # endless, so it has no length
             num_workers=workers,
+            worker_init_fn=_leave_stopping_to_the_run,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` made the batch already
             multiprocessing_context="fork" if workers else None,
         )
@@ -159,6 +161,15 @@ class Subset:
 
     def captions(self, index: int) -> tuple[str, ...]:
         return self.pairs.captions(self.indices[index])
+
+
+def _leave_stopping_to_the_run(_: int) -> None:
+    """Ctrl-C and `kill` may reach the whole process group; a worker that obeyed would end the run before it saved.
+
+    A worker ends when its queue does, or within five seconds when its parent is gone.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Batch) -> Batch:

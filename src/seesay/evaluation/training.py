@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
 from seesay.base.settings import read_settings
 from seesay.data.evalsets import LabelledSet, open_evalset
 from seesay.data.images import decode
@@ -15,6 +15,7 @@ from seesay.training.settings import TrainSettings
 from seesay.training.start import train_model
 
 BLOCK = 256
+LENGTHS = ("steps", "epochs", "minutes")
 
 
 def train(
@@ -37,12 +38,13 @@ def train(
     places = _listed(pairs)
     if not places:
         raise UsageError("no pairs are given; name a folder, a table or shards.")
-    given = read_settings(TrainSettings, file=Path(recipe) if recipe else None, base={})
-    chosen = read_settings(
-        TrainSettings, file=None, overrides=overrides, base=_under(given.model_dump(exclude_unset=True), settings)
-    )
+    given = read_settings(TrainSettings, file=Path(recipe) if recipe else None).model_dump(exclude_unset=True)
+    if any(settings.get(name) is not None for name in LENGTHS):
+        # A run has one length: the one that is named here takes the place of the recipe's.
+        given = {name: value for name, value in given.items() if name not in LENGTHS}
+    chosen = read_settings(TrainSettings, file=None, overrides=overrides, base=_under(given, settings))
     folder = Path(out) if out else Path("runs") / (Path(places[0]).stem.strip("*") or "run")
-    checks = {Path(place).name: ZeroShotCheck(place).measure for place in _listed(check)}
+    checks = {_name_of(place, _listed(check)): ZeroShotCheck(place).measure for place in _listed(check)}
     return train_model(places, out=folder, settings=chosen, validation=_listed(val), checks=checks)
 
 
@@ -73,8 +75,16 @@ class ZeroShotCheck:
                     self._labels.append(self.labelled.label(index))
                 except BrokenSample:
                     continue
+            if not kept:
+                raise RefusedInput(f"none of the {len(self.labelled)} pictures of {self.labelled.name} can be read.")
             self._pixels = torch.stack(kept)
         return self._pixels
+
+
+def _name_of(place: str | Path, places: Sequence[str | Path]) -> str:
+    """The last part of a path, or the whole where several end alike."""
+    name = Path(place).absolute().name
+    return name if sum(Path(other).absolute().name == name for other in places) == 1 else str(place)
 
 
 def _listed(places: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -56,7 +56,8 @@ def save_checkpoint(root: Path, clip: Clip, optimizer: torch.optim.Optimizer, po
     folder = root / f"step-{position.step:010}"
     publish_folder(folder, write)
     _read_state(folder)
-    for older in checkpoints(root)[keep:]:
+    # Later ones are those that `restore_latest` passed over; they must not push out what is whole.
+    for older in [path for path in checkpoints(root) if path.name < folder.name][keep - 1 :]:
         shutil.rmtree(older)
     return folder
 
@@ -65,6 +66,7 @@ def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> 
     """Bring the newest whole checkpoint into `clip` and `optimizer`.
 
     Returns where the run stands (the start, if there is no checkpoint) and what was wrong with newer ones.
+    Raises `RefusedInput` if there are checkpoints and none is whole: beginning anew would lose the run unasked.
     """
     faults = []
     if root.is_dir():
@@ -81,6 +83,8 @@ def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> 
         clip.load_state_dict(weights)
         _load_moments(clip, optimizer, moments)
         return Position(**state["position"]), faults
+    if faults:
+        raise RefusedInput(f"no checkpoint in {root} can be used ({faults[0]}); remove {root} to begin anew.")
     return Position(), faults
 
 
@@ -102,9 +106,9 @@ def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str,
 
 def _load_moments(clip: Clip, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     for name, parameter in clip.named_parameters():
-        moments = {moment: tensors[f"{name}.{moment}"] for moment in MOMENTS}
+        moments = {moment: tensors[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS}
         optimizer.state[parameter] = {
-            key: value.to(parameter.device).to(memory_format=_layout(parameter)) if value.ndim == 4 else value
+            key: value.to(memory_format=_layout(parameter)) if value.ndim == 4 else value
             for key, value in moments.items()
         }
 

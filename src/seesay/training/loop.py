@@ -50,6 +50,7 @@ class Run:
     was_judged: bool = False
     _since: float = 0.0
     _before: float = 0.0
+    _told: tuple[int, float] = (0, 0.0)
 
     @property
     def seconds(self) -> float:
@@ -58,6 +59,14 @@ class Run:
 
     def start_clock(self) -> None:
         self._since, self._before = time.monotonic(), self.position.seconds
+        self._told = self.position.pairs_seen, self.position.seconds
+
+    def speed(self) -> float:
+        """Pairs per second since this was asked last, reading them included."""
+        pairs, seconds = self.position.pairs_seen, self.seconds
+        speed = (pairs - self._told[0]) / max(seconds - self._told[1], 1e-9)
+        self._told = pairs, seconds
+        return round(speed, 2)
 
     def share(self, step: int) -> float:
         """How much of the run is done when `step` steps are made: by steps, or by the clock."""
@@ -92,6 +101,7 @@ def train(run: Run, batches: Batches) -> None:
             if stop:
                 kind = Interrupted if signal.SIGINT in stop else Stopped
                 raise kind(f"stopped after step {position.step:,}, saved; the same command goes on.")
+    save(run)
     run.line.close()
     check(run)
 
@@ -99,7 +109,6 @@ def train(run: Run, batches: Batches) -> None:
 def step_once(run: Run, batch: Batch) -> None:
     """One update from one batch; a loss or gradient that is not finite leaves the weights as they are."""
     position = run.position
-    started = time.monotonic()
     rate = _set_rate(run)
     run.clip.train()
     run.skips.watch(len(batch.image_id_B), batch.skipped)
@@ -124,7 +133,7 @@ def step_once(run: Run, batch: Batch) -> None:
     weight = min(SMOOTHING, 1 - 1 / position.step)
     position.smooth_loss = value if smooth is None else weight * smooth + (1 - weight) * value
     position.seconds = run.seconds
-    _log(run, value, rate=rate, speed=len(batch.image_id_B) / (time.monotonic() - started))
+    _log(run, value, rate=rate)
     _judge(run, len(batch.image_id_B))
 
 
@@ -169,7 +178,7 @@ def _set_rate(run: Run) -> float:
     return rate
 
 
-def _log(run: Run, loss: float, *, rate: float, speed: float) -> None:
+def _log(run: Run, loss: float, *, rate: float) -> None:
     position = run.position
     average = position.pairs_seen / max(position.seconds, 1e-9)
     if position.step % run.settings.log.every_steps == 0 or position.step == 1:
@@ -178,7 +187,7 @@ def _log(run: Run, loss: float, *, rate: float, speed: float) -> None:
             loss=loss,
             smooth_loss=position.smooth_loss,
             pairs_seen=position.pairs_seen,
-            pairs_per_second=round(speed, 2),
+            pairs_per_second=run.speed(),
             seconds=round(position.seconds, 3),
             learning_rate=rate,
             scale=float(run.clip.logit_scale.detach().exp()),

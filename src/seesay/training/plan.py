@@ -43,8 +43,8 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Sequence[float] = ()) -> Plan:
-    """Fill every gap in `settings`; what was given stays as it is. `repeats` is what `caption_shares` gave.
+def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Sequence[tuple[float, float]] = ()) -> Plan:
+    """Fill every gap in `settings`; what was given stays as it is. `repeats` is what `caption_chances` gave.
 
     Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
@@ -68,6 +68,7 @@ def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Sequence[float
         }
     )
     filled = filled.model_copy(update={"schedule": _schedule(filled, facts.pairs, architecture)})
+    _refuse_sizes(filled.schedule, architecture, name=name)
     return Plan(settings=filled, architecture=architecture, reasons=_reasons(filled, facts, repeated))
 
 
@@ -80,19 +81,27 @@ def steps_of(settings: TrainSettings, pairs: int) -> int | None:
     return math.ceil((settings.epochs or 1) * pairs / (settings.batch_size or 1))
 
 
-def caption_shares(pairs: PairSource) -> list[float]:
-    """For every distinct caption the chance that a visit to a random pair draws it."""
-    weight: dict[str, float] = defaultdict(float)
+def caption_chances(pairs: PairSource) -> list[tuple[float, float]]:
+    """For every caption of every pair: how often it is drawn (these sum to 1), and the chance that a visit to another
+    pair draws the same words."""
+    drawn: dict[str, float] = defaultdict(float)
     for index in range(len(pairs)):
         captions = pairs.captions(index)
         for caption in captions:
-            weight[clean(caption)] += 1 / len(captions)
-    return [value / len(pairs) for value in weight.values()]
+            drawn[clean(caption)] += 1 / len(captions)
+    chances = []
+    for index in range(len(pairs)):
+        captions = [clean(caption) for caption in pairs.captions(index)]
+        for caption in captions:
+            own = captions.count(caption) / len(captions)
+            others = (drawn[caption] - own) / max(1, len(pairs) - 1)
+            chances.append((1 / len(captions) / len(pairs), max(0.0, others)))
+    return chances
 
 
-def repeated_share(shares: Sequence[float], batch_size: int) -> float:
-    """The expected share of a batch whose caption stands in it again: sum of p (1 - (1 - p)^(B - 1))."""
-    return sum(p * (1 - (1 - p) ** (batch_size - 1)) for p in shares)
+def repeated_share(chances: Sequence[tuple[float, float]], batch_size: int) -> float:
+    """The expected share of a batch whose caption stands in it again: sum of weight (1 - (1 - chance)^(B - 1))."""
+    return sum(weight * (1 - (1 - chance) ** (batch_size - 1)) for weight, chance in chances)
 
 
 def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSettings:
@@ -120,6 +129,13 @@ def _schedule(settings: TrainSettings, pairs: int, architecture: Architecture) -
     }
     given = settings.schedule
     return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
+
+
+def _refuse_sizes(schedule: ScheduleSettings, architecture: Architecture, *, name: str) -> None:
+    side = architecture.image.image_size
+    others = [size for size, _ in schedule.sizes or () if size != side]
+    if others and not isinstance(architecture.image, ConvNetConfig):
+        raise UsageError(f"schedule.sizes has {others[0]}, but model {name} takes {side} px alone; leave sizes out.")
 
 
 def _sizes_for(architecture: Architecture) -> tuple[tuple[int, float], ...]:

@@ -45,7 +45,7 @@ class ScheduleSettings(Settings):
     """Linear warm-up over `warmup` of the run, then a cosine to 0. `sizes`: [side, share of the run], in turn."""
 
     warmup: Annotated[float, Field(ge=0, le=0.1)] | None = None
-    sizes: tuple[tuple[Positive, Annotated[float, Field(gt=0, le=1)]], ...] | None = None
+    sizes: tuple[tuple[Annotated[int, Field(ge=8, le=2048)], Annotated[float, Field(gt=0, le=1)]], ...] | None = None
 
     @model_validator(mode="after")
     def _fill_the_run(self):

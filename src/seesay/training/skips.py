@@ -56,7 +56,7 @@ class SkipLog:
         The run stops at more than 5 % in a row of 10,000 first visits, or at 100 in a row.
         """
         self.note(skipped)
-        self._row = self._row + len(skipped) if not used else len(skipped)
+        self._row = 0 if used else self._row + len(skipped)
         is_first_visit = self._seen < self.pairs
         self._seen += used + len(skipped)
         if is_first_visit:

@@ -22,6 +22,7 @@ from seesay.data.loader import Batches, Crops, Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.prompts import TEMPLATES
+from seesay.data.tables import TABLE_SUFFIXES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
@@ -29,7 +30,7 @@ from seesay.training.checkpoint import restore_latest
 from seesay.training.curves import draw_curves
 from seesay.training.loop import Run, save, train
 from seesay.training.optimizer import adamw
-from seesay.training.plan import DataFacts, Plan, caption_shares, choose, steps_of
+from seesay.training.plan import DataFacts, Plan, caption_chances, choose, steps_of
 from seesay.training.settings import FREE_TO_CHANGE, TrainSettings
 from seesay.training.skips import SKIPPED_NAME, SkipLog
 from seesay.training.validation import Validation
@@ -70,7 +71,7 @@ def train_model(
     line = ProgressLine("train")
     pairs = _open(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
-    plan = choose(settings, _facts(pairs.training, settings), repeats=caption_shares(pairs.training))
+    plan = choose(settings, _facts(pairs.training, settings), repeats=caption_chances(pairs.training))
     is_new = _is_new(out, plan.settings, pairs)
     with Journal(out) as journal, SkipLog(out, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
@@ -99,7 +100,9 @@ def _open(places: Sequence[str | Path], validation: Sequence[str | Path], settin
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(places, **columns)
     if validation:
-        return Pairs(training=source, validation=open_pairs(validation, **columns))
+        # The columns are those of the training table; validation pairs may lie in a folder.
+        named = columns if any(_is_table(place) for place in validation) else {}
+        return Pairs(training=source, validation=open_pairs(validation, **named))
     held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
     if held_out < LEAST_VALIDATION:
         return Pairs(training=source, validation=None)
@@ -107,6 +110,10 @@ def _open(places: Sequence[str | Path], validation: Sequence[str | Path], settin
     return Pairs(
         training=Subset(source, np.sort(shuffled[held_out:])), validation=Subset(source, np.sort(shuffled[:held_out]))
     )
+
+
+def _is_table(place: str | Path) -> bool:
+    return Path(place).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
 
 
 def _facts(pairs: PairSource, settings: TrainSettings) -> DataFacts:

@@ -30,6 +30,8 @@ class Validation:
     def measure(self) -> dict[str, float]:
         """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there."""
         size = min(self.batch_size, len(self._pixels))
+        if size < 2:
+            return {}
         scale = torch.tensor(self.model.logit_scale)
         losses, hits, seen = [], 0, 0
         for first in range(0, len(self._pixels) - size + 1, size):
