@@ -99,7 +99,7 @@ class Preprocess(BaseModel):
     Mean and standard deviation are of RGB in 0..1; the defaults are CLIP's (section 2.3 of its released code).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Annotated[int, Field(gt=0)]
     resize: Literal["shortest", "squash"] = "shortest"
