@@ -16,8 +16,13 @@ from seesay.nets.presets import PRESETS, preset
 from seesay.nets.text import TextTransformer
 from seesay.nets.vit import VisionTransformer
 
-# Image, text and all parameters of the paper's four vision transformers (its tables 19 and 20, and the released code).
+# Image, text and all parameters of the paper's nine sizes (its tables 19 and 20, and the released code).
 PAPER_COUNTS = {
+    "RN50": (38_316_896, 63_690_240, 102_007_137),
+    "RN101": (56_259_936, 63_428_096, 119_688_033),
+    "RN50x4": (87_137_080, 91_163_520, 178_300_601),
+    "RN50x16": (167_328_912, 123_650_304, 290_979_217),
+    "RN50x64": (420_380_352, 202_877_952, 623_258_305),
     "ViT-B/32": (87_849_216, 63_428_096, 151_277_313),
     "ViT-B/16": (86_192_640, 63_428_096, 149_620_737),
     "ViT-L/14": (303_966_208, 123_650_304, 427_616_513),

@@ -15,23 +15,68 @@ Count = Annotated[int, Field(ge=1, le=128)]
 Side = Annotated[int, Field(ge=8, le=2048)]
 
 
-class VisionTransformerConfig(Settings):
+class _Blocks(Settings):
+    """A stack of transformer blocks; the MLP inside is four times as wide as the stack unless `mlp_width` says else."""
+
+    width: Width
+    layers: Count
+    heads: Count
+    activation: Activation = "quick_gelu"
+    mlp_width: Annotated[int, Field(ge=8, le=65_536)] | None = None
+
+    @property
+    def hidden(self) -> int:
+        """The width inside the MLP."""
+        return self.mlp_width or 4 * self.width
+
+    @model_validator(mode="after")
+    def _splits_into_heads(self):
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
+        return self
+
+
+class VisionTransformerConfig(_Blocks):
     """A ViT with class token; `image_size` fixes its position table."""
 
     kind: Literal["vit"] = "vit"
     image_size: Side
     patch: Annotated[int, Field(ge=1, le=64)]
-    width: Width
-    layers: Count
+
+    @model_validator(mode="after")
+    def _splits_into_patches(self):
+        if self.image_size % self.patch:
+            raise ValueError(f"patch {self.patch} does not divide image_size {self.image_size}")
+        return self
+
+
+class ResNetConfig(Settings):
+    """The paper's modified ResNet: blocks per stage, the stem's width, heads of the attention pool."""
+
+    kind: Literal["resnet"] = "resnet"
+    image_size: Side
+    width: Annotated[int, Field(ge=8, le=512)]
+    layers: tuple[Count, Count, Count, Count]
     heads: Count
-    activation: Activation = "quick_gelu"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the last map, and the width of the attention pool."""
+        return 32 * self.width
+
+    @property
+    def positions(self) -> int:
+        """Positions of the last map, and one for their mean."""
+        return (self.image_size // 32) ** 2 + 1
 
     @model_validator(mode="after")
     def _fits(self):
-        if self.image_size % self.patch:
-            raise ValueError(f"patch {self.patch} does not divide image_size {self.image_size}")
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
+        if self.image_size % 32:
+            raise ValueError(f"image_size {self.image_size} is no multiple of 32, by which the tower shrinks it")
+        if self.width % 2:
+            raise ValueError(f"width {self.width} is odd, and the stem begins with half of it")
+        if self.channels % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide the {self.channels} channels of the last map")
         return self
 
 
@@ -44,22 +89,12 @@ class ConvNetConfig(Settings):
     depths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
 
 
-class TextTransformerConfig(Settings):
+class TextTransformerConfig(_Blocks):
     """A causal transformer, pooled at the end-of-text token."""
 
     kind: Literal["transformer"] = "transformer"
     context: Annotated[int, Field(ge=3, le=4096)]
     vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
-    width: Width
-    layers: Count
-    heads: Count
-    activation: Activation = "quick_gelu"
-
-    @model_validator(mode="after")
-    def _fits(self):
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
-        return self
 
 
 class BagOfWordsConfig(Settings):
@@ -75,5 +110,5 @@ class Architecture(Settings):
     """Two towers and the width `embed_dim` of the space they share."""
 
     embed_dim: Width
-    image: Annotated[VisionTransformerConfig | ConvNetConfig, Field(discriminator="kind")]
+    image: Annotated[VisionTransformerConfig | ResNetConfig | ConvNetConfig, Field(discriminator="kind")]
     text: Annotated[TextTransformerConfig | BagOfWordsConfig, Field(discriminator="kind")]

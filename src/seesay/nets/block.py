@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.nets.architecture import TextTransformerConfig, VisionTransformerConfig
+
 
 def quick_gelu(x: Tensor) -> Tensor:
     """x * sigmoid(1.702 x), the activation of every model OpenAI released."""
@@ -38,16 +40,16 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(ln_1(x)), then x + mlp(ln_2(x)) with an MLP four times as wide."""
+    """x + attention(ln_1(x)), then x + mlp(ln_2(x))."""
 
-    def __init__(self, width: int, heads: int, *, activation: str, causal: bool):
+    def __init__(self, config: VisionTransformerConfig | TextTransformerConfig, *, causal: bool):
         super().__init__()
-        self.ln_1 = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, causal=causal)
-        self.ln_2 = nn.LayerNorm(width)
-        self.fc = nn.Linear(width, 4 * width)
-        self.proj = nn.Linear(4 * width, width)
-        self.activation = ACTIVATIONS[activation]
+        self.ln_1 = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads, causal=causal)
+        self.ln_2 = nn.LayerNorm(config.width)
+        self.fc = nn.Linear(config.width, config.hidden)
+        self.proj = nn.Linear(config.hidden, config.width)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x_BLW: Tensor) -> Tensor:
         x_BLW = x_BLW + self.attention(self.ln_1(x_BLW))

@@ -10,10 +10,17 @@ from seesay.base.records import Embedded, Tokens
 from seesay.nets.architecture import Architecture
 from seesay.nets.bag_of_words import BagOfWords
 from seesay.nets.convnet import ConvNet
+from seesay.nets.resnet import ResNet
 from seesay.nets.text import TextTransformer
 from seesay.nets.vit import VisionTransformer
 
-TOWERS = {"vit": VisionTransformer, "conv": ConvNet, "transformer": TextTransformer, "bag-of-words": BagOfWords}
+TOWERS = {
+    "vit": VisionTransformer,
+    "resnet": ResNet,
+    "conv": ConvNet,
+    "transformer": TextTransformer,
+    "bag-of-words": BagOfWords,
+}
 LOGIT_SCALE_START = math.log(1 / 0.07)
 LOGIT_SCALE_MAX = math.log(100)
 

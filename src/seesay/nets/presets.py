@@ -1,6 +1,7 @@
-"""Sizes by name, one plain dict. The first four are the paper's (table 20); the rest are for small data and machines.
+"""Sizes by name, one plain dict.
 
-`vocab_size` and `context` of the small ones are starting points: a run fits them to the captions at hand.
+The first nine are the paper's (tables 19 and 20), the rest are for small data and machines. `vocab_size` and
+`context` of the small ones are starting points: a run fits them to the captions at hand.
 """
 
 from seesay.base.errors import UsageError, nearest
@@ -8,21 +9,32 @@ from seesay.nets.architecture import (
     Architecture,
     BagOfWordsConfig,
     ConvNetConfig,
+    ResNetConfig,
     TextTransformerConfig,
     VisionTransformerConfig,
 )
 
 PAPER_VOCABULARY = 49_408
 PAPER_CONTEXT = 77
+PAPER_SIZES = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336")
 
 
-def _paper_vit(patch: int, *, width: int, layers: int, embed_dim: int, image_size: int = 224) -> Architecture:
-    text_width = embed_dim
+def _vit(patch: int, *, width: int, layers: int, embed_dim: int, image_size: int = 224) -> Architecture:
+    image = VisionTransformerConfig(image_size=image_size, patch=patch, width=width, layers=layers, heads=width // 64)
+    return _paper(image, embed_dim=embed_dim, text_width=embed_dim)
+
+
+def _resnet(
+    layers: tuple[int, int, int, int], *, width: int, embed_dim: int, text_width: int, image_size: int
+) -> Architecture:
+    image = ResNetConfig(image_size=image_size, width=width, layers=layers, heads=width // 2)
+    return _paper(image, embed_dim=embed_dim, text_width=text_width)
+
+
+def _paper(image: VisionTransformerConfig | ResNetConfig, *, embed_dim: int, text_width: int) -> Architecture:
     return Architecture(
         embed_dim=embed_dim,
-        image=VisionTransformerConfig(
-            image_size=image_size, patch=patch, width=width, layers=layers, heads=width // 64
-        ),
+        image=image,
         text=TextTransformerConfig(
             context=PAPER_CONTEXT, vocab_size=PAPER_VOCABULARY, width=text_width, layers=12, heads=text_width // 64
         ),
@@ -38,10 +50,15 @@ def _small(image: VisionTransformerConfig | ConvNetConfig, text: str, width: int
 
 
 PRESETS: dict[str, Architecture] = {
-    "ViT-B/32": _paper_vit(32, width=768, layers=12, embed_dim=512),
-    "ViT-B/16": _paper_vit(16, width=768, layers=12, embed_dim=512),
-    "ViT-L/14": _paper_vit(14, width=1024, layers=24, embed_dim=768),
-    "ViT-L/14@336": _paper_vit(14, width=1024, layers=24, embed_dim=768, image_size=336),
+    "RN50": _resnet((3, 4, 6, 3), width=64, embed_dim=1024, text_width=512, image_size=224),
+    "RN101": _resnet((3, 4, 23, 3), width=64, embed_dim=512, text_width=512, image_size=224),
+    "RN50x4": _resnet((4, 6, 10, 6), width=80, embed_dim=640, text_width=640, image_size=288),
+    "RN50x16": _resnet((6, 8, 18, 8), width=96, embed_dim=768, text_width=768, image_size=384),
+    "RN50x64": _resnet((3, 15, 36, 10), width=128, embed_dim=1024, text_width=1024, image_size=448),
+    "ViT-B/32": _vit(32, width=768, layers=12, embed_dim=512),
+    "ViT-B/16": _vit(16, width=768, layers=12, embed_dim=512),
+    "ViT-L/14": _vit(14, width=1024, layers=24, embed_dim=768),
+    "ViT-L/14@336": _vit(14, width=1024, layers=24, embed_dim=768, image_size=336),
     "vit-small": _small(
         VisionTransformerConfig(image_size=64, patch=8, width=256, layers=6, heads=4), "transformer", 256
     ),

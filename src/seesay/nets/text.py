@@ -21,13 +21,12 @@ class TextTransformer(nn.Module):
         self.context = config.context
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Parameter(torch.randn(config.context, width) * 0.01)
-        self.blocks = nn.ModuleList(
-            Block(width, config.heads, activation=config.activation, causal=True) for _ in range(config.layers)
-        )
+        blocks = [Block(config, causal=True) for _ in range(config.layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.ln_final = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.randn(width, embed_dim) * width**-0.5)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
-        for block in self.blocks:
+        for block in blocks:
             start_as_gpt(block, layers=config.layers)
 
     def features(self, tokens: Tokens) -> Tensor:

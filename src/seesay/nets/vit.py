@@ -23,12 +23,11 @@ class VisionTransformer(nn.Module):
         self.class_token = nn.Parameter(torch.randn(width) * start)
         self.positions = nn.Parameter(torch.randn(positions, width) * start)
         self.ln_pre = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(
-            Block(width, config.heads, activation=config.activation, causal=False) for _ in range(config.layers)
-        )
+        blocks = [Block(config, causal=False) for _ in range(config.layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.ln_post = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.randn(width, embed_dim) * start)
-        for block in self.blocks:
+        for block in blocks:
             start_as_torch(block)
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
