@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seesay.evaluation.training import train
+    from seesay.model.build import build
     from seesay.model.bundle import Model
     from seesay.model.hub import load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "load", "train"]
+__all__ = ["Model", "build", "load", "train"]
 
-_ADDRESS = {"Model": "seesay.model.bundle", "load": "seesay.model.hub", "train": "seesay.evaluation.training"}
+_ADDRESS = {
+    "Model": "seesay.model.bundle",
+    "build": "seesay.model.build",
+    "load": "seesay.model.hub",
+    "train": "seesay.evaluation.training",
+}
 
 
 def __getattr__(name: str) -> Any:

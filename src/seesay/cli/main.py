@@ -30,6 +30,8 @@ DOORS: dict[str, tuple[str, str]] = {
     "train": ("seesay.cli.train", "train a model on images with captions"),
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
+    "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
+    "models": ("seesay.cli.models", "list the models that have a short name"),
 }
 
 BROKEN_PIPE_EXIT = 141  # what a shell reports for a program that SIGPIPE ended

@@ -16,8 +16,11 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput, SeesayError, StorageError
+from seesay.model.pickles import refuse_pickle
 
-HEADER_LIMIT = 8 << 20
+# The largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
+HEADER_LIMIT = 2 << 20
+TENSOR_LIMIT = 3_000
 LISTED = 10
 # The dtypes a model is saved in.
 DTYPES = {
@@ -27,8 +30,6 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "I64": torch.int64,
 }
-# The first bytes of what Python's pickle module, or torch.save, writes: protocols 2 to 5, and a zip archive.
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def write_tensors(tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None) -> bytes:
@@ -75,7 +76,7 @@ def read_tensors(
 def read_header(path: Path) -> dict[str, dict]:
     """Name -> {dtype, shape, data_offsets} of a safetensors file, checked against the size of the file.
 
-    `RefusedInput` for anything else; a pickle is told by its first bytes, whatever the file is called.
+    `RefusedInput` for anything else; a pickle is told by its content, whatever the file is called.
     """
     try:
         # A pipe under this name would keep its reader waiting for ever.
@@ -84,15 +85,15 @@ def read_header(path: Path) -> dict[str, dict]:
         size = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(8)
-            if prefix.startswith(PICKLE_STARTS):
-                raise RefusedInput(
-                    f"{path} is a pickle, which can run code when it is read; turn it into safetensors with "
-                    f"`seesay convert --from-pickle`."
-                )
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
             if not 2 <= length <= min(HEADER_LIMIT, size - 8):
+                refuse_pickle(path)
                 raise RefusedInput(f"{path} is no safetensors file or is truncated ({size} bytes); fetch it again.")
-            header = json.loads(file.read(length), object_pairs_hook=_without_repeats)
+            text = file.read(length)
+            # Counted before it is parsed, because parsing is what would take the time and the memory.
+            if (count := text.count(b"data_offsets")) > TENSOR_LIMIT:
+                raise RefusedInput(f"{path} has {count:,} tensors, more than {TENSOR_LIMIT:,}; it is no model.")
+            header = json.loads(text, object_pairs_hook=_without_repeats)
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
     except (ValueError, RecursionError) as error:

@@ -1,33 +1,33 @@
 """A classifier made of words. C = classes, D = embedding width, N = images, B = images in a block."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from seesay.base.records import Ranking
 from seesay.formulas.zero_shot import probabilities
 
-if TYPE_CHECKING:
-    from seesay.model.bundle import Model
-
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotClassifier:
-    """Class embeddings `weights` (C, D) of unit length, in the order of `class_names`."""
+    """Class embeddings `weights` (C, D) of unit length, in the order of `class_names`.
 
-    model: "Model"
+    `encode_images` is the model's, and `scale` its factor on cosines.
+    """
+
     class_names: tuple[str, ...]
     weights: Tensor
+    scale: float
+    encode_images: Callable[[Sequence], Tensor]
 
     def predict_proba(self, images: Sequence) -> Tensor:
         """Anything `Model.encode_images` takes to (N, C) rows that sum to 1."""
-        return self.probabilities(self.model.encode_images(images))
+        return self.probabilities(self.encode_images(images))
 
     def probabilities(self, image_ND: Tensor) -> Tensor:
         """Unit rows (N, D) to (N, C) rows that sum to 1."""
-        return probabilities(image_ND, self.weights, self.model.logit_scale)
+        return probabilities(image_ND, self.weights, self.scale)
 
     def rank(self, image_ND: Tensor, *, top: int | None = None) -> list[Ranking]:
         """The best `top` labels (default all) for every row, best first."""

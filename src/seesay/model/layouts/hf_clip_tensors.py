@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 
 from seesay.model.layouts.mapping import Link, link, weight_and_bias
-from seesay.nets.architecture import Architecture
+from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
 
 # Whole numbers 0, 1, 2, ... that older versions of transformers kept in the file.
 IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")
 
 
 def links(architecture: Architecture) -> Iterator[Link]:
+    """For a ViT with a text transformer, which is all that class has."""
+    image, text = architecture.image, architecture.text
+    assert isinstance(image, VisionTransformerConfig) and isinstance(text, TextTransformerConfig)
     yield link("logit_scale", "logit_scale")
     yield link("image_tower.class_token", "vision_model.embeddings.class_embedding")
     yield link("image_tower.positions", "vision_model.embeddings.position_embedding.weight")
@@ -21,9 +24,9 @@ def links(architecture: Architecture) -> Iterator[Link]:
     yield link("text_tower.positions", "text_model.embeddings.position_embedding.weight")
     yield from weight_and_bias("text_tower.ln_final", "text_model.final_layer_norm")
     yield link("text_tower.projection", "text_projection.weight", transposed=True)
-    for index in range(architecture.image.layers):
+    for index in range(image.layers):
         yield from block(f"image_tower.blocks.{index}", f"vision_model.encoder.layers.{index}")
-    for index in range(architecture.text.layers):
+    for index in range(text.layers):
         yield from block(f"text_tower.blocks.{index}", f"text_model.encoder.layers.{index}")
 
 

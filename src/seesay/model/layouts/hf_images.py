@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -12,11 +12,11 @@ from seesay.model.layouts.config_file import checked_as, read_json
 
 CONFIG_NAME = "preprocessor_config.json"
 # Pillow's numbers.
-INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
 
 class _Processor(BaseModel):
-    """What decides about pixels; a switch that is left out is on in both of transformers' processors, except the crop.
+    """What decides about pixels. A switch that is left out is on; the crop, where only CLIP's own size asks for it.
 
     Old files give a side as one number: as `size` it was the shorter side.
     """
@@ -26,7 +26,7 @@ class _Processor(BaseModel):
     do_resize: bool = True
     size: int | dict[str, int]
     resample: int
-    do_center_crop: bool = False
+    do_center_crop: bool | None = None
     crop_size: int | dict[str, int] | None = None
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
@@ -62,7 +62,7 @@ def _resize(said: _Processor, path: Path) -> tuple[Any, int]:
     """("shortest" or "squash", side)."""
     size = {"shortest_edge": said.size} if isinstance(said.size, int) else said.size
     crop = said.crop_size if isinstance(said.crop_size, int) else _square(said.crop_size or {})
-    if size.keys() == {"shortest_edge"} and said.do_center_crop and crop in (size["shortest_edge"], None):
+    if size.keys() == {"shortest_edge"} and said.do_center_crop is not False and crop in (size["shortest_edge"], None):
         return "shortest", size["shortest_edge"]
     square = _square(size)
     if square is not None and (not said.do_center_crop or crop == square):

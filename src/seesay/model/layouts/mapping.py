@@ -21,28 +21,28 @@ WRAPPERS = ("module.", "_orig_mod.")
 class Link:
     """One of our tensors and the one it is in the file, or the several that its rows are split into evenly.
 
-    `transposed` where their matrix is ours turned over, `wrapped` where theirs has that many axes of length 1 in front.
+    `transposed` where their matrix is ours turned over.
     """
 
     ours: str
     theirs: tuple[str, ...]
     transposed: bool = False
-    wrapped: int = 0
 
     def outward(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """Our tensor as theirs."""
-        tensor = tensor.T if self.transposed else tensor
-        return tensor.reshape((1,) * self.wrapped + tuple(tensor.shape)).chunk(len(self.theirs))
+        if len(self.theirs) > 1:
+            return tensor.chunk(len(self.theirs))
+        return (tensor.T if self.transposed else tensor,)
 
     def inward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Their tensors as ours."""
-        tensor = tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors))
-        tensor = tensor.reshape(tensor.shape[self.wrapped :])
-        return tensor.T.contiguous() if self.transposed else tensor
+        if len(tensors) > 1:
+            return torch.cat(tuple(tensors))
+        return tensors[0].T.contiguous() if self.transposed else tensors[0]
 
 
-def link(ours: str, *theirs: str, transposed: bool = False, wrapped: int = 0) -> Link:
-    return Link(ours, theirs, transposed=transposed, wrapped=wrapped)
+def link(ours: str, *theirs: str, transposed: bool = False) -> Link:
+    return Link(ours, theirs, transposed=transposed)
 
 
 def weight_and_bias(ours: str, *theirs: str) -> Iterator[Link]:

@@ -17,8 +17,8 @@ from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
-from seesay.model.layouts.mapping import read_linked, to_theirs, wrapper_of
-from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, links
+from seesay.model.layouts.mapping import read_linked, to_theirs
+from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.layouts.vocabulary import is_clips_own, read_tokenizer, tokenizer_files
 from seesay.model.weights import read_header, write_tensors
@@ -141,13 +141,10 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     )
     vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
-    header = read_header(weights_path)
-    prefix = (
-        TEXT_PREFIX if any(name.removeprefix(wrapper_of(header)).startswith(TEXT_PREFIX) for name in header) else ""
-    )
     clip = empty_clip(architecture)
+    tensor_links = list(links(architecture, text_prefix=text_prefix(read_header(weights_path))))
     clip.load_state_dict(
-        read_linked(weights_path, list(links(architecture, text_prefix=prefix)), clip.state_dict(), ignored=IGNORED),
+        read_linked(weights_path, tensor_links, clip.state_dict(), ignored=IGNORED),
         assign=True,
     )
     return Parts(
@@ -218,10 +215,11 @@ def _model_section(parts: Parts) -> dict[str, Any]:
             f"open_clip has no towers of the kinds {image.kind} and {text.kind}, only vit or resnet with transformer; "
             "save the model in the layout seesay."
         )
-    activations = {tower.activation for tower in (image, text) if not isinstance(tower, ResNetConfig)}
+    of_image = text.activation if isinstance(image, ResNetConfig) else image.activation
+    activations = {of_image, text.activation}
     if len(activations) > 1 and "quick_gelu" in activations:
         raise UsageError(
-            f"open_clip has one activation for both towers, the image tower has {image.activation} and "
+            f"open_clip has one activation for both towers, the image tower has {of_image} and "
             f"the text tower {text.activation}; save the model in the layout seesay."
         )
     return {
@@ -240,7 +238,7 @@ def _vision_section(image: VisionTransformerConfig | ResNetConfig) -> dict[str, 
 
 
 def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> dict[str, Any]:
-    section = {
+    section: dict[str, Any] = {
         "context_length": text.context,
         "vocab_size": text.vocab_size,
         "width": text.width,

@@ -1,9 +1,9 @@
 """Every tensor of a model and its name in OpenAI's code, which is open_clip's too."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias
-from seesay.nets.architecture import Architecture, ResNetConfig
+from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias, wrapper_of
+from seesay.nets.architecture import Architecture, ResNetConfig, TextTransformerConfig, VisionTransformerConfig
 
 # Written by OpenAI's archives and by older training code; none of them is a weight.
 IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
@@ -11,14 +11,22 @@ IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "tex
 TEXT_PREFIX = "text."
 
 
+def text_prefix(names: Collection[str]) -> str:
+    """What a file with these names puts in front of its text tower's."""
+    prefix = wrapper_of(names) + TEXT_PREFIX
+    return TEXT_PREFIX if any(name.startswith(prefix) for name in names) else ""
+
+
 def links(architecture: Architecture, *, text_prefix: str = "") -> Iterator[Link]:
-    """Every tensor of the model and its name in OpenAI's code."""
+    """For the paper's towers, which are all that code has."""
+    image, text = architecture.image, architecture.text
+    assert isinstance(image, VisionTransformerConfig | ResNetConfig) and isinstance(text, TextTransformerConfig)
     yield link("logit_scale", "logit_scale")
-    if isinstance(architecture.image, ResNetConfig):
-        yield from _resnet(architecture.image)
+    if isinstance(image, ResNetConfig):
+        yield from _resnet(image)
     else:
-        yield from _vision_transformer(architecture.image.layers)
-    yield from _text_transformer(architecture.text.layers, text_prefix)
+        yield from _vision_transformer(image.layers)
+    yield from _text_transformer(text.layers, text_prefix)
 
 
 def _vision_transformer(layers: int) -> Iterator[Link]:

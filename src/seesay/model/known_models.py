@@ -1,0 +1,39 @@
+"""Short names of published models: where each lies, and the licence it was seen under; the model's own page decides.
+
+Only folders that hold safetensors and a vocabulary are named. OpenAI's weights come from their copies in open_clip's
+layout, since that is the one place where all nine lie as safetensors.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# The folder of every model that comes with the package.
+PACKAGED = {"box": Path(__file__).parent / "box"}
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A repository `owner/name` of the Hugging Face hub, and the licence on its card."""
+
+    repository: str
+    licence: str
+
+
+KNOWN: dict[str, KnownModel] = {
+    "openai/RN50": KnownModel("timm/resnet50_clip.openai", "Apache-2.0"),
+    "openai/RN101": KnownModel("timm/resnet101_clip.openai", "Apache-2.0"),
+    "openai/RN50x4": KnownModel("timm/resnet50x4_clip.openai", "Apache-2.0"),
+    "openai/RN50x16": KnownModel("timm/resnet50x16_clip.openai", "Apache-2.0"),
+    "openai/RN50x64": KnownModel("timm/resnet50x64_clip.openai", "Apache-2.0"),
+    "openai/ViT-B-32": KnownModel("timm/vit_base_patch32_clip_224.openai", "Apache-2.0"),
+    "openai/ViT-B-16": KnownModel("timm/vit_base_patch16_clip_224.openai", "Apache-2.0"),
+    "openai/ViT-L-14": KnownModel("timm/vit_large_patch14_clip_224.openai", "Apache-2.0"),
+    "openai/ViT-L-14-336": KnownModel("timm/vit_large_patch14_clip_336.openai", "Apache-2.0"),
+    "laion/ViT-B-32": KnownModel("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "MIT"),
+    "laion/ViT-B-16": KnownModel("laion/CLIP-ViT-B-16-laion2B-s34B-b88K", "MIT"),
+    "laion/ViT-L-14": KnownModel("laion/CLIP-ViT-L-14-laion2B-s32B-b82K", "MIT"),
+    "laion/ViT-H-14": KnownModel("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT"),
+    "datacomp/ViT-B-32": KnownModel("laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K", "MIT"),
+    "datacomp/ViT-B-16": KnownModel("laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "MIT"),
+    "datacomp/ViT-L-14": KnownModel("laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "MIT"),
+}

@@ -1,0 +1,45 @@
+"""How models lie in folders: ours, open_clip's, and Hugging Face's; one file per layout.
+
+A layout is a module with `is_in(folder)`, `read(folder, tokenizer=None) -> Parts` and `files(parts, dtype=None)`,
+which gives name -> bytes. Tensor names are in `*_tensors.py`, as links that work in both directions.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.model.layouts import hf_clip, open_clip, seesay
+from seesay.model.pickles import refuse_pickle
+
+# In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
+# beside a configuration of timm for the image tower alone, so open_clip comes first.
+READERS: tuple[ModuleType, ...] = (seesay, open_clip, hf_clip)
+WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf_clip, "open_clip": open_clip}
+
+
+def layout_in(folder: Path) -> ModuleType:
+    """The layout whose files are in the folder; `RefusedInput` if there is none."""
+    described = [layout for layout in READERS if layout.is_in(folder)]
+    whole = [layout for layout in described if (folder / layout.WEIGHTS_NAME).exists()]
+    if not described:
+        raise RefusedInput(
+            f"{folder} holds none of {', '.join(layout.CONFIG_NAME for layout in READERS)}; "
+            "a model folder holds one of these and its weights."
+        )
+    if not whole:
+        _refuse_pickles(folder)
+    return (whole or described)[0]
+
+
+def writer(name: str) -> ModuleType:
+    """The layout of that name; `UsageError` if there is none."""
+    if name not in WRITERS:
+        raise UsageError(f"layout {name!r} is not known.{nearest(name, WRITERS)} Known: {', '.join(WRITERS)}.")
+    return WRITERS[name]
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Weights of the same model in a file that is not read are named, for that is what people stand before."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".bin", ".pt", ".pth", ".ckpt") and path.is_file():
+            refuse_pickle(path)

@@ -1,0 +1,112 @@
+"""transformers and open_clip, where they are installed, load what we write and embed as we do."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from seesay.model.bundle import Model
+
+# Their own warnings are not ours to mend.
+pytestmark = pytest.mark.filterwarnings("ignore")
+TEXTS = ["a red dog", "", "blue " * 30]
+LIMIT = 1e-5
+
+
+@pytest.fixture
+def open_clip():
+    """torchvision built for another torch can be imported once these operators have a schema."""
+    pytest.importorskip("torchvision", reason="open_clip needs torchvision", exc_type=ImportError)
+    return pytest.importorskip("open_clip")
+
+
+@pytest.fixture
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def operators():
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
+        try:
+            library.define(schema)
+        except RuntimeError:  # a torchvision that fits this torch has defined them
+            break
+    return library
+
+
+def inputs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels (3, 3, S, S) and ids padded with 0 to the context."""
+    side, context = model.preprocess.size, model.tokenizer.context
+    rows = model.tokenizer(TEXTS)
+    return (
+        torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([row + [0] * (context - len(row)) for row in rows]),
+    )
+
+
+def compare(model: Model, images: torch.Tensor, texts: torch.Tensor) -> None:
+    pixels, _ = inputs(model)
+    torch.testing.assert_close(F.normalize(images, dim=-1), model.clip.embed_images(pixels), rtol=0, atol=LIMIT)
+    torch.testing.assert_close(F.normalize(texts, dim=-1), model.encode_texts(TEXTS), rtol=0, atol=LIMIT)
+
+
+VITS = [
+    {},
+    {"activation": "gelu", "text_activation": "gelu"},
+    {"activation": "gelu_tanh", "text_activation": "gelu_tanh"},
+    {"mlp_width": 69, "text_mlp_width": 50},
+]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("change", VITS, ids=str)
+def test_transformers_embeds_what_we_wrote_as_we_do(change: dict, make_vit, transformers, tmp_path: Path):
+    model = make_vit(**change)
+    model.save(tmp_path / "model", "hf")
+    peer, told = transformers.CLIPModel.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"] and not told["mismatched_keys"]
+    pixels, ids = inputs(model)
+    rows = (peer.eval().get_image_features(pixel_values=pixels), peer.get_text_features(input_ids=ids))
+    compare(model, *(getattr(row, "pooler_output", row) for row in rows))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("change", [*VITS, None], ids=str)
+def test_open_clip_embeds_what_we_wrote_as_we_do(
+    change: dict | None, make_vit: Callable, resnet: Model, open_clip, tmp_path: Path
+):
+    model = resnet if change is None else make_vit(**change)
+    model.save(tmp_path / "model", "open_clip")
+    peer = open_clip.create_model(f"local-dir:{tmp_path / 'model'}", precision="fp32", device="cpu").eval()
+    pixels, ids = inputs(model)
+    compare(model, peer.encode_image(pixels), peer.encode_text(ids))
+
+
+def test_transformers_reads_our_vocabulary_as_the_same_ids(vit: Model, transformers, tmp_path: Path):
+    vit.save(tmp_path / "model", "hf")
+    peer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    texts = ["a red dog", "A Blue  mat!", "two 22 cats", "", "Käse"]
+    assert peer(texts, truncation=True)["input_ids"] == vit.tokenizer(texts)
+
+
+def test_open_clip_takes_our_vocabulary_and_not_its_own(vit: Model, open_clip, transformers, tmp_path: Path):
+    vit.save(tmp_path / "model", "open_clip")
+    peer = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'model'}")
+    for text, ids in zip(TEXTS, vit.tokenizer(TEXTS), strict=True):
+        found = peer([text])[0].tolist()
+        assert found[: len(ids)] == ids
+        assert torch.tensor(found).argmax() == len(ids) - 1
+
+
+def test_transformers_prepares_pictures_with_our_numbers(vit: Model, transformers, tmp_path: Path):
+    vit.save(tmp_path / "model", "hf")
+    said = json.loads((tmp_path / "model" / "preprocessor_config.json").read_text())
+    peer = transformers.CLIPImageProcessor.from_pretrained(tmp_path / "model").to_dict()
+    for name in ("image_mean", "image_std", "resample", "do_center_crop", "size", "crop_size"):
+        found = peer[name]
+        assert type(said[name])(found) == said[name], name

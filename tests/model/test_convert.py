@@ -1,0 +1,38 @@
+"""A conversion proves itself, or leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from seesay.base.errors import SeesayError, UsageError
+from seesay.model import convert as module
+from seesay.model.bundle import Model
+from seesay.model.convert import convert
+from seesay.model.hub import load
+
+
+def test_a_model_written_in_our_own_layout_differs_by_nothing(model: Model, tmp_path: Path):
+    proof = convert(model, tmp_path / "new", "seesay")
+    assert (proof.images, proof.texts) == (0, 0)
+    assert torch.equal(load(tmp_path / "new").encode_texts(["a dog"]), model.encode_texts(["a dog"]))
+
+
+def test_a_folder_that_holds_something_is_not_replaced(model: Model, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    convert(model, tmp_path / "photos", "seesay")
+    with pytest.raises(UsageError, match="photos exists and is not empty"):
+        convert(model, tmp_path / "photos", "seesay")
+
+
+@pytest.mark.parametrize("tower", ["image_tower", "text_tower"])
+def test_a_result_that_embeds_differently_is_not_written(tower: str, model: Model, tmp_path: Path, monkeypatch):
+    def changed(folder: Path) -> Model:
+        again = load(folder)
+        getattr(again.clip, tower).projection.data[0] += 1e-3
+        return again
+
+    monkeypatch.setattr(module, "load_folder", changed)
+    with pytest.raises(SeesayError, match=r"new is not written: its embeddings would differ by"):
+        convert(model, tmp_path / "new", "seesay")
+    assert list(tmp_path.iterdir()) == []

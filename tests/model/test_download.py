@@ -1,0 +1,91 @@
+"""Models of the hub, from a cache that is filled by hand: no test opens a connection."""
+
+import hashlib
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+from seesay.base.errors import RefusedInput, StorageError, UsageError
+from seesay.model import download as module
+from seesay.model.bundle import Model
+from seesay.model.hub import load
+from seesay.model.known_models import KNOWN
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(model: Model, tmp_path: Path, monkeypatch) -> Path:
+    """An offline cache that holds the repository somebody/tiny."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "hub" / "models--somebody--tiny"
+    model.save(repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return repository
+
+
+def test_what_is_in_the_cache_is_loaded_without_a_network(cache: Path, monkeypatch):
+    assert load("hf:somebody/tiny").name == "tiny"
+    monkeypatch.setitem(KNOWN, "tiny/short", KNOWN["laion/ViT-B-32"].__class__("somebody/tiny", "MIT"))
+    assert load("tiny/short").name == "tiny"
+
+
+def test_what_is_not_in_the_cache_needs_a_network(cache: Path):
+    with pytest.raises(StorageError, match=r"hf:somebody/else is not in the cache.*HF_HUB_OFFLINE"):
+        load("hf:somebody/else")
+    (cache / "snapshots" / COMMIT / "model.safetensors").unlink()
+    with pytest.raises(StorageError, match="hf:somebody/tiny is not in the cache"):
+        load("hf:somebody/tiny")
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:a/b/c", "hf:../../etc", "hf:a b/c"])
+def test_a_name_that_cannot_be_one_is_refused(name: str, cache: Path):
+    with pytest.raises(UsageError, match="is no public model"):
+        load(name)
+
+
+class Response:
+    headers: dict = {}
+    request = None
+    status_code = 404
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "told"),
+    [
+        (RepositoryNotFoundError("404", response=Response()), UsageError, "is no public model of huggingface.co"),
+        (GatedRepoError("403", response=Response()), UsageError, "after its terms are accepted"),
+        (ConnectionError("no route"), StorageError, "could not be fetched"),
+        (OSError(28, "No space left on device", "/"), StorageError, "the disk is full"),
+    ],
+)
+def test_what_the_hub_says_becomes_one_of_our_errors(error, kind, told, monkeypatch):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(kind, match=told):
+        load("hf:somebody/tiny")
+
+
+def test_a_repository_without_anything_to_read_is_refused_with_the_way_out(cache: Path):
+    (cache / "snapshots" / COMMIT / "model.json").unlink()
+    with pytest.raises(RefusedInput, match=r"holds no description with safetensors.*--from-pickle"):
+        load("hf:somebody/tiny")
+
+
+def test_bytes_other_than_promised_are_removed(tmp_path: Path):
+    blob, link = tmp_path / hashlib.sha256(b"promised").hexdigest(), tmp_path / "model.safetensors"
+    link.symlink_to(blob)
+    blob.write_bytes(b"promised")
+    module._check(link)
+    assert link.exists()
+    blob.write_bytes(b"arrived")
+    with pytest.raises(RefusedInput, match="other bytes than the hub promised"):
+        module._check(link)
+    assert not blob.exists() and not link.is_symlink()
