@@ -137,7 +137,7 @@ def test_cache_keeps_the_middle_of_long_pictures_and_shrinks_large_ones():
 
 def test_random_numbers_are_uniform_and_belong_to_their_sample_and_visit():
     numbers = uniforms(3, np.arange(4000), np.zeros(4000, dtype=np.int64))
-    assert numbers.shape == (4000, COLUMNS) and 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.shape == (4000, COLUMNS) and numbers.min() >= 0 and numbers.max() < 1
     assert abs(numbers.mean() - 0.5) < 0.005
     assert np.abs(np.corrcoef(numbers.T) - np.eye(COLUMNS)).max() < 0.06
     np.testing.assert_array_equal(uniforms(3, np.array([17]), np.array([0]))[0], numbers[17])

@@ -1,5 +1,6 @@
 """The tokenizer: CLIP's order of ids, its cleaning, and ids that can be checked by hand."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -49,9 +50,22 @@ def test_cleaning_lowers_collapses_and_resolves_entities_twice():
     assert clean("schÃ¶n") == "schön"
 
 
-def test_what_is_not_a_string_is_named_with_its_place():
-    with pytest.raises(TypeError, match="caption 1 is int"):
-        small()(["cat", 3])
+@pytest.mark.parametrize("odd", [None, b"cat", 3])
+def test_what_is_not_a_string_is_named_with_its_place(odd):
+    with pytest.raises(TypeError, match=f"caption 1 is {type(odd).__name__}, not a string"):
+        small()(["cat", odd])
+
+
+def test_no_captions_have_no_ids():
+    assert small()([]) == [] and small().tokens([]).ids_BL.shape == (0, 0)
+
+
+def test_lists_and_the_padded_batch_say_the_same():
+    captions = ["a cat", "", "dogs and a cat " * 9, "CAT"]
+    tokens, rows = small().tokens(captions), small()(captions)
+    assert tokens.ids_BL.shape == (4, 8) and tokens.length_B.tolist() == [len(row) for row in rows]
+    assert [row[:length] for row, length in zip(tokens.ids_BL.tolist(), tokens.length_B, strict=True)] == rows
+    assert tokens.ids_BL[1, 2:].tolist() == [0] * 6
 
 
 def test_decoding_gives_the_words_back():
@@ -91,6 +105,30 @@ def test_merges_file_and_tokenizer_json_give_the_same_ids(tmp_path):
         CaptionTokenizer.from_file(tmp_path / "tokenizer.json")
 
 
+def test_a_gzipped_merges_file_is_read_and_a_damaged_or_huge_one_refused(tmp_path):
+    lines = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in WORDS) + "\n"
+    place, whole = tmp_path / "merges.txt.gz", gzip.compress(lines.encode())
+    place.write_bytes(whole)
+    assert CaptionTokenizer.from_file(place).merges == tuple(WORDS)
+    for damaged in (whole[:-9], whole[:20] + b"xx" + whole[22:], lines.encode(), b""):
+        place.write_bytes(damaged)
+        with pytest.raises(RefusedInput, match=r"merges\.txt\.gz"):
+            CaptionTokenizer.from_file(place)
+    place.write_bytes(gzip.compress(b"\n" * ((64 << 20) + 1)))
+    with pytest.raises(RefusedInput, match="more than 64 MiB"):
+        CaptionTokenizer.from_file(place)
+
+
+def test_a_file_that_only_says_it_is_clips_is_refused(tmp_path):
+    lines = '"bpe_simple_vocab_16e6.txt#version: 0.2\n' + "\n".join(" ".join(pair) for pair in WORDS) + "\n"
+    (tmp_path / "merges.txt").write_text(lines)
+    with pytest.raises(RefusedInput, match="its merges are others"):
+        CaptionTokenizer.from_file(tmp_path / "merges.txt")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(RefusedInput, match="holds no merges"):
+        CaptionTokenizer.from_file(tmp_path / "merges.txt")
+
+
 def test_damaged_merges_are_refused(tmp_path):
     with pytest.raises(RefusedInput, match="damaged"):
         CaptionTokenizer([("x", "yz")], context=8)
@@ -98,6 +136,11 @@ def test_damaged_merges_are_refused(tmp_path):
         CaptionTokenizer([("a", "t"), ("a", "t")], context=8)
     (tmp_path / "merges.txt").write_text("one two three\n")
     with pytest.raises(RefusedInput, match="merge 0"):
+        CaptionTokenizer.from_file(tmp_path / "merges.txt")
+    with pytest.raises(RefusedInput, match=r"'do'.*damaged"):
+        CaptionTokenizer([("do", "g</w>"), ("d", "o")], context=8)
+    (tmp_path / "merges.txt").write_bytes(b"a \xff\n")
+    with pytest.raises(RefusedInput, match="damaged or no text"):
         CaptionTokenizer.from_file(tmp_path / "merges.txt")
     with pytest.raises(UsageError, match="does not exist"):
         CaptionTokenizer.from_file(Path("nowhere.json"))

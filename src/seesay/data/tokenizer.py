@@ -4,13 +4,14 @@ The order of ids is CLIP's whatever the size: 256 byte symbols, the same with `<
 start and the end token, so that the end token is always the largest id. The merges alone define a tokenizer.
 
 Ids are those of CLIP's own tokenizer but for two things. The names of the specials in a caption are plain text.
-Of a caption longer than `read_limit` characters only those are read (white space in front not counted), and of plain
-printable ASCII that many of every word: 4,096, or 64 for each id of the context where that is more.
+Of a caption longer than `read_limit` characters only those are read (white space in front not counted), or that many of
+each word where the text needs no repair: 4,096, or 64 for each id of the context where that is more.
 
 B = captions, L = ids of the longest, N = ids of all captions together.
 """
 
 import gzip
+import hashlib
 import html
 import json
 import re
@@ -32,9 +33,12 @@ END = "<|endoftext|>"
 WORD_END = "</w>"
 # The long s is the one letter that CLIP's case-insensitive pattern takes for another and that lower() leaves alone.
 PIECES = r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+_ASCII_PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")  # the same for lower-cased ASCII
 FIRST_MERGE = 512
 PAPER_MERGES = 48_894
+PAPER_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
 FILE_LIMIT = 64 << 20
+BETWEEN = "\0"  # between two captions; no repaired text has it
 MEMO_ENTRIES = 65_536
 MEMO_LETTERS = 24  # longer words are rare, and 65,536 of them would be hundreds of megabytes
 
@@ -51,9 +55,7 @@ class CaptionTokenizer:
         self.start = self.vocab_size - 2
         self.end = self.vocab_size - 1
         self._bpe = _tokenizer(models.BPE(vocab=vocabulary, merges=list(self.merges), end_of_word_suffix=WORD_END))
-        # Word -> the bytes of its ids; None stands between two captions.
-        self._between: dict[str | None, bytes] = {None: np.array([self.end, self.start], dtype=np.int32).tobytes()}
-        self._memo = dict(self._between)
+        self._ids_of = _Memo(self._bpe, between=_packed([self.end, self.start]))
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
         """`TypeError` names the first that is no string."""
@@ -73,16 +75,16 @@ class CaptionTokenizer:
 
         No piece of CLIP's pattern crosses white space, so the ids of a word do not depend on its neighbours.
         """
-        words: list[str | None] = []
+        words: list[str] = []
         for position, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
             words += self._words(caption)
-            words.append(None)
+            words.append(BETWEEN)
         if not words:
             return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
-        start = np.array([self.start], dtype=np.int32).tobytes()
-        ids_N = np.frombuffer(start + b"".join(self._ids_of(words)), dtype=np.int32)[:-1]
+        packed = _packed([self.start]) + b"".join(map(self._ids_of.__getitem__, words))
+        ids_N = np.frombuffer(packed, dtype=np.int32)[:-1]
         end_B = np.flatnonzero(ids_N == self.end)
         length_B = np.diff(end_B, prepend=-1)
         if length_B.max() > self.context:
@@ -92,38 +94,19 @@ class CaptionTokenizer:
         return ids_N, length_B
 
     def _words(self, caption: str) -> list[str]:
-        """The words of a cleaned caption, as many as can matter: each of them has at least one id."""
+        """The words of a repaired caption, as many as can matter: each of them has at least one id."""
+        text = _plain(caption)
+        if text is None:
+            text = clean(caption if len(caption) <= self.read_limit else caption.lstrip()[: self.read_limit])
         most = self.context - 2
-        if _is_plain(caption):
-            return [word[: self.read_limit] for word in caption.lower().split(None, most)[:most]]
-        if len(caption) > self.read_limit:
-            caption = caption.lstrip()[: self.read_limit]
-        return clean(caption).split(None, most)[:most]
-
-    def _ids_of(self, words: list[str | None]) -> list[bytes]:
-        memo = self._memo
-        found = list(map(memo.get, words))
-        if None not in found:
-            return found  # type: ignore[return-value]
-        missing = list({word for word, ids in zip(words, found, strict=True) if ids is None})
-        encoded = self._bpe.encode_batch_fast(missing, add_special_tokens=False)
-        learned = {
-            word: np.array(row.ids, dtype=np.int32).tobytes() for word, row in zip(missing, encoded, strict=True)
-        }
-        # Looked up in `learned` and not in the memo, which another thread may have emptied by now.
-        whole = [learned[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
-        self._remember({word: ids for word, ids in learned.items() if len(word) <= MEMO_LETTERS})
-        return whole
-
-    def _remember(self, learned: dict[str, bytes]) -> None:
-        if len(self._memo) + len(learned) > MEMO_ENTRIES:
-            self._memo = dict(self._between)
-        if len(learned) < MEMO_ENTRIES:
-            self._memo.update(learned)
+        words = text.lower().split(None, most)
+        if len(words) > most:
+            words.pop()
+        return words if len(text) <= self.read_limit else [word[: self.read_limit] for word in words]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids back to words; start, end and spaces are not kept exactly."""
-        words = "".join(self._bpe.id_to_token(index) for index in ids if index < self.start)
+        words = "".join(self._bpe.id_to_token(index) or "" for index in ids if index < self.start)
         return _unbyte(words.replace(WORD_END, " ")).strip()
 
     def to_json(self) -> dict:
@@ -146,10 +129,15 @@ class CaptionTokenizer:
         text = _read_text(path)
         if path.suffix == ".json":
             return cls(_merges_of_tokenizer_json(text, path), context=context)
-        lines = [line for line in text.splitlines() if line.strip()]
-        if lines and lines[0].startswith(("#version", '"bpe_simple_vocab')):
-            lines = lines[1:]
-        return cls(_pairs(lines[:PAPER_MERGES], where=str(path)), context=context)
+        first, *lines = [line for line in text.splitlines() if line.strip()] or [""]
+        if not first.startswith(("#version", '"bpe_simple_vocab')):
+            lines = [first, *lines]
+        lines = lines[:PAPER_MERGES]
+        if first.startswith('"bpe_simple_vocab') and _sha256(lines) != PAPER_MERGES_SHA256:
+            raise RefusedInput(f"{path} says that it is CLIP's merges file, but its merges are others; fetch it again.")
+        if not any(lines):
+            raise RefusedInput(f"{path} holds no merges; fetch it again.")
+        return cls(_pairs(lines, where=str(path)), context=context)
 
     @classmethod
     def train(cls, captions: Iterable[str], *, vocab_size: int, context: int) -> "CaptionTokenizer":
@@ -171,23 +159,73 @@ class CaptionTokenizer:
         return cls(merges, context=context)
 
 
+class _Memo(dict[str, bytes]):
+    """Word -> its packed ids, worked out when first asked for; at most `MEMO_ENTRIES`, then it begins anew.
+
+    Words differ mostly by what hangs on them ("dog,", "dog's"), so the pieces of a word are looked up as well.
+    """
+
+    def __init__(self, bpe: Tokenizer, *, between: bytes):
+        super().__init__()
+        self._bpe = bpe
+        self._between = between
+
+    def __missing__(self, word: str) -> bytes:
+        pieces = _ASCII_PIECES.findall(word) if word.isascii() else [word]
+        ids = b"".join([self[piece] for piece in pieces]) if len(pieces) > 1 else self._merge(word)
+        if len(word) <= MEMO_LETTERS:
+            if len(self) >= MEMO_ENTRIES:
+                self.clear()
+            self[word] = ids
+        return ids
+
+    def _merge(self, piece: str) -> bytes:
+        if piece == BETWEEN:
+            return self._between
+        if piece.isascii():
+            # Printable ASCII is its own symbols, and the model alone takes half the time of the whole pipeline.
+            return _packed([token.id for token in self._bpe.model.tokenize(piece)])
+        return _packed(self._bpe.encode(piece).ids)
+
+
+def _packed(ids: Sequence[int]) -> bytes:
+    return np.array(ids, dtype=np.int32).tobytes()
+
+
 def clean(text: str) -> str:
     """ftfy, HTML entities twice, lower case, one space between words: what CLIP's vocabulary was learned on."""
-    if not _is_plain(text):
-        text = ftfy.fix_text(_without_deep_entities(text))
+    fixed = _plain(text)
+    if fixed is None:
+        fixed = ftfy.fix_text(_without_deep_entities(text))
         # Python refuses to read a number of more than 4,300 digits; this one is beyond all characters anyway.
-        text = _ENDLESS_NUMBER.sub("&#99999999", text)
-        text = html.unescape(html.unescape(text))
-    return " ".join(text.split()).lower()
+        fixed = _ENDLESS_NUMBER.sub("&#99999999", fixed)
+        fixed = html.unescape(html.unescape(fixed))
+    return " ".join(fixed.split()).lower()
 
 
 _ENDLESS_NUMBER = re.compile(r"&#[0-9]{4000,}")
 _DEEP_ENTITY = re.compile(r"&(?:(?:amp|AMP|#0{0,9}38|#[xX]0{0,9}26);){8,}")
 
 
-def _is_plain(text: str) -> bool:
-    """Printable ASCII without entities is what ftfy gives back unchanged, and most captions are that."""
-    return text.isascii() and text.isprintable() and "&" not in text
+# Characters that ftfy takes for wrongly decoded text only beside others that are not ASCII, and that it never changes
+# but for curly quotes: accented Latin, Greek and Cyrillic letters, punctuation, arrows and signs of mathematics.
+_QUIET = "¡-¬®-ÁÄ-ıĴ-ňŊ-őŔ-ƿΑ-ΡΣ-ώѐ-ӿ‐-’“-”†-‧‰-⁞←-⋿"
+_QUIET_TEXT = re.compile(rf"[ -~]*+(?:[{_QUIET}][ -~]++)*+[{_QUIET}]?")
+
+
+def _plain(text: str) -> str | None:
+    """What ftfy and `unescape` make of text that they hardly change, as most captions are; None for any other.
+
+    That is printable ASCII with single characters of `_QUIET` in it, and "&" only before a space.
+    """
+    if text.isascii():
+        if not text.isprintable():
+            return None
+    elif _QUIET_TEXT.fullmatch(text):
+        text = text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"')
+    else:
+        return None
+    return text if "&" not in text or text.count("&") == text.count("& ") else None
 
 
 def _without_deep_entities(text: str) -> str:
@@ -262,6 +300,10 @@ def _read_text(path: Path) -> str:
         raise RefusedInput(f"{path} is damaged or no text ({error}); fetch it again.") from error
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+
+
+def _sha256(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _pairs(lines: Iterable[str], *, where: str) -> list[tuple[str, str]]:
