@@ -1,6 +1,6 @@
 """Round a run's model to float16, measure it as it will ship, and write the box with its card.
 
-    python pack_box.py RUN DATA --box FOLDER --result FILE.json
+python pack_box.py RUN DATA --box FOLDER --result FILE.json
 """
 
 import argparse
