@@ -1,6 +1,6 @@
 """Training steps of one size at several sides, alternating: pairs per second of wall and of CPU time.
 
-    python measure.py --model conv-small --sides 32 48 --out result.json
+python measure.py --model conv-small --sides 32 48 --out result.json
 """
 
 import argparse
