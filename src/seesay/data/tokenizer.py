@@ -3,7 +3,8 @@
 The order of ids is CLIP's whatever the size: 256 byte symbols, the same with `</w>`, one id per merge, then the
 start and the end token, so that the end token is always the largest id. The merges alone define a tokenizer.
 
-Ids are those of CLIP's own tokenizer but for two things. The names of the specials in a caption are plain text.
+Ids are those of CLIP's own tokenizer but for three things. The names of the specials in a caption are plain text.
+Letters and numbers newer than the Unicode tables of `tokenizers` count as symbols.
 Of a caption longer than `read_limit` characters only those are read (white space in front not counted), or that many of
 each word where the text needs no repair: 4,096, or 64 for each id of the context where that is more.
 
@@ -28,6 +29,8 @@ from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Tokens
 
 PAPER_CONTEXT = 77
+# Learning takes time quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
+LEARNED_CHARACTERS = 10_000
 START = "<|startoftext|>"
 END = "<|endoftext|>"
 WORD_END = "</w>"
@@ -153,7 +156,7 @@ class CaptionTokenizer:
             end_of_word_suffix=WORD_END,
             show_progress=False,
         )
-        learner.train_from_iterator((clean(caption) for caption in captions), trainer)
+        learner.train_from_iterator((clean(caption)[:LEARNED_CHARACTERS] for caption in captions), trainer)
         learned = json.loads(learner.to_str())["model"]["merges"]
         merges = [tuple(pair) for pair in learned][: vocab_size - FIRST_MERGE - 2]
         return cls(merges, context=context)
