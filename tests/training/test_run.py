@@ -241,6 +241,15 @@ def test_a_check_set_with_captions_is_refused(coloured_pairs, tmp_path):
         train(pairs, tmp_path / "run", check=pairs)
 
 
+def test_broken_pictures_of_a_check_set_are_said_once(coloured_pairs, tmp_path, paint, capsys):
+    for colour in ("red", "blue"):
+        paint(tmp_path / "check" / colour / "0.png", colour)
+    (tmp_path / "check" / "red" / "1.png").write_bytes(b"no picture")
+    train(coloured_pairs(24), tmp_path / "run", steps=4, check=tmp_path / "check")
+    told = capsys.readouterr().err
+    assert told.count("check check: 1 of 3 pictures left out: 1 x not an image") == 1
+
+
 def test_settings_of_a_file_give_way_to_words_and_they_to_overrides(tmp_path, coloured_pairs):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('model = "conv-tiny"\nsteps = 9\nbatch_size = 4\n[data]\nvocab_size = 540\n')

@@ -1,16 +1,18 @@
 """Training with zero-shot checks on the way: the public `seesay.train`."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.settings import read_settings
 from seesay.data.evalsets import LabelledSet, open_evalset
-from seesay.data.images import decode
+from seesay.data.stored import count_reasons
 from seesay.model.bundle import Model
+from seesay.model.encode import read_pixels
 from seesay.training.settings import TrainSettings
 from seesay.training.start import train_model
 
@@ -68,16 +70,15 @@ class ZeroShotCheck:
 
     def _read(self, model: Model) -> torch.Tensor:
         if self._pixels is None:
-            kept = []
-            for index in range(len(self.labelled)):
-                try:
-                    kept.append(model.preprocess.pixels(decode(self.labelled.image(index))))
-                    self._labels.append(self.labelled.label(index))
-                except BrokenSample:
-                    continue
-            if not kept:
-                raise RefusedInput(f"none of the {len(self.labelled)} pictures of {self.labelled.name} can be read.")
-            self._pixels = torch.stack(kept)
+            name, count = self.labelled.name, len(self.labelled)
+            pixels, kept, skipped = read_pixels(model, self.labelled.image, count)
+            if not pixels:
+                raise RefusedInput(f"none of the {count} pictures of {name} can be read ({count_reasons(skipped)}).")
+            if skipped:
+                told = f"check {name}: {len(skipped)} of {count} pictures left out: {count_reasons(skipped)}"
+                print(told, file=sys.stderr, flush=True)
+            self._labels = [self.labelled.label(index) for index in kept]
+            self._pixels = torch.stack(pixels)
         return self._pixels
 
 

@@ -40,6 +40,17 @@ def encode_image_set(
     return embeddings, kept, skipped
 
 
+def read_pixels(
+    model: Model, read: Callable[[int], bytes], count: int
+) -> tuple[list[Tensor], list[int], list[Skipped]]:
+    """As `encode_image_set`, but the uint8 pixels (3, S, S) themselves, for what is encoded again and again."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        told = list(enumerate(pool.map(lambda index: _pixels(model, read, index), range(count))))
+    good = [(index, item) for index, item in told if isinstance(item, Tensor)]
+    skipped = [item for _, item in told if isinstance(item, Skipped)]
+    return [item for _, item in good], [index for index, _ in good], skipped
+
+
 def _pixels(model: Model, read: Callable[[int], bytes], index: int) -> Tensor | Skipped:
     try:
         return model.preprocess.pixels(decode(read(index)))

@@ -1,13 +1,13 @@
 """Pairs that the run never learns from: their loss, and how often an image picks its own caption."""
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from seesay.base.errors import BrokenSample
-from seesay.base.records import PairSource, Skipped
-from seesay.data.images import decode
+import torch
+
+from seesay.base.records import PairSource
 from seesay.formulas.contrastive import contrastive_loss
 from seesay.model.bundle import Model
+from seesay.model.encode import read_pixels
 
 
 class Validation:
@@ -16,16 +16,9 @@ class Validation:
     def __init__(self, model: Model, pairs: PairSource, *, batch_size: int):
         self.model = model
         self.batch_size = batch_size
-        self._pixels: list[Tensor] = []
-        self._captions: list[str] = []
-        self.skipped: list[Skipped] = []
-        for index in range(len(pairs)):
-            try:
-                pair = pairs[index]
-                self._pixels.append(model.preprocess.pixels(decode(pair.image)))
-                self._captions.append(pair.captions[0])
-            except BrokenSample as error:
-                self.skipped.append(Skipped(key=pairs.key(index), reason=error.reason, detail=error.detail))
+        self._pixels, kept, skipped = read_pixels(model, lambda index: pairs[index].image, len(pairs))
+        self._captions = [pairs.captions(index)[0] for index in kept]
+        self.skipped = [replace(item, key=pairs.key(int(item.key))) for item in skipped]
 
     def measure(self) -> dict[str, float]:
         """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there."""
