@@ -1,13 +1,16 @@
 """The pre-norm transformer block that both of the paper's towers are made of.
 
-B = rows, L = positions, W = width, H = heads.
+B = sequences, L = their length, T = positions of all sequences laid end to end, N = positions that are kept,
+W = width, H = heads.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from seesay.nets.architecture import TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.packing import Groups
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -32,11 +35,33 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x_BLW: Tensor) -> Tensor:
-        B, L, W = x_BLW.shape
-        q, k, v = self.qkv(x_BLW).view(B, L, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out(mixed.transpose(1, 2).reshape(B, L, W))
+    def forward(self, x_TW: Tensor, groups: Groups) -> Tensor:
+        """Every position looks at its own sequence: (T, W) to (T, W)."""
+        parts = self.qkv(x_TW).split([count * length for count, length in groups])
+        mixed = [
+            self._mix(*part.unflatten(0, group).chunk(3, dim=-1), causal=self.causal)
+            for part, group in zip(parts, groups, strict=True)
+        ]
+        return self.out(torch.cat(mixed))
+
+    def kept(self, x_TW: Tensor, groups: Groups, keep_N: Tensor) -> Tensor:
+        """As `forward` for one position of every sequence, which sees all of it: (T, W) to (N, W)."""
+        W = x_TW.shape[-1]
+        query_NW = F.linear(x_TW.index_select(0, keep_N), self.qkv.weight[:W], self.qkv.bias[:W])
+        queries = query_NW[:, None].split([count for count, _ in groups])
+        key_value_TW2 = F.linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
+        parts = key_value_TW2.split([count * length for count, length in groups])
+        mixed = [
+            self._mix(query, *part.unflatten(0, group).chunk(2, dim=-1), causal=False)
+            for query, part, group in zip(queries, parts, groups, strict=True)
+        ]
+        return self.out(torch.cat(mixed))
+
+    def _mix(self, *qkv_BLW: Tensor, causal: bool) -> Tensor:
+        """Queries, keys and values of equally long sequences to what each query sees, (B * L, W)."""
+        query, key, value = (x_BLW.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x_BLW in qkv_BLW)
+        mixed_BHLC = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        return mixed_BHLC.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class Block(nn.Module):
@@ -51,9 +76,38 @@ class Block(nn.Module):
         self.proj = nn.Linear(config.hidden, config.width)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x_BLW: Tensor) -> Tensor:
-        x_BLW = x_BLW + self.attention(self.ln_1(x_BLW))
-        return x_BLW + self.proj(self.activation(self.fc(self.ln_2(x_BLW))))
+    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor | None = None) -> Tensor:
+        """Sequences laid end to end as `groups` says, (T, W) to (T, W).
+
+        With `keep_N`, one position of every sequence that may see all of it, only these come out, (N, W): the last
+        block of a tower computes nothing that is not pooled.
+        """
+        normed_TW = self.ln_1(x_TW)
+        if keep_N is None:
+            x = x_TW + self.attention(normed_TW, groups)
+        else:
+            x = x_TW.index_select(0, keep_N) + self.attention.kept(normed_TW, groups, keep_N)
+        return x + self.proj(self.activation(self.fc(self.ln_2(x))))
+
+
+class Blocks(nn.ModuleList):
+    """A tower's blocks in turn; the last one works on the pooled positions alone.
+
+    With `recompute` the backward pass runs every block again instead of keeping what is inside: less memory, a third
+    more work.
+    """
+
+    recompute = False
+
+    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor) -> Tensor:
+        """Sequences laid end to end as `groups` says, to the positions `keep_N`, one of each: (N, W)."""
+        for index, block in enumerate(self):
+            keep = keep_N if index == len(self) - 1 else None
+            if self.recompute and torch.is_grad_enabled():
+                x_TW = checkpoint(block, x_TW, groups, keep, use_reentrant=False)  # type: ignore[assignment]
+            else:
+                x_TW = block(x_TW, groups, keep)
+        return x_TW
 
 
 def start_as_torch(block: Block) -> None:

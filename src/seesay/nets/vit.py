@@ -1,17 +1,24 @@
-"""The paper's vision transformer. B = images, S = side in pixels, T = patches + 1, W = width, D = embedding width."""
+"""The paper's vision transformer.
+
+B = images, S = side in pixels, P = patches, T = positions of all images, W = width, D = embedding width.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from seesay.nets.architecture import VisionTransformerConfig
-from seesay.nets.block import Block, start_as_torch
+from seesay.nets.block import Block, Blocks, start_as_torch
 
 
 class VisionTransformer(nn.Module):
     """Patches, a class token, one LayerNorm before the blocks, the class token pooled after them.
 
+    `patch_dropout` is the share of patches that a training step leaves out, other ones for every image: less work, and
+    room for a larger batch (Li et al. 2022, "Scaling Language-Image Pre-training via Masking").
     Source: Radford et al. 2021, section 2.4, and the released code for the initialisation.
     """
+
+    patch_dropout = 0.0
 
     def __init__(self, config: VisionTransformerConfig, embed_dim: int):
         super().__init__()
@@ -24,7 +31,7 @@ class VisionTransformer(nn.Module):
         self.positions = nn.Parameter(torch.randn(positions, width) * start)
         self.ln_pre = nn.LayerNorm(width)
         blocks = [Block(config, causal=False) for _ in range(config.layers)]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = Blocks(blocks)
         self.ln_post = nn.LayerNorm(width)
         self.projection = nn.Parameter(torch.randn(width, embed_dim) * start)
         for block in blocks:
@@ -32,12 +39,24 @@ class VisionTransformer(nn.Module):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""
-        patches_BTW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2)
-        token_B1W = self.class_token.expand(len(pixels_B3SS), 1, -1)
-        x_BTW = self.ln_pre(torch.cat([token_B1W, patches_BTW], dim=1) + self.positions)
-        for block in self.blocks:
-            x_BTW = block(x_BTW)
-        return self.ln_post(x_BTW[:, 0])
+        x_BPW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2) + self.positions[1:]
+        if self.training and self.patch_dropout:
+            x_BPW = self._some(x_BPW)
+        token_B1W = (self.class_token + self.positions[0]).expand(len(x_BPW), 1, -1)
+        x_BLW = self.ln_pre(torch.cat([token_B1W, x_BPW], dim=1))
+        count, length, _ = x_BLW.shape
+        class_B = torch.arange(0, count * length, length, device=x_BLW.device)
+        return self.ln_post(self.blocks(x_BLW.flatten(0, 1), ((count, length),), class_B))
+
+    def _some(self, x_BPW: Tensor) -> Tensor:
+        """A random choice of every image's patches, at least one.
+
+        Drawn on the CPU row by row, so that a batch in pieces draws what the whole batch draws, on any device.
+        """
+        B, P, _ = x_BPW.shape
+        kept = max(1, round(P * (1 - self.patch_dropout)))
+        choice_BK = torch.rand(B, P).argsort(dim=1)[:, :kept] + torch.arange(0, B * P, P)[:, None]
+        return x_BPW.flatten(0, 1).index_select(0, choice_BK.flatten().to(x_BPW.device)).unflatten(0, (B, kept))
 
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, D), not yet of unit length."""
