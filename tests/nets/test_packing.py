@@ -5,7 +5,7 @@ import torch
 
 from seesay.base.records import Tokens
 from seesay.nets.architecture import TextTransformerConfig, VisionTransformerConfig
-from seesay.nets.packing import pack
+from seesay.nets.packing import Group, pack, pack_shared
 from seesay.nets.text import TextTransformer
 from seesay.nets.vit import VisionTransformer
 
@@ -30,7 +30,7 @@ def gradients(tower, loss):
 
 def test_packed_captions_lie_end_to_end_shortest_first():
     packed = pack(tokens_of(CAPTIONS))
-    assert packed.groups == ((1, 2), (2, 3), (1, 5), (1, 8))
+    assert packed.groups == [Group(1, 2), Group(2, 3), Group(1, 5), Group(1, 8)]
     assert packed.ids_T[:8].tolist() == [48, 49, 48, 9, 49, 48, 8, 49]
     assert packed.position_T[:8].tolist() == [0, 1, 0, 1, 2, 0, 1, 2]
     assert packed.last_B.tolist() == [1, 4, 7, 12, 20]
@@ -48,6 +48,41 @@ def test_captions_together_have_the_gradients_of_captions_alone():
         torch.testing.assert_close(gradient, apart[name], rtol=1e-12, atol=1e-12)
 
 
+def prompts(names, templates):
+    """ids 1-9 are words of names, 10-19 words of templates, 48 and 49 start and end."""
+    return [[48, *before, *name, *after, 49] for before, after in templates for name in names]
+
+
+MANY = prompts(
+    [[1], [2], [3], [1, 2], [2, 3], [4, 4], [5], [6], [7, 1], [8], [8, 9], [9]],
+    [([10, 11], []), ([10, 12], [13]), ([], [])],
+)
+
+
+def test_a_beginning_in_common_is_worked_on_once():
+    packed = pack_shared(tokens_of(MANY))
+    assert sum(len(caption) for caption in MANY) == 183
+    # 12 names of 17 words behind three beginnings: with what stands after them 29, 41 and 29 tokens; then the start
+    # token, 10, 11 and 12 once each.
+    assert len(packed.ids_T) == 29 + 41 + 29 + 4
+    assert not packed.groups[0].is_end
+    assert packed.ids_T[packed.last_B].unique().tolist() == [49]
+    assert packed.position_T[packed.last_B][packed.back_B].tolist() == [len(caption) - 1 for caption in MANY]
+
+
+@pytest.mark.parametrize(
+    "captions", [MANY, CAPTIONS, [[48, 49]], [[48, 1, 49]] * 9, [[48, 1]] * 9 + [[48, 1, 2, 3, 49]]]
+)
+def test_shared_beginnings_give_what_captions_alone_give(captions):
+    torch.manual_seed(0)
+    tower = TextTransformer(TEXT, 16).double()
+    with torch.no_grad():
+        together = tower(tokens_of(captions))
+        alone = torch.cat([tower(tokens_of([caption])) for caption in captions])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(together, tower(tokens_of(captions)).detach(), rtol=0, atol=1e-12)
+
+
 def test_patches_are_dropped_in_training_alone():
     torch.manual_seed(0)
     tower = VisionTransformer(IMAGE, 16)
@@ -60,7 +95,7 @@ def test_patches_are_dropped_in_training_alone():
     seen = []
     tower.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
     tower(pixels)
-    assert seen == [((3, 1 + 8),)]
+    assert seen == [[Group(3, 1 + 8)]]
 
 
 def test_a_tower_that_drops_nothing_but_is_asked_to_choose_sees_every_patch():

@@ -1,8 +1,10 @@
 """The pre-norm transformer block that both of the paper's towers are made of.
 
 B = sequences, L = their length, T = positions of all sequences laid end to end, N = positions that are kept,
-W = width, H = heads.
+P = positions that stand before others, W = width, H = heads, C = W / H.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seesay.nets.architecture import TextTransformerConfig, VisionTransformerConfig
-from seesay.nets.packing import Groups
+from seesay.nets.packing import Group, Groups
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -37,31 +39,70 @@ class Attention(nn.Module):
 
     def forward(self, x_TW: Tensor, groups: Groups) -> Tensor:
         """Every position looks at its own sequence: (T, W) to (T, W)."""
-        parts = self.qkv(x_TW).split([count * length for count, length in groups])
-        mixed = [
-            self._mix(*part.unflatten(0, group).chunk(3, dim=-1), causal=self.causal)
-            for part, group in zip(parts, groups, strict=True)
-        ]
+        qkv_TX = self.qkv(x_TW)
+        parts = qkv_TX.split([group.count * group.length for group in groups])
+        mixed = []
+        for part, group in zip(parts, groups, strict=True):
+            query, key, value = part.unflatten(0, (group.count, group.length)).chunk(3, dim=-1)
+            mixed.append(self._mix(query, key, value, group, qkv_TX))
         return self.out(torch.cat(mixed))
 
     def kept(self, x_TW: Tensor, groups: Groups, keep_N: Tensor) -> Tensor:
         """As `forward` for one position of every sequence, which sees all of it: (T, W) to (N, W)."""
         W = x_TW.shape[-1]
         query_NW = F.linear(x_TW.index_select(0, keep_N), self.qkv.weight[:W], self.qkv.bias[:W])
-        queries = query_NW[:, None].split([count for count, _ in groups])
-        key_value_TW2 = F.linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
-        parts = key_value_TW2.split([count * length for count, length in groups])
-        mixed = [
-            self._mix(query, *part.unflatten(0, group).chunk(2, dim=-1), causal=False)
-            for query, part, group in zip(queries, parts, groups, strict=True)
-        ]
+        queries = query_NW[:, None].split([group.count * group.is_end for group in groups])
+        kv_TX = F.linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
+        parts = kv_TX.split([group.count * group.length for group in groups])
+        mixed = []
+        for query, part, group in zip(queries, parts, groups, strict=True):
+            if group.is_end:
+                key, value = part.unflatten(0, (group.count, group.length)).chunk(2, dim=-1)
+                mixed.append(self._mix(query, key, value, group, kv_TX))
         return self.out(torch.cat(mixed))
 
-    def _mix(self, *qkv_BLW: Tensor, causal: bool) -> Tensor:
-        """Queries, keys and values of equally long sequences to what each query sees, (B * L, W)."""
-        query, key, value = (x_BLW.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x_BLW in qkv_BLW)
-        mixed_BHLC = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    def _mix(self, query: Tensor, key: Tensor, value: Tensor, group: Group, kv_TX: Tensor) -> Tensor:
+        """Queries, keys and values (B, L, W) of equally long sequences to what each query sees, (B * L, W).
+
+        The last 2 W columns of `kv_TX` are the keys and values of all positions. A single query sees all keys.
+        """
+        causal = self.causal and query.shape[1] > 1
+        query, key, value = (self._heads(x_BLW) for x_BLW in (query, key, value))
+        if group.before_P is None:
+            mixed_BHLC = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        else:
+            before_PX = kv_TX.index_select(0, group.before_P)[:, -2 * self.out.in_features :]
+            before_key, before_value = (self._heads(x_PW[None])[0] for x_PW in before_PX.chunk(2, dim=-1))
+            mixed_BHLC = attend_after(query, key, value, before_key, before_value, causal=causal)
         return mixed_BHLC.transpose(1, 2).flatten(2).flatten(0, 1)
+
+    def _heads(self, x_BLW: Tensor) -> Tensor:
+        return x_BLW.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def attend_after(
+    query_BHLC: Tensor,
+    key_BHKC: Tensor,
+    value_BHKC: Tensor,
+    before_key_HPC: Tensor,
+    before_value_HPC: Tensor,
+    *,
+    causal: bool,
+) -> Tensor:
+    """Attention of sequences that all stand behind the same P positions, (B, H, L, C).
+
+    The scores for what stands before are one product for all sequences, so its keys and values are never copied.
+    """
+    B, H, L, C = query_BHLC.shape
+    own_BHLK = query_BHLC @ key_BHKC.mT
+    if causal:
+        own_BHLK = own_BHLK.masked_fill(torch.ones(L, L, dtype=torch.bool, device=own_BHLK.device).triu(1), -math.inf)
+    query_HXC = query_BHLC.transpose(0, 1).reshape(H, B * L, C)
+    before_BHLP = (query_HXC @ before_key_HPC.mT).unflatten(1, (B, L)).transpose(0, 1)
+    weight = (torch.cat([before_BHLP, own_BHLK], dim=-1) * C**-0.5).softmax(-1)
+    P = before_key_HPC.shape[1]
+    weight_HXP = weight[..., :P].transpose(0, 1).reshape(H, B * L, P)
+    return (weight_HXP @ before_value_HPC).unflatten(1, (B, L)).transpose(0, 1) + weight[..., P:] @ value_BHKC
 
 
 class Block(nn.Module):
@@ -91,7 +132,7 @@ class Block(nn.Module):
 
 
 class Blocks(nn.ModuleList):
-    """A tower's blocks in turn; the last one works on the pooled positions alone.
+    """A tower's blocks in turn; the last one works on the positions that are pooled alone, where they are named.
 
     With `recompute` the backward pass runs every block again instead of keeping what is inside: less memory, a third
     more work.
@@ -99,8 +140,8 @@ class Blocks(nn.ModuleList):
 
     recompute = False
 
-    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor) -> Tensor:
-        """Sequences laid end to end as `groups` says, to the positions `keep_N`, one of each: (N, W)."""
+    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor | None = None) -> Tensor:
+        """Sequences laid end to end as `groups` says, to the positions `keep_N`, one of each, (N, W); or to all."""
         for index, block in enumerate(self):
             keep = keep_N if index == len(self) - 1 else None
             if self.recompute and torch.is_grad_enabled():

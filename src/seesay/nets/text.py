@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from seesay.base.records import Tokens
 from seesay.nets.architecture import TextTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_gpt
-from seesay.nets.packing import pack
+from seesay.nets.packing import pack, pack_shared
 
 
 class TextTransformer(nn.Module):
     """GPT-2's blocks, pooled at the end-of-text token.
 
     No position sees a later one, so what follows the end-of-text token could not change anything: captions are
-    packed without padding, and the last block works on the pooled position alone.
+    packed without padding, the last block works on the pooled position alone, and where no gradient is asked for,
+    beginnings that captions have in common are worked on once.
     Source: Radford et al. 2021, section 2.4, and the released code.
     """
 
@@ -34,7 +35,7 @@ class TextTransformer(nn.Module):
 
     def features(self, tokens: Tokens) -> Tensor:
         """Token ids to (B, W)."""
-        packed = pack(tokens)
+        packed = pack(tokens) if torch.is_grad_enabled() else pack_shared(tokens)
         x_TW = self.token_embedding(packed.ids_T) + F.embedding(packed.position_T, self.positions)
         pooled_BW = self.blocks(x_TW, packed.groups, packed.last_B)
         return self.ln_final(pooled_BW)[packed.back_B]

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_torch
+from seesay.nets.draws import row_uniforms
+from seesay.nets.packing import Group
 
 
 class VisionTransformer(nn.Module):
@@ -46,16 +48,16 @@ class VisionTransformer(nn.Module):
         x_BLW = self.ln_pre(torch.cat([token_B1W, x_BPW], dim=1))
         count, length, _ = x_BLW.shape
         class_B = torch.arange(0, count * length, length, device=x_BLW.device)
-        return self.ln_post(self.blocks(x_BLW.flatten(0, 1), ((count, length),), class_B))
+        return self.ln_post(self.blocks(x_BLW.flatten(0, 1), [Group(count, length)], class_B))
 
     def _some(self, x_BPW: Tensor) -> Tensor:
         """A random choice of every image's patches, at least one.
 
-        Drawn on the CPU row by row, so that a batch in pieces draws what the whole batch draws, on any device.
+        Drawn on the CPU and row by row, so that a batch in pieces draws what the whole batch draws, on any device.
         """
         B, P, _ = x_BPW.shape
         kept = max(1, round(P * (1 - self.patch_dropout)))
-        choice_BK = torch.rand(B, P).argsort(dim=1)[:, :kept] + torch.arange(0, B * P, P)[:, None]
+        choice_BK = row_uniforms(B, P).argsort(dim=1)[:, :kept] + torch.arange(0, B * P, P)[:, None]
         return x_BPW.flatten(0, 1).index_select(0, choice_BK.flatten().to(x_BPW.device)).unflatten(0, (B, kept))
 
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
