@@ -17,6 +17,7 @@ import html
 import json
 import re
 import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -171,28 +172,30 @@ class _Memo(dict[str, bytes]):
     def __init__(self, bpe: Tokenizer, *, between: bytes):
         super().__init__()
         self._bpe = bpe
+        self._tokenize = bpe.model.tokenize
         self._between = between
 
     def __missing__(self, word: str) -> bytes:
-        pieces = _ASCII_PIECES.findall(word) if word.isascii() else [word]
-        ids = b"".join([self[piece] for piece in pieces]) if len(pieces) > 1 else self._merge(word)
+        is_ascii = word.isascii()
+        pieces = [word] if not is_ascii or word.isalpha() else _ASCII_PIECES.findall(word)
+        if len(pieces) > 1:
+            ids = b"".join([self[piece] for piece in pieces])
+        elif word == BETWEEN:
+            ids = self._between
+        elif is_ascii:
+            # Printable ASCII is its own symbols, and the model alone takes half the time of the whole pipeline.
+            ids = _packed([token.id for token in self._tokenize(word)])
+        else:
+            ids = _packed(self._bpe.encode(word).ids)
         if len(word) <= MEMO_LETTERS:
             if len(self) >= MEMO_ENTRIES:
                 self.clear()
             self[word] = ids
         return ids
 
-    def _merge(self, piece: str) -> bytes:
-        if piece == BETWEEN:
-            return self._between
-        if piece.isascii():
-            # Printable ASCII is its own symbols, and the model alone takes half the time of the whole pipeline.
-            return _packed([token.id for token in self._bpe.model.tokenize(piece)])
-        return _packed(self._bpe.encode(piece).ids)
-
 
 def _packed(ids: Sequence[int]) -> bytes:
-    return np.array(ids, dtype=np.int32).tobytes()
+    return array("i", ids).tobytes()
 
 
 def clean(text: str) -> str:
