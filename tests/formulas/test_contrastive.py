@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.formulas.contrastive import contrastive_loss, matches, share, softmax_loss
+from seesay.formulas.contrastive import contrastive_loss, matches, share, sigmoid_loss, softmax_loss
 
 
 def unit_rows(count, width, seed):
@@ -79,3 +79,41 @@ def test_matches_are_equal_images_or_equal_captions():
     found = matches(torch.tensor([0, 1, 0]), torch.tensor([7, 8, 8]))
     assert found.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
     torch.testing.assert_close(share(found).sum(1), torch.ones(3))
+
+
+def sigmoid_written_out(image, text, scale, bias, *, first=0):
+    """-1/B sum over pairs of log sigmoid(z (s cos + b)), z = 1 for the pairs that match and -1 for the others."""
+    total = 0.0
+    for i in range(len(image)):
+        for j in range(len(text)):
+            sign = 1 if j == first + i else -1
+            total += math.log(1 + math.exp(-sign * (scale * float(image[i] @ text[j]) + bias)))
+    return total / len(image)
+
+
+def test_the_sigmoid_loss_is_a_sum_over_pairs_divided_by_images():
+    image, text = unit_rows(5, 4, 12), unit_rows(9, 4, 13)
+    scale, bias = torch.tensor(12.0, dtype=torch.float64), torch.tensor(-7.0, dtype=torch.float64)
+    for first in (0, 3):
+        loss = sigmoid_loss(torch.tensor(image), torch.tensor(text), scale, bias, first=first)
+        assert float(loss) == pytest.approx(sigmoid_written_out(image, text, 12.0, -7.0, first=first), rel=1e-12)
+
+
+def test_the_gradient_of_the_sigmoid_loss_is_sigmoid_minus_match():
+    image, text = (torch.tensor(unit_rows(6, 4, seed), requires_grad=True) for seed in (14, 15))
+    theta, bias = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (2.0, -3.0))
+    sigmoid_loss(image, text, theta.exp(), bias).backward()
+    with torch.no_grad():
+        products = theta.exp() * image @ text.T
+        slope = ((products + bias).sigmoid() - torch.eye(6, dtype=torch.float64)) / 6
+        torch.testing.assert_close(image.grad, theta.exp() * slope @ text)
+        torch.testing.assert_close(text.grad, theta.exp() * slope.T @ image)
+        torch.testing.assert_close(theta.grad, (slope * products).sum())
+        torch.testing.assert_close(bias.grad, slope.sum())
+
+
+def test_sigmoid_losses_of_blocks_of_captions_add_up():
+    image, text = torch.tensor(unit_rows(4, 5, 16)), torch.tensor(unit_rows(12, 5, 17))
+    scale, bias = torch.tensor(10.0, dtype=torch.float64), torch.tensor(-10.0, dtype=torch.float64)
+    blocks = [sigmoid_loss(image, text[at : at + 4], scale, bias, first=6 - at) for at in (0, 4, 8)]
+    torch.testing.assert_close(sum(blocks), sigmoid_loss(image, text, scale, bias, first=6))

@@ -1,0 +1,259 @@
+"""The contrastive losses in memory that grows with the pairs, not with their square: logits are made tile by tile.
+
+B = images held here, N = captions to choose from, D = embedding width, R x C = one tile of B x N.
+
+A row's loss is `-log p = log(1 + e^odds)`, where `odds` is the log-sum-exp of the wrong logits less the right one.
+With the right logit left out of the sum, a loss near zero keeps its relative accuracy in float32; `1 - p` would not.
+The backward pass makes the tiles again from the sums of their rows and columns (Inf-CL, Cheng et al. 2024).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from seesay.formulas.repeats import find_repeats, shared_gain
+from seesay.formulas.similarity import widened
+
+TILE = 512  # 512 x 512 float32 numbers are 1 MiB: what a core's second cache holds
+
+
+def tiled_contrastive_loss(
+    image_BD: Tensor,
+    text_BD: Tensor,
+    scale: Tensor,
+    *,
+    image_id_B: Tensor | None = None,
+    caption_id_B: Tensor | None = None,
+    tile: int = TILE,
+) -> Tensor:
+    """As `contrastive_loss`, both directions from one pass over tiles of `tile` x `tile` logits. Returns a scalar.
+
+    With ids (integers, both or neither) a pair may have several right answers, as with `is_match_BB` of
+    `contrastive_loss`: all of the same image or of the same caption. Sums are in float32 or wider, gradients in the
+    dtype that came in. A larger `tile` makes fewer and larger kernels. Raises ValueError for sizes that do not fit.
+    """
+    _check_pairs(image_BD, text_BD)
+    row_B, column_B, match_B = _log_sums(image_BD, text_BD, scale, 0, tile)
+    total = _surprise(row_B - match_B) + _surprise(column_B - match_B)
+    if image_id_B is not None or caption_id_B is not None:
+        total = total - shared_gain(image_BD, text_BD, scale, find_repeats(image_id_B, caption_id_B))
+    return total / (2 * len(image_BD))
+
+
+def part_of_contrastive_loss(
+    image_ND: Tensor,
+    text_ND: Tensor,
+    scale: Tensor,
+    *,
+    part: slice,
+    image_id_N: Tensor | None = None,
+    caption_id_N: Tensor | None = None,
+    tile: int = TILE,
+) -> Tensor:
+    """What the pairs `part` (a first and a stop) of all N pairs add to `tiled_contrastive_loss` of all. A scalar.
+
+    For processes that hold a part of the batch each and have gathered both sides, and their ids, from all: the parts
+    sum to the whole loss, and the gradients of the parts to its gradient, with respect to the gathered tensors. Each
+    part makes its own rows and columns only, tile by tile: 2 x part x N logits.
+    """
+    _check_pairs(image_ND, text_ND)
+    first, stop, _ = part.indices(len(image_ND))
+    image_BD, text_BD = image_ND[first:stop], text_ND[first:stop]
+    image_row_B, _, image_match_B = _log_sums(image_BD, text_ND, scale, first, tile)
+    text_row_B, _, text_match_B = _log_sums(text_BD, image_ND, scale, first, tile)
+    total = _surprise(image_row_B - image_match_B) + _surprise(text_row_B - text_match_B)
+    if image_id_N is not None or caption_id_N is not None:
+        repeats = find_repeats(image_id_N, caption_id_N).within(first, stop)
+        total = total - shared_gain(image_ND, text_ND, scale, repeats)
+    return total / (2 * len(image_ND))
+
+
+def tiled_sigmoid_loss(
+    image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0, tile: int = TILE
+) -> Tensor:
+    """As `sigmoid_loss`: "do these two belong together?" asked of all B x N, summed, divided by B. Returns a scalar.
+
+    Image `i` belongs to caption `first + i` alone (Zhai et al. 2023, SigLIP), which may lie outside this block of
+    captions. With captions gathered from other processes, `B / N` of this is the part that B of N pairs add to the
+    loss of all: every combination is made once.
+    """
+    _check_tile(tile)
+    return _SigmoidSum.apply(image_BD, text_ND, scale, bias, first, tile) / len(image_BD)
+
+
+def _surprise(odds_B: Tensor) -> Tensor:
+    """Sum of `-log p` over rows with odds `(1 - p) / p`, given as logarithms."""
+    return -F.logsigmoid(-odds_B).sum()
+
+
+def _check_pairs(image_BD: Tensor, text_BD: Tensor) -> None:
+    if len(image_BD) != len(text_BD):
+        raise ValueError(f"there are {len(image_BD)} images and {len(text_BD)} captions; pairs need as many of each")
+
+
+def _check_tile(tile: int) -> None:
+    if tile < 1:
+        raise ValueError(f"tile is {tile}; it must be 1 or more")
+
+
+def _log_sums(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first: int, tile: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-sum-exp of the wrong logits of each row (B) and of each column (N), and the right logit of each row (B)."""
+    _check_tile(tile)
+    return _LogSums.apply(image_BD, text_ND, scale, first, tile)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Logits of some rows and columns. `own` are the rows whose right logit lies here, on the diagonal `offset`."""
+
+    rows: slice
+    columns: slice
+    scaled_RD: Tensor
+    text_CD: Tensor
+    logits_RC: Tensor
+    own: slice
+    offset: int
+
+    def diagonal(self, tile_RC: Tensor) -> Tensor:
+        """The places of the right logits in `tile_RC`, to read or to write; empty where there are none."""
+        return tile_RC.diagonal(self.offset)
+
+
+def _tiles(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first: int, tile: int) -> Iterator[_Tile]:
+    dtype = _wide(image_BD, text_ND).dtype
+    for top in range(0, len(image_BD), tile):
+        scaled_RD = image_BD[top : top + tile].to(dtype) * scale.to(dtype)
+        for left in range(0, len(text_ND), tile):
+            text_CD = text_ND[left : left + tile].to(dtype)
+            logits_RC = scaled_RD @ text_CD.T
+            offset = first + top - left
+            start = top + max(0, -offset)
+            yield _Tile(
+                rows=slice(top, top + len(scaled_RD)),
+                columns=slice(left, left + len(text_CD)),
+                scaled_RD=scaled_RD,
+                text_CD=text_CD,
+                logits_RC=logits_RC,
+                own=slice(start, start + len(logits_RC.diagonal(offset))),
+                offset=offset,
+            )
+
+
+class _ExpSum:
+    """Sums of exponentials that are grown tile by tile: `total * exp(top)`, with the largest term in `top`."""
+
+    def __init__(self, like: Tensor, count: int):
+        self.top = like.new_full((count,), torch.finfo(like.dtype).min)
+        self.total = like.new_zeros(count)
+
+    def add(self, part: slice, logits_RC: Tensor, dim: int) -> None:
+        before = self.top[part]
+        top = torch.maximum(before, logits_RC.amax(dim))
+        new = (logits_RC - top.unsqueeze(dim)).exp_().sum(dim)
+        self.total[part] = self.total[part] * (before - top).exp() + new
+        self.top[part] = top
+
+    def log(self) -> Tensor:
+        return self.top + self.total.log()
+
+
+class _LogSums(torch.autograd.Function):
+    """`_log_sums`. Keeps the sums for the backward pass, which makes the logits a second time."""
+
+    @staticmethod
+    def forward(ctx, image_BD, text_ND, scale, first, tile):
+        with torch.autocast(image_BD.device.type, enabled=False):
+            like = _wide(image_BD, text_ND)
+            row, column = _ExpSum(like, len(image_BD)), _ExpSum(like, len(text_ND))
+            match_B = like.new_empty(len(image_BD))
+            for each in _tiles(image_BD, text_ND, scale, first, tile):
+                right = each.diagonal(each.logits_RC)
+                match_B[each.own] = right
+                right.fill_(-torch.inf)
+                row.add(each.rows, each.logits_RC, 1)
+                column.add(each.columns, each.logits_RC, 0)
+        ctx.save_for_backward(image_BD, text_ND, scale, row.top, row.total, column.top, column.total)
+        ctx.first, ctx.tile = first, tile
+        ctx.set_materialize_grads(False)
+        return row.log(), column.log(), match_B
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope_B, slope_N, slope_match_B):
+        image_BD, text_ND, scale, row_top, row_total, column_top, column_total = ctx.saved_tensors
+        with torch.autocast(image_BD.device.type, enabled=False):
+            gradients = _Gradients(image_BD, text_ND, scale)
+            # The largest term of a sum is exp(0), so a total below 1 is the empty sum of a batch of one.
+            slope_B = slope_B / row_total.clamp_min(1)
+            slope_N = None if slope_N is None else slope_N / column_total.clamp_min(1)
+            for each in _tiles(image_BD, text_ND, scale, ctx.first, ctx.tile):
+                slope_RC = (each.logits_RC - row_top[each.rows, None]).exp_().mul_(slope_B[each.rows, None])
+                if slope_N is not None:
+                    term_RC = each.logits_RC.sub_(column_top[each.columns]).exp_()
+                    slope_RC.addcmul_(term_RC, slope_N[each.columns])
+                each.diagonal(slope_RC).copy_(slope_match_B[each.own])
+                gradients.add(each, slope_RC)
+            return *gradients.taken(), None, None
+
+
+class _SigmoidSum(torch.autograd.Function):
+    """Sum of the losses of all B x N combinations. Its slopes need no sums first: one pass makes the gradients too."""
+
+    @staticmethod
+    def forward(ctx, image_BD, text_ND, scale, bias, first, tile):
+        with torch.autocast(image_BD.device.type, enabled=False):
+            loss_B = _wide(image_BD, text_ND).new_zeros(len(image_BD))
+            slope_sum_B = torch.zeros_like(loss_B)
+            gradients = _Gradients(image_BD, text_ND, scale)
+            for each in _tiles(image_BD, text_ND, scale, first, tile):
+                against_RC = each.logits_RC.add_(bias.to(loss_B.dtype))
+                each.diagonal(against_RC).neg_()
+                loss_B[each.rows] += F.softplus(against_RC, threshold=40).sum(1)
+                if any(ctx.needs_input_grad):
+                    slope_RC = against_RC.sigmoid_()
+                    each.diagonal(slope_RC).neg_()
+                    slope_sum_B[each.rows] += slope_RC.sum(1)
+                    gradients.add(each, slope_RC)
+            if any(ctx.needs_input_grad):
+                ctx.save_for_backward(*gradients.taken(), slope_sum_B.sum().to(bias).reshape(bias.shape))
+        return loss_B.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slope):
+        return *(gradient * slope.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+
+
+class _Gradients:
+    """Gradients of images, captions and scale, grown tile by tile from the slopes of the logits."""
+
+    def __init__(self, image_BD: Tensor, text_ND: Tensor, scale: Tensor):
+        like = _wide(image_BD, text_ND)
+        self.image_BD, self.text_ND, self.scale = image_BD, text_ND, scale
+        self.image_sum_BD = torch.zeros_like(image_BD, dtype=like.dtype)
+        self.text_sum_ND = torch.zeros_like(text_ND, dtype=like.dtype)
+
+    def add(self, each: _Tile, slope_RC: Tensor) -> None:
+        self.image_sum_BD[each.rows].addmm_(slope_RC, each.text_CD)
+        self.text_sum_ND[each.columns].addmm_(slope_RC.T, each.scaled_RD)
+
+    def taken(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three, each in its own dtype. To be called once, at the end."""
+        scale_slope = self.image_sum_BD.new_zeros(())
+        for sum_RD, image_RD in zip(self.image_sum_BD.split(TILE), self.image_BD.split(TILE), strict=True):
+            scale_slope += (sum_RD * image_RD).sum()
+        self.image_sum_BD.mul_(self.scale.to(self.image_sum_BD.dtype))
+        return (
+            self.image_sum_BD.to(self.image_BD.dtype),
+            self.text_sum_ND.to(self.text_ND.dtype),
+            scale_slope.to(self.scale).reshape(self.scale.shape),
+        )
+
+
+def _wide(image_BD: Tensor, text_ND: Tensor) -> Tensor:
+    """An empty tensor on the device, and in the dtype, that the sums are made in."""
+    return image_BD.new_empty(0, dtype=torch.promote_types(widened(image_BD[:0]).dtype, text_ND.dtype))

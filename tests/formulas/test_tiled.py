@@ -1,0 +1,268 @@
+"""The tiled losses against the formulas written out in float64, and against themselves in other tiles and parts."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import seesay
+from seesay.formulas.contrastive import contrastive_loss, matches
+from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss, tiled_sigmoid_loss
+
+PARTS = (slice(0, 4), slice(4, 5), slice(5, 11), slice(11, 13))
+
+
+def embedded(count=13, width=5, seed=0, dtype=torch.float64, scale=9.0):
+    """Unit rows for images and captions, and a scale; all want gradients."""
+    draw = torch.Generator().manual_seed(seed)
+    rows = (F.normalize(torch.randn(count, width, generator=draw, dtype=torch.float64), dim=1) for _ in range(2))
+    return [x.to(dtype).requires_grad_() for x in (*rows, torch.tensor(scale, dtype=torch.float64))]
+
+
+def ids(seed, *, kinds, count=13):
+    return torch.randint(0, kinds, (count,), generator=torch.Generator().manual_seed(seed)) * 1000 - 7
+
+
+def with_gradients(loss, inputs):
+    return [loss.detach(), *torch.autograd.grad(loss, inputs)]
+
+
+def written_out(image, text, scale, is_match=None):
+    """Softmax in both directions over the whole matrix, targets shared out over all matches."""
+    logits = scale * image @ text.T
+    target = torch.eye(len(logits), dtype=logits.dtype) if is_match is None else is_match.to(logits.dtype)
+    rows = (logits.log_softmax(1) * target / target.sum(1, keepdim=True)).sum()
+    columns = (logits.log_softmax(0) * target / target.sum(0)).sum()
+    return -(rows + columns) / (2 * len(logits))
+
+
+def sigmoid_written_out(image, text, scale, bias, *, first=0):
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(image)):
+        for j in range(len(text)):
+            sign = 1 if j == first + i else -1
+            total = total - (sign * (scale * image[i] @ text[j] + bias)).sigmoid().log()
+    return total / len(image)
+
+
+def assert_equal(found, expected, **tolerance):
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False, **tolerance)
+
+
+@pytest.mark.parametrize("tile", [2, 3, 4, 13, 64])
+@pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
+def test_loss_and_gradients_do_not_depend_on_the_tile(tile, scale):
+    inputs = embedded(scale=scale)
+    expected = with_gradients(written_out(*inputs), inputs)
+    assert_equal(with_gradients(tiled_contrastive_loss(*inputs, tile=tile), inputs), expected)
+    assert_equal(with_gradients(contrastive_loss(*inputs, tile=tile), inputs), expected)
+
+
+def test_gradients_are_those_of_finite_differences():
+    inputs = embedded(count=5, width=3, scale=4.0)
+    assert torch.autograd.gradcheck(
+        lambda *given: tiled_contrastive_loss(*given, tile=2), inputs, check_undefined_grad=False
+    )
+
+
+@pytest.mark.parametrize(("images", "captions"), [(13, 6), (4, 9), (5, 5), (1, 1)])
+def test_repeats_share_their_targets_as_a_matrix_of_matches_would(images, captions):
+    inputs, image_id, caption_id = embedded(), ids(1, kinds=images), ids(2, kinds=captions)
+    expected = with_gradients(written_out(*inputs, is_match=matches(image_id, caption_id)), inputs)
+    loss = tiled_contrastive_loss(*inputs, image_id_B=image_id, caption_id_B=caption_id, tile=4)
+    assert_equal(with_gradients(loss, inputs), expected)
+
+
+def test_ids_without_repeats_change_not_one_bit():
+    inputs = embedded(dtype=torch.float32)
+    alone = torch.arange(13)
+    with_ids = tiled_contrastive_loss(*inputs, image_id_B=alone, caption_id_B=alone.flip(0))
+    without = tiled_contrastive_loss(*inputs)
+    for one, other in zip(with_gradients(with_ids, inputs), with_gradients(without, inputs), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("tile", [1, 64])
+def test_the_parts_of_four_processes_sum_to_the_whole(tile):
+    inputs = embedded()
+    found = [with_gradients(part_of_contrastive_loss(*inputs, part=part, tile=tile), inputs) for part in PARTS]
+    expected = with_gradients(written_out(*inputs), inputs)
+    assert_equal([sum(values) for values in zip(*found, strict=True)], expected)
+
+
+def test_the_parts_of_four_processes_sum_to_the_whole_with_repeats():
+    inputs, image_id, caption_id = embedded(), ids(3, kinds=6), ids(4, kinds=9)
+    expected = with_gradients(written_out(*inputs, is_match=matches(image_id, caption_id)), inputs)
+    given = {"image_id_N": image_id, "caption_id_N": caption_id, "tile": 4}
+    found = [with_gradients(part_of_contrastive_loss(*inputs, part=part, **given), inputs) for part in PARTS]
+    assert_equal([sum(values) for values in zip(*found, strict=True)], expected)
+
+
+def test_rows_held_by_a_process_get_their_gradient_back_through_the_gather():
+    image, text, scale = embedded()
+    held = [(image[part].detach().requires_grad_(), text[part].detach().requires_grad_()) for part in PARTS]
+    all_images, all_texts = (torch.cat(rows) for rows in zip(*held, strict=True))
+    loss = torch.stack([part_of_contrastive_loss(all_images, all_texts, scale, part=part) for part in PARTS]).sum()
+    slopes = torch.autograd.grad(loss, [rows for both in held for rows in both])
+    expected = torch.autograd.grad(written_out(image, text, scale), (image, text))
+    assert_equal([torch.cat(slopes[0::2]), torch.cat(slopes[1::2])], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype):
+    inputs = embedded(count=40, dtype=dtype)
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    found = with_gradients(tiled_contrastive_loss(*inputs, tile=16), inputs)
+    expected = with_gradients(written_out(*exact), exact)
+    assert [x.dtype for x in found] == [torch.float32, dtype, dtype, dtype]
+    torch.testing.assert_close(found[0].double(), expected[0], rtol=1e-6, atol=0)
+    assert_equal([x.double() for x in found[1:]], expected[1:], rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+def test_autocast_does_not_reach_the_sums():
+    inputs = embedded(dtype=torch.float32)
+    expected = with_gradients(tiled_contrastive_loss(*inputs), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = with_gradients(tiled_contrastive_loss(*inputs), inputs)
+    assert_equal(found, expected, rtol=0, atol=0)
+
+
+def test_a_loss_near_zero_keeps_its_gradient():
+    draw = torch.Generator().manual_seed(5)
+    image = F.normalize(torch.randn(64, 512, generator=draw), dim=1)
+    text = F.normalize(image + 2 * torch.randn(64, 512, generator=draw) / 512**0.5, dim=1)
+    inputs = [x.requires_grad_() for x in (image, text, torch.tensor(100.0))]
+    exact = [x.detach().double() for x in inputs]
+    logits = exact[2] * exact[0] @ exact[1].T
+    odds = torch.exp(logits - logits.diagonal()[:, None]).fill_diagonal_(0)  # tiny: their sum is the loss of a row
+    odds_T = torch.exp(logits.T - logits.diagonal()[:, None]).fill_diagonal_(0)
+    loss = (odds.sum(1).log1p() + odds_T.sum(1).log1p()).sum() / 128
+    assert loss < 1e-9
+    slope = (odds / (1 + odds.sum(1, keepdim=True)) + (odds_T / (1 + odds_T.sum(1, keepdim=True))).T) / 128
+    slope -= torch.diag(odds.sum(1) / (1 + odds.sum(1)) + odds_T.sum(1) / (1 + odds_T.sum(1))) / 128
+    expected = [loss, exact[2] * slope @ exact[1], exact[2] * slope.T @ exact[0], (slope * logits).sum() / exact[2]]
+    for one, other in zip(with_gradients(tiled_contrastive_loss(*inputs, tile=16), inputs), expected, strict=True):
+        assert (one.double() - other).norm() / other.norm() < 1e-5
+
+
+def test_one_pair_has_no_wrong_answer_and_no_slope():
+    inputs = embedded(count=1)
+    assert [float(x.abs().sum()) for x in with_gradients(tiled_contrastive_loss(*inputs), inputs)] == [0, 0, 0, 0]
+
+
+def test_a_number_that_is_not_finite_is_seen_in_the_loss():
+    image, text, scale = (x.detach() for x in embedded())
+    image[2, 1] = math.nan
+    assert torch.isnan(tiled_contrastive_loss(image, text, scale, tile=4))
+
+
+def test_opposite_rows_at_the_largest_scale_stay_finite():
+    image = F.normalize(torch.ones(6, 4, dtype=torch.float32), dim=1).requires_grad_()
+    loss, slope = with_gradients(tiled_contrastive_loss(image, -image.detach(), torch.tensor(100.0)), [image])
+    assert float(loss) == pytest.approx(math.log(6), rel=1e-5)
+    assert slope.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("tile", [1, 3, 64])
+def test_sigmoid_loss_equals_the_written_out_formula(tile):
+    inputs = [*embedded(), torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)]
+    expected = with_gradients(sigmoid_written_out(*inputs), inputs)
+    assert_equal(with_gradients(tiled_sigmoid_loss(*inputs, tile=tile), inputs), expected)
+
+
+def test_sigmoid_gradients_are_those_of_finite_differences():
+    inputs = [*embedded(count=5, width=3, scale=4.0), torch.tensor([-3.0], dtype=torch.float64, requires_grad=True)]
+    assert torch.autograd.gradcheck(
+        lambda *given: tiled_sigmoid_loss(*given, tile=2), inputs, check_undefined_grad=False
+    )
+
+
+def test_sigmoid_parts_weighted_by_their_share_sum_to_the_whole():
+    image, text, scale, bias = *embedded(), torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)
+    inputs = [image, text, scale, bias]
+    total = 0
+    for part in PARTS:
+        share = (part.stop - part.start) / 13
+        total = total + share * tiled_sigmoid_loss(image[part], text, scale, bias, first=part.start, tile=3)
+    expected = with_gradients(sigmoid_written_out(*inputs), inputs)
+    assert_equal(with_gradients(total, inputs), expected)
+
+
+def test_sigmoid_loss_of_a_block_without_matches_has_wrong_pairs_only():
+    image, text, scale = (x.detach() for x in embedded())
+    bias = torch.tensor(-3.0, dtype=torch.float64)
+    for first in (-20, 6, 40):
+        found = tiled_sigmoid_loss(image[:4], text[:6], scale, bias, first=first, tile=4)
+        torch.testing.assert_close(found, sigmoid_written_out(image[:4], text[:6], scale, bias, first=first))
+
+
+def test_sigmoid_in_bfloat16_is_summed_in_float32():
+    inputs = [*embedded(dtype=torch.bfloat16), torch.tensor(-3.0, requires_grad=True)]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    found = with_gradients(tiled_sigmoid_loss(*inputs, tile=4), inputs)
+    expected = with_gradients(sigmoid_written_out(*exact), exact)
+    assert [x.dtype for x in found] == [torch.float32, *[torch.bfloat16] * 3, torch.float32]
+    torch.testing.assert_close(found[0].double(), expected[0], rtol=1e-6, atol=0)
+    assert_equal([x.double() for x in found[1:]], expected[1:], rtol=0.01, atol=1e-6)
+
+
+def test_what_does_not_fit_is_refused_with_its_sizes():
+    image, text, scale = embedded()
+    with pytest.raises(ValueError, match="13 images and 12 captions"):
+        tiled_contrastive_loss(image, text[:12], scale)
+    with pytest.raises(ValueError, match="tile is 0"):
+        tiled_contrastive_loss(image, text, scale, tile=0)
+    with pytest.raises(ValueError, match="give both or neither"):
+        tiled_contrastive_loss(image, text, scale, image_id_B=torch.arange(13))
+    with pytest.raises(ValueError, match="is_match_BB is B x B"):
+        contrastive_loss(image, text, scale, is_match_BB=torch.eye(13, dtype=torch.bool), tile=4)
+
+
+def test_the_package_offers_the_loss_under_its_own_name():
+    assert seesay.contrastive_loss is contrastive_loss
+
+
+MEMORY = """
+import re, sys, torch
+import torch.nn.functional as F
+from pathlib import Path
+from seesay.formulas.contrastive import contrastive_loss
+peak_kib = lambda: int(re.findall(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[0])
+torch.set_num_threads(1)
+image, text = (F.normalize(torch.randn(int(sys.argv[1]), 64), dim=1).requires_grad_() for _ in range(2))
+contrastive_loss(image[:64], text[:64], torch.tensor(10.0), tile=16).backward()
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
+before = peak_kib()
+contrastive_loss(image, text, torch.tensor(10.0), tile=int(sys.argv[2]) or None).backward()
+print((peak_kib() - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_memory_does_not_grow_with_the_square_of_the_pairs():
+    def extra_mib(count, tile):
+        command = [sys.executable, "-c", MEMORY, str(count), str(tile)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    logits_mib = 4096**2 * 4 / 2**20
+    assert extra_mib(4096, 0) > 2 * logits_mib
+    assert extra_mib(4096, 256) < logits_mib / 8
+    assert extra_mib(8192, 256) < logits_mib / 8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_the_same_loss_and_gradients(dtype):
+    inputs = [x.detach().cuda().requires_grad_() for x in embedded(count=300, width=64, dtype=dtype)]
+    exact = [x.detach().double().cpu().requires_grad_() for x in inputs]
+    found = with_gradients(tiled_contrastive_loss(*inputs, tile=128), inputs)
+    expected = with_gradients(written_out(*exact), exact)
+    for one, other in zip(found, expected, strict=True):
+        limit = 1e-5 if one.dtype == torch.float32 else 1e-2
+        assert (one.double().cpu() - other).norm() / other.norm() < limit
