@@ -26,6 +26,7 @@ class ColourModel(Model):
     """Embeds a picture as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
 
     logit_scale = 10.0
+    logit_bias = None
 
     def __init__(self):
         self.architecture = SimpleNamespace(embed_dim=3)

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.data import images
+from seesay.data import resize
 from seesay.data.images import CLIP_MEAN, CLIP_STD, Preprocess, decode, open_image
 
 RANDOM = np.random.default_rng(7)
@@ -516,7 +516,7 @@ def test_pixels_are_pillows_resize_and_centre_crop_pixel_for_pixel(shape, interp
 @pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 2000), (2000, 3), (40, 41)])
 def test_the_shortcut_for_extreme_shapes_is_within_one_level_of_the_whole(shape, monkeypatch):
     image = noise(*shape)
-    monkeypatch.setattr(images, "MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(resize, "MAX_RESIZED_PIXELS", 0)
     result = Preprocess(size=24).pixels(image).permute(1, 2, 0).numpy().astype(int)
     assert np.abs(result - plain_pillow(image, 24, Image.Resampling.BICUBIC)).max() <= 1
 
@@ -524,11 +524,11 @@ def test_the_shortcut_for_extreme_shapes_is_within_one_level_of_the_whole(shape,
 @pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
 def test_a_strip_of_60000_pixels_needs_no_memory_to_speak_of(shape, monkeypatch):
     made = []
-    resize = Image.Image.resize
+    whole = Image.Image.resize
     monkeypatch.setattr(
         Image.Image,
         "resize",
-        lambda self, size, *rest, **named: made.append(size) or resize(self, size, *rest, **named),
+        lambda self, size, *rest, **named: made.append(size) or whole(self, size, *rest, **named),
     )
     assert Preprocess(size=224).pixels(noise(*shape)).shape == (3, 224, 224)
     assert max(width * height for width, height in made) <= 224 * 224

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from seesay.formulas.zero_shot import class_head, probabilities
+from seesay.formulas.zero_shot import class_head, match_probabilities, probabilities
 
 GENERATOR = np.random.default_rng(0)
 
@@ -43,3 +43,14 @@ def test_half_precision_rows_are_scored_in_float32():
     torch.testing.assert_close(
         probabilities(image_BD, head_CD, 100.0), (100 * image_BD.float() @ head_CD.float().T).softmax(-1)
     )
+
+
+def test_match_probabilities_agree_with_a_float64_sigmoid_and_know_nothing_of_the_other_classes():
+    image_BD = GENERATOR.normal(size=(5, 8))
+    image_BD /= np.linalg.norm(image_BD, axis=1, keepdims=True)
+    head_CD = reference_head(GENERATOR.normal(size=(3, 2, 8)))
+    wanted_BC = 1 / (1 + np.exp(-(117.3 * image_BD @ head_CD.T - 12.9)))
+    image, head = torch.tensor(image_BD).float(), torch.tensor(head_CD).float()
+    found_BC = match_probabilities(image, head, 117.3, -12.9)
+    np.testing.assert_allclose(found_BC.numpy(), wanted_BC, atol=1e-5)
+    torch.testing.assert_close(match_probabilities(image, head[1:2], 117.3, -12.9), found_BC[:, 1:2])

@@ -2,14 +2,17 @@
 
 import io
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from seesay.base.errors import BrokenSample, StorageError
-from seesay.model.bundle import Model
+from seesay.base.errors import BrokenSample, StorageError, UsageError
+from seesay.model.ahead import in_blocks
+from seesay.model.bundle import Model, load_folder
 from seesay.model.encode import BLOCK, encode_image_set
 
 
@@ -63,3 +66,73 @@ def test_what_is_no_broken_picture_ends_the_work_and_leaves_no_thread(model: Mod
     with pytest.raises(StorageError, match="the disk is gone"):
         encode_image_set(model, read, 200)
     assert threading.active_count() == before
+
+
+def photo(index: int) -> bytes:
+    data = io.BytesIO()
+    small = Image.fromarray(np.random.default_rng(index).integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    small.resize((160, 120), Image.Resampling.BICUBIC).save(data, "JPEG")
+    return data.getvalue()
+
+
+def test_pictures_of_any_kind_are_encoded_in_their_order(model: Model, tmp_path: Path):
+    images: list = [photo(index) for index in range(12)]
+    (tmp_path / "3.jpg").write_bytes(images[3])
+    images[3], images[7] = tmp_path / "3.jpg", Image.open(io.BytesIO(images[7]))
+    images += [images[7]] * 6
+    expected_ND = torch.cat([model.encode_images([image]) for image in images])
+    for size in (1, 5, 64):
+        found_ND = model.encode_images(images, batch_size=size)
+        torch.testing.assert_close(found_ND, expected_ND, rtol=0, atol=1e-6)
+
+
+def test_the_fast_mode_is_chosen_for_a_model_and_never_saved(model: Model, tmp_path: Path):
+    fast = model.with_preprocess("fast")
+    images = [photo(index) for index in range(9)]
+    exact_ND, fast_ND = model.encode_images(images), fast.encode_images(images)
+    assert (exact_ND * fast_ND).sum(1).min() > 0.99 and not torch.equal(exact_ND, fast_ND)
+    set_ND, kept, _ = encode_image_set(fast, lambda index: images[index], 9)
+    assert kept == list(range(9))
+    torch.testing.assert_close(set_ND, fast_ND, rtol=0, atol=1e-6)
+    fast.save(tmp_path / "model")
+    assert load_folder(tmp_path / "model").preprocess == model.preprocess
+    assert fast.with_preprocess("exact").preprocess == model.preprocess
+    with pytest.raises(UsageError, match=r"'fats' is not known\. Nearest: fast"):
+        model.with_preprocess("fats")
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_a_broken_picture_among_many_is_named(model: Model, tmp_path: Path, mode: str):
+    images: list = [photo(index) for index in range(9)]
+    images[4] = images[4][:200]
+    with pytest.raises(BrokenSample, match=r"^truncated image: image 4: ") as caught:
+        model.with_preprocess(mode).encode_images(images)
+    assert caught.value.reason == "truncated image"
+    (tmp_path / "cut.jpg").write_bytes(images[4])
+    images[4] = tmp_path / "cut.jpg"
+    with pytest.raises(BrokenSample, match=r"cut\.jpg: "):
+        model.with_preprocess(mode).encode_images(images)
+
+
+def test_the_next_block_is_made_while_one_is_in_use_and_items_are_taken_by_the_caller():
+    made: list[int] = []
+    takers = set()
+
+    def items():
+        for index in range(9):
+            takers.add(threading.get_ident())
+            yield index
+
+    def work(index: int) -> int:
+        time.sleep(0.002 * (3 - index % 3))
+        made.append(index)
+        return index
+
+    blocks = in_blocks(work, items(), size=3)
+    assert next(blocks) == [0, 1, 2]
+    deadline = time.monotonic() + 10
+    while len(made) < 6 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert sorted(made) == [0, 1, 2, 3, 4, 5]
+    assert list(blocks) == [[3, 4, 5], [6, 7, 8]]
+    assert takers == {threading.get_ident()}

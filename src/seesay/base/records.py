@@ -57,11 +57,15 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """The one thing `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines."""
+    """The one thing `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines.
+
+    `bias` is added to the products where pairs are scored by a sigmoid; else it is None.
+    """
 
     image_BD: "Tensor"
     text_BD: "Tensor"
     scale: "Tensor"
+    bias: "Tensor | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

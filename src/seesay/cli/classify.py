@@ -40,10 +40,14 @@ def command(
         Literal["table", "csv", "json"] | None, typer.Option(help="Default: by the suffix of -o, else table.")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results there.")] = None,
+    preprocess: Annotated[
+        Literal["exact", "fast"], typer.Option(help="fast: photos are shrunk as they are decoded, not to the last bit.")
+    ] = "exact",
 ) -> None:
     """Sort photos into classes that are named in words.
 
     Probabilities are shared out over the labels given: they say which of these fits best, not whether any does.
+    SigLIP's models judge every label by itself instead, and their probabilities sum to anything.
 
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
@@ -57,7 +61,7 @@ def command(
         load_templates(templates)
     refuse_folder(out, "-o")
     found = find_photos([photos])
-    loaded = load_model(model)
+    loaded = load_model(model).with_preprocess(preprocess)
     with progress(len(found), "photos") as advance:
         results, skipped = classify_photos(loaded, found, chosen, templates=templates, top=top, progress=advance)
     text = render(results, format or format_of(out))

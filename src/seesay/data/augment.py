@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seesay.base.settings import Settings
+from seesay.data.jpeg import Picture
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -48,10 +49,19 @@ def uniforms(seed: int, sample_B: np.ndarray, visit_B: np.ndarray) -> np.ndarray
     return (state_BK >> np.uint64(11)) * 2.0**-53
 
 
-def training_crops(images: Sequence[np.ndarray], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
-    """uint8 pictures (H, W, 3) to uint8 crops (B, 3, S, S); bilinear with antialiasing."""
-    rows = zip(images, random_BK, strict=True)
-    pixels_B3SS = torch.cat([_crop(image_HW3, size, augment, random_K) for image_HW3, random_K in rows])
+def enough_for_crop(height: int, width: int, size: int, *, augment: Augment, random_K: np.ndarray) -> float:
+    """How many times a picture may be shrunk before its crop has fewer than S pixels across or down."""
+    _, _, box_height, box_width = _box(height, width, augment, random_K)
+    return min(box_height, box_width) / size
+
+
+def training_crops(pictures: Sequence[Picture], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
+    """Pictures to uint8 crops (B, 3, S, S); bilinear with antialiasing.
+
+    The box is drawn in the picture as it was before it was shrunk, so it is the same, to a pixel, however much it was.
+    """
+    rows = zip(pictures, random_BK, strict=True)
+    pixels_B3SS = torch.cat([_crop(picture, size, augment, random_K) for picture, random_K in rows])
     is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
     pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
     return _shift_colour(pixels_B3SS, augment.colour, random_BK) if augment.colour else pixels_B3SS
@@ -64,9 +74,13 @@ def _mix(state: np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint64(31))
 
 
-def _crop(image_HW3: np.ndarray, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
-    top, left, height, width = _box(image_HW3.shape[0], image_HW3.shape[1], augment, random_K)
-    crop = torch.from_numpy(image_HW3[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+def _crop(picture: Picture, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
+    box = _box(picture.height, picture.width, augment, random_K)
+    top, left = (start // picture.shrink for start in box[:2])
+    height, width = (max(1, round(side / picture.shrink)) for side in box[2:])
+    # Bytes that lie close together are resized in two thirds of the time.
+    crop_HW3 = np.ascontiguousarray(picture.pixels_HW3[top : top + height, left : left + width])
+    crop = torch.from_numpy(crop_HW3).permute(2, 0, 1)[None]
     if random_K[COARSE] < augment.coarse:
         crop = _resize(crop, round(size * (0.25 + 0.25 * random_K[COARSE_SIDE])))
     return _resize(crop, size)

@@ -21,3 +21,12 @@ def probabilities(image_BD: Tensor, head_CD: Tensor, scale: float | Tensor) -> T
     the published models.
     """
     return (scale * widened(image_BD) @ widened(head_CD).T).softmax(-1)
+
+
+def match_probabilities(image_BD: Tensor, head_CD: Tensor, scale: float | Tensor, bias: float | Tensor) -> Tensor:
+    """sigmoid of `scale` times the cosine plus `bias`, (B, C): each from 0 to 1, and rows sum to anything.
+
+    How likely class and image belong together, whatever the other classes are (Zhai et al. 2023, section 3.1).
+    Inputs as for `probabilities`.
+    """
+    return (scale * widened(image_BD) @ widened(head_CD).T + bias).sigmoid()

@@ -4,7 +4,8 @@ N = images or texts given, B = rows in a block, D = embedding width, S = side in
 How it lies in a folder is said in `layouts/`.
 """
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import BrokenSample, UsageError, nearest
 from seesay.base.publish import publish_folder
 from seesay.base.records import Ranking
-from seesay.data.images import Preprocess, open_image
+from seesay.data.file_tokenizer import AnyTokenizer
+from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import fill, load_templates
-from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.zero_shot import class_head
+from seesay.model.ahead import in_blocks
 from seesay.model.layouts import layout_in, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
+from seesay.model.texts import embed_rows
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip
@@ -33,7 +36,7 @@ class Model:
         self,
         clip: Clip,
         architecture: Architecture,
-        tokenizer: CaptionTokenizer,
+        tokenizer: AnyTokenizer,
         *,
         preprocess: Preprocess,
         templates: Sequence[str] = PLAIN_TEMPLATES,
@@ -67,6 +70,12 @@ class Model:
         return float(self.clip.logit_scale.detach().exp())
 
     @property
+    def logit_bias(self) -> float | None:
+        """What is added to scaled cosines where pairs are scored by a sigmoid (SigLIP); else None."""
+        bias = self.clip.logit_bias
+        return None if bias is None else float(bias.detach())
+
+    @property
     def device(self) -> torch.device:
         return self.clip.logit_scale.device
 
@@ -75,19 +84,40 @@ class Model:
         self.clip.to(device)
         return self
 
+    def with_preprocess(self, mode: str) -> "Model":
+        """This model, its towers shared, that prepares pictures in that mode.
+
+        "exact" is pixel for pixel what the weights were trained with; "fast" is not, and `FastPreprocess` says by how
+        much. It is nothing that is saved: a model that is read prepares exactly.
+        """
+        if mode not in MODES:
+            raise UsageError(f"preprocess mode {mode!r} is not known.{nearest(mode, MODES)} Known: {', '.join(MODES)}.")
+        other = copy.copy(self)
+        other.preprocess = MODES[mode](**self.preprocess.model_dump())
+        return other
+
     def encode_images(self, images: Sequence, *, batch_size: int = 64) -> Tensor:
         """Paths, bytes, PIL images or uint8 arrays (H, W, 3) to (N, D) float32 unit rows on the CPU.
 
-        Raises `UsageError` for a path that is not there and `BrokenSample` for what is no picture.
+        They are decoded in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that
+        is not there and `BrokenSample`, with its path or its place in the list, for what is no picture.
         """
         # The rows of one array would pass for grey pictures, and the letters of one path for paths.
         if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise TypeError("encode_images takes a list of images; wrap the single one in a list")
         blocks = [
-            self.encode_pixels(torch.stack([self.preprocess.pixels(open_image(image)) for image in block]))
-            for block in _blocks(images, batch_size)
+            self.encode_pixels(torch.stack(block))
+            for block in in_blocks(self._pixels, enumerate(images), size=batch_size)
         ]
         return torch.cat(blocks) if blocks else torch.empty(0, self.architecture.embed_dim)
+
+    def _pixels(self, numbered: tuple[int, Any]) -> Tensor:
+        index, image = numbered
+        try:
+            return self.preprocess.read(image)
+        except BrokenSample as error:
+            name = str(image) if isinstance(image, str | Path) else f"image {index}"
+            raise BrokenSample(error.reason, f"{name}: {error.detail}" if error.detail else name) from error
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
@@ -95,16 +125,16 @@ class Model:
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
         return self.clip.embed_images(pixels).float().cpu()
 
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str], *, batch_size: int = 256) -> Tensor:
-        """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept."""
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept.
+
+        Equal texts and beginnings that texts have in common are worked on once.
+        """
         if isinstance(texts, str):
             raise TypeError("encode_texts takes a list of strings; wrap the single one in a list")
-        blocks = [
-            self.clip.embed_texts(self.tokenizer.tokens(block).to(self.device)).float().cpu()
-            for block in _blocks(texts, batch_size)
-        ]
-        return torch.cat(blocks) if blocks else torch.empty(0, self.architecture.embed_dim)
+        if not len(texts):
+            return torch.empty(0, self.architecture.embed_dim)
+        return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
 
     def classifier(
         self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None
@@ -124,13 +154,17 @@ class Model:
             class_names=tuple(class_names),
             weights=weights_CD,
             scale=self.logit_scale,
+            bias=self.logit_bias,
             encode_images=self.encode_images,
         )
 
     def classify(
         self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None
     ) -> list[Ranking]:
-        """For every image all labels with probabilities, best first."""
+        """For every image all labels with probabilities, best first.
+
+        They sum to 1, but for models with sigmoid scoring, which judge every label by itself.
+        """
         return self.classifier(labels, templates).rank(self.encode_images(images))
 
     def save(
@@ -142,7 +176,8 @@ class Model:
     ) -> None:
         """Write a model folder, whole or not at all; floats are rounded to `dtype` if one is given.
 
-        "hf" is read by transformers' CLIPModel, "open_clip" by open_clip; `UsageError` if they have no such towers.
+        "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; `UsageError` if they have no
+        such towers.
         Templates and facts are kept by "seesay" alone.
         """
         publish_folder(Path(folder), lambda place: self.write_files(place, layout, dtype=dtype))
@@ -169,8 +204,3 @@ def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:
     """
     parts = layout_in(folder).read(folder, tokenizer=tokenizer)
     return Model.of(parts)
-
-
-def _blocks(rows: Sequence, size: int) -> Iterator[Sequence]:
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]

@@ -12,9 +12,16 @@ from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.publish import storage_error
 from seesay.model.layouts import READERS
 from seesay.model.layouts.hf_images import CONFIG_NAME as PREPROCESSOR_NAME
+from seesay.model.layouts.hf_tokenizer import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from seesay.model.layouts.vocabulary import FILE_NAMES as VOCABULARIES
 
-DESCRIPTIONS = [*(layout.CONFIG_NAME for layout in READERS), PREPROCESSOR_NAME, "vocab.json", *VOCABULARIES]
+DESCRIPTIONS = [
+    *(layout.CONFIG_NAME for layout in READERS),
+    PREPROCESSOR_NAME,
+    TOKENIZER_CONFIG_NAME,
+    "vocab.json",
+    *VOCABULARIES,
+]
 
 
 def download(repository: str) -> Path:

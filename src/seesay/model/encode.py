@@ -3,17 +3,14 @@
 N = pictures that could be read, D = embedding width.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample
 from seesay.base.records import Skipped
-from seesay.data.images import decode
+from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model
 
 BLOCK = 64
@@ -27,15 +24,13 @@ def encode_image_set(
     `progress` is called with the number of pictures done since the last call.
     """
     blocks, kept, skipped = [], [], []
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        # Two blocks are under way at a time: one being encoded, one being decoded.
-        for block in _ahead(pool, lambda index: _pixels(model, read, index), count):
-            good = [(index, item) for index, item in block if isinstance(item, Tensor)]
-            skipped += [item for _, item in block if isinstance(item, Skipped)]
-            if good:
-                blocks.append(model.encode_pixels(torch.stack([item for _, item in good])))
-                kept += [index for index, _ in good]
-            progress(len(block))
+    for block in in_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK):
+        good, broken = _sorted_out(block)
+        if good:
+            blocks.append(model.encode_pixels(torch.stack([pixels for _, pixels in good])))
+        kept += [index for index, _ in good]
+        skipped += broken
+        progress(len(block))
     embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
     return embeddings, kept, skipped
 
@@ -44,25 +39,18 @@ def read_pixels(
     model: Model, read: Callable[[int], bytes], count: int
 ) -> tuple[list[Tensor], list[int], list[Skipped]]:
     """As `encode_image_set`, but the uint8 pixels (3, S, S) themselves, for what is encoded again and again."""
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        told = list(enumerate(pool.map(lambda index: _pixels(model, read, index), range(count))))
-    good = [(index, item) for index, item in told if isinstance(item, Tensor)]
-    skipped = [item for _, item in told if isinstance(item, Skipped)]
-    return [item for _, item in good], [index for index, _ in good], skipped
+    blocks = in_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK)
+    good, skipped = _sorted_out([told for block in blocks for told in block])
+    return [pixels for _, pixels in good], [index for index, _ in good], skipped
 
 
-def _pixels(model: Model, read: Callable[[int], bytes], index: int) -> Tensor | Skipped:
+def _pixels(model: Model, read: Callable[[int], bytes], index: int) -> tuple[int, Tensor | Skipped]:
     try:
-        return model.preprocess.pixels(decode(read(index)))
+        return index, model.preprocess.read(read(index))
     except BrokenSample as error:
-        return Skipped(key=str(index), reason=error.reason, detail=error.detail)
+        return index, Skipped(key=str(index), reason=error.reason, detail=error.detail)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable, count: int) -> Iterator[list[tuple[int, Tensor | Skipped]]]:
-    """Results of `work(0..count-1)` in blocks, the next block always being worked on."""
-    indices = iter(range(count))
-    waiting = [(index, pool.submit(work, index)) for index in islice(indices, BLOCK)]
-    while waiting:
-        following = [(index, pool.submit(work, index)) for index in islice(indices, BLOCK)]
-        yield [(index, future.result()) for index, future in waiting]
-        waiting = following
+def _sorted_out(told: list[tuple[int, Tensor | Skipped]]) -> tuple[list[tuple[int, Tensor]], list[Skipped]]:
+    good = [(index, item) for index, item in told if isinstance(item, Tensor)]
+    return good, [item for _, item in told if isinstance(item, Skipped)]

@@ -1,7 +1,7 @@
 """Short names of published models: where each lies, and the licence it was seen under; the model's own page decides.
 
 Only folders that hold safetensors and a vocabulary are named. OpenAI's weights come from their copies in open_clip's
-layout, since that is the one place where all nine lie as safetensors.
+layout, since that is the one place where all nine lie as safetensors. SigLIP 2 is named where its resolution is fixed.
 """
 
 from dataclasses import dataclass
@@ -36,4 +36,27 @@ KNOWN: dict[str, KnownModel] = {
     "datacomp/ViT-B-32": KnownModel("laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K", "MIT"),
     "datacomp/ViT-B-16": KnownModel("laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "MIT"),
     "datacomp/ViT-L-14": KnownModel("laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "MIT"),
+    "siglip/ViT-B-16-224": KnownModel("google/siglip-base-patch16-224", "Apache-2.0"),
+    "siglip/ViT-B-16-256": KnownModel("google/siglip-base-patch16-256", "Apache-2.0"),
+    "siglip/ViT-B-16-384": KnownModel("google/siglip-base-patch16-384", "Apache-2.0"),
+    "siglip/ViT-B-16-512": KnownModel("google/siglip-base-patch16-512", "Apache-2.0"),
+    "siglip/ViT-L-16-256": KnownModel("google/siglip-large-patch16-256", "Apache-2.0"),
+    "siglip/ViT-L-16-384": KnownModel("google/siglip-large-patch16-384", "Apache-2.0"),
+    "siglip/SO400M-14-224": KnownModel("google/siglip-so400m-patch14-224", "Apache-2.0"),
+    "siglip/SO400M-14-384": KnownModel("google/siglip-so400m-patch14-384", "Apache-2.0"),
+    "siglip2/ViT-B-32-256": KnownModel("google/siglip2-base-patch32-256", "Apache-2.0"),
+    "siglip2/ViT-B-16-224": KnownModel("google/siglip2-base-patch16-224", "Apache-2.0"),
+    "siglip2/ViT-B-16-256": KnownModel("google/siglip2-base-patch16-256", "Apache-2.0"),
+    "siglip2/ViT-B-16-384": KnownModel("google/siglip2-base-patch16-384", "Apache-2.0"),
+    "siglip2/ViT-B-16-512": KnownModel("google/siglip2-base-patch16-512", "Apache-2.0"),
+    "siglip2/ViT-L-16-256": KnownModel("google/siglip2-large-patch16-256", "Apache-2.0"),
+    "siglip2/ViT-L-16-384": KnownModel("google/siglip2-large-patch16-384", "Apache-2.0"),
+    "siglip2/ViT-L-16-512": KnownModel("google/siglip2-large-patch16-512", "Apache-2.0"),
+    "siglip2/SO400M-14-224": KnownModel("google/siglip2-so400m-patch14-224", "Apache-2.0"),
+    "siglip2/SO400M-14-384": KnownModel("google/siglip2-so400m-patch14-384", "Apache-2.0"),
+    "siglip2/SO400M-16-256": KnownModel("google/siglip2-so400m-patch16-256", "Apache-2.0"),
+    "siglip2/SO400M-16-384": KnownModel("google/siglip2-so400m-patch16-384", "Apache-2.0"),
+    "siglip2/SO400M-16-512": KnownModel("google/siglip2-so400m-patch16-512", "Apache-2.0"),
+    "siglip2/gopt-16-256": KnownModel("google/siglip2-giant-opt-patch16-256", "Apache-2.0"),
+    "siglip2/gopt-16-384": KnownModel("google/siglip2-giant-opt-patch16-384", "Apache-2.0"),
 }

@@ -1,14 +1,14 @@
 """Weights in and out of safetensors files. Nothing is allocated before the header and every shape were checked.
 
-A file is read once, into memory of its own that becomes the tensors: replacing it later changes nothing, and a model
-costs the size of its file.
+A file is read once, each tensor into memory of its own: replacing the file later changes nothing, and a model costs the
+size of its file.
 """
 
 import hashlib
 import json
 import math
 import struct
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -48,28 +48,36 @@ def write_tensors(tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = 
 
 
 def read_tensors(
-    path: Path, expected: Mapping[str, Tensor], *, sha256: str | None = None, ignored: Collection[str] = ()
+    path: Path,
+    expected: Mapping[str, Tensor],
+    *,
+    sha256: str | None = None,
+    ignored: Collection[str] = (),
+    places: Callable[[], Mapping[str, Tensor]] = dict,
 ) -> dict[str, Tensor]:
     """The tensors of a file, equal in names and shapes to `expected` (which may be on the meta device).
 
-    Floats come back as float32; names in `ignored` may be there and are left out. `RefusedInput` names the file and,
-    up to ten at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers
-    that are not finite, and other bytes than `sha256`. `StorageError` where the file is there but cannot be read.
+    Floats come back as float32; names in `ignored` may be there and are left out. `places` is asked once the file is
+    known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up to ten
+    at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers that are
+    not finite, and other bytes than `sha256`. `StorageError` where the file is there but cannot be read.
     """
-    header = {name: entry for name, entry in read_header(path).items() if name not in ignored}
-    _compare(path, header, expected)
-    data = _read_whole(path)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+    found = read_header(path)
+    _compare(path, {name: entry for name, entry in found.items() if name not in ignored}, expected)
+    digest = hashlib.sha256() if sha256 is not None else None
+    placed, tensors = places(), {}
+    for name, tensor in _read_in_order(path, found, digest=digest, placed=placed):
+        if name in ignored:
+            continue
+        whole = tensor.float() if tensor.is_floating_point() else tensor
+        if name in placed and tensor.dtype != torch.float32:
+            whole = placed[name].copy_(whole)
+        # One pass and no memory, where isfinite makes a tensor; neither end is finite if any number is not one.
+        if whole.is_floating_point() and whole.numel() and not all(map(math.isfinite, torch.aminmax(whole))):
+            raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
+        tensors[name] = whole
+    if digest is not None and digest.hexdigest() != sha256:
         raise RefusedInput(f"{path} is not the file its model folder was saved with; fetch or save the model again.")
-    start = 8 + struct.unpack("<Q", data[:8])[0]
-    tensors = {}
-    for name in header:
-        tensor = _view(data, start, header[name])
-        if tensor.is_floating_point():
-            tensor = tensor.float()
-            if not torch.isfinite(tensor).all():
-                raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
-        tensors[name] = tensor
     return tensors
 
 
@@ -132,26 +140,34 @@ def _place(path: Path, name: str, entry: object) -> tuple[int, int]:
     return first, end  # type: ignore[possibly-undefined]
 
 
-def _read_whole(path: Path) -> bytearray:
+def _read_in_order(
+    path: Path, header: Mapping[str, dict], *, digest: "hashlib._Hash | None", placed: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors one by one as they lie in the file, in their own dtypes; `digest` is given every byte of it."""
     try:
         with path.open("rb") as file:
-            data = bytearray(path.stat().st_size)
-            if file.readinto(data) == len(data):
-                return data
+            start = file.read(8)
+            start += file.read(min(HEADER_LIMIT, struct.unpack("<Q", start)[0]))
+            if digest is not None:
+                digest.update(start)
+            for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+                first, end = entry["data_offsets"]
+                # Not zeroed before: that would take as long as reading.
+                is_placed = name in placed and entry["dtype"] == "F32"
+                data = (
+                    placed[name].view(-1).view(torch.uint8)
+                    if is_placed
+                    else torch.empty(end - first, dtype=torch.uint8)
+                )
+                memory = memoryview(data.numpy())  # type: ignore[arg-type]
+                if file.readinto(memory) != end - first:
+                    raise RefusedInput(f"{path} became shorter while it was read; fetch it again.")
+                if digest is not None:
+                    digest.update(memory)
+                if entry["dtype"] in DTYPES:
+                    yield name, data.view(DTYPES[entry["dtype"]]).view(entry["shape"])
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
-    raise RefusedInput(f"{path} became shorter while it was read; fetch it again.")
-
-
-def _view(data: bytearray, start: int, entry: dict) -> Tensor:
-    """A tensor on the bytes of the file; copied only where they lie between the places a processor reads from."""
-    dtype, (first, end) = DTYPES[entry["dtype"]], entry["data_offsets"]
-    if first == end:
-        return torch.empty(entry["shape"], dtype=dtype)
-    if (start + first) % dtype.itemsize:
-        data, start, first, end = data[start + first : start + end], 0, 0, end - first
-    count = (end - first) // dtype.itemsize
-    return torch.frombuffer(data, dtype=dtype, count=count, offset=start + first).view(entry["shape"])
 
 
 def _compare(path: Path, header: Mapping[str, dict], expected: Mapping[str, Tensor]) -> None:

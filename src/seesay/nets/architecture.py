@@ -3,19 +3,20 @@
 Bounds are generous for real models and refuse files that lie about their size.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seesay.base.settings import Settings
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
+Scoring = Literal["softmax", "sigmoid"]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Count = Annotated[int, Field(ge=1, le=128)]
 Side = Annotated[int, Field(ge=8, le=2048)]
 
 
-class _Blocks(Settings):
+class BlocksConfig(Settings):
     """A stack of transformer blocks; the MLP inside is four times as wide as the stack unless `mlp_width` says else."""
 
     width: Width
@@ -36,7 +37,7 @@ class _Blocks(Settings):
         return self
 
 
-class VisionTransformerConfig(_Blocks):
+class VisionTransformerConfig(BlocksConfig):
     """A ViT with class token; `image_size` fixes its position table."""
 
     kind: Literal["vit"] = "vit"
@@ -47,6 +48,25 @@ class VisionTransformerConfig(_Blocks):
     def _splits_into_patches(self):
         if self.image_size % self.patch:
             raise ValueError(f"patch {self.patch} does not divide image_size {self.image_size}")
+        return self
+
+
+class SiglipImageConfig(BlocksConfig):
+    """SigLIP's ViT: no class token, attention pooling; what is left over at the picture's edges is not seen."""
+
+    kind: Literal["siglip-image"] = "siglip-image"
+    activation: Activation = "gelu_tanh"
+    image_size: Side
+    patch: Annotated[int, Field(ge=1, le=64)]
+
+    @property
+    def positions(self) -> int:
+        return (self.image_size // self.patch) ** 2
+
+    @model_validator(mode="after")
+    def _has_a_patch(self):
+        if self.patch > self.image_size:
+            raise ValueError(f"patch {self.patch} is larger than image_size {self.image_size}")
         return self
 
 
@@ -89,12 +109,28 @@ class ConvNetConfig(Settings):
     depths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
 
 
-class TextTransformerConfig(_Blocks):
+class TextTransformerConfig(BlocksConfig):
     """A causal transformer, pooled at the end-of-text token."""
 
     kind: Literal["transformer"] = "transformer"
     context: Annotated[int, Field(ge=3, le=4096)]
     vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
+
+
+class SiglipTextConfig(BlocksConfig):
+    """SigLIP's text tower: every position sees all, and captions are filled up to the context with the id `pad`."""
+
+    kind: Literal["siglip-text"] = "siglip-text"
+    activation: Activation = "gelu_tanh"
+    context: Annotated[int, Field(ge=3, le=4096)]
+    vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
+    pad: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _knows_its_pad(self):
+        if self.pad >= self.vocab_size:
+            raise ValueError(f"pad {self.pad} is none of the {self.vocab_size} ids")
+        return self
 
 
 class BagOfWordsConfig(Settings):
@@ -107,8 +143,31 @@ class BagOfWordsConfig(Settings):
 
 
 class Architecture(Settings):
-    """Two towers and the width `embed_dim` of the space they share."""
+    """Two towers, the width `embed_dim` of the space they share, and how a pair is scored.
+
+    "softmax" weighs captions against one another (CLIP). "sigmoid" judges each pair alone, with a learned bias
+    (SigLIP, Zhai et al. 2023).
+    """
 
     embed_dim: Width
-    image: Annotated[VisionTransformerConfig | ResNetConfig | ConvNetConfig, Field(discriminator="kind")]
-    text: Annotated[TextTransformerConfig | BagOfWordsConfig, Field(discriminator="kind")]
+    image: Annotated[
+        VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig, Field(discriminator="kind")
+    ]
+    text: Annotated[TextTransformerConfig | BagOfWordsConfig | SiglipTextConfig, Field(discriminator="kind")]
+    scoring: Scoring = "softmax"
+
+    @model_validator(mode="after")
+    def _meets_in_one_space(self):
+        if isinstance(self.image, SiglipImageConfig) and self.image.width != self.embed_dim:
+            raise ValueError(
+                f"embed_dim is {self.embed_dim}, and a siglip-image tower gives its own width, {self.image.width}"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the usual scoring, so that files of softmax models stay what they were before there was another."""
+        values = write(self)
+        if self.scoring == "softmax":
+            del values["scoring"]
+        return values

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from seesay.nets.architecture import TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.architecture import BlocksConfig
 from seesay.nets.packing import Group, Groups
 
 
@@ -108,7 +108,7 @@ def attend_after(
 class Block(nn.Module):
     """x + attention(ln_1(x)), then x + mlp(ln_2(x))."""
 
-    def __init__(self, config: VisionTransformerConfig | TextTransformerConfig, *, causal: bool):
+    def __init__(self, config: BlocksConfig, *, causal: bool):
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.width)
         self.attention = Attention(config.width, config.heads, causal=causal)

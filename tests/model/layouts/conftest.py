@@ -4,11 +4,20 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from seesay.data.file_tokenizer import FileTokenizer
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
-from seesay.nets.architecture import Architecture, ResNetConfig, TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.architecture import (
+    Architecture,
+    ResNetConfig,
+    SiglipImageConfig,
+    SiglipTextConfig,
+    TextTransformerConfig,
+    VisionTransformerConfig,
+)
 from seesay.nets.clip import build_clip
 
 WORDS = ["a photo of a red dog", "a photo of a blue dog", "two red cats on a blue mat"] * 3
@@ -63,3 +72,85 @@ def vit() -> Model:
 @pytest.fixture
 def resnet() -> Model:
     return make(ResNetConfig(image_size=64, width=8, layers=(2, 1, 1, 2), heads=4))
+
+
+def unigram() -> Tokenizer:
+    """As T5's, which SigLIP's is: pieces with a mark in front, `</s>` at the end."""
+    whole = Tokenizer(models.Unigram())
+    whole.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    whole.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=60, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    whole.train_from_iterator(WORDS, trainer)
+    whole.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return whole
+
+
+def gemma() -> Tokenizer:
+    """As Gemma's, which SigLIP 2's is: BPE over marked text, with bytes for what has no token."""
+    whole = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    whole.normalizer = normalizers.Replace(" ", "\u2581")
+    whole.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=360, special_tokens=specials, show_progress=False)
+    whole.train_from_iterator(WORDS, trainer)
+    whole.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    return whole
+
+
+def siglip_with(**change) -> Model:
+    """A SigLIP; what begins with `text_` is changed in the text tower. Patches leave two pixels over."""
+    text = {name.removeprefix("text_"): change.pop(name) for name in list(change) if name.startswith("text_")}
+    whole, pad = change.pop("tokenizer", (unigram(), 1))
+    tokenizer = FileTokenizer(whole.to_str(), context=8)
+    image = SiglipImageConfig(**{"width": 32, "layers": 2, "heads": 4, "image_size": 18, "patch": 8} | change)
+    architecture = Architecture(
+        embed_dim=image.width,
+        scoring="sigmoid",
+        image=image,
+        text=SiglipTextConfig(
+            **{"width": 24, "layers": 2, "heads": 3, "context": 8, "vocab_size": tokenizer.vocab_size, "pad": pad}
+            | text
+        ),
+    )
+    clip = build_clip(architecture, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for tensor in clip.state_dict().values():
+        tensor += 0.2 * (torch.rand(tensor.shape, generator=generator) - 0.5)
+    return Model(
+        clip,
+        architecture,
+        tokenizer,
+        preprocess=Preprocess(
+            size=image.image_size, resize="squash", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
+        ),
+        name="model",
+    )
+
+
+@pytest.fixture
+def make_siglip() -> Callable[..., Model]:
+    return siglip_with
+
+
+@pytest.fixture
+def siglip() -> Model:
+    return siglip_with()
+
+
+@pytest.fixture
+def vocabularies() -> dict[str, Tokenizer]:
+    return {"unigram": unigram(), "gemma": gemma()}
+
+
+@pytest.fixture(scope="session")
+def operators() -> torch.library.Library:
+    """torchvision built for another torch can be imported once these operators have a schema."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
+        try:
+            library.define(schema)
+        except RuntimeError:  # a torchvision that fits this torch has defined them
+            break
+    return library

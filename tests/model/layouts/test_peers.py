@@ -11,14 +11,13 @@ import torch.nn.functional as F
 from seesay.model.bundle import Model
 
 # Their own warnings are not ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("operators")]
 TEXTS = ["a red dog", "", "blue " * 30]
 LIMIT = 1e-5
 
 
 @pytest.fixture
 def open_clip():
-    """torchvision built for another torch can be imported once these operators have a schema."""
     pytest.importorskip("torchvision", reason="open_clip needs torchvision", exc_type=ImportError)
     return pytest.importorskip("open_clip")
 
@@ -26,17 +25,6 @@ def open_clip():
 @pytest.fixture
 def transformers():
     return pytest.importorskip("transformers")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def operators():
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-        try:
-            library.define(schema)
-        except RuntimeError:  # a torchvision that fits this torch has defined them
-            break
-    return library
 
 
 def inputs(model: Model) -> tuple[torch.Tensor, torch.Tensor]:

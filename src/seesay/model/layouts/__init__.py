@@ -1,4 +1,4 @@
-"""How models lie in folders: ours, open_clip's, and Hugging Face's; one file per layout.
+"""How models lie in folders: ours, open_clip's, and Hugging Face's, of CLIP and of SigLIP; one file per layout.
 
 A layout is a module with `is_in(folder)`, `read(folder, tokenizer=None) -> Parts` and `files(parts, dtype=None)`,
 which gives name -> bytes. Tensor names are in `*_tensors.py`, as links that work in both directions.
@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.model.layouts import hf_clip, open_clip, seesay
+from seesay.model.layouts import hf, hf_clip, hf_siglip, open_clip, seesay
 from seesay.model.pickles import refuse_pickle
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
-READERS: tuple[ModuleType, ...] = (seesay, open_clip, hf_clip)
-WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf_clip, "open_clip": open_clip}
+READERS: tuple[ModuleType, ...] = (seesay, open_clip, hf_clip, hf_siglip)
+WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf, "open_clip": open_clip}
 
 
 def layout_in(folder: Path) -> ModuleType:
@@ -23,7 +23,7 @@ def layout_in(folder: Path) -> ModuleType:
     whole = [layout for layout in described if (folder / layout.WEIGHTS_NAME).exists()]
     if not described:
         raise RefusedInput(
-            f"{folder} holds none of {', '.join(layout.CONFIG_NAME for layout in READERS)}; "
+            f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "
             "a model folder holds one of these and its weights."
         )
     if not whole:

@@ -17,7 +17,7 @@ from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.hf_clip_tensors import IGNORED, links
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
 from seesay.model.layouts.mapping import read_linked, to_theirs
-from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
 from seesay.model.layouts.vocabulary import read_tokenizer, tokenizer_files
 from seesay.model.weights import write_tensors
 from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
@@ -130,13 +130,14 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
             f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
             "transformer; save the model in the layout seesay."
         )
+    tokenizer = clips_own_way(parts, program="transformers' CLIPModel")
     embed_dim = parts.architecture.embed_dim
     config = {
         "architectures": ["CLIPModel"],
         "model_type": MODEL_TYPE,
         "projection_dim": embed_dim,
         "logit_scale_init_value": 2.6592,
-        "text_config": _text_section(text, parts.tokenizer) | {"projection_dim": embed_dim},
+        "text_config": _text_section(text, tokenizer) | {"projection_dim": embed_dim},
         "vision_config": _vision_section(image) | {"projection_dim": embed_dim},
     }
     tensors = to_theirs(links(parts.architecture), parts.clip.state_dict())
@@ -144,7 +145,7 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
         WEIGHTS_NAME: write_tensors(tensors, dtype=dtype),
         CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
         **preprocess_file(parts.preprocess, processor="CLIPImageProcessor"),
-        **tokenizer_files(parts.tokenizer),
+        **tokenizer_files(tokenizer),
     }
 
 

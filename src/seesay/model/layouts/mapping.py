@@ -34,11 +34,9 @@ class Link:
             return tensor.chunk(len(self.theirs))
         return (tensor.T if self.transposed else tensor,)
 
-    def inward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Their tensors as ours."""
-        if len(tensors) > 1:
-            return torch.cat(tuple(tensors))
-        return tensors[0].T.contiguous() if self.transposed else tensors[0]
+    def inward(self, tensor: Tensor) -> Tensor:
+        """Their tensor as ours, where it is one."""
+        return tensor.T.contiguous() if self.transposed else tensor
 
 
 def link(ours: str, *theirs: str, transposed: bool = False) -> Link:
@@ -79,11 +77,18 @@ def read_linked(
     for name, tensor in expected.items():
         if tensor.ndim == 0 and header.get(name, {}).get("shape") == [1]:
             expected[name] = tensor.reshape(1)
-    found = read_tensors(path, expected, ignored={wrapper + name for name in ignored})
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
+
+    def places() -> dict[str, Tensor]:
+        # What they have in parts is read to where it belongs: joined later, it would for a while be there twice.
+        joined = [link for link in links if len(link.theirs) > 1]
+        tensors.update({link.ours: torch.empty(ours[link.ours].shape) for link in joined})
+        return {wrapper + name: part for name, part in to_theirs(joined, tensors).items()}
+
+    found = read_tensors(path, expected, ignored={wrapper + name for name in ignored}, places=places)
     for link in links:
-        whole = link.inward([found.pop(wrapper + name) for name in link.theirs])
-        tensors[link.ours] = whole.reshape(ours[link.ours].shape)
+        if link.ours not in tensors:
+            tensors[link.ours] = link.inward(found.pop(wrapper + link.theirs[0])).reshape(ours[link.ours].shape)
     return tensors
 
 

@@ -12,20 +12,21 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
-from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
 from seesay.model.layouts.vocabulary import is_clips_own, read_tokenizer, tokenizer_files
 from seesay.model.weights import read_header, write_tensors
 from seesay.nets.architecture import (
     Activation,
     Architecture,
     ResNetConfig,
+    SiglipTextConfig,
     TextTransformerConfig,
     VisionTransformerConfig,
 )
@@ -129,7 +130,9 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
-    config = checked_as(_Config, read_json(path), path=path)
+    said = read_json(path)
+    _refuse_siglip(path, said)
+    config = checked_as(_Config, said, path=path)
     architecture = checked_as(Architecture, _architecture(config.model_cfg), path=path)
     section = config.preprocess_cfg
     preprocess = Preprocess(
@@ -189,6 +192,17 @@ def _activation(model: _ModelSection, tower: _Tower) -> Activation:
     return "gelu_tanh" if tower.act_kwargs and tower.act_kwargs.approximate == "tanh" else "gelu"
 
 
+def _refuse_siglip(path: Path, said: dict[str, Any]) -> None:
+    """Told by its attention pooling, as one message in place of the many keys that do not fit."""
+    model = said.get("model_cfg")
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    if isinstance(vision, dict) and vision.get("timm_pool") == "map":
+        raise RefusedInput(
+            f"{path} is a SigLIP in open_clip's layout, whose towers are timm's; seesay reads it in Hugging Face's: "
+            "take the same checkpoint under its name in `seesay models`, such as siglip/ViT-B-16-224."
+        )
+
+
 def _mlp_width(width: int, ratio: float) -> int | None:
     hidden = int(width * ratio)
     return None if hidden == 4 * width else hidden
@@ -199,17 +213,26 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
 
     Templates and facts have no place in this layout.
     """
-    config = {"model_cfg": _model_section(parts), "preprocess_cfg": _preprocess_section(parts.preprocess)}
+    if isinstance(parts.architecture.text, SiglipTextConfig):
+        raise UsageError(
+            "open_clip takes SigLIP's towers from timm, under names that seesay does not write; "
+            "save the model in the layout hf or seesay."
+        )
+    tokenizer = clips_own_way(parts, program="open_clip")
+    config = {
+        "model_cfg": _model_section(parts.architecture, tokenizer),
+        "preprocess_cfg": _preprocess_section(parts.preprocess),
+    }
     tensors = to_theirs(links(parts.architecture), parts.clip.state_dict())
     return {
         WEIGHTS_NAME: write_tensors(tensors, dtype=dtype),
         CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
-        **tokenizer_files(parts.tokenizer),
+        **tokenizer_files(tokenizer),
     }
 
 
-def _model_section(parts: Parts) -> dict[str, Any]:
-    image, text = parts.architecture.image, parts.architecture.text
+def _model_section(architecture: Architecture, tokenizer: CaptionTokenizer) -> dict[str, Any]:
+    image, text = architecture.image, architecture.text
     if not isinstance(text, TextTransformerConfig) or not isinstance(image, VisionTransformerConfig | ResNetConfig):
         raise UsageError(
             f"open_clip has no towers of the kinds {image.kind} and {text.kind}, only vit or resnet with transformer; "
@@ -223,10 +246,10 @@ def _model_section(parts: Parts) -> dict[str, Any]:
             f"the text tower {text.activation}; save the model in the layout seesay."
         )
     return {
-        "embed_dim": parts.architecture.embed_dim,
+        "embed_dim": architecture.embed_dim,
         "quick_gelu": "quick_gelu" in activations,
         "vision_cfg": _vision_section(image),
-        "text_cfg": _text_section(text, parts.tokenizer),
+        "text_cfg": _text_section(text, tokenizer),
     }
 
 

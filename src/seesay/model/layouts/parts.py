@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.nets.architecture import Architecture
@@ -20,17 +21,23 @@ class Parts:
 
     clip: Clip
     architecture: Architecture
-    tokenizer: CaptionTokenizer
+    tokenizer: AnyTokenizer
     preprocess: Preprocess
     name: str
     templates: tuple[str, ...] = PLAIN_TEMPLATES
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def refuse_strangers(where: object, architecture: Architecture, *, tokenizer: CaptionTokenizer, preprocess: Preprocess):
+def refuse_strangers(where: object, architecture: Architecture, *, tokenizer: AnyTokenizer, preprocess: Preprocess):
     """`RefusedInput` if the tokenizer or the preprocessing belongs to another model than the towers."""
     text, image_size = architecture.text, architecture.image.image_size
-    if (tokenizer.vocab_size, tokenizer.context) != (text.vocab_size, text.context):
+    # A tokenizer from a file may know fewer ids than the tower has rows for, which some tables are rounded up to.
+    has_its_ids = (
+        tokenizer.vocab_size <= text.vocab_size
+        if isinstance(tokenizer, FileTokenizer)
+        else tokenizer.vocab_size == text.vocab_size
+    )
+    if not has_its_ids or tokenizer.context != text.context:
         raise RefusedInput(
             f"{where} has a tokenizer of {tokenizer.vocab_size} ids and context {tokenizer.context}, "
             f"its text tower {text.vocab_size} and {text.context}; they are of two models."
@@ -40,3 +47,16 @@ def refuse_strangers(where: object, architecture: Architecture, *, tokenizer: Ca
             f"{where} prepares pictures of {preprocess.size} px, its image tower takes {image_size}; "
             "they are of two models."
         )
+
+
+def clips_own_way(parts: Parts, *, program: str) -> CaptionTokenizer:
+    """The tokenizer, if the model scores and reads captions as CLIP does; `UsageError` for any other."""
+    if parts.architecture.scoring != "softmax":
+        raise UsageError(
+            f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay."
+        )
+    if not isinstance(parts.tokenizer, CaptionTokenizer):
+        raise UsageError(
+            f"{program} has CLIP's vocabulary only, not a tokenizer.json; save the model in the layout seesay."
+        )
+    return parts.tokenizer

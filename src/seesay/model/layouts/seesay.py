@@ -3,15 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.settings import Settings
+from seesay.data.file_tokenizer import from_json
 from seesay.data.images import Preprocess
 from seesay.data.prompts import checked
-from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.weights import read_tensors, write_tensors
@@ -31,6 +32,14 @@ class _Tokenizer(Settings):
     merges: list[str]
 
 
+class _FileTokenizer(Settings):
+    """`FileTokenizer.to_json`."""
+
+    kind: Literal["tokenizer.json"]
+    context: int
+    text: str
+
+
 class _Description(Settings):
     """What `model.json` says, checked before anything is built from it."""
 
@@ -42,7 +51,7 @@ class _Description(Settings):
     logit_scale: float
     facts: dict[str, Any]
     weights_sha256: str
-    tokenizer: _Tokenizer
+    tokenizer: Annotated[_Tokenizer | _FileTokenizer, Field(discriminator="kind")]
 
 
 def is_in(folder: Path) -> bool:
@@ -63,7 +72,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     described = checked_as(_Description, config, path=path)
     architecture, preprocess = described.architecture, described.preprocess
     try:
-        vocabulary = CaptionTokenizer.from_json(described.tokenizer.model_dump())
+        vocabulary = from_json(described.tokenizer.model_dump())
         templates = checked(described.templates, "the model")
     except (RefusedInput, UsageError) as error:
         raise RefusedInput(f"{path}: {error}") from error

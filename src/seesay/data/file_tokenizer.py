@@ -1,0 +1,95 @@
+"""Captions to token ids by a `tokenizer.json` of Hugging Face: whatever vocabulary and rules that file describes.
+
+Ids are those of the file, also where a caption names a special token. Of a caption longer than `READ_PER_ID`
+characters for each id of the context only those are read.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from seesay.base.errors import RefusedInput
+from seesay.base.records import Tokens
+from seesay.data.tokenizer import CaptionTokenizer, pad
+
+KIND = "tokenizer.json"
+# A word of a published vocabulary has at most some 50 characters; this leaves room for what is stripped from a text.
+READ_PER_ID = 256
+# Nothing, words, and a character that no vocabulary has.
+PROBES = ["", "a photo of a cat", "\ue000"]
+
+
+class FileTokenizer:
+    """Captions to lists of ids, cut to `context` with the specials of the file kept.
+
+    `text` is the file's content. `RefusedInput` if it is no tokenizer.
+    """
+
+    def __init__(self, text: str, *, context: int):
+        self.context = context
+        self.read_limit = READ_PER_ID * context
+        self._tokenizer = parsed(text)
+        # The library's own spelling, so that the same tokenizer is the same text however its file was laid out.
+        self.text = self._tokenizer.to_str(pretty=False)
+        if self._tokenizer.num_special_tokens_to_add(is_pair=False) >= context:
+            raise RefusedInput(f"the tokenizer fills a context of {context} with its specials; it is another model's.")
+        self._tokenizer.enable_truncation(context)
+        self.vocab_size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+
+    def __call__(self, captions: Sequence[str]) -> list[list[int]]:
+        """`TypeError` names the first that is no string."""
+        return [row.ids for row in self._tokenizer.encode_batch_fast(self._readable(captions))]
+
+    def tokens(self, captions: Sequence[str]) -> Tokens:
+        """Captions as one batch, padded with 0, as long as the longest of them."""
+        return pad(self(captions))
+
+    def _readable(self, captions: Sequence[str]) -> list[str]:
+        for position, caption in enumerate(captions):
+            if not isinstance(caption, str):
+                raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
+        # Half of a surrogate pair, as damaged text has it, is no character and becomes "?".
+        return [caption[: self.read_limit].encode("utf-8", "replace").decode() for caption in captions]
+
+    def id_of(self, token: str) -> int | None:
+        return self._tokenizer.token_to_id(token)
+
+    def token_of(self, index: int) -> str | None:
+        return self._tokenizer.id_to_token(index)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids back to words, specials left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": KIND, "context": self.context, "text": self.text}
+
+
+# What a model may hold.
+AnyTokenizer = CaptionTokenizer | FileTokenizer
+
+
+def parsed(text: str) -> Tokenizer:
+    """The tokenizer that `text` describes, without padding and cutting.
+
+    `RefusedInput` if it is none, or one that fails on any caption.
+    """
+    try:
+        tokenizer = Tokenizer.from_str(text)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode_batch_fast(PROBES)
+        return tokenizer
+    except BaseException as error:
+        # The library raises plain `Exception`, and what it did not foresee is no `Exception` at all.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise RefusedInput(f"the tokenizer cannot be read ({str(error)[:120]}); fetch it again.") from error
+
+
+def from_json(value: dict[str, Any]) -> AnyTokenizer:
+    """What either tokenizer's `to_json` gave; `RefusedInput` if it is something else."""
+    if value.get("kind") == KIND:
+        return FileTokenizer(value["text"], context=value["context"])
+    return CaptionTokenizer.from_json(value)

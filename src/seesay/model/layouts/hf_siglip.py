@@ -1,0 +1,188 @@
+"""The layout of Hugging Face transformers for SigLIP: `config.json` of model_type "siglip" and `model.safetensors`.
+
+SigLIP 2's checkpoints of a fixed resolution are in it too, with another vocabulary. What a configuration leaves out has
+the value that transformers' own classes give it.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.data.file_tokenizer import FileTokenizer
+from seesay.model.layouts.config_file import checked_as, read_json
+from seesay.model.layouts.hf_clip import ACTIVATIONS, CONFIG_NAME, WEIGHTS_NAME
+from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
+from seesay.model.layouts.hf_siglip_tensors import IGNORED, links
+from seesay.model.layouts.hf_tokenizer import file_tokenizer_files, read_file_tokenizer
+from seesay.model.layouts.mapping import read_linked, to_theirs
+from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.model.weights import write_tensors
+from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
+from seesay.nets.clip import empty_clip
+from seesay.nets.siglip import EPS
+
+MODEL_TYPE = "siglip"
+# The variant for pictures of any shape.
+NAFLEX_TYPE = "siglip2"
+
+
+class _Tower(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    hidden_act: Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"] = "gelu_pytorch_tanh"
+    layer_norm_eps: Annotated[float, Field(ge=0.99 * EPS, le=1.01 * EPS)] = EPS
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+
+
+class _Text(_Tower):
+    vocab_size: int = 32_000
+    max_position_embeddings: int = 64
+    projection_size: int | None = None
+
+
+class _Vision(_Tower):
+    num_channels: Literal[3] = 3
+    image_size: int = 224
+    patch_size: int = 16
+    vision_use_head: Literal[True] = True
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    text_config: _Text = _Text()
+    vision_config: _Vision = _Vision()
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a SigLIP is described there; `RefusedInput` for its variant that is not read."""
+    path = folder / CONFIG_NAME
+    found = read_json(path).get("model_type") if path.is_file() else None
+    if found == NAFLEX_TYPE:
+        raise RefusedInput(
+            f"{path} is of model_type {NAFLEX_TYPE}, SigLIP 2 for pictures of any shape (NaFlex), which seesay does "
+            "not have; take a checkpoint of a fixed resolution, such as siglip2/ViT-B-16-256."
+        )
+    return found == MODEL_TYPE
+
+
+def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
+    """The model in a folder of transformers' SiglipModel, with the tokenizer in `tokenizer` or the folder's own."""
+    path = folder / CONFIG_NAME
+    config = checked_as(_Config, read_json(path), path=path)
+    # Refused before anything is made of it: a context is what the tokenizer is built with.
+    values = _architecture(config)
+    checked_as(Architecture, values, path=path)
+    preprocess = read_preprocess(folder)
+    vocabulary, pad = read_file_tokenizer(folder, tokenizer, context=config.text_config.max_position_embeddings)
+    values["text"]["pad"] = pad
+    architecture = checked_as(Architecture, values, path=path)
+    refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
+    clip = empty_clip(architecture)
+    tensors = read_linked(folder / WEIGHTS_NAME, list(links(architecture)), clip.state_dict(), ignored=IGNORED)
+    clip.load_state_dict(tensors, assign=True)
+    return Parts(
+        clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
+    )
+
+
+def _architecture(config: _Config) -> dict[str, Any]:
+    """The towers, as values that are still to be checked; the tokenizer then says what `pad` is."""
+    text, vision = config.text_config, config.vision_config
+    return {
+        "embed_dim": text.projection_size or text.hidden_size,
+        "scoring": "sigmoid",
+        "image": {"kind": "siglip-image", "image_size": vision.image_size, "patch": vision.patch_size}
+        | _blocks(vision),
+        "text": {
+            "kind": "siglip-text",
+            "context": text.max_position_embeddings,
+            "vocab_size": text.vocab_size,
+            "pad": 0,
+        }
+        | _blocks(text),
+    }
+
+
+def _blocks(tower: _Text | _Vision) -> dict[str, Any]:
+    is_usual = tower.intermediate_size == 4 * tower.hidden_size
+    return {
+        "width": tower.hidden_size,
+        "layers": tower.num_hidden_layers,
+        "heads": tower.num_attention_heads,
+        "activation": ACTIVATIONS[tower.hidden_act],
+        "mlp_width": None if is_usual else tower.intermediate_size,
+    }
+
+
+def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
+    """The files of such a folder; `UsageError` for what transformers' SiglipModel does not have.
+
+    Templates and facts have no place in this layout.
+    """
+    architecture, tokenizer = parts.architecture, parts.tokenizer
+    image, text = architecture.image, architecture.text
+    if (
+        not isinstance(image, SiglipImageConfig)
+        or not isinstance(text, SiglipTextConfig)
+        or architecture.scoring != "sigmoid"
+        or not isinstance(tokenizer, FileTokenizer)
+    ):
+        raise UsageError(
+            f"transformers' SiglipModel has siglip-image and siglip-text towers, sigmoid scoring and a tokenizer.json; "
+            f"this model has {image.kind}, {text.kind}, {architecture.scoring} and a {type(tokenizer).__name__}: "
+            "save it in the layout seesay."
+        )
+    config = {
+        "architectures": ["SiglipModel"],
+        "model_type": MODEL_TYPE,
+        "text_config": _text_section(text) | {"projection_size": architecture.embed_dim},
+        "vision_config": _vision_section(image),
+    }
+    tensors = to_theirs(links(architecture), parts.clip.state_dict())
+    for name in ("logit_scale", "logit_bias"):
+        tensors[name] = tensors[name].reshape(1)  # a list of one in that class
+    # Its own image processor never crops.
+    processor = "SiglipImageProcessor" if parts.preprocess.resize == "squash" else "CLIPImageProcessor"
+    return {
+        WEIGHTS_NAME: write_tensors(tensors, dtype=dtype),
+        CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
+        **preprocess_file(parts.preprocess, processor=processor),
+        **file_tokenizer_files(tokenizer, pad=text.pad),
+    }
+
+
+def _text_section(text: SiglipTextConfig) -> dict[str, Any]:
+    return {
+        "model_type": "siglip_text_model",
+        "vocab_size": text.vocab_size,
+        "max_position_embeddings": text.context,
+        "pad_token_id": text.pad,
+    } | _block_section(text)
+
+
+def _vision_section(image: SiglipImageConfig) -> dict[str, Any]:
+    return {
+        "model_type": "siglip_vision_model",
+        "image_size": image.image_size,
+        "patch_size": image.patch,
+        "num_channels": 3,
+    } | _block_section(image)
+
+
+def _block_section(tower: SiglipImageConfig | SiglipTextConfig) -> dict[str, Any]:
+    return {
+        "hidden_size": tower.width,
+        "intermediate_size": tower.hidden,
+        "num_hidden_layers": tower.layers,
+        "num_attention_heads": tower.heads,
+        "hidden_act": {ours: theirs for theirs, ours in ACTIVATIONS.items()}[tower.activation],
+        "layer_norm_eps": EPS,
+    }
