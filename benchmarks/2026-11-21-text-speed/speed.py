@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 python speed.py CAPTIONS.tar ... --out result.json [--only captions|classifier]
 
-Needs an environment with seesay's dependencies, open_clip and transformers. All three hold the same random weights, read
-from one folder per layout, and open_clip's vocabulary; one thread, float32. From strings to unit rows, tokenising
-included. CAPTIONS are WebDataset tars with `.txt` members, drawn so that they have 12 tokens on average with start and end
-token: longer ones are drawn less often, by a factor per token, and none is left out for its length. Every round takes
-captions that no side has seen.
+Needs an environment with seesay's dependencies, open_clip and transformers. All three hold the same random weights,
+read from one folder per layout, and open_clip's vocabulary; one thread, float32. From strings to unit rows, tokenising
+included. CAPTIONS are WebDataset tars with `.txt` members, drawn so that they have 12 tokens on average with start and
+end token: longer ones are drawn less often, by a factor per token, and none is left out for its length. Every round
+takes captions that no side has seen.
 
 open_clip's classifier is timed on some classes with all templates, one class after the other as its
 `build_zero_shot_classifier` does in its best setting, and so is cheap to extrapolate: every prompt costs it 77 tokens.
@@ -102,9 +102,8 @@ def texts_of(tars: list[Path]) -> list[str]:
         weights = (-middle * lengths).softmax(0)
         least, most = (middle, most) if float((weights * lengths).sum()) > TOKENS else (least, middle)
     drawn = torch.multinomial(weights, min(8192, len(texts) // 4), generator=torch.Generator().manual_seed(0))
-    print(
-        f"{len(drawn)} captions, {float(lengths[drawn].mean()):.2f} tokens on average, at most {int(lengths[drawn].max())}"
-    )
+    mean, longest = float(lengths[drawn].mean()), int(lengths[drawn].max())
+    print(f"{len(drawn)} captions, {mean:.2f} tokens on average, at most {longest}")
     return [texts[index] for index in drawn.tolist()]
 
 
