@@ -1,0 +1,67 @@
+"""How much memory there is to be had, and how much this process has had at most."""
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# The names of limit and use in version 2 and version 1 of control groups.
+GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+FILE_CACHE = "inactive_file"
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Bytes that can still be taken: the least of what the system has free and what each limit of a container leaves.
+
+    `root` is where `proc` and `sys` lie.
+    """
+    text = _text(root / "proc/meminfo")
+    free = _field(text, "MemAvailable:") * 1024
+    if not free:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([free, *_left_in_groups(root)])
+
+
+def peak_memory() -> int:
+    """The most bytes this process has held at one time."""
+    # Not `ru_maxrss` first: a process that was just started has its parent's.
+    held = _field(_text(Path("/proc/self/status")), "VmHWM:") * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held or (most if sys.platform == "darwin" else most * 1024)
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """What the memory limits of this process's control group, and of those around it, leave."""
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        inside = base / name.lstrip("/")
+        # Seen from inside a container the path may be that of the host; the mount itself is then the group.
+        for folder in [inside, *inside.parents]:
+            if folder == base.parent or not folder.is_relative_to(base):
+                break
+            yield from _left_in(folder)
+
+
+def _left_in(folder: Path) -> Iterator[int]:
+    for limit_name, used_name in GROUP_FILES:
+        limit, used = _text(folder / limit_name).strip(), _text(folder / used_name).strip()
+        if limit.isdigit() and used.isdigit():
+            # Cached files are given up before anything is refused.
+            yield max(0, int(limit) - int(used) + _field(_text(folder / "memory.stat"), FILE_CACHE))
+
+
+def _field(text: str, name: str) -> int:
+    found = re.search(rf"^{re.escape(name)}\s+(\d+)", text, re.MULTILINE)
+    return int(found.group(1)) if found else 0
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""

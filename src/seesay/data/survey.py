@@ -1,0 +1,179 @@
+"""What pairs are like before anything is learned from them: every picture decoded, every caption read.
+
+N = pictures that could be decoded.
+"""
+
+import hashlib
+import multiprocessing
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from seesay.base.errors import BrokenSample
+from seesay.base.journal import ProgressLine
+from seesay.base.records import PairSource, Skipped
+from seesay.data.decode import decode
+from seesay.data.duplicates import GRID, looks
+from seesay.data.loader import can_fork
+from seesay.data.tokenizer import CaptionTokenizer, clean
+
+CHUNK = 64
+ALONE = 512  # so few pictures are looked at by this process itself
+BLOCK = 4096
+LONGEST = 1024
+PICTURE = np.dtype(
+    [
+        ("pair", "i8"),
+        ("height", "i4"),
+        ("width", "i4"),
+        ("bytes", "S16"),
+        ("hash", "u8"),
+        ("grid", "u1", (GRID, GRID, 3)),
+    ]
+)
+
+_FILE_NAME = re.compile(
+    r"(?:\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic)"
+    r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|picture|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
+    r"|[\da-f]{12,}|\d[\d_-]{4,})",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What was seen of `of` pictures: `found_N` (records of `PICTURE`), and the broken ones with their reasons.
+
+    Not all were looked at where a sample was asked for or time was up. `seconds` is how long one takes to read.
+    """
+
+    of: int
+    found_N: np.ndarray
+    broken: Sequence[Skipped]
+    seconds: float
+
+    @property
+    def looked_at(self) -> int:
+        return len(self.found_N) + len(self.broken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """What was seen of the captions; `length_N` is in tokens, start and end included, before any are cut.
+
+    `same` counts the captions of which an earlier one has the same words, `wordless` those without any.
+    """
+
+    length_N: np.ndarray
+    per_pair_N: np.ndarray
+    same: int
+    wordless: int
+    file_names: Sequence[str]
+
+
+def survey_pictures(
+    pairs: PairSource, *, sample: int | None = None, seconds: float = 600.0, cores: int = 1
+) -> Pictures:
+    """Read and decode the pictures, in random order, on all `cores`: all of them, a `sample`, or what time allows."""
+    order = np.random.default_rng(0).permutation(len(pairs))[:sample]
+    chunks = [order[first : first + CHUNK] for first in range(0, len(order), CHUNK)]
+    line, started = ProgressLine("pictures"), time.monotonic()
+    rows, broken, spent, done = [], [], 0.0, 0
+    for found, faults, used in _look_at_all(pairs, chunks, cores=cores if len(order) > ALONE else 1):
+        rows.append(found)
+        broken += faults
+        spent += used
+        done += len(found) + len(faults)
+        elapsed = time.monotonic() - started
+        line.show(max(done / len(order), min(1.0, elapsed / seconds)), f"{done:,}/{len(order):,}")
+        if elapsed > seconds:
+            break
+    line.close()
+    found_N = np.concatenate(rows) if rows else np.empty(0, PICTURE)
+    found_N = found_N[np.argsort(found_N["pair"])]
+    return Pictures(of=len(pairs), found_N=found_N, broken=broken, seconds=spent / max(1, done))
+
+
+_Looked = tuple[np.ndarray, list[Skipped], float]
+
+
+def _look_at_all(pairs: PairSource, chunks: Sequence[np.ndarray], *, cores: int) -> Iterator[_Looked]:
+    if cores < 2 or not can_fork():
+        yield from (_look_at(pairs, chunk) for chunk in chunks)
+        return
+    # Forked, so that a million captions are not sent to each process.
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_hold, initargs=(pairs,))
+    try:
+        yield from pool.map(_look_at_held, chunks)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_held: list[PairSource] = []
+
+
+def _hold(pairs: PairSource) -> None:
+    """In a new process: keep the pairs; Ctrl-C is for the process that waits for this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _held[:] = [pairs]
+
+
+def _look_at_held(chunk: np.ndarray) -> _Looked:
+    return _look_at(_held[0], chunk)
+
+
+def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:
+    """Records of the pictures that can be decoded, the others with their reasons, and the seconds it took."""
+    started = time.process_time()
+    rows, broken = [], []
+    for pair in chunk.tolist():
+        try:
+            data = pairs[pair].image
+            image_HW3 = decode(data)
+        except BrokenSample as error:
+            broken.append(Skipped(key=pairs.key(pair), reason=error.reason, detail=error.detail))
+            continue
+        height, width = image_HW3.shape[:2]
+        rows.append((pair, height, width, hashlib.blake2b(data, digest_size=16).digest(), *looks(image_HW3)))
+    return np.array(rows, PICTURE), broken, time.process_time() - started
+
+
+def survey_captions(pairs: PairSource, tokenizer: CaptionTokenizer) -> Captions:
+    """Read every caption of every pair."""
+    whole = CaptionTokenizer(tokenizer.merges, context=LONGEST)
+    per_pair_N = np.array([len(pairs.captions(index)) for index in range(len(pairs))])
+    lengths, seen, wordless, file_names, count = [], set(), 0, [], 0
+    line = ProgressLine("captions")
+    for block in _blocks(pairs):
+        lengths.append(whole.tokens(block).length_B.numpy())
+        cleaned = [clean(caption) for caption in block]
+        seen.update(cleaned)
+        wordless += sum(not any(map(str.isalnum, caption)) for caption in cleaned)
+        file_names += [caption for caption in block if _FILE_NAME.fullmatch(caption.strip())]
+        count += len(block)
+        line.show(count / int(per_pair_N.sum()), f"{count:,}")
+    line.close()
+    return Captions(
+        length_N=np.concatenate(lengths),
+        per_pair_N=per_pair_N,
+        same=count - len(seen),
+        wordless=wordless,
+        file_names=file_names,
+    )
+
+
+def _blocks(pairs: PairSource) -> Iterator[list[str]]:
+    block: list[str] = []
+    for index in range(len(pairs)):
+        block += pairs.captions(index)
+        if len(block) >= BLOCK:
+            yield block
+            block = []
+    if block:
+        yield block

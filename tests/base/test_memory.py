@@ -1,0 +1,54 @@
+"""What memory is at hand, from files as Linux writes them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seesay.base.memory import available_memory, peak_memory
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def machine(tmp_path: Path):
+    """Write files below a root: by path, their text."""
+
+    def write(**files: str) -> Path:
+        for name, text in {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable:   {8 * GIB // 1024} kB\n", **files}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_without_limits_it_is_what_the_system_has(machine):
+    assert available_memory(machine()) == 8 * GIB
+
+
+def test_a_limit_of_version_two_counts_wherever_it_stands_above(machine):
+    files = {
+        "proc/self/cgroup": "0::/pod/box\n",
+        "sys/fs/cgroup/pod/box/memory.max": "max\n",
+        "sys/fs/cgroup/pod/box/memory.current": f"{GIB}\n",
+        "sys/fs/cgroup/pod/memory.max": f"{4 * GIB}\n",
+        "sys/fs/cgroup/pod/memory.current": f"{3 * GIB}\n",
+        "sys/fs/cgroup/pod/memory.stat": f"anon 5\ninactive_file {GIB // 2}\n",
+    }
+    assert available_memory(machine(**files)) == GIB + GIB // 2
+
+
+def test_a_limit_of_version_one_counts_even_where_the_path_is_that_of_the_host(machine):
+    files = {
+        "proc/self/cgroup": "5:cpu:/\n4:memory:/docker/abc\n0::/\n",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2 * GIB}\n",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{3 * GIB}\n",
+    }
+    assert available_memory(machine(**files)) == 0
+
+
+def test_the_peak_grows_with_what_is_held():
+    before = peak_memory()
+    held = np.ones(64 << 17)
+    assert peak_memory() >= before + held.nbytes // 2
