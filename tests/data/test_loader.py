@@ -10,6 +10,7 @@ from PIL import Image
 from seesay.base.errors import BrokenSample
 from seesay.base.records import Pair
 from seesay.data.augment import COLUMNS, Augment, training_crops, uniforms
+from seesay.data.jpeg import Picture
 from seesay.data.loader import Batches, Crops, Draw, Order, Subset, caption_id
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.tokenizer import CaptionTokenizer
@@ -148,7 +149,7 @@ def test_random_numbers_are_uniform_and_belong_to_their_sample_and_visit():
 def test_without_settings_a_crop_is_the_papers_square_of_the_shorter_side():
     picture = np.random.default_rng(0).integers(0, 256, (16, 40, 3), dtype=np.uint8)
     random = uniforms(0, np.arange(30), np.zeros(30, dtype=np.int64))
-    found = training_crops([picture] * 30, 16, augment=Augment(), random_BK=random)
+    found = training_crops([Picture.whole(picture)] * 30, 16, augment=Augment(), random_BK=random)
     windows = {picture[:, left : left + 16].tobytes(): left for left in range(25)}
     lefts = [windows[crop.permute(1, 2, 0).contiguous().numpy().tobytes()] for crop in found]
     assert len(set(lefts)) > 10
@@ -157,10 +158,10 @@ def test_without_settings_a_crop_is_the_papers_square_of_the_shorter_side():
 def test_flips_and_colours_change_what_they_say_and_nothing_else():
     picture = np.random.default_rng(1).integers(60, 180, (16, 16, 3), dtype=np.uint8)
     random = uniforms(0, np.arange(50), np.zeros(50, dtype=np.int64))
-    plain = training_crops([picture] * 50, 16, augment=Augment(), random_BK=random)
-    flipped = training_crops([picture] * 50, 16, augment=Augment(flip=1.0), random_BK=random)
+    plain = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(), random_BK=random)
+    flipped = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(flip=1.0), random_BK=random)
     assert torch.equal(flipped, plain.flip(3))
-    coloured = training_crops([picture] * 50, 16, augment=Augment(colour=0.2), random_BK=random)
+    coloured = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(colour=0.2), random_BK=random)
     ratio = coloured.float().mean((2, 3)) / plain.float().mean((2, 3))
     assert 0.4 < ratio.min() < 0.9 and 1.1 < ratio.max() < 1.6
 

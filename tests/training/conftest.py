@@ -1,11 +1,30 @@
-"""A folder of pairs that a small model can learn: coloured squares with their colour in words."""
+"""What tests of training share: pairs that a small model can learn, a run that stands at its start, its batches."""
 
+import multiprocessing
+import os
+import socket
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from seesay.base.journal import Journal, ProgressLine
+from seesay.base.records import Batch
+from seesay.base.settings import read_settings
+from seesay.data.images import Preprocess
+from seesay.data.tokenizer import pad
+from seesay.nets.clip import build_clip
+from seesay.nets.presets import preset
+from seesay.training.checkpoint import Position
+from seesay.training.loop import Run
+from seesay.training.optimizer import adamw
+from seesay.training.settings import TrainSettings
+from seesay.training.skips import SkipLog
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "yellow": (230, 220, 40)}
 
@@ -27,3 +46,125 @@ def coloured_pairs(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def small_run(tmp_path):
+    """A run that stands at its start."""
+    settings = read_settings(
+        TrainSettings,
+        file=None,
+        base={
+            "model": "conv-tiny",
+            "batch_size": 4,
+            "steps": 100,
+            "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.1},
+        },
+    )
+    clip = build_clip(preset("conv-tiny"), seed=0)
+    with Journal(tmp_path / "run") as journal, SkipLog(tmp_path / "run", 100) as skips:
+        run = Run(
+            clip=clip,
+            optimizer=adamw(clip, settings.optimizer),
+            preprocess=Preprocess(size=16),
+            settings=settings,
+            steps=100,
+            position=Position(),
+            journal=journal,
+            skips=skips,
+            line=ProgressLine("train"),
+        )
+        run.start_clock()
+        yield run
+
+
+@pytest.fixture
+def batch():
+    """Four random pictures with words; another seed, other ones."""
+
+    def make(seed: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        return Batch(
+            pixels_B3SS=torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=generator),
+            tokens=pad([[1, 2 + seed, 3 + index, 9] for index in range(4)]),
+            image_id_B=torch.arange(4),
+            caption_id_B=torch.arange(4),
+        )
+
+    return make
+
+
+@pytest.fixture
+def in_processes():
+    """Calls work(rank) in several processes of one run: forked, so cheap, as everything is imported already.
+
+    Gives what each returned, or (the class's name, the words) of what it raised.
+    """
+    return _in_processes
+
+
+@pytest.fixture
+def places():
+    """What `torchrun` puts into the environment of each process."""
+    return _places
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return asked.getsockname()[1]
+
+
+def _places(ranks: int, port: int | None = None) -> list[dict[str, str]]:
+    port = port or free_port()
+    return [
+        {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(ranks),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(ranks),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "OMP_NUM_THREADS": "1",
+        }
+        for rank in range(ranks)
+    ]
+
+
+def _in_processes(ranks: int, work: Callable[[int], Any], *, seconds: float = 100) -> list[Any]:
+    context = multiprocessing.get_context("fork")
+    pipes, processes = [], []
+    for rank, environment in enumerate(_places(ranks)):
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_run, args=(work, rank, environment, there))
+        process.start()
+        there.close()
+        pipes.append(here)
+        processes.append(process)
+    try:
+        return [_told(pipe, seconds) for pipe in pipes]
+    finally:
+        for pipe, process in zip(pipes, processes, strict=True):
+            process.join(2)
+            process.kill()
+            process.join()
+            pipe.close()
+
+
+def _told(pipe: Any, seconds: float) -> Any:
+    try:
+        return pipe.recv() if pipe.poll(seconds) else ("TimeoutError", "")
+    except EOFError:
+        return ("EOFError", "")
+
+
+def _run(work: Callable[[int], Any], rank: int, environment: dict[str, str], pipe: Any) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    try:
+        pipe.send(work(rank))
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the test wants to see it
+        if type(error).__module__ == "builtins" and not isinstance(error, SystemExit):
+            traceback.print_exc()
+        pipe.send((type(error).__name__, str(error)))
+    pipe.close()

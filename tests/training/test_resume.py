@@ -76,15 +76,15 @@ def is_same_run(out: Path, other: Path) -> None:
     assert told[0][-1]["event"] == "done"
 
 
-def command(pairs: Path, out: Path) -> list[str]:
-    words = [word for setting in SAVED_OFTEN for word in ("--set", setting)]
+def command(pairs: Path, out: Path, *more: str) -> list[str]:
+    words = [word for setting in [*SAVED_OFTEN, *more] for word in ("--set", setting)]
     return [sys.executable, "-m", "seesay", "train", str(pairs), "--out", str(out), *words]
 
 
-def killed_after(step: int, pairs: Path, out: Path) -> bool:
+def killed_after(step: int, pairs: Path, out: Path, *more: str) -> bool:
     """Start the command, end it with SIGKILL once it has told of `step`; False where it was done before that."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(pairs, out), env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(pairs, out, *more), env=environment, stderr=subprocess.DEVNULL)
     told = out / EVENTS_NAME
     try:
         while process.poll() is None:
@@ -113,6 +113,36 @@ def test_twenty_kills_in_a_row_do_not_change_a_bit(pairs: Path, unbroken: Path, 
     assert kills == 20, "the run was done too early to be killed so often: a kill must not finish it"
     run(pairs, out)
     is_same_run(out, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_kills_with_another_number_of_workers_after_each_do_not_change_a_bit(pairs, unbroken, tmp_path):
+    """F-T1: workers 0, 1, 2 and 4 in turn, all in one run."""
+    out = tmp_path / "run"
+    generator = random.Random(1)
+    for workers in (0, 1, 2, 4, 0, 4, 2, 1):
+        assert killed_after(generator.randrange(1, STEPS), pairs, out, f"data.workers={workers}")
+    run(pairs, out, "data.workers=4")
+    is_same_run(out, unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kills_of_a_run_in_micro_batches_do_not_change_a_bit(pairs, tmp_path):
+    pieces = "micro_batch=3", "model=vit-small"
+    run(pairs, tmp_path / "unbroken", *pieces)
+    generator = random.Random(2)
+    for _ in range(5):
+        assert killed_after(generator.randrange(1, STEPS), pairs, tmp_path / "run", *pieces)
+    run(pairs, tmp_path / "run", *pieces)
+    is_same_run(tmp_path / "run", tmp_path / "unbroken")
+
+
+def test_a_run_goes_on_in_micro_batches_where_memory_ran_out(pairs: Path, half: Path):
+    run(pairs, half, "micro_batch=4")
+    assert read_events(half / EVENTS_NAME)[-1]["event"] == "done"
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Stopped), (signal.SIGINT, Interrupted)])

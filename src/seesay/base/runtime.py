@@ -11,14 +11,24 @@ from seesay.base.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """The device, and the cores that feed it."""
+    """The device, the cores that feed it, and which of the run's processes this is.
+
+    `rank` of `ranks` in all; `local_rank` of `local_ranks` on this machine, which share its cores.
+    """
 
     device: str
     cores: int
+    rank: int = 0
+    ranks: int = 1
+    local_rank: int = 0
+    local_ranks: int = 1
 
     @classmethod
     def find(cls, device: str | None = None) -> "Runtime":
-        """The device asked for, or the best there is; `UsageError` if it is not there."""
+        """The device asked for, or the best there is; `UsageError` if it is not there.
+
+        The rest is what `torchrun` tells each process it starts; without it there is one process.
+        """
         import torch
 
         has_cuda = torch.cuda.is_available()
@@ -31,7 +41,24 @@ class Runtime:
             raise UsageError(f"device {device!r} is not known; use cpu or cuda.")
         if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
             raise UsageError(f"device {device!r} is not here; this machine has {torch.cuda.device_count()} of cuda.")
-        return cls(device=device, cores=len(os.sched_getaffinity(0)))
+        ranks = _number("WORLD_SIZE", 1) if "RANK" in os.environ else 1
+        local_ranks = _number("LOCAL_WORLD_SIZE", 1) if ranks > 1 else 1
+        return cls(
+            device=device,
+            cores=max(1, len(os.sched_getaffinity(0)) // local_ranks),
+            rank=_number("RANK", 0) if ranks > 1 else 0,
+            ranks=ranks,
+            local_rank=_number("LOCAL_RANK", 0) if ranks > 1 else 0,
+            local_ranks=local_ranks,
+        )
+
+
+def _number(name: str, default: int) -> int:
+    """A number that `torchrun` put into the environment."""
+    value = os.environ.get(name, str(default))
+    if not value.isdigit():
+        raise UsageError(f"{name} is {value!r} in the environment, but it should be a number; let torchrun set it.")
+    return int(value)
 
 
 def machine_facts(runtime: Runtime) -> dict[str, object]:

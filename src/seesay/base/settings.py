@@ -70,12 +70,17 @@ def as_toml(settings: Settings) -> str:
 
 def difference(old: Settings, new: Settings) -> list[str]:
     """One line per setting that is not the same, as in "optimizer.lr: 0.001 -> 0.002"; absent is "(none)"."""
-    before, after = dict(_leaves(old.model_dump(), ())), dict(_leaves(new.model_dump(), ()))
+    before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
+
+
+def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Every setting that is not None: its path, as in "optimizer.lr", and its value as TOML writes it."""
+    return _leaves(settings.model_dump(), ())
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

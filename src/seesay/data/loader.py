@@ -4,25 +4,37 @@ Position p of the run is visit p // n of the set of n pairs; every visit has its
 next B positions, so the loader's whole state is one integer, whatever the number of workers.
 """
 
+import faulthandler
 import hashlib
 import multiprocessing
+import os
 import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.records import Batch, Pair, PairSource, Skipped
-from seesay.data.augment import CAPTION, Augment, training_crops, uniforms
-from seesay.data.images import decode
+from seesay.data.augment import CAPTION, Augment, enough_for_crop, training_crops, uniforms
+from seesay.data.file_tokenizer import AnyTokenizer
+from seesay.data.images import FINEST
+from seesay.data.jpeg import Picture, decode_shrunk
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.stored import fingerprint
-from seesay.data.tokenizer import CaptionTokenizer, clean
+from seesay.data.tokenizer import clean
+
+DUMP_SECONDS = 0.5
+REAP_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,31 +70,117 @@ class Batches:
     def __init__(self, crops: "Crops", *, batch_size: int):
         self.crops = crops
         self.batch_size = batch_size
+        self._order = Order(len(crops), crops.seed)
+        self._workers: list[BaseProcess] = []
+        self._is_hung = False
+        self._end_workers: Callable[[], None] = lambda: None
 
-    def starting_at(self, first_step: int, *, size_at: Callable[[int], int], workers: int) -> Iterator[Batch]:
-        """From `first_step` on; `size_at(step)` gives the side of a step's crops."""
+    def starting_at(
+        self,
+        first_step: int,
+        *,
+        size_at: Callable[[int], int],
+        workers: int,
+        part: tuple[int, int] = (0, 1),
+        timeout_seconds: float = 0.0,
+    ) -> Iterator[Batch]:
+        """From `first_step` on; `size_at(step)` gives the side of a step's crops.
+
+        `part` (k, n) gives the k-th of n even parts of every batch. A worker that takes longer than `timeout_seconds`
+        (0: for ever) ends in `SeesayError`, with its stack on standard error.
+        """
         loader = DataLoader(
             self.crops,
-            batch_sampler=self._draws(first_step, size_at),  # type: ignore[arg-type]  # endless, so it has no length
+            batch_sampler=self._draws(first_step, size_at, part),  # type: ignore[arg-type]  # endless: no length
             num_workers=workers,
-            worker_init_fn=_leave_stopping_to_the_run,
+            worker_init_fn=_begin_worker,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` made the batch already
             multiprocessing_context="fork" if workers else None,
         )
-        return iter(loader)
+        iterator = iter(loader)
+        self._workers = list(getattr(iterator, "_workers", ()))
+        self._end_workers = getattr(iterator, "_shutdown_workers", lambda: None)
+        return self._watched(iterator, timeout_seconds) if workers and timeout_seconds else iterator
 
-    def _draws(self, first_step: int, size_at: Callable[[int], int]) -> Iterator[list[Draw]]:
-        order = Order(len(self.crops), self.crops.seed)
+    def close(self) -> None:
+        """End the workers: an error on its way out may still hold the batches, and Python waits for its children."""
+        self._end_workers()
+        for worker in self._workers:
+            worker.kill()
+
+    def keys(self, step: int, part: tuple[int, int] = (0, 1)) -> list[str]:
+        """The names of the pairs in the batch of that step, counted from 0."""
+        places = self._order.places(step, self.batch_size)
+        return [self.crops.pairs.key(sample) for sample, _ in _part_of(places, part)]
+
+    @contextmanager
+    def failures_told(self, next_step: Callable[[], int], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
+        """A worker that dies or hangs in here ends in `SeesayError`: which, and the pairs that were being read."""
+        try:
+            yield
+        except (RuntimeError, OSError, EOFError) as error:
+            for worker in self._workers:
+                # What breaks a connection may be known before the end of the process that held it.
+                # And torch raises where it is known, in whatever runs just then.
+                with suppress(RuntimeError):
+                    worker.join(REAP_SECONDS)
+            ended = [(k, worker) for k, worker in enumerate(self._workers) if worker.exitcode]
+            if not ended and "DataLoader worker" not in str(error):
+                raise
+            step = next_step()
+            names = self.keys(step, part)
+            named = ", ".join(f"{k} (pid {worker.pid}, {_end_of(worker.exitcode)})" for k, worker in ended)
+            what = f"loader process {named or 'unknown'} ended"
+            if self._is_hung:
+                what = "no batch came from the loader processes for the time that data.timeout_seconds allows"
+            raise SeesayError(
+                f"{what}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); the last checkpoint is "
+                "whole, and the same command goes on from it. If it happens again, look at those pictures, or at the "
+                "memory that is left: --workers 0 reads in one process."
+            ) from error
+
+    def _watched(self, batches: Iterator[Batch], timeout_seconds: float) -> Iterator[Batch]:
+        """The same batches; workers that do not bring the next one in time are ended, which ends waiting for it.
+
+        torch's own timeout does not cover a worker that is stopped while it hands over a batch.
+        """
+        waiting_since: list[float] = []
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(min(1.0, timeout_seconds / 4)):
+                if waiting_since and time.monotonic() - waiting_since[0] > timeout_seconds:
+                    self._is_hung = True
+                    _dump_and_kill(self._workers)
+                    return
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            while True:
+                waiting_since[:] = [time.monotonic()]
+                batch = next(batches)
+                waiting_since.clear()
+                yield batch
+        finally:
+            is_over.set()
+
+    def _draws(self, first_step: int, size_at: Callable[[int], int], part: tuple[int, int]) -> Iterator[list[Draw]]:
         for step in count(first_step):
             size = size_at(step)
-            yield [Draw(sample, visit, size) for sample, visit in order.places(step, self.batch_size)]
+            places = _part_of(self._order.places(step, self.batch_size), part)
+            yield [Draw(sample, visit, size) for sample, visit in places]
+
+
+def _part_of(places: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
+    k, n = part
+    return places[len(places) * k // n : len(places) * (k + 1) // n]
 
 
 class Crops(Dataset):
     """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, visit)."""
 
     def __init__(
-        self, pairs: PairSource, tokenizer: CaptionTokenizer, *, augment: Augment, seed: int, cache: PixelCache | None
+        self, pairs: PairSource, tokenizer: AnyTokenizer, *, augment: Augment, seed: int, cache: PixelCache | None
     ):
         self.pairs = pairs
         self.tokenizer = tokenizer
@@ -95,35 +193,47 @@ class Crops(Dataset):
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         """The batch of these draws; what cannot be read is named in it and leaves it smaller."""
+        random_BK = uniforms(
+            self.seed, np.array([draw.sample for draw in draws]), np.array([draw.visit for draw in draws])
+        )
         pictures, kept, skipped = [], [], []
-        for draw in draws:
+        for row, draw in enumerate(draws):
             try:
-                pictures.append(self._picture(draw.sample))
-                kept.append(draw)
+                pictures.append(self._picture(draw, random_BK[row]))
+                kept.append(row)
             except BrokenSample as error:
                 skipped.append(Skipped(key=self.pairs.key(draw.sample), reason=error.reason, detail=error.detail))
-        sample_B = np.array([draw.sample for draw in kept], dtype=np.int64)
-        random_BK = uniforms(self.seed, sample_B, np.array([draw.visit for draw in kept], dtype=np.int64))
+        random_BK = random_BK[kept]
+        samples = [draws[row].sample for row in kept]
         captions = [
-            self._caption(draw.sample, random_K[CAPTION]) for draw, random_K in zip(kept, random_BK, strict=True)
+            self._caption(sample, random_K[CAPTION]) for sample, random_K in zip(samples, random_BK, strict=True)
         ]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if kept:
-            pixels_B3SS = training_crops(pictures, kept[0].size, augment=self.augment, random_BK=random_BK)
+            pixels_B3SS = training_crops(pictures, draws[0].size, augment=self.augment, random_BK=random_BK)
         return Batch(
             pixels_B3SS=pixels_B3SS,
             tokens=self.tokenizer.tokens(captions),
-            image_id_B=torch.from_numpy(sample_B),
+            image_id_B=torch.tensor(samples, dtype=torch.int64),
             caption_id_B=torch.tensor([caption_id(caption) for caption in captions], dtype=torch.int64),
             skipped=tuple(skipped),
         )
 
-    def _picture(self, sample: int) -> np.ndarray:
-        kept = self.cache.get(sample) if self.cache else None
-        if kept is not None:
-            return kept
-        image_HW3 = decode(self.pairs[sample].image)
-        return self.cache.put(sample, image_HW3) if self.cache else image_HW3
+    def _picture(self, draw: Draw, random_K: np.ndarray) -> Picture:
+        """The picture, no larger than its crop or the cache needs it."""
+        if self.cache is None:
+            return decode_shrunk(
+                self.pairs[draw.sample].image,
+                lambda height, width: enough_for_crop(
+                    height, width, draw.size, augment=self.augment, random_K=random_K
+                ),
+            )
+        kept_HW3 = self.cache.get(draw.sample)
+        if kept_HW3 is None:
+            finest = FINEST * self.cache.side
+            whole = decode_shrunk(self.pairs[draw.sample].image, lambda height, width: min(height, width) / finest)
+            kept_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
+        return Picture.whole(kept_HW3)
 
     def _caption(self, sample: int, random: float) -> str:
         captions = self.pairs.captions(sample)
@@ -163,13 +273,28 @@ class Subset:
         return self.pairs.captions(self.indices[index])
 
 
-def _leave_stopping_to_the_run(_: int) -> None:
+def _begin_worker(_: int) -> None:
     """Ctrl-C and `kill` may reach the whole process group; a worker that obeyed would end the run before it saved.
 
     A worker ends when its queue does, or within five seconds when its parent is gone.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(ValueError, OSError):  # standard error may be something that has no file number
+        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2, all_threads=True)
+
+
+def _dump_and_kill(workers: Sequence[BaseProcess]) -> None:
+    """Let hanging workers show where they hang; then end them, as they heed nothing softer."""
+    for number in (signal.SIGUSR1, signal.SIGKILL):
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid or 0, number)
+        time.sleep(DUMP_SECONDS)
+
+
+def _end_of(code: int | None) -> str:
+    return f"signal {-code}" if code and code < 0 else f"exit code {code}"
 
 
 def _as_it_is(batch: Batch) -> Batch:

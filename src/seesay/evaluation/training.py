@@ -1,7 +1,7 @@
 """Training with zero-shot checks on the way: the public `seesay.train`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,21 @@ def train(
     win over the TOML file `recipe`, and `overrides` ("section.key=value") win over both.
     The default `out` is `runs/NAME`; calling again goes on where a stopped run was. Raises `SeesayError`s.
     """
-    places = _listed(pairs)
+    places, folder, chosen = resolve(pairs, out=out, recipe=recipe, overrides=overrides, settings=settings)
+    checks = {_name_of(place, listed(check)): ZeroShotCheck(place).measure for place in listed(check)}
+    return train_model(places, out=folder, settings=chosen, validation=listed(val), checks=checks)
+
+
+def resolve(
+    pairs: str | Path | Sequence[str | Path],
+    *,
+    out: str | Path | None,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    settings: Mapping[str, Any],
+) -> tuple[list[str | Path], Path, TrainSettings]:
+    """What the arguments of `train` come to: the places of the pairs, the run folder, and the settings."""
+    places = listed(pairs)
     if not places:
         raise UsageError("no pairs are given; name a folder, a table or shards.")
     given = read_settings(TrainSettings, file=Path(recipe) if recipe else None).model_dump(exclude_unset=True)
@@ -46,8 +60,7 @@ def train(
         given = {name: value for name, value in given.items() if name not in LENGTHS}
     chosen = read_settings(TrainSettings, file=None, overrides=overrides, base=_under(given, settings))
     folder = Path(out) if out else Path("runs") / (Path(places[0]).stem.strip("*") or "run")
-    checks = {_name_of(place, _listed(check)): ZeroShotCheck(place).measure for place in _listed(check)}
-    return train_model(places, out=folder, settings=chosen, validation=_listed(val), checks=checks)
+    return places, folder, chosen
 
 
 class ZeroShotCheck:
@@ -88,11 +101,12 @@ def _name_of(place: str | Path, places: Sequence[str | Path]) -> str:
     return name if sum(Path(other).absolute().name == name for other in places) == 1 else str(place)
 
 
-def _listed(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
+def listed(places: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """One place or several, as a list."""
     return [places] if isinstance(places, str | Path) else list(places)
 
 
-def _under(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+def _under(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
     """Both, section by section; `high` wins."""
     merged = dict(low)
     for key, value in high.items():

@@ -1,7 +1,8 @@
 """A run's state on disk: saved whole or not at all, never unpickled, read back before an older one goes.
 
 A checkpoint folder holds `model.safetensors`, `optimizer.safetensors` and `state.json` with the position of the
-run and the SHA-256 of both. The folder's name ends in the number of steps done.
+run and the SHA-256 of both. The folder's name ends in the number of steps done. Several processes save and restore
+together: each brings the parts it holds, and one touches the disk.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from seesay.base.errors import RefusedInput
 from seesay.base.publish import publish_folder, remove_stale
 from seesay.model.weights import read_tensors, write_tensors
 from seesay.nets.clip import Clip
+from seesay.training.spread import all_whole, like
 
 FORMAT = 1
 MODEL_NAME = "model.safetensors"
@@ -36,12 +38,24 @@ class Position:
     smooth_loss: float | None = None
 
 
-def save_checkpoint(root: Path, clip: Clip, optimizer: torch.optim.Optimizer, position: Position, *, keep: int) -> Path:
-    """Publish a checkpoint below `root`, read it back, then remove all but the last `keep`."""
-    files = {
-        MODEL_NAME: write_tensors(clip.state_dict()),
-        OPTIMIZER_NAME: write_tensors(optimizer_tensors(clip, optimizer)),
-    }
+def save_checkpoint(
+    root: Path,
+    clip: Clip,
+    optimizer: torch.optim.Optimizer,
+    position: Position,
+    *,
+    keep: int,
+    is_writer: bool = True,
+) -> Path:
+    """Publish a checkpoint below `root`, read it back, then remove all but the last `keep`.
+
+    A process that is not the writer only adds what it holds of sharded tensors.
+    """
+    folder = root / f"step-{position.step:010}"
+    weights, moments = all_whole(clip.state_dict()), all_whole(optimizer_tensors(clip, optimizer))
+    if not is_writer:
+        return folder
+    files = {MODEL_NAME: write_tensors(weights), OPTIMIZER_NAME: write_tensors(moments)}
     state = {
         "format": FORMAT,
         "position": asdict(position),
@@ -53,7 +67,6 @@ def save_checkpoint(root: Path, clip: Clip, optimizer: torch.optim.Optimizer, po
         for name, data in files.items():
             (place / name).write_bytes(data)
 
-    folder = root / f"step-{position.step:010}"
     publish_folder(folder, write)
     _read_state(folder)
     # Later ones are those that `restore_latest` passed over; they must not push out what is whole.
@@ -81,7 +94,7 @@ def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> 
             faults.append(str(error))
             continue
         clip.load_state_dict(weights)
-        _load_moments(clip, optimizer, moments)
+        load_moments(clip, optimizer, moments)
         return Position(**state["position"]), faults
     if faults:
         raise RefusedInput(f"no checkpoint in {root} can be used ({faults[0]}); remove {root} to begin anew.")
@@ -104,11 +117,12 @@ def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str,
     return tensors
 
 
-def _load_moments(clip: Clip, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def load_moments(clip: Clip, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give `optimizer` what `optimizer_tensors` gave, whole; each process keeps the parts it holds of a parameter."""
     for name, parameter in clip.named_parameters():
         moments = {moment: tensors[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS}
         optimizer.state[parameter] = {
-            key: value.to(memory_format=_layout(parameter)) if value.ndim == 4 else value
+            key: like(parameter, value.to(memory_format=_layout(parameter)) if value.ndim == 4 else value)
             for key, value in moments.items()
         }
 

@@ -3,28 +3,32 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from seesay.base.errors import Interrupted, SeesayError, Stopped
+from seesay.base.errors import Interrupted, Stopped
 from seesay.base.journal import Journal, ProgressLine
-from seesay.base.records import Batch
+from seesay.base.records import Batch, Skipped
+from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.loader import Batches
-from seesay.formulas.contrastive import contrastive_loss, matches
-from seesay.nets.clip import Clip
+from seesay.nets.clip import LOGIT_SCALE_MAX, Clip
 from seesay.training.checkpoint import Position, save_checkpoint
+from seesay.training.distributed import Peers
+from seesay.training.guards import BadStep, BadSteps, RunningStatistics, SpikeWatch, memory_told
 from seesay.training.optimizer import rate_factor, size_at
 from seesay.training.settings import TrainSettings
 from seesay.training.skips import SkipLog
+from seesay.training.spread import Spread
+from seesay.training.step import Stepper
+from seesay.training.trackers import Tracker
 
 SMOOTHING = 0.98
-MOST_BAD_STEPS = 3
 LEARNING_MARGIN = 0.05
 JUDGED_AFTER = 0.1
 JUDGED_STEPS = 200
@@ -34,7 +38,10 @@ Check = Callable[[], Mapping[str, Any]]
 
 @dataclass
 class Run:
-    """Everything a run holds while it goes on. `steps` is None where the length is given in minutes."""
+    """Everything a run holds while it goes on. `steps` is None where the length is given in minutes.
+
+    With several processes each holds one. All go through the same steps; the first alone writes and speaks.
+    """
 
     clip: Clip
     optimizer: torch.optim.Optimizer
@@ -46,11 +53,28 @@ class Run:
     skips: SkipLog
     line: ProgressLine
     checks: Mapping[str, Check] = field(default_factory=dict)
-    bad_steps: int = 0
+    trackers: Sequence[Tracker] = ()
+    peers: Peers = field(default_factory=lambda: Peers(Runtime(device="cpu", cores=1)))
+    spread: Spread | None = None
+    key: Callable[[int], str] = str
+    bad_steps: BadSteps = field(default_factory=BadSteps)
+    spikes: SpikeWatch = field(default_factory=SpikeWatch)
+    is_held: bool = False
     was_judged: bool = False
     _since: float = 0.0
     _before: float = 0.0
     _told: tuple[int, float] = (0, 0.0)
+
+    def __post_init__(self) -> None:
+        self.stepper = Stepper(
+            spread=self.spread or Spread(clip=self.clip, forward=self.clip, peers=self.peers),
+            peers=self.peers,
+            preprocess=self.preprocess,
+            statistics=RunningStatistics(self.clip),
+            seed=self.settings.seed,
+            micro_batch=self.settings.micro_batch,
+            share_repeats=bool(self.settings.data.share_repeats),
+        )
 
     @property
     def seconds(self) -> float:
@@ -60,6 +84,7 @@ class Run:
     def start_clock(self) -> None:
         self._since, self._before = time.monotonic(), self.position.seconds
         self._told = self.position.pairs_seen, self.position.seconds
+        self.is_held = not 0 < float(self.clip.logit_scale.detach()) < LOGIT_SCALE_MAX - 1e-6
 
     def speed(self) -> float:
         """Pairs per second since this was asked last, reading them included."""
@@ -69,31 +94,42 @@ class Run:
         return round(speed, 2)
 
     def share(self, step: int) -> float:
-        """How much of the run is done when `step` steps are made: by steps, or by the clock."""
+        """How much of the run is done when `step` steps are made: by steps, or by the clock at the last of them."""
         if self.steps:
             return min(1.0, step / self.steps)
-        return min(1.0, self.seconds / (60 * (self.settings.minutes or 1)))
+        return min(1.0, self.position.seconds / (60 * (self.settings.minutes or 1)))
+
+    def say(self, event: str, **values: Any) -> None:
+        """One event of the step that is being made."""
+        self.journal.event(event=event, step=self.position.step, **values)
 
 
 def train(run: Run, batches: Batches) -> None:
     """Go on from where `run` stands to its end. Raises `Stopped` after saving when asked to stop."""
     settings, position = run.settings, run.position
     run.start_clock()
+    part = run.peers.rank, run.peers.ranks
     stream = batches.starting_at(
         position.step,
         size_at=lambda step: size_at(run.share(step), settings.schedule.sizes or ()),
         workers=settings.data.workers or 0,
+        part=part,
+        timeout_seconds=settings.data.timeout_seconds,
     )
     next_check = _next_mark(run.share(position.step), settings.check.every)
     saved_at = time.monotonic()
-    with _stop_requests() as stop:
+    run.peers.meet()
+    told = batches.failures_told(lambda: position.step, part)
+    with closing(batches), told, _stop_requests() as asked, _own_random_state(run):
         while run.share(position.step) < 1:
-            step_once(run, next(stream))
+            with _memory_told(run):
+                step_once(run, next(stream))
             share = run.share(position.step)
             if share >= next_check and share < 1:
                 next_check = _next_mark(share, settings.check.every)
                 check(run)
             is_due = time.monotonic() - saved_at >= 60 * settings.checkpoint.every_minutes
+            stop, is_due = _agree(run, asked, is_due)
             every_steps = settings.checkpoint.every_steps
             if stop or is_due or (every_steps and position.step % every_steps == 0):
                 save(run)
@@ -107,34 +143,29 @@ def train(run: Run, batches: Batches) -> None:
 
 
 def step_once(run: Run, batch: Batch) -> None:
-    """One update from one batch; a loss or gradient that is not finite leaves the weights as they are."""
+    """One update from one batch; a loss or gradient that is not finite leaves the model as it is."""
     position = run.position
+    rows, skipped = _share_out(run, batch)
     rate = _set_rate(run)
     run.clip.train()
-    run.skips.watch(len(batch.image_id_B), batch.skipped)
+    run.skips.watch(sum(rows), skipped)
     position.step += 1
-    position.seconds = run.seconds
-    if len(batch.image_id_B) < 2:
+    if sum(rows) < 2:
         return
-    loss = _loss(run, batch)
-    loss.backward()
-    norm = torch.nn.utils.get_total_norm(p.grad for p in run.clip.parameters() if p.grad is not None)
-    value = float(loss.detach())
-    if not (math.isfinite(value) and bool(torch.isfinite(norm))):
-        _leave_out(run, batch, value)
+    value, norm = run.stepper.gradients(batch, rows, step=position.step)
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        _leave_out(run, batch, value, norm)
         return
-    run.bad_steps = 0
+    run.bad_steps.clear()
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
-    if run.clip.hold_logit_scale():
-        run.journal.event(event="clamp", step=position.step)
-    position.pairs_seen += len(batch.image_id_B)
+    _watch(run, value)
+    position.pairs_seen += sum(rows)
     smooth = position.smooth_loss
     weight = min(SMOOTHING, 1 - 1 / position.step)
     position.smooth_loss = value if smooth is None else weight * smooth + (1 - weight) * value
-    position.seconds = run.seconds
     _log(run, value, rate=rate)
-    _judge(run, len(batch.image_id_B))
+    _judge(run, sum(rows))
 
 
 def check(run: Run) -> None:
@@ -143,29 +174,75 @@ def check(run: Run) -> None:
     results: dict[str, Any] = {}
     for name, measure in run.checks.items():
         results.update({f"{name}/{key}": value for key, value in measure().items()})
+    run.peers.meet()
     if results:
-        run.journal.event(event="check", step=run.position.step, pairs_seen=run.position.pairs_seen, **results)
+        run.say("check", pairs_seen=run.position.pairs_seen, **results)
+        for tracker in run.trackers:
+            tracker.track(results, step=run.position.step)
         told = "  ".join(f"{key} {value:.3g}" for key, value in results.items())
         run.line.say(f"{run.line.label} {run.share(run.position.step):4.0%}  {told}")
 
 
 def save(run: Run) -> Path:
     """Publish a checkpoint of the run as it stands."""
-    run.position.seconds = run.seconds
     root = run.journal.folder / "checkpoints"
-    folder = save_checkpoint(root, run.clip, run.optimizer, run.position, keep=run.settings.checkpoint.keep)
-    run.journal.event(event="checkpoint", step=run.position.step, folder=folder.name)
+    position = replace(run.position, seconds=run.seconds)
+    keep, is_main = run.settings.checkpoint.keep, run.peers.is_main
+    folder = save_checkpoint(root, run.clip, run.optimizer, position, keep=keep, is_writer=is_main)
+    run.say("checkpoint", folder=folder.name)
+    run.peers.meet()
     return folder
 
 
-def _loss(run: Run, batch: Batch) -> torch.Tensor:
-    device = run.clip.logit_scale.device
-    pixels = run.preprocess.normalise(batch.pixels_B3SS.to(device, non_blocking=True))
-    embedded = run.clip(pixels, batch.tokens.to(device))
-    is_match_BB = None
-    if run.settings.data.share_repeats:
-        is_match_BB = matches(batch.image_id_B.to(device), batch.caption_id_B.to(device))
-    return contrastive_loss(embedded.image_BD, embedded.text_BD, embedded.scale, is_match_BB=is_match_BB)
+def _share_out(run: Run, batch: Batch) -> tuple[list[int], tuple[Skipped, ...]]:
+    """How many pairs each process has for this step, and what all had to leave out; the main one's clock is all's."""
+    own = [float(len(batch.image_id_B)), float(len(batch.skipped)), run.seconds]
+    told = run.peers.numbers(own)
+    run.position.seconds = told[0][2]
+    skipped = batch.skipped
+    if run.peers.ranks > 1 and any(count for _, count, _ in told):
+        everyones = run.peers.tell([asdict(sample) for sample in skipped])
+        skipped = tuple(Skipped(**sample) for samples in everyones for sample in samples)
+    return [int(count) for count, _, _ in told], skipped
+
+
+def _agree(run: Run, asked: set[int], is_due: bool) -> tuple[set[int], bool]:
+    """The signals that any process was sent, and whether the main one's clock says that it is time to save."""
+    if run.peers.ranks == 1:
+        return asked, is_due
+    told = run.peers.numbers([signal.SIGTERM in asked, signal.SIGINT in asked, is_due])
+    stop: set[int] = {
+        number for place, number in enumerate((signal.SIGTERM, signal.SIGINT)) if any(row[place] for row in told)
+    }
+    return stop, bool(told[0][2])
+
+
+def _watch(run: Run, loss: float) -> None:
+    """Say what a person would want to look at: a scale that reached its limit, a loss that jumped."""
+    was_held, run.is_held = run.is_held, run.clip.hold_logit_scale()
+    if run.is_held and not was_held:
+        run.say("clamp", scale=float(run.clip.logit_scale.detach().exp()))
+    median = run.spikes.sees(loss)
+    if median is not None:
+        run.say("spike", loss=loss, median=median)
+        run.line.say(f"warning: the loss is {loss:.3f} at step {run.position.step:,}, where {median:.3f} was usual.")
+
+
+def _leave_out(run: Run, batch: Batch, value: float, norm: float) -> None:
+    """Undo a step, and tell which pictures were in it."""
+    run.stepper.statistics.put_back()
+    run.optimizer.zero_grad(set_to_none=True)
+    images = [image for images in run.peers.tell(batch.image_id_B.tolist()) for image in images]
+    run.say("skipped_batch", loss=value, gradient_norm=norm, images=images)
+    keys = [run.key(image) for image in images]
+    bad = BadStep(step=run.position.step, loss=value, gradient_norm=norm, images=images, keys=keys)
+    run.bad_steps.add(bad, run.journal.folder if run.peers.is_main else None)
+
+
+def _memory_told(run: Run) -> AbstractContextManager[None]:
+    batch_size = run.settings.batch_size or 2
+    held = -(-batch_size // run.peers.ranks)
+    return memory_told(batch_size=batch_size, micro_batch=min(held, run.settings.micro_batch or held))
 
 
 def _set_rate(run: Run) -> float:
@@ -180,18 +257,20 @@ def _set_rate(run: Run) -> float:
 
 def _log(run: Run, loss: float, *, rate: float) -> None:
     position = run.position
-    average = position.pairs_seen / max(position.seconds, 1e-9)
+    average = position.pairs_seen / max(run.seconds, 1e-9)
     if position.step % run.settings.log.every_steps == 0 or position.step == 1:
-        run.journal.event(
-            step=position.step,
-            loss=loss,
-            smooth_loss=position.smooth_loss,
-            pairs_seen=position.pairs_seen,
-            pairs_per_second=run.speed(),
-            seconds=round(position.seconds, 3),
-            learning_rate=rate,
-            scale=float(run.clip.logit_scale.detach().exp()),
-        )
+        values = {
+            "loss": loss,
+            "smooth_loss": position.smooth_loss,
+            "pairs_seen": position.pairs_seen,
+            "pairs_per_second": run.speed(),
+            "seconds": round(run.seconds, 3),
+            "learning_rate": rate,
+            "scale": float(run.clip.logit_scale.detach().exp()),
+        }
+        run.journal.event(step=position.step, **values)
+        for tracker in run.trackers:
+            tracker.track(values, step=position.step)
     text = f"step {position.step:,}  loss {position.smooth_loss:.3f}  {average:,.0f} pairs/s"
     run.line.show(run.share(position.step), text)
 
@@ -204,23 +283,11 @@ def _judge(run: Run, batch_size: int) -> None:
     run.was_judged = True
     guess = math.log(batch_size)
     if (position.smooth_loss or 0.0) > guess - LEARNING_MARGIN:
-        run.journal.event(event="not_learning", step=position.step, smooth_loss=position.smooth_loss, guess=guess)
+        run.say("not_learning", smooth_loss=position.smooth_loss, guess=guess)
         run.line.say(
             f"warning: the loss is {position.smooth_loss:.3f} after {position.step:,} steps, and guessing gives "
             f"ln({batch_size}) = {guess:.3f}: the model is not learning. Try a lower optimizer.learning_rate, and "
             "check that captions belong to their images."
-        )
-
-
-def _leave_out(run: Run, batch: Batch, value: float) -> None:
-    run.optimizer.zero_grad(set_to_none=True)
-    run.bad_steps += 1
-    step = run.position.step
-    run.journal.event(event="skipped_batch", step=step, loss=value, images=batch.image_id_B.tolist())
-    if run.bad_steps >= MOST_BAD_STEPS:
-        raise SeesayError(
-            f"loss or gradient was not finite {MOST_BAD_STEPS} steps in a row, up to step {step:,}; the last "
-            "checkpoint is whole: lower optimizer.learning_rate, or look at the images named in events.jsonl."
         )
 
 
@@ -246,3 +313,11 @@ def _stop_requests() -> Iterator[set[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _own_random_state(run: Run) -> Iterator[None]:
+    """Every step seeds torch's generators; whoever called gets them back as they were."""
+    device = run.clip.logit_scale.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -7,17 +7,21 @@ import torch
 from torch import nn
 
 from seesay.training.settings import OptimizerSettings
+from seesay.training.spread import is_sharded
 
 
 def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """Decoupled decay on matrices and kernels; none on gains, biases and single vectors (paper, table 18)."""
     parameters = list(module.parameters())
+    is_split = any(is_sharded(p) for p in parameters)
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim <= 1 and is_sharded(p) == is_split], "weight_decay": 0.0},
+        # Scalars are never sharded, and one kernel cannot take both kinds.
+        {"params": [p for p in parameters if p.ndim <= 1 and is_sharded(p) != is_split], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        groups,
+        [group for group in groups if group["params"]],
         lr=settings.learning_rate or 0.0,
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,

@@ -1,10 +1,11 @@
 """What a run chooses for itself, from the data and the machine, and why."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from seesay.base.errors import UsageError
 from seesay.base.records import PairSource
@@ -43,7 +44,9 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Sequence[tuple[float, float]] = ()) -> Plan:
+def choose(
+    settings: TrainSettings, facts: DataFacts, *, repeats: np.ndarray | Sequence[tuple[float, float]] = ()
+) -> Plan:
     """Fill every gap in `settings`; what was given stays as it is. `repeats` is what `caption_chances` gave.
 
     Raises `UsageError` for an unknown size and for fewer pairs than a batch.
@@ -81,27 +84,30 @@ def steps_of(settings: TrainSettings, pairs: int) -> int | None:
     return math.ceil((settings.epochs or 1) * pairs / (settings.batch_size or 1))
 
 
-def caption_chances(pairs: PairSource) -> list[tuple[float, float]]:
-    """For every caption of every pair: how often it is drawn (these sum to 1), and the chance that a visit to another
-    pair draws the same words."""
-    drawn: dict[str, float] = defaultdict(float)
+def caption_chances(pairs: PairSource) -> np.ndarray:
+    """(N, 2) for the N captions of all pairs: how often each is drawn (these sum to 1), and the chance that a visit to
+    another pair draws the same words."""
+    numbers: dict[str, int] = {}
+    count_P = np.empty(len(pairs), dtype=np.int64)
+    words: list[int] = []
     for index in range(len(pairs)):
         captions = pairs.captions(index)
-        for caption in captions:
-            drawn[clean(caption)] += 1 / len(captions)
-    chances = []
-    for index in range(len(pairs)):
-        captions = [clean(caption) for caption in pairs.captions(index)]
-        for caption in captions:
-            own = captions.count(caption) / len(captions)
-            others = (drawn[caption] - own) / max(1, len(pairs) - 1)
-            chances.append((1 / len(captions) / len(pairs), max(0.0, others)))
-    return chances
+        count_P[index] = len(captions)
+        words += [numbers.setdefault(clean(caption), len(numbers)) for caption in captions]
+    words_N, pair_N = np.array(words, dtype=np.int64), np.repeat(np.arange(len(pairs)), count_P)
+    weight_N = 1 / count_P[pair_N]
+    drawn_N = np.bincount(words_N, weights=weight_N, minlength=len(numbers))[words_N]
+    # A pair may have the same words twice: all of them are its own.
+    _, same_N = np.unique(pair_N * max(1, len(numbers)) + words_N, return_inverse=True)
+    own_N = np.bincount(same_N, weights=weight_N)[same_N]
+    others_N = np.maximum(0.0, drawn_N - own_N) / max(1, len(pairs) - 1)
+    return np.stack([weight_N / len(pairs), others_N], axis=1)
 
 
-def repeated_share(chances: Sequence[tuple[float, float]], batch_size: int) -> float:
+def repeated_share(chances: np.ndarray | Sequence[tuple[float, float]], batch_size: int) -> float:
     """The expected share of a batch whose caption stands in it again: sum of weight (1 - (1 - chance)^(B - 1))."""
-    return sum(weight * (1 - (1 - chance) ** (batch_size - 1)) for weight, chance in chances)
+    weight_N, chance_N = np.asarray(chances, dtype=np.float64).reshape(-1, 2).T
+    return float(weight_N @ (1 - (1 - chance_N) ** (batch_size - 1)))
 
 
 def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSettings:

@@ -1,6 +1,6 @@
 """Everything a run can be told. `None` means: choose from the data, and say what was chosen (`train.plan`)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,14 +10,23 @@ from seesay.data.augment import Augment
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-FREE_TO_CHANGE = ("device", "data.workers", "checkpoint.", "log.", "check.")
+FREE_TO_CHANGE = (
+    "device",
+    "micro_batch",
+    "parallel",
+    "data.workers",
+    "data.timeout_seconds",
+    "checkpoint.",
+    "log.",
+    "check.",
+)
 
 
 class DataSettings(Settings):
     """The pairs and how they become batches.
 
     `validation` is the share of pairs held out when no validation pairs are given. `share_repeats`: equal captions
-    or images inside a batch count as matches.
+    or images inside a batch count as matches. A batch that is not there after `timeout_seconds` ends the run.
     """
 
     image_column: str | None = None
@@ -27,6 +36,7 @@ class DataSettings(Settings):
     context: Annotated[int, Field(ge=3, le=1024)] | None = None
     share_repeats: bool | None = None
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     cache: bool = True
     augment: Augment | None = None
 
@@ -71,16 +81,27 @@ class CheckSettings(Settings):
 
 
 class LogSettings(Settings):
+    """`events.jsonl` is always written; `to` names what is told beside it."""
+
     every_steps: Positive = 10
+    to: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
 class TrainSettings(Settings):
-    """One run. Of `steps`, `epochs` and `minutes` at most one is given."""
+    """One run. Of `steps`, `epochs` and `minutes` at most one is given.
+
+    `micro_batch`: so many pairs go through the towers at once, on each process; all of them if None. `parallel`: what
+    several processes (`torchrun`) do with the weights: each holds all of them, or each holds a part ("fsdp"). One that
+    is not heard of for `parallel_timeout_seconds` ends the run.
+    """
 
     model: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
+    micro_batch: Positive | None = None
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    parallel_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
     steps: Positive | None = None
     epochs: Positive | None = None
     minutes: Annotated[float, Field(gt=0)] | None = None

@@ -18,18 +18,19 @@ MOST_IN_A_ROW = 100
 class SkipLog:
     """Keeps `skipped.jsonl` in the run folder and the rule that stops a run.
 
-    `pairs` is their number. What an earlier part of the same run listed is taken over. Use as a context manager.
+    `pairs` is their number. What an earlier part of the same run listed is taken over. Without a folder it only
+    counts, for a process beside the one that writes. Use as a context manager.
     """
 
-    def __init__(self, folder: Path, pairs: int):
+    def __init__(self, folder: Path | None, pairs: int):
         self.pairs = pairs
         self.counts: Counter[str] = Counter()
         self._listed: set[str] = set()
-        path = folder / SKIPPED_NAME
-        for entry in read_events(path) if path.exists() else ():
+        path = folder / SKIPPED_NAME if folder else None
+        for entry in read_events(path) if path and path.exists() else ():
             self._listed.add(entry["key"])
             self.counts[entry["reason"]] += 1
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8") if path else None
         self._window: deque[bool] = deque(maxlen=WINDOW)
         self._row = 0
         self._seen = 0
@@ -38,7 +39,8 @@ class SkipLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
 
     def note(self, skipped: Iterable[Skipped]) -> None:
         """List each sample that was not listed before."""
@@ -47,8 +49,10 @@ class SkipLog:
                 self._listed.add(sample.key)
                 self.counts[sample.reason] += 1
                 entry = {"key": sample.key, "reason": sample.reason, "detail": sample.detail}
-                self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+                if self._file:
+                    self._file.write(json.dumps(entry) + "\n")
+        if self._file:
+            self._file.flush()
 
     def watch(self, used: int, skipped: tuple[Skipped, ...]) -> None:
         """Note a batch of `used` samples and those left out of it; raises `TooManySkipped`.

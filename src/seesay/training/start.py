@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +15,24 @@ from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.publish import publish_file
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, machine_facts
-from seesay.base.settings import as_toml, difference, read_settings
-from seesay.data.augment import Augment
-from seesay.data.images import Preprocess, decode
-from seesay.data.loader import Batches, Crops, Subset, can_fork, permutation
+from seesay.base.settings import as_toml, difference, leaves, read_settings
+from seesay.data.images import decode
+from seesay.data.loader import Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
-from seesay.data.pixel_cache import PixelCache
-from seesay.data.prompts import TEMPLATES
 from seesay.data.tables import TABLE_SUFFIXES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
-from seesay.training.checkpoint import restore_latest
+from seesay.training.assemble import Check, batches_of, checks_of, model_of, run_of, warn_of_batch_norm
 from seesay.training.curves import draw_curves
+from seesay.training.distributed import Peers, joined
 from seesay.training.loop import Run, save, train
-from seesay.training.optimizer import adamw
-from seesay.training.plan import DataFacts, Plan, caption_chances, choose, steps_of
+from seesay.training.plan import DataFacts, Plan, caption_chances, choose
+from seesay.training.quiet import QuietJournal, QuietLine
 from seesay.training.settings import FREE_TO_CHANGE, TrainSettings
 from seesay.training.skips import SKIPPED_NAME, SkipLog
-from seesay.training.validation import Validation
+from seesay.training.spread import all_whole
+from seesay.training.trackers import refuse_missing
 
 SETTINGS_NAME = "settings.toml"
 FACTS_NAME = "facts.json"
@@ -41,11 +40,8 @@ TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 LOOKED_AT = 64
-CACHE_MARGIN = 1.35
 LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
 HELD_OUT_VISIT = 2**40
-
-Check = Callable[[Model], Mapping[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +64,54 @@ def train_model(
 
     `checks` are measured on the model while it trains. Returns the finished model, which also lies in `out/model`.
     """
-    line = ProgressLine("train")
-    pairs = _open(places, validation, settings)
+    refuse_missing(settings.log.to)
+    runtime = Runtime.find(settings.device)
+    with joined(runtime, timeout_seconds=settings.parallel_timeout_seconds) as peers:
+        return _train(places, out, settings, validation=validation, checks=checks or {}, runtime=runtime, peers=peers)
+
+
+def _train(
+    places: Sequence[str | Path],
+    out: Path,
+    settings: TrainSettings,
+    *,
+    validation: Sequence[str | Path],
+    checks: Mapping[str, Check],
+    runtime: Runtime,
+    peers: Peers,
+) -> Model:
+    """`train_model` on one of the run's processes."""
+    line, journal = (ProgressLine("train"), Journal(out)) if peers.is_main else (QuietLine("train"), QuietJournal(out))
+    pairs = open_sources(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
-    plan = choose(settings, _facts(pairs.training, settings), repeats=caption_chances(pairs.training))
-    is_new = _is_new(out, plan.settings, pairs)
-    with Journal(out) as journal, SkipLog(out, len(pairs.training)) as skips, _without_denormals():
+    peers.agree(_same_everywhere(settings, pairs))
+    plan = choose(settings, data_facts(pairs.training, runtime), repeats=caption_chances(pairs.training))
+    is_new = peers.from_main(lambda: _is_new(out, plan.settings, pairs))
+    with journal, SkipLog(out if peers.is_main else None, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
         line.say("\n".join(plan.reasons))
-        if is_new:
+        if is_new and peers.is_main:
             _begin(out, plan, pairs)
-        model = _model(out, plan)
-        run = _run(model, plan, pairs, journal=journal, skips=skips, line=line)
-        run.checks = _checks(run, model, pairs, checks or {})
-        train(run, _batches(model, plan.settings, pairs.training))
+        model = model_of(out, plan, peers.from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8"))))
+        run = run_of(model, plan, pairs.training, journal=journal, skips=skips, line=line, peers=peers)
+        warn_of_batch_norm(run)
+        run.checks = checks_of(run, model, pairs.validation, checks)
+        train(run, batches_of(model, plan.settings, pairs.training, runtime))
         return _finish(run, model, pairs)
+
+
+def _same_everywhere(settings: TrainSettings, pairs: Pairs) -> dict[str, str]:
+    """What processes of one run must have in common, by names that a person would look for."""
+    from seesay import __version__
+
+    held_out = pairs.validation.fingerprint if pairs.validation is not None else "(none)"
+    return {
+        **dict(leaves(settings)),
+        "the fingerprint of the pairs": pairs.training.fingerprint,
+        "the fingerprint of the validation pairs": held_out,
+        "the version of seesay": __version__,
+        "the version of torch": torch.__version__,
+    }
 
 
 @contextmanager
@@ -95,7 +124,7 @@ def _without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _open(places: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings) -> Pairs:
+def open_sources(places: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings) -> Pairs:
     """The pairs of the run; without validation pairs a share of the training pairs is held out."""
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(places, **columns)
@@ -116,8 +145,7 @@ def _is_table(place: str | Path) -> bool:
     return Path(place).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
 
 
-def _facts(pairs: PairSource, settings: TrainSettings) -> DataFacts:
-    runtime = Runtime.find(settings.device)
+def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
     sides = []
     for index in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs))).astype(int):
         try:
@@ -191,74 +219,19 @@ def _begin(out: Path, plan: Plan, pairs: Pairs) -> None:
     publish_file(out / SETTINGS_NAME, as_toml(settings).encode())
 
 
-def _model(out: Path, plan: Plan) -> Model:
-    """The untrained model of the run."""
-    tokenizer = CaptionTokenizer.from_json(json.loads((out / TOKENIZER_NAME).read_text(encoding="utf-8")))
-    text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
-    architecture = plan.architecture.model_copy(update={"text": text})
-    return Model(
-        build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu"),
-        architecture,
-        tokenizer,
-        preprocess=Preprocess(size=architecture.image.image_size),
-        templates=TEMPLATES["short"],
-        name=out.name,
-    )
-
-
-def _run(model: Model, plan: Plan, pairs: Pairs, *, journal: Journal, skips: SkipLog, line: ProgressLine) -> Run:
-    """The run where it stands: at its start, or at its newest whole checkpoint."""
-    optimizer = adamw(model.clip, plan.settings.optimizer)
-    position, faults = restore_latest(journal.folder / "checkpoints", model.clip, optimizer)
-    for fault in faults:
-        line.say(f"warning: {fault}")
-    journal.cut_after(position.step)
-    if position.step:
-        line.say(f"going on after step {position.step:,}")
-        journal.event(event="resume", step=position.step)
-    return Run(
-        clip=model.clip,
-        optimizer=optimizer,
-        preprocess=model.preprocess,
-        settings=plan.settings,
-        steps=steps_of(plan.settings, len(pairs.training)),
-        position=position,
-        journal=journal,
-        skips=skips,
-        line=line,
-    )
-
-
-def _batches(model: Model, settings: TrainSettings, pairs: PairSource) -> Batches:
-    sizes = settings.schedule.sizes or ((model.preprocess.size, 1.0),)
-    side = round(CACHE_MARGIN * max(size for size, _ in sizes))
-    is_cached = settings.data.cache and PixelCache.fits(len(pairs), side)
-    crops = Crops(
-        pairs,
-        model.tokenizer,
-        augment=settings.data.augment or Augment(),
-        seed=settings.seed,
-        cache=PixelCache(len(pairs), side) if is_cached else None,
-    )
-    return Batches(crops, batch_size=settings.batch_size or 2)
-
-
-def _checks(run: Run, model: Model, pairs: Pairs, checks: Mapping[str, Check]) -> dict[str, Callable]:
-    """What is measured while the run goes on; each is a function of nothing."""
-    measured: dict[str, Callable] = {}
-    if pairs.validation is not None:
-        validation = Validation(model, pairs.validation, batch_size=run.settings.batch_size or 2)
-        run.skips.note(validation.skipped)
-        measured["validation"] = validation.measure
-    for name, check in checks.items():
-        measured[name] = lambda check=check: check(model)
-    return measured
-
-
 def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
     """Save the model folder, draw the curves, and say that the run is done."""
     position, out = run.position, run.journal.folder
     save(run)
+    for tracker in run.trackers:
+        tracker.close()
+    if run.stepper.spread.sharded:
+        weights = all_whole(model.clip.state_dict())
+        model.clip = build_clip(model.architecture, seed=0)
+        model.clip.load_state_dict(weights)
+    model.clip.eval()
+    if not run.peers.is_main:
+        return model.to("cpu")
     facts = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))
     last = next((event for event in reversed(read_events(out / EVENTS_NAME)) if event.get("event") == "check"), {})
     model.facts = {
@@ -273,7 +246,6 @@ def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
             "checks": {name: value for name, value in last.items() if "/" in name},
         }
     }
-    model.clip.eval()
     model.save(out / MODEL_FOLDER)
     run.journal.event(
         event="done",

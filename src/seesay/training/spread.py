@@ -1,0 +1,98 @@
+"""A model over several processes: each holds all weights (DDP), or a part of each tower's (FSDP)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from seesay.nets.clip import Clip
+from seesay.training.distributed import Peers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """`clip` for passes without a graph, and for its state; `forward` for those whose gradients are averaged.
+
+    `sharded` are the modules whose weights lie in parts on all processes.
+    """
+
+    clip: Clip
+    forward: nn.Module
+    peers: Peers
+    sharded: Sequence[Any] = ()
+
+    @property
+    def device(self) -> torch.device:
+        return self.clip.logit_scale.device
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Backward passes in here add to the gradients of this process alone."""
+        if isinstance(self.forward, DistributedDataParallel):
+            with self.forward.no_sync():
+                yield
+            return
+        for tower in self.sharded:
+            tower.set_requires_gradient_sync(False)
+        try:
+            yield
+        finally:
+            for tower in self.sharded:
+                tower.set_requires_gradient_sync(True)
+
+    def complete_gradients(self) -> None:
+        """Average what sharding leaves out: the model's own scalars."""
+        if self.sharded:
+            self.peers.average([p.grad for p in self.clip.parameters(recurse=False) if p.grad is not None])
+
+    def gradient_norm(self) -> float:
+        """The length of the gradient of all parameters, wherever they are."""
+        gradients = [p.grad for p in self.clip.parameters() if p.grad is not None]
+        shards = [gradient for gradient in gradients if is_sharded(gradient)]
+        own = [gradient for gradient in gradients if not is_sharded(gradient)]
+        parts = [whole(torch.nn.utils.get_total_norm(group)) for group in (shards, own) if group]
+        return float(torch.linalg.vector_norm(torch.stack(parts)))
+
+
+def spread(clip: Clip, peers: Peers, *, parallel: Literal["ddp", "fsdp"]) -> Spread:
+    """Make the processes share `clip`, which has the same weights on each."""
+    if peers.ranks == 1:
+        return Spread(clip=clip, forward=clip, peers=peers)
+    if parallel == "ddp":
+        return Spread(clip=clip, forward=DistributedDataParallel(clip), peers=peers)
+    from torch.distributed.fsdp import fully_shard
+
+    # Not the whole model: its towers are also called one by one, and its one own parameter is a scalar.
+    towers = clip.image_tower, clip.text_tower
+    for tower in towers:
+        for block in getattr(tower, "blocks", ()):
+            fully_shard(block)
+        fully_shard(tower)
+    return Spread(clip=clip, forward=clip, peers=peers, sharded=towers)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with all its parts. Every process must ask, and for the same."""
+    return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+
+
+def all_whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`whole` of each, on the CPU where it was in parts, one after the other."""
+    return {name: whole(tensor.detach()).cpu() if is_sharded(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def like(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value`, the same on every process, in the parts that `parameter` is in; a scalar stays whole."""
+    if not is_sharded(parameter) or value.ndim == 0:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(value, parameter.device_mesh, parameter.placements)  # type: ignore[attr-defined]
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    return hasattr(tensor, "full_tensor")

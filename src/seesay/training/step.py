@@ -1,0 +1,137 @@
+"""One batch to gradients: pixels and words through the towers, in pieces or at once, and the loss over all rows.
+
+B = pairs held here, N = pairs of all processes, D = embedding width, S = side in pixels.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from seesay.base.records import Batch, Embedded, Tokens
+from seesay.data.images import Preprocess
+from seesay.formulas.contrastive import contrastive_loss, matches
+from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss, tiled_sigmoid_loss
+from seesay.nets.draws import mixed, row_seeds
+from seesay.training.distributed import Peers
+from seesay.training.gradcache import backward, pieces_of
+from seesay.training.guards import RunningStatistics
+from seesay.training.spread import Spread
+
+# From here on the N x N logits of the plain form take more time than tiles do.
+TILED_FROM = 2048
+BLANK_ROWS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepper:
+    """What turns a batch into gradients, `micro_batch` rows at a time (None: all at once)."""
+
+    spread: Spread
+    peers: Peers
+    preprocess: Preprocess
+    statistics: RunningStatistics
+    seed: int
+    micro_batch: int | None
+    share_repeats: bool
+
+    def gradients(self, batch: Batch, rows: Sequence[int], *, step: int) -> tuple[float, float]:
+        """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
+
+        `rows` is how many pairs each process holds. What a tower draws through `nets.draws` depends on (seed, step,
+        image) alone; what it draws from torch's generator, on (seed, step, process).
+        """
+        self.statistics.keep()
+        self._seed_generators(step)
+        # Blank rows take the place of a part without rows, and draw as well.
+        seed_B = mixed(batch.image_id_B ^ seed_of(self.seed, step)) if rows[self.peers.rank] else _BLANK_SEEDS
+
+        @contextmanager
+        def embed(piece: slice) -> Iterator[Embedded]:
+            with row_seeds(seed_B[piece] if rows[self.peers.rank] else seed_B):
+                yield self._embed(batch, piece)
+
+        value = backward(
+            embed,
+            lambda embedded: self._loss(embedded, batch, rows),
+            pieces=pieces_of(rows[self.peers.rank], self.micro_batch),
+            statistics=self.statistics,
+            alone=self.spread.alone,
+        )
+        self.spread.complete_gradients()
+        self.peers.average(self.statistics.buffers)
+        return self.peers.mean(value), self.spread.gradient_norm()
+
+    def _embed(self, batch: Batch, piece: slice) -> Embedded:
+        """The embeddings of some rows. A process without any embeds blank ones, as others wait for its gradient."""
+        pixels_B3SS, tokens = batch.pixels_B3SS[piece], batch.tokens
+        tokens = Tokens(ids_BL=tokens.ids_BL[piece], length_B=tokens.length_B[piece])
+        is_blank = not len(pixels_B3SS)
+        if is_blank:
+            pixels_B3SS, tokens = self._blank()
+        pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(self._device, non_blocking=True))
+        forward = self.spread.forward if torch.is_grad_enabled() else self.spread.clip
+        embedded: Embedded = forward(pixels_B3SS, tokens.to(self._device))
+        if is_blank:
+            return replace(embedded, image_BD=embedded.image_BD[:0], text_BD=embedded.text_BD[:0])
+        return embedded
+
+    def _blank(self) -> tuple[Tensor, Tokens]:
+        side = self.preprocess.size
+        pixels_B3SS = torch.zeros(BLANK_ROWS, 3, side, side, dtype=torch.uint8)
+        ids_BL, length_B = torch.ones(BLANK_ROWS, 2, dtype=torch.int64), torch.full((BLANK_ROWS,), 2)
+        return pixels_B3SS, Tokens(ids_BL=ids_BL, length_B=length_B)
+
+    def _loss(self, embedded: Embedded, batch: Batch, rows: Sequence[int]) -> Tensor:
+        """The mean loss of all pairs; with several processes, this one's part of it times their number.
+
+        The mean over processes, which is what becomes of gradients, is then that of the whole.
+        """
+        ids = (batch.image_id_B.to(self._device), batch.caption_id_B.to(self._device)) if self.share_repeats else None
+        if self.peers.ranks > 1 or embedded.bias is not None:
+            return self._part_of_loss(embedded, ids, rows) * self.peers.ranks
+        image_BD, text_BD, scale = embedded.image_BD, embedded.text_BD, embedded.scale
+        if len(image_BD) < TILED_FROM:
+            return contrastive_loss(image_BD, text_BD, scale, is_match_BB=matches(*ids) if ids else None)
+        image_id_B, caption_id_B = ids or (None, None)
+        return tiled_contrastive_loss(image_BD, text_BD, scale, image_id_B=image_id_B, caption_id_B=caption_id_B)
+
+    def _part_of_loss(self, embedded: Embedded, ids: tuple[Tensor, Tensor] | None, rows: Sequence[int]) -> Tensor:
+        rank = self.peers.rank
+        first = sum(rows[:rank])
+        text_ND = self.peers.gather(embedded.text_BD, rows)
+        if embedded.bias is not None:
+            image_BD, scale, bias = embedded.image_BD, embedded.scale, embedded.bias
+            return tiled_sigmoid_loss(image_BD, text_ND, scale, bias, first=first) * rows[rank] / sum(rows)
+        image_id_N, caption_id_N = (self.peers.gather(id_B, rows) for id_B in ids) if ids else (None, None)
+        return part_of_contrastive_loss(
+            self.peers.gather(embedded.image_BD, rows),
+            text_ND,
+            embedded.scale,
+            part=slice(first, first + rows[rank]),
+            image_id_N=image_id_N,
+            caption_id_N=caption_id_N,
+        )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.spread.device
+
+    def _seed_generators(self, step: int) -> None:
+        """Random state is a function of where the run is; nothing of it needs to be saved."""
+        seed = seed_of(self.seed, step, self.peers.rank)
+        torch.default_generator.manual_seed(seed)
+        if self._device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+
+_BLANK_SEEDS = torch.zeros(BLANK_ROWS, dtype=torch.int64)
+
+
+def seed_of(*numbers: int) -> int:
+    """One number from several, as torch's int64 has it."""
+    words = " ".join(str(number) for number in numbers).encode()
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little", signed=True)
