@@ -222,7 +222,7 @@ def one_thread():
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_goes_from_one_process_to_two_and_back_and_stays_the_same_run(coloured_pairs, tmp_path, in_processes):
-    pairs, out, words = coloured_pairs(), tmp_path / "run", ["steps=9", "check.every=0.34"]
+    pairs, out, words = coloured_pairs(), tmp_path / "run", ["steps=9", "check.every=0.34", "towers.precision=float32"]
     trained(0, pairs, tmp_path / "unbroken", *words)
     with pytest.raises(Stopped, match="stopped after step 4, saved"):
         trained(0, pairs, out, *words, stop_at=4)
@@ -244,7 +244,7 @@ def _trained_twice(rank, *, pairs, out, words):
 def test_processes_that_disagree_are_found_at_the_start_with_rank_and_key(coloured_pairs, tmp_path, in_processes):
     pairs = coloured_pairs(24)
     ends = in_processes(2, partial(_disagreeing, pairs=pairs, out=tmp_path / "run"))
-    assert ends[0][0] == "UsageError" and ends[1] == ("SystemExit", "2")
+    assert ends[0][0] == "RefusedInput" and ends[1] == ("SystemExit", "4")
     assert "process 1 (pid " in ends[0][1] and "has optimizer.learning_rate = 0.002, process 0 has 0.001" in ends[0][1]
     assert not (tmp_path / "run").exists()
 

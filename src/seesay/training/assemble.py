@@ -18,14 +18,15 @@ from seesay.data.pixel_cache import PixelCache
 from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
-from seesay.nets.clip import build_clip
+from seesay.nets.block import Blocks
+from seesay.nets.clip import Clip, build_clip
 from seesay.training.checkpoint import Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.distributed import Peers
 from seesay.training.guards import has_batch_norm
 from seesay.training.loop import Run
 from seesay.training.optimizer import adamw
 from seesay.training.plan import Plan, steps_of
-from seesay.training.settings import TrainSettings
+from seesay.training.settings import TowerSettings, TrainSettings
 from seesay.training.skips import SkipLog
 from seesay.training.spread import Spread, spread
 from seesay.training.trackers import open_trackers
@@ -41,14 +42,27 @@ def model_of(out: Path, plan: Plan, words: dict[str, Any]) -> Model:
     tokenizer = CaptionTokenizer.from_json(words)
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
     architecture = plan.architecture.model_copy(update={"text": text})
+    clip = build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu")
+    _set_up(clip, plan.settings.towers)
     return Model(
-        build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu"),
+        clip,
         architecture,
         tokenizer,
         preprocess=Preprocess(size=architecture.image.image_size),
         templates=TEMPLATES["short"],
         name=out.name,
     )
+
+
+def _set_up(clip: Clip, settings: TowerSettings) -> None:
+    """Give the towers their way of working; none of it is part of the model that is saved."""
+    if settings.patch_dropout:
+        clip.image_tower.patch_dropout = settings.patch_dropout  # type: ignore[assignment]
+    for module in clip.modules():
+        if isinstance(module, Blocks):
+            module.recompute = settings.activation_checkpointing
+    if settings.compile:
+        clip.image_tower.compile()
 
 
 def run_of(

@@ -21,6 +21,7 @@ from seesay.nets.clip import LOGIT_SCALE_MAX, Clip
 from seesay.training.checkpoint import Position, save_checkpoint
 from seesay.training.distributed import Peers
 from seesay.training.guards import BadStep, BadSteps, RunningStatistics, SpikeWatch, memory_told
+from seesay.training.heartbeat import ended_when_stuck
 from seesay.training.optimizer import rate_factor, size_at
 from seesay.training.settings import TrainSettings
 from seesay.training.skips import SkipLog
@@ -61,9 +62,10 @@ class Run:
     spikes: SpikeWatch = field(default_factory=SpikeWatch)
     is_held: bool = False
     was_judged: bool = False
-    _since: float = 0.0
+    data_seconds: float = 0.0
+    started_at: float = 0.0
     _before: float = 0.0
-    _told: tuple[int, float] = (0, 0.0)
+    _told: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         self.stepper = Stepper(
@@ -74,24 +76,24 @@ class Run:
             seed=self.settings.seed,
             micro_batch=self.settings.micro_batch,
             share_repeats=bool(self.settings.data.share_repeats),
+            in_bfloat16=self.settings.towers.precision == "bfloat16",
         )
 
     @property
     def seconds(self) -> float:
         """Seconds spent on this run, those before a stop included."""
-        return self._before + time.monotonic() - self._since
+        return self._before + time.monotonic() - self.started_at
 
     def start_clock(self) -> None:
-        self._since, self._before = time.monotonic(), self.position.seconds
-        self._told = self.position.pairs_seen, self.position.seconds
+        self.started_at, self._before = time.monotonic(), self.position.seconds
+        self._told = self.position.pairs_seen, self.position.seconds, 0.0
         self.is_held = not 0 < float(self.clip.logit_scale.detach()) < LOGIT_SCALE_MAX - 1e-6
 
-    def speed(self) -> float:
-        """Pairs per second since this was asked last, reading them included."""
-        pairs, seconds = self.position.pairs_seen, self.seconds
-        speed = (pairs - self._told[0]) / max(seconds - self._told[1], 1e-9)
-        self._told = pairs, seconds
-        return round(speed, 2)
+    def speed(self) -> tuple[float, float]:
+        """Since this was asked last: pairs per second, and the share of the time that was waiting for them."""
+        told, self._told = self._told, (self.position.pairs_seen, self.seconds, self.data_seconds)
+        pairs, seconds, waited = (now - before for now, before in zip(self._told, told, strict=True))
+        return round(pairs / max(seconds, 1e-9), 2), round(min(1.0, waited / max(seconds, 1e-9)), 3)
 
     def share(self, step: int) -> float:
         """How much of the run is done when `step` steps are made: by steps, or by the clock at the last of them."""
@@ -120,14 +122,18 @@ def train(run: Run, batches: Batches) -> None:
     saved_at = time.monotonic()
     run.peers.meet()
     told = batches.failures_told(lambda: position.step, part)
-    with closing(batches), told, _stop_requests() as asked, _own_random_state(run):
+    stuck = ended_when_stuck(settings.stuck_minutes)
+    with closing(batches), told, stuck as alive, _stop_requests() as asked, _own_random_state(run):
         while run.share(position.step) < 1:
+            alive()
             with _memory_told(run):
-                step_once(run, next(stream))
+                step_once(run, _next_batch(run, stream))
             share = run.share(position.step)
             if share >= next_check and share < 1:
                 next_check = _next_mark(share, settings.check.every)
+                alive()
                 check(run)
+                alive()
             is_due = time.monotonic() - saved_at >= 60 * settings.checkpoint.every_minutes
             stop, is_due = _agree(run, asked, is_due)
             every_steps = settings.checkpoint.every_steps
@@ -192,6 +198,13 @@ def save(run: Run) -> Path:
     run.say("checkpoint", folder=folder.name)
     run.peers.meet()
     return folder
+
+
+def _next_batch(run: Run, stream: Iterator[Batch]) -> Batch:
+    began = time.monotonic()
+    batch = next(stream)
+    run.data_seconds += time.monotonic() - began
+    return batch
 
 
 def _share_out(run: Run, batch: Batch) -> tuple[list[int], tuple[Skipped, ...]]:
@@ -259,11 +272,13 @@ def _log(run: Run, loss: float, *, rate: float) -> None:
     position = run.position
     average = position.pairs_seen / max(run.seconds, 1e-9)
     if position.step % run.settings.log.every_steps == 0 or position.step == 1:
+        speed, data_wait = run.speed()
         values = {
             "loss": loss,
             "smooth_loss": position.smooth_loss,
             "pairs_seen": position.pairs_seen,
-            "pairs_per_second": run.speed(),
+            "pairs_per_second": speed,
+            "data_wait": data_wait,
             "seconds": round(run.seconds, 3),
             "learning_rate": rate,
             "scale": float(run.clip.logit_scale.detach().exp()),
@@ -271,7 +286,8 @@ def _log(run: Run, loss: float, *, rate: float) -> None:
         run.journal.event(step=position.step, **values)
         for tracker in run.trackers:
             tracker.track(values, step=position.step)
-    text = f"step {position.step:,}  loss {position.smooth_loss:.3f}  {average:,.0f} pairs/s"
+    waits = run.data_seconds / max(time.monotonic() - run.started_at, 1e-9)
+    text = f"step {position.step:,}  loss {position.smooth_loss:.3f}  {average:,.0f} pairs/s, {waits:.0%} data wait"
     run.line.show(run.share(position.step), text)
 
 

@@ -11,9 +11,9 @@ from seesay.base.errors import UsageError
 from seesay.base.records import PairSource
 from seesay.data.augment import Augment
 from seesay.data.tokenizer import clean
-from seesay.nets.architecture import Architecture, ConvNetConfig
+from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset
-from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TowerSettings, TrainSettings
 
 PAPER_WARMUP_STEPS = 2000
 WARMUP_SHARE = 0.05
@@ -33,6 +33,7 @@ class DataFacts:
     device: str
     cores: int
     can_fork: bool
+    is_faster_in_bfloat16: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +68,17 @@ def choose(
             "batch_size": batch_size,
             "epochs": settings.epochs if has_length else max(1, min(MOST_EPOCHS, round(PAIRS_SEEN / facts.pairs))),
             "data": _data(settings.data, facts, repeated=repeated),
+            "towers": _towers(settings.towers, facts),
             "optimizer": _optimizer(settings.optimizer, is_small=facts.pairs < SMALL_DATA),
         }
     )
     filled = filled.model_copy(update={"schedule": _schedule(filled, facts.pairs, architecture)})
     _refuse_sizes(filled.schedule, architecture, name=name)
+    if filled.towers.patch_dropout and not isinstance(architecture.image, VisionTransformerConfig):
+        raise UsageError(
+            f"towers.patch_dropout is {filled.towers.patch_dropout:g}, but the image tower of {name} has no patches; "
+            "set it to 0, or choose a ViT."
+        )
     return Plan(settings=filled, architecture=architecture, reasons=_reasons(filled, facts, repeated))
 
 
@@ -120,6 +127,11 @@ def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSett
         "vocab_size": min(49_408, max(1024, facts.captions // 15 // 256 * 256)),
     }
     return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
+
+
+def _towers(given: TowerSettings, facts: DataFacts) -> TowerSettings:
+    precision = given.precision or ("bfloat16" if facts.is_faster_in_bfloat16 else "float32")
+    return given.model_copy(update={"precision": precision})
 
 
 def _optimizer(given: OptimizerSettings, *, is_small: bool) -> OptimizerSettings:
@@ -176,6 +188,8 @@ def _reasons(settings: TrainSettings, facts: DataFacts, repeated: float) -> tupl
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
     return (
         f"model    {settings.model} on {settings.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
+        f"products {settings.towers.precision}; bfloat16 was measured to be "
+        + ("faster here" if facts.is_faster_in_bfloat16 else "no faster here"),
         f"batch    {settings.batch_size}: as large as leaves many steps for this many pairs",
         f"length   {length}{visits}",
         f"rate     {optimizer.learning_rate:g}: warm-up over {schedule.warmup:.1%} of the run, then a cosine to 0",

@@ -4,7 +4,7 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.publish import publish_file
 from seesay.base.records import PairSource
-from seesay.base.runtime import Runtime, machine_facts
+from seesay.base.runtime import Runtime, is_faster_in_bfloat16, machine_facts
 from seesay.base.settings import as_toml, difference, leaves, read_settings
 from seesay.data.images import decode
 from seesay.data.loader import Subset, can_fork, permutation
@@ -85,7 +85,10 @@ def _train(
     pairs = open_sources(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
     peers.agree(_same_everywhere(settings, pairs))
-    plan = choose(settings, data_facts(pairs.training, runtime), repeats=caption_chances(pairs.training))
+    facts = data_facts(pairs.training, runtime)
+    # Measured on each, and the same on all.
+    facts = replace(facts, is_faster_in_bfloat16=peers.from_main(lambda: facts.is_faster_in_bfloat16))
+    plan = choose(settings, facts, repeats=caption_chances(pairs.training))
     is_new = peers.from_main(lambda: _is_new(out, plan.settings, pairs))
     with journal, SkipLog(out if peers.is_main else None, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
@@ -161,6 +164,7 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
         device=runtime.device,
         cores=runtime.cores,
         can_fork=can_fork(),
+        is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device),
     )
 
 

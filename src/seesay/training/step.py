@@ -37,6 +37,7 @@ class Stepper:
     seed: int
     micro_batch: int | None
     share_repeats: bool
+    in_bfloat16: bool = False
 
     def gradients(self, batch: Batch, rows: Sequence[int], *, step: int) -> tuple[float, float]:
         """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
@@ -74,7 +75,10 @@ class Stepper:
             pixels_B3SS, tokens = self._blank()
         pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(self._device, non_blocking=True))
         forward = self.spread.forward if torch.is_grad_enabled() else self.spread.clip
-        embedded: Embedded = forward(pixels_B3SS, tokens.to(self._device))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            embedded: Embedded = forward(pixels_B3SS, tokens.to(self._device))
+        if self.in_bfloat16:
+            embedded = replace(embedded, image_BD=embedded.image_BD.float(), text_BD=embedded.text_BD.float())
         if is_blank:
             return replace(embedded, image_BD=embedded.image_BD[:0], text_BD=embedded.text_BD[:0])
         return embedded
