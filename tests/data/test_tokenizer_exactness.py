@@ -360,6 +360,26 @@ def clip_merges():
     return Path(package.origin).with_name("bpe_simple_vocab_16e6.txt.gz")
 
 
+def assert_words_of_the_vocabulary_are_one_id(tokenizer):
+    """What `_Memo` takes for granted, by the library's own merging, for every word of printable ASCII."""
+    vocabulary = tokenizer._bpe.get_vocab()
+    words = [name[:-4] for name in vocabulary if name.endswith("</w>") and name[:-4].isascii() and len(name) > 4]
+    assert len(words) > 100
+    for word in words:
+        assert [token.id for token in tokenizer._bpe.model.tokenize(word)] == [vocabulary[word + "</w>"]], word
+
+
+def test_a_word_of_a_learned_vocabulary_is_one_id():
+    rng = random.Random(0)
+    words = ["".join(rng.choices("aab", k=rng.randint(1, 9))) for _ in range(300)]
+    captions = [" ".join(rng.choices(words, k=12)) for _ in range(2000)]
+    assert_words_of_the_vocabulary_are_one_id(CaptionTokenizer.train(captions, vocab_size=1200, context=16))
+
+
+def test_a_word_of_clips_vocabulary_is_one_id():
+    assert_words_of_the_vocabulary_are_one_id(CaptionTokenizer.from_file(clip_merges()))
+
+
 def test_ids_of_clip_itself_are_as_published():
     """The golden ids were made with OpenAI's merges file (sha256 of the gz 924691ac...), outside of this project."""
     tokenizer = CaptionTokenizer.from_file(clip_merges())

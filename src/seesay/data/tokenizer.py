@@ -79,14 +79,20 @@ class CaptionTokenizer:
 
         No piece of CLIP's pattern crosses white space, so the ids of a word do not depend on its neighbours.
         """
-        words: list[str] = []
-        for position, caption in enumerate(captions):
+        for position, caption in enumerate(captions) if set(map(type, captions)) - {str} else ():
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
-            words += self._words(caption)
-            words.append(BETWEEN)
-        if not words:
+        if not len(captions):
             return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int64)
+        most = self.read_limit
+        # The first condition holds for most captions, and looking is cheaper than a call.
+        texts = [
+            text
+            if text.isascii() and text.isprintable() and "&" not in text and len(text) <= most
+            else self._text(text)
+            for text in captions
+        ]
+        words = f" {BETWEEN} ".join([*texts, ""]).lower().split()
         packed = _packed([self.start]) + b"".join(map(self._ids_of.__getitem__, words))
         ids_N = np.frombuffer(packed, dtype=np.int32)[:-1]
         end_B = np.flatnonzero(ids_N == self.end)
@@ -97,16 +103,16 @@ class CaptionTokenizer:
             length_B = np.minimum(length_B, self.context)
         return ids_N, length_B
 
-    def _words(self, caption: str) -> list[str]:
-        """The words of a repaired caption, as many as can matter: each of them has at least one id."""
+    def _text(self, caption: str) -> str:
+        """A repaired caption, or as many of its words as can matter: each of them has at least one id."""
         text = _plain(caption)
         if text is None:
             text = clean(caption if len(caption) <= self.read_limit else caption.lstrip()[: self.read_limit])
-        most = self.context - 2
-        words = text.lower().split(None, most)
-        if len(words) > most:
-            words.pop()
-        return words if len(text) <= self.read_limit else [word[: self.read_limit] for word in words]
+        text = text.lower()
+        if len(text) <= self.read_limit:
+            return text
+        words = text.split(None, self.context - 2)[: self.context - 2]
+        return " ".join([word[: self.read_limit] for word in words])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids back to words; start, end and spaces are not kept exactly."""
@@ -167,12 +173,15 @@ class _Memo(dict[str, bytes]):
     """Word -> its packed ids, worked out when first asked for; at most `MEMO_ENTRIES`, then it begins anew.
 
     Words differ mostly by what hangs on them ("dog,", "dog's"), so the pieces of a word are looked up as well.
+    A word of the vocabulary is one id: when its merge was learned, only merges inside it had been applied to it, in
+    the order in which they are applied to the word alone.
     """
 
     def __init__(self, bpe: Tokenizer, *, between: bytes):
         super().__init__()
         self._bpe = bpe
         self._tokenize = bpe.model.tokenize
+        self._id_of = bpe.model.token_to_id
         self._between = between
 
     def __missing__(self, word: str) -> bytes:
@@ -184,7 +193,8 @@ class _Memo(dict[str, bytes]):
             ids = self._between
         elif is_ascii:
             # Printable ASCII is its own symbols, and the model alone takes half the time of the whole pipeline.
-            ids = _packed([token.id for token in self._tokenize(word)])
+            whole = self._id_of(word + WORD_END)
+            ids = _packed([token.id for token in self._tokenize(word)] if whole is None else [whole])
         else:
             ids = _packed(self._bpe.encode(word).ids)
         if len(word) <= MEMO_LETTERS:
