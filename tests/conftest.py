@@ -1,6 +1,7 @@
 """What several folders of tests need: a model that can be checked by eye, and pictures of one colour."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.formulas.similarity import unit
 from seesay.model.bundle import Model
+
+# No test, and no command that one starts, reads or leaves anything in the home folder of who runs it.
+os.environ["SEESAY_CACHE"] = "off"
 
 COLOURS = {
     "red": (255, 0, 0),
@@ -27,9 +32,12 @@ class ColourModel(Model):
 
     logit_scale = 10.0
     logit_bias = None
+    device = torch.device("cpu")
 
     def __init__(self):
-        self.architecture = SimpleNamespace(embed_dim=3)
+        self.architecture = SimpleNamespace(embed_dim=3, image=Settings(), text=Settings())
+        self.clip = SimpleNamespace(image_tower=torch.nn.Identity(), text_tower=torch.nn.Identity())
+        self.tokenizer = SimpleNamespace(context=8)
         self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.templates = ("a photo of something {}.",)
         self.name = "colours"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seesay.base.memory import available_memory
+from seesay.base.memory import available_memory, whole_memory
 
 GIB = 1 << 30
 
@@ -47,6 +47,16 @@ def test_a_limit_of_version_one_counts_even_where_the_path_is_that_of_the_host(m
         "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{3 * GIB}\n",
     }
     assert available_memory(machine(**files)) == 0
+
+
+def test_the_whole_is_the_least_limit_whatever_is_in_use(machine):
+    files = {
+        "proc/meminfo": f"MemTotal: {8 * GIB // 1024} kB\nMemAvailable: 5 kB\n",
+        "proc/self/cgroup": "0::/pod\n",
+        "sys/fs/cgroup/pod/memory.max": f"{2 * GIB}\n",
+        "sys/fs/cgroup/pod/memory.current": f"{GIB}\n",
+    }
+    assert whole_memory(machine(**files)) == 2 * GIB
 
 
 def test_the_peak_is_what_was_held_even_when_it_is_held_no_more():

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import StorageError, UsageError
-from seesay.base.publish import find_published, publish_file, publish_folder, remove_stale, storage_error
+from seesay.base.publish import (
+    find_published,
+    publish_chunks,
+    publish_file,
+    publish_folder,
+    remove_stale,
+    storage_error,
+)
 
 CALLS = ("write", "fsync", "replace")
 OLD, NEW = {"a": b"old", "sub/b": b"old too"}, {"a": b"new", "sub/c": b"new too"}
@@ -68,6 +75,15 @@ def test_a_file_is_written_and_replaced(tmp_path):
     publish_file(target, bytes(3_000_000))
     assert target.read_bytes() == bytes(3_000_000)
     assert leftovers(target.parent) == []
+
+
+def test_a_file_in_chunks_is_whole_or_the_old_one(tmp_path):
+    publish_chunks(tmp_path / "a", (bytes([byte]) for byte in b"new"))
+    assert (tmp_path / "a").read_bytes() == b"new"
+    with pytest.raises(ZeroDivisionError):
+        publish_chunks(tmp_path / "a", (bytes([1 // byte]) for byte in (1, 0)))
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_file_gets_the_permissions_a_plain_open_would_give(tmp_path):

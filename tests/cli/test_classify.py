@@ -2,6 +2,9 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,13 @@ def test_templates_are_passed_on(seesay, album: Path, colour_model):
         (["{}", "red", "green", "--top", "0"], "--top"),
         (["{}", "red", "green", "--format", "xml"], "--format"),
         (["{}", "red", "green", "--labels-file", "{}/none.txt"], "cannot be read"),
+        (["{}", "red", "green", "--none-of-these", "0.05"], "add --calibrate FOLDER"),
+        (["{}", "red", "green", "--threshold", "0.5"], "--threshold is for --multi-label"),
+        (["{}", "red", "green", "--multi-label", "--threshold", "red=high"], "should be a probability"),
+        (["{}", "red", "green", "--multi-label", "--threshold", "rad=0.3"], "Nearest: red"),
+        (["{}", "red", "green", "--calibrate", "{}"], "it needs a folder of photos for every label"),
+        (["{}", "red", "green", "--max-bad", "2"], "--max-bad"),
+        (["{}", "red", "green", "--bad", "{}"], "name the file"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
@@ -139,7 +149,7 @@ def test_skipped_photos_are_counted_by_reason_and_few_are_forgiven(seesay, album
     (album / "empty.png").touch()
     code, out, err = seesay("classify", album, "red", "green", "--model", "any", "--format", "json")
     assert (code, len(json.loads(out))) == (0, 20)
-    assert err == f"skipped 1 of 21 photos: 1 x empty file (first: {album / 'empty.png'})\n"
+    assert err == f"skipped 1 of 21 photos: 1 x empty file\n  {album / 'empty.png'}: empty file\n"
 
 
 def test_more_than_one_in_twenty_skipped_is_exit_3_after_the_results(seesay, album: Path):
@@ -154,6 +164,119 @@ def test_only_broken_photos_are_exit_4(seesay, tmp_path: Path):
     code, out, err = seesay("classify", tmp_path, "red", "green", "--model", "any")
     assert (code, out) == (4, "")
     assert "1 x empty file" in err
+
+
+def test_all_broken_photos_are_listed_in_a_file_and_a_few_by_name(seesay, album: Path, tmp_path: Path):
+    for number in range(7):
+        (album / f"empty{number}.png").touch()
+    words = ["classify", album, "red", "green", "--model", "any", "--bad", tmp_path / "bad.csv", "--max-bad", 0.7]
+    code, _, err = seesay(*words)
+    assert code == 0
+    assert err.splitlines()[-1] == f"  and 2 more, in {tmp_path / 'bad.csv'}"
+    rows = list(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))
+    assert rows[:2] == [["path", "reason", "detail"], [str(album / "empty0.png"), "empty file", ""]]
+    assert len(rows) == 8
+    code, _, err = seesay(*words[:-1], 0.699)
+    assert code == 3
+    assert "7 of 10 photos were skipped, more than 69.9%" in err.splitlines()[-1]
+
+
+@pytest.fixture
+def known(tmp_path: Path, paint) -> Path:
+    """Sixty pictures with known labels, red and green."""
+    for number in range(60):
+        colour = ("red", "green")[number % 2]
+        paint(tmp_path / "known" / colour / f"{number}.png", colour)
+    return tmp_path / "known"
+
+
+def test_what_shows_none_of_the_labels_is_answered_so(seesay, album: Path, known: Path):
+    words = ["classify", album, "red", "green", "--calibrate", known, "--none-of-these", 0.05]
+    code, out, err = seesay(*words, "--model", "any", "--format", "csv")
+    assert code == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0])[:3] == ["path", "answer", "label_1"]
+    assert [row["answer"] for row in rows] == ["none of these", "green", "red"]
+    calibrated, none = err.splitlines()
+    assert calibrated.startswith("calibrated on 60 photos of known: temperature ")
+    assert none.endswith("at most 4.87 % (95 % confidence)")
+    code, out, _ = seesay(*words, "--top", 1)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["none", "green", "red"]
+
+
+def test_without_labels_those_of_the_known_photos_are_asked_for(seesay, album: Path, known: Path):
+    code, out, _ = seesay("classify", album, "--calibrate", known, "--format", "json")
+    assert code == 0
+    assert {label["label"] for label in json.loads(out)[0]["labels"]} == {"red", "green"}
+
+
+def test_several_labels_may_hold_or_none(seesay, album: Path, paint, known: Path):
+    paint(album / "yellow.png", "yellow")
+    words = ["classify", album, "red", "green", "--calibrate", known, "--multi-label", "--top", 1]
+    # 30 photos of every other label hold 10 %; at a probability of 0.01 yellow is both.
+    code, out, err = seesay(*words, "--false-alarms", 0.1, "--format", "json")
+    assert code == 0
+    assert [row["answer"] for row in json.loads(out)[:3]] == [[], ["green"], ["red"]]
+    assert "60 of 60 own labels are found, 0 of 60 others are given wrongly" in err
+    code, out, _ = seesay(*words, "--threshold", 0.01, "--threshold", "red=0.999999", "--format", "csv")
+    assert code == 0
+    assert {row["path"][-10:]: row["answer"] for row in csv.DictReader(io.StringIO(out))}["yellow.png"] == "green"
+
+
+def test_a_stopped_command_says_so_and_goes_on_or_is_refused(seesay, album: Path, paint, tmp_path: Path, colour_model):
+    for number in range(130):
+        paint(album / f"more{number:03}.png", "red")
+    words = ["classify", album, "red", "green", "--model", "any", "-o", tmp_path / "out.csv"]
+    assert seesay(*words)[0] == 0
+    unbroken = (tmp_path / "out.csv").read_bytes()
+    encode, calls = colour_model.encode_pixels, []
+
+    def stopping(pixels_B3SS):
+        calls.append(len(pixels_B3SS))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(pixels_B3SS)
+
+    colour_model.encode_pixels = stopping
+    code, _, err = seesay(*words)
+    assert code == 130
+    assert err == f"stopped: 64 of 133 photos are done and in {tmp_path}/out.csv.part; the same command goes on.\n"
+    code, _, err = seesay(*words, "--top", 1)
+    assert code == 2
+    assert "half of another command: top: 5 -> 1; run that one to its end, or begin anew with --force." in err
+    code, out, err = seesay(*words)
+    assert (code, out) == (0, f"133 photos, 2 labels -> {tmp_path / 'out.csv'}\n")
+    assert err == f"going on after 64 of 133 photos, from {tmp_path}/out.csv.part\n"
+    assert (tmp_path / "out.csv").read_bytes() == unbroken
+    assert calls == [64, 64, 64, 5]
+
+
+def test_the_speed_is_told_where_there_are_enough_photos(seesay, album: Path, paint):
+    for number in range(100):
+        paint(album / f"more{number:03}.png", "red")
+    _, _, err = seesay("classify", album, "red", "green", "--model", "any", "--format", "csv")
+    assert err.startswith("103 photos in ")
+    assert err.endswith(" per second and core\n")
+
+
+@pytest.mark.journey
+def test_a_command_that_was_killed_ends_in_the_same_file(tmp_path: Path, paint):
+    for number in range(1500):
+        paint(tmp_path / "album" / f"{number:04}.png", ("red", "green", "blue")[number % 3])
+    words = [sys.executable, "-m", "seesay", "classify", "album", "red", "green", "-o"]
+    subprocess.run([*words, "whole.csv"], cwd=tmp_path, check=True, capture_output=True)
+    part = tmp_path / "killed.csv.part"
+    with subprocess.Popen(
+        [*words, "killed.csv"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        while run.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 200):
+            time.sleep(0.001)
+        run.kill()
+    assert part.exists()
+    again = subprocess.run([*words, "killed.csv"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "going on after" in again.stderr
+    assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 @pytest.mark.parametrize("verb", ["classify", "evaluate"])

@@ -7,9 +7,11 @@ from scipy.stats import binom, binomtest
 from seesay.formulas.metrics import mean_per_class
 from seesay.formulas.statistics import (
     mean_per_class_interval,
+    paired_difference,
     proportion_interval,
     recall_by_guessing,
     recall_interval,
+    sign_test,
 )
 
 
@@ -92,3 +94,32 @@ def test_guessing_agrees_with_counting_the_draws(candidates: int, correct: int, 
 
 def test_guessing_is_averaged_over_questions():
     assert recall_by_guessing(np.array([1, 1, 3]), 10, 1) == pytest.approx((0.1 + 0.1 + 0.3) / 3)
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 1), (3, 9), (9, 3), (50, 50), (200, 260)])
+def test_the_sign_test_is_scipys_binomial_test(first: int, second: int):
+    wanted = binomtest(first, first + second).pvalue if first + second else 1.0
+    assert sign_test(first, second) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_paired_difference_knows_that_answers_belong_together():
+    generator = np.random.default_rng(0)
+    first_N = generator.uniform(size=400) < 0.5
+    second_N = first_N | (generator.uniform(size=400) < 0.1)
+    difference, (low, high), p = paired_difference(first_N, second_N, np.arange(400))
+    assert difference == pytest.approx(second_N.mean() - first_N.mean())
+    # Unpaired, the interval of this difference would be 0.14 wide; the answers are nearly always the same.
+    assert 0 < low < difference < high and high - low < 0.06 and p < 0.01
+    back, (low_back, high_back), p_back = paired_difference(second_N, first_N, np.arange(400))
+    assert (back, low_back, high_back) == pytest.approx((-difference, -high, -low), abs=0.01) and p_back == p
+
+
+def test_captions_of_one_picture_count_as_one_draw():
+    hit_N = np.random.default_rng(1).uniform(size=60) < 0.3
+    none_M, five_M, image_M = np.zeros(300, bool), np.repeat(hit_N, 5), np.repeat(np.arange(60), 5)
+    once = paired_difference(np.zeros(60, bool), hit_N, np.arange(60))
+    assert paired_difference(none_M, five_M, image_M) == once
+
+
+def test_no_difference_has_p_one():
+    assert paired_difference(np.ones(9, bool), np.ones(9, bool), np.arange(9)) == (0.0, (0.0, 0.0), 1.0)

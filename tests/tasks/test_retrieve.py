@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+import seesay
 from seesay.base.errors import RefusedInput
 from seesay.data.pairs import open_pairs
 from seesay.tasks.retrieve import retrieval_scores
@@ -70,3 +73,26 @@ def test_only_broken_pictures_are_an_error(colour_model, captioned: Path):
         picture.write_bytes(b"no picture")
     with pytest.raises(RefusedInput, match=r"none of the 4 pictures.*4 x not an image"):
         retrieval_scores(colour_model, open_pairs([captioned]))
+
+
+def test_recall_is_that_of_the_whole_matrix_with_several_captions_per_picture():
+    generator = np.random.default_rng(0)
+    image_ND, image_of_text_M = generator.normal(size=(1500, 4)), np.sort(generator.permutation(4000) % 1500)
+    text_MD = image_ND[image_of_text_M] + 0.5 * generator.normal(size=(4000, 4))
+    found = seesay.recall_at_k(image_ND, text_MD, image_of_text_M, ks=(1, 3))
+    units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (image_ND, text_MD)]
+    order_NM = (units[0] @ units[1].T).argsort(1)[:, ::-1]
+    order_MN = (units[1] @ units[0].T).argsort(1)[:, ::-1]
+    for k in (1, 3):
+        own = (image_of_text_M[order_NM[:, :k]] == np.arange(1500)[:, None]).any(1).mean()
+        assert found["image_to_text"][k] == pytest.approx(own, abs=1e-12)
+        own = (order_MN[:, :k] == image_of_text_M[:, None]).any(1).mean()
+        assert found["text_to_image"][k] == pytest.approx(own, abs=1e-12)
+
+
+def test_recall_takes_tensors_counts_ties_against_the_model_and_names_its_arguments():
+    same = torch.ones(3, 2)
+    found = seesay.recall_at_k(image_embeddings=same, text_embeddings=same, image_of_text=[0, 1, 2], ks=(1, 2, 3))
+    assert found == {direction: {1: 0.0, 2: 0.0, 3: 1.0} for direction in ("text_to_image", "image_to_text")}
+    with pytest.raises(ValueError, match="at least once"):
+        seesay.recall_at_k(same, same, [0, 0, 1])

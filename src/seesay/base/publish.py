@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,13 +43,18 @@ def publish_file(path: str | Path, data: bytes) -> None:
 
     Raises StorageError when the disk says no (before or after the rename: see the top of this file).
     """
+    publish_chunks(path, [data])
+
+
+def publish_chunks(path: str | Path, chunks: Iterable[bytes]) -> None:
+    """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
     with _storage_errors(path):
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
-            _write(temporary, data)
+            _write(temporary, chunks)
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
@@ -102,10 +107,30 @@ def remove_stale(parent: str | Path) -> list[Path]:
     return removed
 
 
-def storage_error(error: OSError, place: Path | str) -> StorageError | None:
+def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
+    """Raises `StorageError` where `folder`, or what is there of the path to it, takes no file or not `needed` bytes.
+
+    A file is really written and removed again: root is not stopped by modes, and a mode says nothing of a full disk.
+    """
+    folder = Path(os.path.realpath(folder))
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    with _storage_errors(folder):
+        usage = shutil.disk_usage(existing)
+        # Some file systems do not tell their size.
+        if usage.total and usage.free < needed:
+            raise StorageError(
+                f"{folder} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
+                "or choose another place."
+            )
+        if existing.is_dir():
+            with _temporary_beside(existing / "probe") as probe:
+                _write(probe, [b"\n"])
+
+
+def storage_error(error: OSError, place: Path | str, *, done: str = "written") -> StorageError | None:
     """`error` as a sentence with the way out; None when it is not about storage.
 
-    `place` is the path that was written, or plain words for something that has none ("standard output").
+    `place` is the path that could not be `done`, or plain words for something that has none ("standard output").
     """
     if error.errno not in _WAY_OUT:
         return None
@@ -113,7 +138,7 @@ def storage_error(error: OSError, place: Path | str) -> StorageError | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = f" ({_free_bytes(place):,} bytes free)" if isinstance(place, Path) else ""
         reason += f"{free}; free some space or choose another place"
-    return StorageError(f"{place} cannot be written: {reason}.")
+    return StorageError(f"{place} cannot be {done}: {reason}.")
 
 
 @contextmanager
@@ -221,12 +246,13 @@ def _make_parents(folder: Path) -> None:
         _sync_folder(place.parent)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        for data in chunks:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     finally:
         os.close(handle)

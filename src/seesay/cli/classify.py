@@ -2,24 +2,41 @@
 
 import csv
 import io
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.base.records import Ranking
-from seesay.cli.tables import percent, refuse_folder, refuse_too_many, say, table
+from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_folder, refuse_too_many, say, table
+from seesay.tasks.answers import Answer, as_csv, as_json
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
+    from seesay.tasks.classify_folder import Classified
 
 PACKAGED_MODEL = "box"
-Results = Sequence[tuple[Path, Ranking]]
+SHOWN_BROKEN = 5
+# A rate of fewer photos says how long the first one takes.
+FEWEST_FOR_SPEED = 100
+
+
+Calibrate = Annotated[
+    str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on these photos, in a folder per label.")
+]
+NoneOfThese = Annotated[
+    float | None, typer.Option(metavar="RATE", help="Also answer so; wrong for this share of known photos at most.")
+]
+FalseAlarms = Annotated[
+    float, typer.Option(metavar="RATE", help="With --multi-label: photos of others that may get a label.")
+]
+Threshold = Annotated[
+    list[str] | None, typer.Option(metavar="[LABEL=]P", help="With --multi-label: the probability to reach.")
+]
+MaxBad = Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more photos are broken.")]
 
 
 def command(
@@ -43,38 +60,96 @@ def command(
     preprocess: Annotated[
         Literal["exact", "fast"], typer.Option(help="fast: photos are shrunk as they are decoded, not to the last bit.")
     ] = "exact",
+    calibrate: Calibrate = None,
+    none_of_these: NoneOfThese = None,
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="Judge every label by itself.")] = False,
+    false_alarms: FalseAlarms = 0.05,
+    threshold: Threshold = None,
+    bad: Annotated[Path | None, typer.Option(metavar="FILE", help="List broken photos there, with reason.")] = None,
+    max_bad: MaxBad = ALLOWED_SKIPPED,
+    force: Annotated[bool, typer.Option("--force", help="Begin anew where half of another -o FILE is found.")] = False,
 ) -> None:
     """Sort photos into classes that are named in words.
 
-    Probabilities are shared out over the labels given: they say which of these fits best, not whether any does.
-    SigLIP's models judge every label by itself instead, and their probabilities sum to anything.
+    Probabilities are shared out over the labels: they say which fits best, not whether any does. SigLIP's
+    models judge every label by itself. With -o a stopped run goes on when the same command is given again.
 
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
-    from seesay.base.journal import progress
-    from seesay.base.publish import publish_file
-    from seesay.data.prompts import load_templates
-    from seesay.tasks.classify import classify_photos, find_photos
+    from seesay.tasks.classify_folder import Question, answer_all, prepare
+    from seesay.tasks.judge import Rules
 
-    chosen = gather_labels(labels or [], labels_file)
-    if templates is not None:
-        load_templates(templates)
+    everywhere, own = thresholds_of(threshold or [])
+    rules = Rules(
+        none_of_these=none_of_these,
+        multi_label=multi_label,
+        false_alarms=false_alarms,
+        threshold=everywhere,
+        thresholds=own,
+    )
+    given = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
     refuse_folder(out, "-o")
-    found = find_photos([photos])
+    refuse_folder(bad, "--bad")
+    prepared = prepare(photos, Question(labels=given, templates=templates, top=top, calibrate=calibrate, rules=rules))
     loaded = load_model(model).with_preprocess(preprocess)
-    with progress(len(found), "photos") as advance:
-        results, skipped = classify_photos(loaded, found, chosen, templates=templates, top=top, progress=advance)
-    text = render(results, format or format_of(out))
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        publish_file(out, text.encode("utf-8", "surrogateescape"))
-        print(f"{len(results)} photos, {len(chosen)} labels -> {out}")
-    if skipped:
-        from seesay.data.stored import count_reasons
+    render = RENDER[format or format_of(out)]
+    done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, tell=say)
+    if out is not None:
+        print(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}")
+    tell_speed(done)
+    tell_broken(done, bad)
+    refuse_too_many(len(done.skipped), done.photos, "photos", allowed=max_bad)
 
-        say(f"skipped {len(skipped)} of {len(found)} photos: {count_reasons(skipped)} (first: {skipped[0].key})")
-    refuse_too_many(len(skipped), len(found), "photos")
+
+def thresholds_of(words: Sequence[str]) -> tuple[float | None, dict[str, float]]:
+    """The probability for all labels, and those of single labels, from words such as 0.5 and cat=0.3."""
+    everywhere, own = None, {}
+    for word in words:
+        label, equals, number = word.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError as error:
+            raise UsageError(f"--threshold {word!r} should be a probability, such as 0.5 or cat=0.3.") from error
+        if equals:
+            own[label.strip()] = value
+        else:
+            everywhere = value
+    return everywhere, own
+
+
+def to_standard_output(chunks: Iterator[bytes]) -> None:
+    for chunk in chunks:
+        sys.stdout.write(chunk.decode("utf-8", "surrogateescape"))
+
+
+def tell_speed(done: "Classified") -> None:
+    worked = done.photos - done.resumed
+    if worked >= FEWEST_FOR_SPEED:
+        say(
+            f"{worked:,} photos in {done.seconds:.1f} s: {worked / done.seconds:,.0f} per second, "
+            f"{worked / done.core_seconds:,.0f} per second and core"
+        )
+
+
+def tell_broken(done: "Classified", bad: Path | None) -> None:
+    """How many photos are broken and why, a few by name, and all of them in the file `bad`."""
+    if bad is not None:
+        from seesay.base.publish import publish_file
+
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(
+            [("path", "reason", "detail"), *((item.key, item.reason, item.detail) for item in done.skipped)]
+        )
+        publish_file(bad, text.getvalue().encode("utf-8", "surrogateescape"))
+    if not done.skipped:
+        return
+    from seesay.data.stored import count_reasons
+
+    say(f"skipped {len(done.skipped)} of {done.photos} photos: {count_reasons(done.skipped)}")
+    for item in done.skipped[:SHOWN_BROKEN]:
+        say(f"  {item.key}: {item.reason}")
+    if (more := len(done.skipped) - SHOWN_BROKEN) > 0:
+        say(f"  and {more:,} more; --bad FILE lists them all" if bad is None else f"  and {more:,} more, in {bad}")
 
 
 def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
@@ -118,39 +193,19 @@ def format_of(out: Path | None) -> str:
     return {".csv": "csv", ".json": "json"}.get(out.suffix.lower() if out else "", "table")
 
 
-def render(results: Results, kind: str) -> str:
-    return {"table": as_table, "csv": as_csv, "json": as_json}[kind](results)
+def as_table(answers: Iterable[Answer]) -> Iterator[str]:
+    """All in one piece, because the columns are as wide as the widest cell."""
+    rows, head = [], ["photo"]
+    for answer in answers:
+        pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
+        told = [] if answer.labels is None else [answer.words]
+        rows.append([answer.photo, *told, *(f"{label} {percent(probability)} %" for label, probability in pairs)])
+        head = [
+            "photo",
+            *(["answer"] if told else []),
+            *(str(place + 1) for place in range(len(answer.ranking.labels))),
+        ]
+    yield table(head, rows, left=1)
 
 
-def as_table(results: Results) -> str:
-    places = range(len(results[0][1].labels))
-    rows = [
-        [str(path), *(f"{ranking.labels[i]} {percent(ranking.probabilities[i])} %" for i in places)]
-        for path, ranking in results
-    ]
-    return table(["photo", *(str(place + 1) for place in places)], rows)
-
-
-def as_csv(results: Results) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    places = range(len(results[0][1].labels))
-    writer.writerow(["path", *(f"{column}_{place + 1}" for place in places for column in ("label", "probability"))])
-    for path, ranking in results:
-        pairs = zip(ranking.labels, ranking.probabilities, strict=True)
-        writer.writerow([path, *(cell for label, probability in pairs for cell in (label, f"{probability:.6g}"))])
-    return text.getvalue()
-
-
-def as_json(results: Results) -> str:
-    rows = [
-        {
-            "path": str(path),
-            "labels": [
-                {"label": label, "probability": probability}
-                for label, probability in zip(ranking.labels, ranking.probabilities, strict=True)
-            ],
-        }
-        for path, ranking in results
-    ]
-    return json.dumps(rows, indent=2) + "\n"
+RENDER = {"table": as_table, "csv": as_csv, "json": as_json}

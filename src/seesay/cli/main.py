@@ -13,6 +13,7 @@ and one line in `DOORS`. It has no typer app, no `main`, no exit codes and no `t
 standard output, a failure is a raised `SeesayError`, and nothing that brings torch is imported at its top.
 """
 
+import errno
 import importlib
 import io
 import os
@@ -28,8 +29,10 @@ from seesay.base.publish import storage_error
 # verb -> (module, one line of help). A door is imported only when its verb is run.
 DOORS: dict[str, tuple[str, str]] = {
     "train": ("seesay.cli.train", "train a model on images with captions"),
+    "doctor": ("seesay.cli.doctor", "check pairs, memory and time before a long run"),
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
+    "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
 }
@@ -126,7 +129,10 @@ def _explain(error: BaseException, *, show_trace: bool) -> int:
         return BROKEN_PIPE_EXIT
     if isinstance(error, OSError):
         where = Path(error.filename) if error.filename else "standard output"
-        error = storage_error(error, where) or SeesayError(f"{where}: {error.strerror or error}.")
+        # These stop a reader as well as a writer, and the error does not say which of them it was.
+        is_either = error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EIO)
+        done = "read or written" if is_either else "written"
+        error = storage_error(error, where, done=done) or SeesayError(f"{where}: {error.strerror or error}.")
     assert isinstance(error, SeesayError)
     label = "stopped" if isinstance(error, Stopped) else "error"
     print(f"{label}: {' '.join(str(error).splitlines())}", file=sys.stderr)

@@ -54,11 +54,11 @@ def say(line: str) -> None:
     print(printable(line), file=sys.stderr)
 
 
-def refuse_too_many(skipped: int, total: int, what: str) -> None:
-    """Raise `TooManySkipped` where more than 5 % were left out; to be called after the results are told."""
-    if skipped > ALLOWED_SKIPPED * total:
+def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALLOWED_SKIPPED) -> None:
+    """Raise `TooManySkipped` where more than that share was left out; to be called after the results are told."""
+    if skipped > allowed * total:
         raise TooManySkipped(
-            f"{skipped} of {total} {what} were skipped, more than {ALLOWED_SKIPPED:.0%}; "
+            f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: mend or remove the broken files and run it again."
         )
 

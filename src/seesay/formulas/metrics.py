@@ -1,6 +1,7 @@
 """Was the right one near the top? N = images, C = classes, M = captions, D = embedding width.
 
-Every function here gives hits, one True or False per question, so that an interval can be put around their mean.
+Hits are one True or False per question, so that an interval can be put around their mean; the measures that rank the
+images of a class give a fraction.
 
 Ties count against us: the rank of the right answer is 1 + the number of wrong answers that do not score strictly
 below it. A model that gives the same score to everything is therefore always wrong instead of right by luck of the
@@ -34,6 +35,46 @@ def mean_per_class(hit_N: np.ndarray, label_N: np.ndarray) -> float:
     """The accuracy of each class that occurs, averaged over classes; a fraction from 0 to 1."""
     _, class_N, size_C = np.unique(label_N, return_inverse=True, return_counts=True)
     return float((np.bincount(class_N, weights=hit_N) / size_C).mean())
+
+
+def mean_average_precision_11(scores_NC: np.ndarray, label_N: np.ndarray) -> float:
+    """`average_precision_11` of each class that occurs against the rest, averaged over classes."""
+    own = [average_precision_11(scores_NC[:, label], label_N == label) for label in np.unique(label_N)]
+    return float(np.mean(own))
+
+
+def average_precision_11(score_N: np.ndarray, is_right_N: np.ndarray) -> float:
+    """The best precision at a recall of at least 0, 0.1, ..., 1, averaged: the measure of Pascal VOC 2007.
+
+    Images are taken by falling score. Of equal scores the wrong ones come first.
+    """
+    order_N = np.lexsort((is_right_N, -score_N))
+    found_N = is_right_N[order_N].cumsum()
+    precision_N = found_N / np.arange(1, len(found_N) + 1)
+    # From each place on to the end: what may still be reached at that recall or a higher one.
+    best_N = np.maximum.accumulate(precision_N[::-1])[::-1]
+    # In whole numbers, because a recall of 3 / 10 is not 0.3 to the last bit.
+    places = np.searchsorted(10 * found_N, np.arange(11) * found_N[-1])
+    return float(best_N[places].mean())
+
+
+def mean_roc_auc(scores_NC: np.ndarray, label_N: np.ndarray) -> float:
+    """`roc_auc` of each class that occurs against the rest, averaged over classes; with two classes both are equal."""
+    return float(np.mean([roc_auc(scores_NC[:, label], label_N == label) for label in np.unique(label_N)]))
+
+
+def roc_auc(score_N: np.ndarray, is_right_N: np.ndarray) -> float:
+    """The chance that a right image scores above a wrong one; here equal scores count half, as everywhere.
+
+    0.5 where there is nothing to compare. From ranks, by Mann and Whitney 1947.
+    """
+    right = int(is_right_N.sum())
+    wrong = len(is_right_N) - right
+    if not right or not wrong:
+        return 0.5
+    _, place_N, ties_U = np.unique(score_N, return_inverse=True, return_counts=True)
+    rank_U = ties_U.cumsum() - (ties_U - 1) / 2
+    return float((rank_U[place_N][is_right_N].sum() - right * (right + 1) / 2) / (right * wrong))
 
 
 def recall_at_k(

@@ -9,10 +9,14 @@ share of images (mean per class; recall over several captions of one image, whic
 percentile bootstrap over images (Efron 1979): seeded, so that the same hits always give the same interval.
 """
 
+from collections.abc import Callable
+
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import bdtr, betaincinv, stdtrit
 
 DRAWS = 1000
+# For measures that cannot be added up from counts and are worked out anew for every draw.
+FEW_DRAWS = 200
 TAIL = 0.025
 
 
@@ -47,6 +51,53 @@ def recall_interval(hit_M: np.ndarray, image_of_hit_M: np.ndarray, *, seed: int 
     cell_UF, size_U = np.unique(np.stack([asked_N, hits_N], 1), axis=0, return_counts=True)
     weight_TU = resampled(size_U, seed=seed)
     return percentiles((weight_TU @ cell_UF[:, 1]) / (weight_TU @ cell_UF[:, 0]), hits_N / asked_N)
+
+
+def bootstrap_interval(measure: Callable[[np.ndarray], float], n: int, *, seed: int = 0) -> tuple[float, float]:
+    """The 95 % bootstrap interval of any measure of images, which is given the numbers of those that were drawn."""
+    generator = np.random.default_rng(seed)
+    low, high = np.quantile([measure(generator.integers(0, n, n)) for _ in range(FEW_DRAWS)], [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def mean_interval(value_N: np.ndarray) -> tuple[float, float] | None:
+    """The 95 % interval of Student (1908) for the mean of a few repeated measurements; None for a single one."""
+    if len(value_N) < 2:
+        return None
+    half = stdtrit(len(value_N) - 1, 1 - TAIL) * np.std(value_N, ddof=1) / np.sqrt(len(value_N))
+    return float(np.mean(value_N) - half), float(np.mean(value_N) + half)
+
+
+def sign_test(first_only: int, second_only: int) -> float:
+    """The exact two-sided p-value for two models asked the same questions (McNemar 1947 as a binomial test).
+
+    `first_only` questions were answered by the first alone and `second_only` by the second alone; those that both
+    answered, or neither, say nothing about which is better. 1.0 where there is no other.
+    """
+    n = first_only + second_only
+    if n == 0:
+        return 1.0
+    # The chance of at most the smaller count out of n fair tosses, on both sides.
+    return float(min(1.0, 2 * bdtr(min(first_only, second_only), n, 0.5)))
+
+
+def paired_difference(
+    first_M: np.ndarray, second_M: np.ndarray, image_of_hit_M: np.ndarray, *, seed: int = 0
+) -> tuple[float, tuple[float, float], float]:
+    """Second mean less first, its 95 % bootstrap interval, and the two-sided p-value of there being no difference.
+
+    Images are drawn anew, each with all of its questions and both models' answers. The p-value is twice the share of
+    draws on the other side of zero, with one draw added to either, so it is never below 2 / (draws + 1).
+    """
+    gain_M = second_M.astype(np.int64) - first_M.astype(np.int64)
+    _, image_M, asked_N = np.unique(image_of_hit_M, return_inverse=True, return_counts=True)
+    gain_N = np.bincount(image_M, weights=gain_M).astype(np.int64)
+    cell_UF, size_U = np.unique(np.stack([asked_N, gain_N], 1), axis=0, return_counts=True)
+    weight_TU = resampled(size_U, seed=seed)
+    gain_T = (weight_TU @ cell_UF[:, 1]) / (weight_TU @ cell_UF[:, 0])
+    tail = (1 + min((gain_T <= 0).sum(), (gain_T >= 0).sum())) / (DRAWS + 1)
+    low, high = np.quantile(gain_T, [TAIL, 1 - TAIL])
+    return float(gain_M.mean()), (float(low), float(high)), float(min(1.0, 2 * tail))
 
 
 def recall_by_guessing(correct_N: np.ndarray, candidates: int, k: int) -> float:

@@ -3,7 +3,7 @@
 N = pictures that could be read, D = embedding width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -24,15 +24,26 @@ def encode_image_set(
     `progress` is called with the number of pictures done since the last call.
     """
     blocks, kept, skipped = [], [], []
-    for block in in_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK):
-        good, broken = _sorted_out(block)
-        if good:
-            blocks.append(model.encode_pixels(torch.stack([pixels for _, pixels in good])))
-        kept += [index for index, _ in good]
+    for image_BD, own, broken in encode_blocks(model, read, range(count)):
+        if own:
+            blocks.append(image_BD)
+        kept += own
         skipped += broken
-        progress(len(block))
+        progress(len(own) + len(broken))
     embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
     return embeddings, kept, skipped
+
+
+def encode_blocks(
+    model: Model, read: Callable[[int], bytes], indices: Iterable[int]
+) -> Iterator[tuple[Tensor, list[int], list[Skipped]]]:
+    """The pictures of these numbers as `encode_image_set` gives them, `BLOCK` at a time, so that nothing piles up."""
+    for block in in_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
+        good, broken = _sorted_out(block)
+        image_BD = torch.empty(0, model.architecture.embed_dim)
+        if good:
+            image_BD = model.encode_pixels(torch.stack([pixels for _, pixels in good]))
+        yield image_BD, [index for index, _ in good], broken
 
 
 def read_pixels(

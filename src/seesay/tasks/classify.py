@@ -12,6 +12,8 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Ranking, Skipped
 from seesay.data.prompts import distinct_labels
 from seesay.data.stored import IMAGE_SUFFIXES, LooseFile, count_reasons, missing_place
+from seesay.tasks.answers import Answer
+from seesay.tasks.judge import Judge
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -42,22 +44,47 @@ def classify_photos(
 ) -> tuple[list[tuple[Path, Ranking]], list[Skipped]]:
     """The `top` labels for every photo that can be read, in the order given; and the photos that cannot.
 
-    A label that comes twice is counted once; fewer than two are a `UsageError`. Without `templates` the model's own
-    are used. `progress` is called with the number of photos done since the last call. Raises `RefusedInput` when
-    not one photo can be read.
+    All in memory; for many photos there is `tasks.classify_folder`. A label that comes twice is counted once; fewer
+    than two are a `UsageError`. Without `templates` the model's own are used. `progress` is called with the number
+    of photos done since the last call. Raises `RefusedInput` when not one photo can be read.
     """
-    # Here and not at the top: it brings torch, and looking for photos should be quick to fail.
-    from seesay.model.encode import encode_image_set
+    judge = Judge(classifier=model.classifier(distinct_labels(labels)[0], templates))
+    results: list[tuple[Path, Ranking]] = []
+    skipped: list[Skipped] = []
+    for told in answer_photos(model, judge, photos, top=top):
+        results += [(Path(item.photo), item.ranking) for item in told if isinstance(item, Answer)]
+        skipped += [item for item in told if isinstance(item, Skipped)]
+        progress(len(told))
+    if not results:
+        raise none_readable(len(photos), skipped)
+    return results, skipped
 
-    classifier = model.classifier(distinct_labels(labels)[0], templates)
-    image_ND, kept, skipped = encode_image_set(
-        model, lambda index: read_photo(photos[index]), len(photos), progress=progress
-    )
-    skipped = [replace(item, key=str(photos[int(item.key)])) for item in skipped]
-    if not kept:
-        raise RefusedInput(f"none of {len(photos)} photos could be read ({count_reasons(skipped)}).")
-    rankings = classifier.rank(image_ND, top=top)
-    return [(photos[index], ranking) for index, ranking in zip(kept, rankings, strict=True)], skipped
+
+def answer_photos(
+    model: "Model", judge: Judge, photos: Sequence[Path], *, top: int, first: int = 0
+) -> Iterator[list[Answer | Skipped]]:
+    """What is said about every photo from number `first` on, in order, a block of them at a time."""
+    # Here and not at the top: it brings torch, and looking for photos should be quick to fail.
+    from seesay.model.encode import encode_blocks
+
+    blocks = encode_blocks(model, lambda index: read_photo(photos[index]), range(first, len(photos)))
+    for image_BD, kept, skipped in blocks:
+        told: dict[int, Answer | Skipped] = {
+            int(item.key): replace(item, key=str(photos[int(item.key)])) for item in skipped
+        }
+        if kept:
+            answers = judge.answers(image_BD, top=top)
+            told |= {
+                index: Answer(
+                    photo=str(photos[index]), ranking=ranking, labels=labels, is_multi_label=judge.is_multi_label
+                )
+                for index, (ranking, labels) in zip(kept, answers, strict=True)
+            }
+        yield [told[index] for index in sorted(told)]
+
+
+def none_readable(count: int, skipped: Sequence[Skipped]) -> RefusedInput:
+    return RefusedInput(f"none of {count} photos could be read ({count_reasons(skipped)}).")
 
 
 def photos_at(place: str) -> list[Path]:

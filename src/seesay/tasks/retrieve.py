@@ -6,7 +6,7 @@ N = pictures that could be read, M = their captions, D = embedding width.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -16,22 +16,48 @@ from seesay.base.errors import RefusedInput
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.prompts import TEMPLATES, fill, load_templates
 from seesay.data.stored import count_reasons
-from seesay.formulas.metrics import Hits, recall_at_k
+from seesay.formulas import metrics
+from seesay.formulas.metrics import Hits
+from seesay.formulas.similarity import unit
 from seesay.formulas.statistics import recall_by_guessing, recall_interval
-from seesay.formulas.zero_shot import class_head
 from seesay.model.bundle import Model
-from seesay.model.encode import encode_image_set
+from seesay.model.encode_once import encode_images_once, encode_prompts_once
+from seesay.model.kept import Kept
 
 RECALLS = (1, 5, 10)
-CAPTIONS_AT_ONCE = 1024
+
+NOT_KEPT = Kept(None)
 
 
 class RetrievalScores(TypedDict):
-    """ "r1", "r5" and "r10" in both directions, and what was left out."""
+    """ "r1", "r5" and "r10" in both directions, the hits behind them by k, and what was left out.
+
+    `read` are the pictures that could be read, and `image_of_text` the place in it of each caption's own.
+    """
 
     text_to_image: dict[str, Score]
     image_to_text: dict[str, Score]
+    hits: dict[str, Hits]
+    image_of_text: np.ndarray
+    read: list[int]
     skipped: list[Skipped]
+
+
+def recall_at_k(
+    image_embeddings: Any, text_embeddings: Any, image_of_text: Any, ks: Sequence[int] = (1, 5, 10)
+) -> dict[str, dict[int, float]]:
+    """Recall in both directions for every k, as fractions: {"text_to_image": {k: share}, "image_to_text": {...}}.
+
+    `image_embeddings` (N, D) and `text_embeddings` (M, D) are arrays or tensors, of unit length or not;
+    `image_of_text` (M) gives each caption's image, and every image has at least one caption (ValueError). A caption
+    asks among the N images; an image asks among the M captions, and any of its own will do. Ties count against us: a
+    wrong answer that scores the same as the right one stands before it. Works in blocks of 1,024 rows; the N x M
+    similarities are never held at once.
+    """
+    image_ND, text_MD = (unit(torch.as_tensor(given)) for given in (image_embeddings, text_embeddings))
+    own_M = torch.as_tensor(image_of_text, dtype=torch.int64, device=image_ND.device)
+    hits = metrics.recall_at_k(image_ND, text_MD, own_M, ks=ks)
+    return {direction: {k: float(hit.mean()) for k, hit in by_k.items()} for direction, by_k in hits.items()}
 
 
 def retrieval_scores(
@@ -39,6 +65,7 @@ def retrieval_scores(
     pairs: PairSource,
     *,
     templates: str | Path | Sequence[str] | None = None,
+    kept: Kept = NOT_KEPT,
     progress: Callable[[int], None] = lambda done: None,
 ) -> RetrievalScores:
     """Recall at 1, 5 and 10 over all pictures of `pairs` that can be read (`formulas.metrics.recall_at_k`).
@@ -47,32 +74,35 @@ def retrieval_scores(
     and any of its own will do. Captions are encoded as they are; with `templates` each is put into every template
     first, and the embeddings averaged. Raises `RefusedInput` when not one picture can be read.
     """
-    image_ND, kept, skipped = encode_pictures(model, pairs, progress)
-    if not kept:
+    image_ND, read, skipped = encode_pictures(model, pairs, kept, progress)
+    if not read:
         raise RefusedInput(
             f"none of the {len(pairs)} pictures of {pairs.name} could be read ({count_reasons(skipped)})."
         )
-    captions = [pairs.captions(index) for index in kept]
+    captions = [pairs.captions(index) for index in read]
     captions_N = np.array([len(own) for own in captions])
-    image_of_text_M = np.repeat(np.arange(len(kept)), captions_N)
-    text_MD = encode_captions(
-        model, [caption for own in captions for caption in own], TEMPLATES["none"] if templates is None else templates
-    )
-    recall = recall_at_k(image_ND, text_MD, torch.from_numpy(image_of_text_M), ks=RECALLS)
+    image_of_text_M = np.repeat(np.arange(len(read)), captions_N)
+    chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
+    prompts = [tuple(fill(chosen, [caption])) for own in captions for caption in own]
+    text_MD = encode_prompts_once(model, prompts, kept=kept)
+    hits = metrics.recall_at_k(image_ND, text_MD, torch.from_numpy(image_of_text_M), ks=RECALLS)
     one_M = np.ones(len(image_of_text_M))
     return {
-        "text_to_image": scored(recall["text_to_image"], image_of_text_M, correct=one_M, candidates=len(kept)),
+        "text_to_image": scored(hits["text_to_image"], image_of_text_M, correct=one_M, candidates=len(read)),
         "image_to_text": scored(
-            recall["image_to_text"], np.arange(len(kept)), correct=captions_N, candidates=len(image_of_text_M)
+            hits["image_to_text"], np.arange(len(read)), correct=captions_N, candidates=len(image_of_text_M)
         ),
+        "hits": hits,
+        "image_of_text": image_of_text_M,
+        "read": read,
         "skipped": skipped,
     }
 
 
 def encode_pictures(
-    model: Model, pairs: PairSource, progress: Callable[[int], None]
+    model: Model, pairs: PairSource, kept: Kept, progress: Callable[[int], None]
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """`encode_image_set` for pairs: what is skipped goes by its key where it got as far as having one."""
+    """`encode_images_once` for pairs: what is skipped goes by its key where it got as far as having one."""
     keys: dict[str, str] = {}
 
     def read(index: int) -> bytes:
@@ -80,18 +110,8 @@ def encode_pictures(
         keys[str(index)] = pair.key
         return pair.image
 
-    image_ND, kept, skipped = encode_image_set(model, read, len(pairs), progress=progress)
-    return image_ND, kept, [replace(item, key=keys.get(item.key, item.key)) for item in skipped]
-
-
-def encode_captions(model: Model, captions: Sequence[str], templates: str | Path | Sequence[str]) -> Tensor:
-    """(M, D) unit rows, the mean direction over templates; never more than a few thousand prompts at a time."""
-    chosen = load_templates(templates)
-    blocks = []
-    for first in range(0, len(captions), CAPTIONS_AT_ONCE):
-        block = captions[first : first + CAPTIONS_AT_ONCE]
-        blocks.append(class_head(model.encode_texts(fill(chosen, block)).view(len(block), len(chosen), -1)))
-    return torch.cat(blocks)
+    image_ND, index, skipped = encode_images_once(model, read, len(pairs), kept=kept, progress=progress)
+    return image_ND, index, [replace(item, key=keys.get(item.key, item.key)) for item in skipped]
 
 
 def scored(hits: Hits, image_of_hit: np.ndarray, *, correct: np.ndarray, candidates: int) -> dict[str, Score]:

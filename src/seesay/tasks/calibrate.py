@@ -1,0 +1,293 @@
+"""A classifier fitted on photos whose labels are known: probabilities that can be believed, thresholds that hold.
+
+Temperature, or scale and bias, have the highest likelihood on a labelled set. Thresholds are cosines of photo and
+label, so they do not depend on that fit, and what is said of them is exact (`formulas.calibration`).
+
+N = photos, C = labels.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.records import Skipped
+from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.stored import count_reasons
+from seesay.formulas.calibration import (
+    scores_needed,
+    sigmoid_loss_and_error,
+    sigmoid_scale_and_bias,
+    softmax_loss_and_error,
+    softmax_temperature,
+    threshold_holding,
+)
+from seesay.formulas.similarity import widened
+from seesay.model.bundle import Model
+from seesay.model.encode import encode_image_set
+from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.tasks.judge import Judge, Rules
+
+FEWEST = 10
+UNKNOWN = -1
+Logits = np.ndarray
+Change = Callable[[Logits], Logits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownPhotos:
+    """Cosines to every label, and the right label of each photo: its place, or `UNKNOWN` where it is none of them."""
+
+    name: str
+    cosine_NC: np.ndarray
+    label_N: np.ndarray
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def is_known_N(self) -> np.ndarray:
+        return self.label_N != UNKNOWN
+
+
+def open_labelled_photos(place: str | Path) -> LabelledSet:
+    """The labelled set at a place; `UsageError` for photos without a label each."""
+    unlabelled = UsageError(
+        f"--calibrate {str(place)!r} holds no labels; it needs a folder of photos for every label, called as the label."
+    )
+    folder = Path(place)
+    # What `open_evalset` says of a folder with nothing but photos is how to write captions.
+    if folder.is_dir() and not any(item.is_dir() or item.suffix in (".tar", ".txt") for item in folder.iterdir()):
+        raise unlabelled
+    found = open_evalset(place)
+    if not isinstance(found, LabelledSet):
+        raise unlabelled
+    return found
+
+
+def check_overlap(found: LabelledSet, labels: Sequence[str]) -> None:
+    """Raise `UsageError` where not one class of the set is a label."""
+    if not set(found.class_names) & set(labels):
+        raise UsageError(
+            f"no class of {found.name} is one of the labels; its classes: {', '.join(found.class_names[:5])}"
+            f"{', ...' if len(found.class_names) > 5 else ''}. Call its folders as the labels."
+        )
+
+
+def judge_for(
+    model: Model,
+    classifier: ZeroShotClassifier,
+    *,
+    rules: Rules,
+    found: LabelledSet | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Judge:
+    """The classifier with these rules, fitted on `found` if it is given.
+
+    Photos of `found` whose class is not a label count as photos of something else. Raises `UsageError` for rules
+    that cannot be held with so few photos, or whose labels have no probability of their own without a fit.
+    """
+    rules.check(classifier.class_names, has_pictures=found is not None)
+    if found is None:
+        if rules.multi_label and classifier.bias is None:
+            raise UsageError(
+                f"{model.name} shares probabilities out over the labels, so that no label has one of its own: "
+                "--multi-label needs --calibrate FOLDER, with a folder of photos for every label."
+            )
+        return Judge(classifier=classifier, floor_C=floors(classifier, rules, None), is_multi_label=rules.multi_label)
+    check_overlap(found, classifier.class_names)
+    known = read_known(model, classifier, found, progress)
+    judges_one_by_one = rules.multi_label or classifier.bias is not None
+    fitted, facts = (fit_sigmoid if judges_one_by_one else fit_softmax)(classifier, known)
+    floor_C = floors(fitted, rules, known)
+    facts |= {"set": found.name, "data_fingerprint": found.fingerprint, "skipped": len(known.skipped)}
+    if floor_C is not None:
+        facts |= threshold_facts(known, floor_C, rules)
+    return Judge(classifier=fitted, floor_C=floor_C, is_multi_label=rules.multi_label, facts=facts)
+
+
+def read_known(
+    model: Model, classifier: ZeroShotClassifier, found: LabelledSet, progress: Callable[[int], None]
+) -> KnownPhotos:
+    image_ND, kept, skipped = encode_image_set(model, found.image, len(found), progress=progress)
+    skipped = [*found.problems, *(replace(item, key=found.key(int(item.key))) for item in skipped)]
+    if not kept:
+        raise RefusedInput(f"none of {len(found)} photos of {found.name} could be read ({count_reasons(skipped)}).")
+    place_of = {name: place for place, name in enumerate(classifier.class_names)}
+    label_N = np.array([place_of.get(found.class_names[found.label(index)], UNKNOWN) for index in kept])
+    if (count := int((label_N != UNKNOWN).sum())) < FEWEST:
+        raise UsageError(f"{found.name} has {count} photos of the labels that can be read; give {FEWEST} or more.")
+    cosine_NC = (widened(image_ND) @ widened(classifier.weights).T).numpy()
+    # Photos of the labels first: then both halves of them have some.
+    order_N = np.argsort(label_N == UNKNOWN, kind="stable")
+    return KnownPhotos(name=found.name, cosine_NC=cosine_NC[order_N], label_N=label_N[order_N], skipped=tuple(skipped))
+
+
+def fit_softmax(classifier: ZeroShotClassifier, known: KnownPhotos) -> tuple[ZeroShotClassifier, dict[str, Any]]:
+    """The classifier at the temperature of the highest likelihood for the photos that show a label; and the facts."""
+    logit_NC = classifier.scale * known.cosine_NC[known.is_known_N].astype(np.float64)
+    label_N = known.label_N[known.is_known_N]
+
+    def fitted_change(logit_NC: Logits, label_N: np.ndarray) -> Change:
+        temperature = softmax_temperature(logit_NC, label_N)
+        return lambda others_NC: others_NC / temperature
+
+    before = softmax_loss_and_error(logit_NC, label_N)
+    after = softmax_loss_and_error(*judged_by_the_other_half(fitted_change, logit_NC, label_N))
+    temperature = softmax_temperature(logit_NC, label_N)
+    facts = {"n": len(label_N), "temperature": temperature, **_told("before", before), **_told("after", after)}
+    return replace(classifier, scale=classifier.scale / temperature), facts
+
+
+def fit_sigmoid(classifier: ZeroShotClassifier, known: KnownPhotos) -> tuple[ZeroShotClassifier, dict[str, Any]]:
+    """The classifier that judges label by label, with the scale and bias of the highest likelihood; and the facts.
+
+    Every photo is a match for its own label and for no other. A model that shares its probabilities out has no
+    "before".
+    """
+    bias = classifier.bias or 0.0
+    logit_NC = classifier.scale * known.cosine_NC.astype(np.float64) + bias
+    is_match_NC = np.equal(known.label_N[:, None], np.arange(logit_NC.shape[1]))
+
+    def fitted_change(logit_NC: Logits, is_match_NC: np.ndarray) -> Change:
+        factor, shift = sigmoid_scale_and_bias(logit_NC, is_match_NC)
+        return lambda others_NC: others_NC * factor + shift
+
+    after = sigmoid_loss_and_error(*judged_by_the_other_half(fitted_change, logit_NC, is_match_NC))
+    factor, shift = sigmoid_scale_and_bias(logit_NC, is_match_NC)
+    facts: dict[str, Any] = {"n": len(logit_NC), "factor": factor, "shift": shift}
+    if classifier.bias is not None:
+        facts |= _told("before", sigmoid_loss_and_error(logit_NC, is_match_NC))
+    facts |= _told("after", after)
+    return replace(classifier, scale=classifier.scale * factor, bias=bias * factor + shift), facts
+
+
+def judged_by_the_other_half(
+    fitted_change: Callable[[Logits, np.ndarray], Change], logit_NC: Logits, target_N: np.ndarray
+) -> tuple[Logits, np.ndarray]:
+    """Every second photo changed as was fitted on the others, and the other way round: a test on what was not seen."""
+    first, second = ((logit_NC[start::2], target_N[start::2]) for start in (0, 1))
+    changed = [fitted_change(*second)(first[0]), fitted_change(*first)(second[0])]
+    return np.concatenate(changed), np.concatenate([first[1], second[1]])
+
+
+def floors(classifier: ZeroShotClassifier, rules: Rules, known: KnownPhotos | None) -> Tensor | None:
+    """The cosine that each label must reach, (C,) float32; None where a ranking is all that is asked for.
+
+    One floor for all where there is one answer; of its own for each label where there may be several, by a
+    probability if one is given for it or no photos are known. `UsageError` where photos are too few for the rate.
+    """
+    names = classifier.class_names
+    if rules.none_of_these is not None:
+        assert known is not None
+        best_N = known.cosine_NC[known.is_known_N].max(1)
+        held = held_or_refused(best_N, rules.none_of_these, f"photos of the labels in {known.name}")
+        return torch.full((len(names),), held[0])
+    if not rules.multi_label:
+        return None
+    asked = dict.fromkeys(names, rules.threshold) | dict(rules.thresholds)
+    if known is None:
+        asked = {label: 0.5 if value is None else value for label, value in asked.items()}
+    return torch.tensor(
+        [
+            cosine_at(classifier, share) if (share := asked[label]) is not None else alarm_floor(known, place, rules)
+            for place, label in enumerate(names)
+        ]
+    )
+
+
+def alarm_floor(known: KnownPhotos | None, place: int, rules: Rules) -> float:
+    """The cosine from which on the label at `place` is an answer: photos of other labels rarely reach it."""
+    assert known is not None
+    other_N = known.cosine_NC[known.label_N != place, place]
+    threshold = held_or_refused(-other_N, rules.false_alarms, f"photos of other labels in {known.name}")[0]
+    # What lies at the threshold itself must still be below the floor.
+    return float(np.nextafter(np.float32(-threshold), np.float32(np.inf)))
+
+
+def cosine_at(classifier: ZeroShotClassifier, probability: float) -> float:
+    """The cosine at which a classifier that judges label by label gives this probability."""
+    assert classifier.bias is not None
+    return (math.log(probability / (1 - probability)) - classifier.bias) / classifier.scale
+
+
+def held_or_refused(score_N: np.ndarray, rate: float, what: str) -> tuple[float, int, float]:
+    held = threshold_holding(score_N, rate)
+    if held is None:
+        raise UsageError(
+            f"{len(score_N)} {what} are too few to hold a rate of {rate:g} with 95 % confidence: "
+            f"that takes {scores_needed(rate):,}; add photos, or allow a higher rate."
+        )
+    return held
+
+
+def threshold_facts(known: KnownPhotos, floor_C: Tensor, rules: Rules) -> dict[str, Any]:
+    """What the thresholds did to the photos they were found on, as counts, and the rates that they hold."""
+    is_above_NC = np.greater_equal(known.cosine_NC, floor_C.numpy())
+    if rules.none_of_these is not None:
+        lost_N = np.equal(is_above_NC.sum(1), 0)
+        best_N = known.cosine_NC[known.is_known_N].max(1)
+        return {
+            "cosine": float(floor_C[0]),
+            "known": int(known.is_known_N.sum()),
+            "known_lost": int(lost_N[known.is_known_N].sum()),
+            "rate_held": held_or_refused(best_N, rules.none_of_these, "photos")[2],
+            "others": int((~known.is_known_N).sum()),
+            "others_detected": int(lost_N[~known.is_known_N].sum()),
+        }
+    own_NC = np.equal(known.label_N[:, None], np.arange(is_above_NC.shape[1]))
+    return {
+        "cosines": floor_C.tolist(),
+        "own_labels": int(own_NC.sum()),
+        "own_labels_found": int((own_NC & is_above_NC).sum()),
+        "other_labels": int((~own_NC).sum()),
+        "other_labels_given": int((~own_NC & is_above_NC).sum()),
+    }
+
+
+def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
+    """What was fitted, in lines for people; none where nothing was."""
+    if not facts:
+        return []
+    skipped = f", {facts['skipped']} skipped" if facts["skipped"] else ""
+    if "temperature" in facts:
+        what = f"temperature {facts['temperature']:.3g}"
+    else:
+        what = f"logits times {facts['factor']:.3g} {facts['shift']:+.3g}"
+    loss, error = _change(facts, "log_loss"), _change(facts, "calibration_error")
+    lines = [
+        f"calibrated on {facts['n']:,} photos of {facts['set']}{skipped}: {what}; log loss {loss}, "
+        f"calibration error {error} (each half judged by the fit of the other)"
+    ]
+    if rules.none_of_these is not None:
+        lost, known = facts["known_lost"], facts["known"]
+        detected = f"; so are {facts['others_detected']} of {facts['others']} others" if facts["others"] else ""
+        lines.append(
+            f"none of these: below a cosine of {facts['cosine']:.4f}, as are {lost} of {known} photos that show a label"
+            f"{detected}; of new photos like these at most {100 * facts['rate_held']:.3g} % (95 % confidence)"
+        )
+    if rules.multi_label:
+        held = ""
+        if rules.threshold is None:
+            rate = f"{100 * rules.false_alarms:.3g} %"
+            held = (
+                f"; of new photos like these a label is given to at most {rate} of others (95 % confidence, each label)"
+            )
+        lines.append(
+            f"multi-label: {facts['own_labels_found']} of {facts['own_labels']} own labels are found, "
+            f"{facts['other_labels_given']} of {facts['other_labels']} others are given wrongly{held}"
+        )
+    return lines
+
+
+def _told(when: str, loss_and_error: tuple[float, float]) -> dict[str, float]:
+    return {f"log_loss_{when}": loss_and_error[0], f"calibration_error_{when}": loss_and_error[1]}
+
+
+def _change(facts: Mapping[str, Any], name: str) -> str:
+    before = f"{facts[f'{name}_before']:.3f} -> " if f"{name}_before" in facts else ""
+    return f"{before}{facts[f'{name}_after']:.3f}"

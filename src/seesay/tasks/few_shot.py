@@ -1,0 +1,258 @@
+"""A linear probe on two labelled sets: all of the training set, then a few pictures of every class, beside zero-shot.
+
+N = pictures, W = width of the image tower, K = classes of the training set, D = embedding width.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.records import Skipped
+from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.stored import count_reasons
+from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
+from seesay.formulas.statistics import (
+    bootstrap_interval,
+    mean_interval,
+    mean_per_class_interval,
+    proportion_interval,
+)
+from seesay.model.bundle import Model
+from seesay.model.features import embeddings_of, encode_feature_set
+from seesay.tasks.linear_probe import LinearProbe, check_settings
+
+Penalty = float | Literal["sweep"]
+# CoOp's way with few shots (Zhou et al. 2022): a penalty is judged by as many further pictures, four at most.
+MOST_TO_JUDGE_BY = 4
+RANKING_METRICS = {"map11": mean_average_precision_11, "roc-auc": mean_roc_auc}
+METRICS = ("accuracy", "mean-per-class", *RANKING_METRICS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Features of the pictures that could be read, and their classes as the training set numbers them."""
+
+    features_NW: torch.Tensor
+    label_N: np.ndarray
+    skipped: tuple[Skipped, ...]
+
+
+def probe_sets(
+    model: Model,
+    train: LabelledSet,
+    test: LabelledSet,
+    *,
+    shots: Sequence[int] = (),
+    seeds: int = 3,
+    penalty: Penalty = "sweep",
+    metric: str = "accuracy",
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
+
+    Zero-shot chooses among the classes of `train` too. Every entry of "shots" has the scores of `seeds` random
+    choices, their mean and its interval over choices; "shots_equal_to_zero_shot" is where their curve meets it.
+    `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no picture of a set can be read.
+    """
+    check_question(shots, seeds, penalty, metric)
+    check_sets(train, test, shots)
+    learned, asked = encode_set(model, train, train, progress), encode_set(model, test, train, progress)
+    refuse_too_few(train, learned.label_N, shots, "pictures that can be read")
+    templates = test.templates or train.templates or model.templates
+    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, asked, train, templates), asked.label_N)
+    probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
+    whole, interval_whole = measured(metric, probe_scores(probe, asked, train), asked.label_N)
+    rounds = [few_shots(learned, asked, train, count, seeds, penalty, metric) for count in shots]
+    curve = [(entry["shots"], entry["mean"]) for entry in rounds]
+    curve.append((len(learned.label_N) / len(train.class_names), whole))
+    left_out = [*train.problems, *learned.skipped, *test.problems, *asked.skipped]
+    return {
+        "task": "linear-probe",
+        "train": train.name,
+        "set": test.name,
+        "model": model.name,
+        "metric": metric,
+        "n": len(asked.label_N),
+        "n_train": len(learned.label_N),
+        "classes": len(train.class_names),
+        "features": learned.features_NW.shape[1],
+        "score": whole,
+        "interval95": list(interval_whole),
+        "chance": 0.5 if metric == "roc-auc" else 1 / len(train.class_names),
+        "penalty": probe.penalty_,
+        "iterations": probe.n_iter_,
+        "validation_scores": {f"{value:.6g}": share for value, share in sorted(probe.validation_scores_.items())},
+        "zero_shot": zero_shot,
+        "interval95_zero_shot": list(interval_zero_shot),
+        "templates": list(templates),
+        "shots": rounds,
+        "seeds": seeds,
+        "shots_equal_to_zero_shot": shots_equal_to(zero_shot, curve) if shots else None,
+        "skipped": len(left_out),
+        "skipped_by_reason": dict(Counter(item.reason for item in left_out).most_common()),
+        "data_fingerprints": [train.fingerprint, test.fingerprint],
+    }
+
+
+def open_labelled(place: str | Path) -> LabelledSet:
+    """The labelled set at a place; `UsageError` for pictures with captions."""
+    found = open_evalset(place)
+    if not isinstance(found, LabelledSet):
+        raise UsageError(
+            f"{str(place)!r} holds pictures with captions; a probe needs classes: a folder of pictures for each, "
+            "or .tar with .cls and classnames.txt."
+        )
+    return found
+
+
+def check_question(shots: Sequence[int], seeds: int, penalty: Penalty, metric: str) -> None:
+    check_settings(1, penalty)
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is not known.{nearest(metric, METRICS)} Known: {', '.join(METRICS)}.")
+    if any(count < 1 for count in shots) or seeds < 1:
+        raise UsageError(f"shots are {list(shots)} and seeds {seeds}; give numbers of 1 or more.")
+
+
+def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> None:
+    """Before any picture is read: classes are known, two at least, and each has the pictures asked for."""
+    if len(train.class_names) < 2:
+        raise UsageError(f"{train.name} has one class; a probe needs two or more.")
+    occurring = {test.class_names[test.label(index)] for index in range(len(test))}
+    if unknown := sorted(occurring - set(train.class_names)):
+        named = ", ".join(repr(name) for name in unknown[:5])
+        raise UsageError(
+            f"classes of {test.name} that {train.name} does not have: {named}"
+            f"{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}.{nearest(unknown[0], train.class_names)}"
+        )
+    refuse_too_few(train, np.array([train.label(index) for index in range(len(train))]), shots, "pictures")
+
+
+def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int], what: str) -> None:
+    size_K = np.bincount(label_N, minlength=len(train.class_names))
+    fewest = int(size_K.argmin())
+    if shots and size_K[fewest] < max(shots):
+        raise UsageError(
+            f"{max(shots)} shots are asked for, but class {train.class_names[fewest]!r} of {train.name} has "
+            f"{size_K[fewest]} {what}; ask for fewer."
+        )
+
+
+def encode_set(model: Model, found: LabelledSet, train: LabelledSet, progress: Callable[[int], None]) -> Labelled:
+    """All pictures of a set that can be read; of two classes with the same name the first is meant."""
+    features_NW, kept, skipped = encode_feature_set(model, found.image, len(found), progress=progress)
+    if not kept:
+        raise RefusedInput(
+            f"none of the {len(found)} pictures of {found.name} could be read ({count_reasons(skipped)})."
+        )
+    if found is train:
+        number_of = list(range(len(train.class_names)))
+    else:
+        number_of = [train.class_names.index(name) if name in train.class_names else -1 for name in found.class_names]
+    return Labelled(
+        features_NW=features_NW,
+        label_N=np.array([number_of[found.label(index)] for index in kept]),
+        skipped=tuple(replace(item, key=found.key(int(item.key))) for item in skipped),
+    )
+
+
+def few_shots(
+    learned: Labelled, asked: Labelled, train: LabelledSet, count: int, seeds: int, penalty: Penalty, metric: str
+) -> dict[str, Any]:
+    """Probes on `count` pictures per class, chosen anew for every seed."""
+    scores, penalties = [], []
+    for seed in range(seeds):
+        chosen, further = choose(learned.label_N, count, seed=seed)
+        x_NW, label_N = learned.features_NW[chosen], learned.label_N[chosen]
+        found = penalty
+        if penalty == "sweep" and len(further):
+            judges = learned.features_NW[further], learned.label_N[further]
+            found = LinearProbe().fit(x_NW, label_N, validation=judges).penalty_
+        probe = LinearProbe(penalty=found).fit(x_NW, label_N)
+        scores.append(score(metric, probe_scores(probe, asked, train), asked.label_N))
+        penalties.append(probe.penalty_)
+    spread = mean_interval(np.array(scores))
+    return {
+        "shots": count,
+        "mean": float(np.mean(scores)),
+        "interval95": None if spread is None else [max(0.0, spread[0]), min(1.0, spread[1])],
+        "scores": scores,
+        "penalties": penalties,
+    }
+
+
+def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` examples of every class, and of what is left up to as many again, four at most, to judge penalties by.
+
+    The same seed chooses the same examples in the same order, so that two shots hold the one shot.
+    """
+    generator = np.random.default_rng(seed)
+    chosen, further = [], []
+    for label in np.unique(label_N):
+        own = generator.permutation(np.flatnonzero(label_N == label))
+        chosen.append(own[:count])
+        further.append(own[count : count + min(count, MOST_TO_JUDGE_BY)])
+    return np.concatenate(chosen), np.concatenate(further)
+
+
+def zero_shot_scores(model: Model, asked: Labelled, train: LabelledSet, templates: Sequence[str]) -> np.ndarray:
+    """Probabilities of the classes of the training set by their names, (N, K)."""
+    head = model.classifier(train.class_names, templates)
+    # In float64, where a softmax does not round small ones to ties.
+    image_ND = embeddings_of(model, asked.features_NW).double()
+    return replace(head, weights=head.weights.double()).probabilities(image_ND).numpy()
+
+
+def probe_scores(probe: LinearProbe, asked: Labelled, train: LabelledSet) -> np.ndarray:
+    """The probe's probabilities with a column for every class of the training set, (N, K)."""
+    all_NK = np.zeros((len(asked.label_N), len(train.class_names)))
+    all_NK[:, probe.classes_] = probe.predict_proba(asked.features_NW)
+    return all_NK
+
+
+def score(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> float:
+    """The value of a metric, a fraction from 0 to 1."""
+    if metric in RANKING_METRICS:
+        return RANKING_METRICS[metric](scores_NK, label_N)
+    hit_N = hits(scores_NK, label_N)
+    return mean_per_class(hit_N, label_N) if metric == "mean-per-class" else float(hit_N.mean())
+
+
+def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """`score` and its 95 % interval over test pictures."""
+    value = score(metric, scores_NK, label_N)
+    if metric in RANKING_METRICS:
+        return value, bootstrap_interval(lambda drawn: score(metric, scores_NK[drawn], label_N[drawn]), len(label_N))
+    hit_N = hits(scores_NK, label_N)
+    if metric == "mean-per-class":
+        return value, mean_per_class_interval(hit_N, label_N)
+    return value, proportion_interval(int(hit_N.sum()), len(hit_N))
+
+
+def hits(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    return top_k_hits(torch.from_numpy(scores_NK), torch.from_numpy(label_N), ks=(1,))[1]
+
+
+def shots_equal_to(zero_shot: float, points: Sequence[tuple[float, float]]) -> float | None:
+    """How many examples per class give the score `zero_shot`: `points` of (shots, score) joined by straight lines.
+
+    Over the logarithm of the shots, as the paper's figure 7. Where the fewest shots are better already the first line
+    is continued below them, if it rises, and their number is the answer if it does not. None where the scores never
+    get there.
+    """
+    points = sorted(set(points))
+    if points[0][1] >= zero_shot and points[1:2] and points[1][1] <= points[0][1]:
+        return float(points[0][0])
+    for (fewer, low), (more, high) in pairwise(points):
+        is_first = (fewer, low) == points[0]
+        if high > low and high >= zero_shot and (low <= zero_shot or is_first):
+            share = (zero_shot - low) / (high - low)
+            return math.exp(math.log(fewer) + share * (math.log(more) - math.log(fewer)))
+    return None

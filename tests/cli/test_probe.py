@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from seesay.cli.probe import meeting
+
+
+class ColourTower:
+    projection = torch.eye(3)
+
+    def features(self, pixels_B3SS):
+        return pixels_B3SS.mean((2, 3))
+
+
+@pytest.fixture
+def sets(tmp_path: Path, paint, colour_model) -> tuple[Path, Path]:
+    colour_model.clip = SimpleNamespace(image_tower=ColourTower(), logit_scale=torch.zeros(()))
+    for part, count in (("train", 4), ("test", 2)):
+        for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
+            for number in range(count):
+                paint(tmp_path / part / name / f"{number}.png", colour)
+    return tmp_path / "train", tmp_path / "test"
+
+
+def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path: Path):
+    code, out, err = seesay(
+        "probe", *sets, "--model", "m", "--shots", "2,1", "--penalty", "1", "--json", tmp_path / "probe.json"
+    )
+    assert (code, err, seesay.asked) == (0, "", ["m"])
+    title, head, _, *rows, last = out.splitlines()
+    assert title == "test: accuracy of 6 pictures, 3 classes, chance 33.3"
+    assert " ".join(head.split()) == "examples per class score [95 %] penalty"
+    assert [" ".join(row.split()) for row in rows] == [
+        "zero-shot 0 66.7 [22.3, 95.7] -",
+        "few-shot 1 100.0 [100.0, 100.0] 1 1 1",
+        "few-shot 2 100.0 [100.0, 100.0] 1 1 1",
+        "all 4.0 100.0 [54.1, 100.0] 1",
+    ]
+    assert last == "equal to zero-shot: 1 shot or fewer (intervals of few shots are over 3 choices)"
+    result = json.loads((tmp_path / "probe.json").read_text())
+    assert result["score"] == 1.0 and [entry["shots"] for entry in result["shots"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("equal", "words"), [(None, "no number of shots up to all"), (0.03, "1 shot or fewer"), (5.44, "5.4 shots")]
+)
+def test_where_the_curve_meets_zero_shot_is_said_in_words(equal: float | None, words: str):
+    assert meeting(equal) == words
+
+
+def test_without_shots_there_are_two_rows(seesay, sets):
+    code, out, _ = seesay("probe", *sets, "--model", "m", "--penalty", "1", "--metric", "roc-auc")
+    assert code == 0 and len(out.splitlines()) == 5 and "roc-auc" in out and "chance 50.0" in out
+
+
+def test_skipped_pictures_are_said_and_too_many_are_exit_3(seesay, sets):
+    (sets[0] / "red" / "0.png").write_bytes(b"no picture")
+    code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
+    assert code == 3 and "all" in out
+    assert "skipped 1 pictures: 1 x not an image" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["{train}"], "Missing argument"),
+        (["{train}", "{test}/nowhere"], "There is no "),
+        (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
+        (["{train}", "{test}", "--shots", ""], "--shots '' should be numbers"),
+        (["{train}", "{test}", "--shots", "5"], "5 shots are asked for, but class 'blue' of train has 4 pictures"),
+        (["{train}", "{test}", "--seeds", "0"], "seeds 0"),
+        (["{train}", "{test}", "--penalty", "swep"], "should be sweep or a number"),
+        (["{train}", "{test}", "--penalty", "-1"], "penalty is -1.0"),
+        (["{train}", "{test}", "--metric", "f1"], "Invalid value"),
+        (["{train}", "{test}", "--json", "{test}"], "name the file"),
+        (["{test}", "{more}"], "classes of more that test does not have: 'white'"),
+        (["{train}", "{hollow}"], "without an image that can be read: 'red'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
+    seesay, sets, paint, tmp_path: Path, words: list[str], complaint: str
+):
+    paint(tmp_path / "more" / "white" / "0.png", "white")
+    paint(tmp_path / "hollow" / "blue" / "0.png", "blue")
+    (tmp_path / "hollow" / "red").mkdir()
+    places = {"train": sets[0], "test": sets[1], "more": tmp_path / "more", "hollow": tmp_path / "hollow"}
+    code, out, err = seesay("probe", *(word.format(**places) for word in words))
+    assert (code, out, seesay.asked) == (2, "", [])
+    assert complaint in err
+    assert err.count("\n") == 1

@@ -1,0 +1,135 @@
+"""The probe's objective, gradient and minimum, against scikit-learn and float64 autograd."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+
+from seesay.formulas import logistic
+from seesay.formulas.logistic import CONVERGED, examples, fit, from_features, objective, slope_at, to_features
+
+
+def blobs(rows: int, width: int, classes: int, *, apart: float = 1.0, dtype=torch.float32):
+    """Classes about centres of their own, with a falling spectrum and far from the origin."""
+    generator = torch.Generator().manual_seed(rows)
+    spectrum_W = (1 + torch.arange(width)).float() ** -0.8
+    label_N = torch.arange(rows) % classes
+    centre_KW = torch.randn(classes, width, generator=generator) * apart
+    x_NW = (centre_KW[label_N] + torch.randn(rows, width, generator=generator)) * spectrum_W + 3
+    return x_NW.to(dtype), label_N
+
+
+def by_scikit_learn(x_NW, label_N, penalty: float) -> float:
+    """The objective at a minimum that was looked for to the end."""
+    model = LogisticRegression(C=1 / penalty, max_iter=10_000, tol=1e-9).fit(x_NW.double().numpy(), label_N.numpy())
+    weights_KW, intercept_K = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
+    if len(weights_KW) == 1:
+        weights_KW = torch.cat([torch.zeros_like(weights_KW), weights_KW])
+        intercept_K = torch.cat([torch.zeros_like(intercept_K), intercept_K])
+    return objective(x_NW, label_N, weights_KW, intercept_K, penalty=penalty)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+@pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("small_work", [0, 1 << 27])
+def test_the_minimum_is_that_of_scikit_learn(monkeypatch, classes: int, penalty: float, small_work: int):
+    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    x_NW, label_N = blobs(90, 6, classes)
+    found = fit(examples(x_NW, label_N, classes), penalty)
+    close = 1e-7 * found.value if small_work else 1e-3 * max(found.value, 0.02)
+    assert found.value == pytest.approx(by_scikit_learn(x_NW, label_N, penalty), abs=close)
+
+
+def test_scikit_learn_at_its_own_settings_ends_no_lower():
+    x_NW, label_N = blobs(600, 30, 10, apart=0.3)
+    given = examples(x_NW, label_N, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LogisticRegression(C=0.316, max_iter=1000).fit(x_NW.numpy(), label_N.numpy())
+    theirs = objective(
+        x_NW, label_N, torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_), penalty=1 / 0.316
+    )
+    weights_KW, intercept_K = to_features(given, fit(given, 1 / 0.316).theta_KW1)
+    assert objective(x_NW, label_N, weights_KW, intercept_K, penalty=1 / 0.316) <= theirs
+
+
+def test_value_and_gradient_are_those_of_autograd_in_float64(monkeypatch):
+    monkeypatch.setattr(logistic, "BLOCK", 20)
+    x_NW, label_N = blobs(23, 4, 3, dtype=torch.float64)
+    given = examples(x_NW, label_N, 3)
+    theta_KW1 = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    logits_NK = (x_NW - x_NW.mean(0)) @ theta_KW1[:, :-1].T + theta_KW1[:, -1]
+    value = F.cross_entropy(logits_NK, label_N) + 0.7 / 2 * theta_KW1[:, :-1].square().sum()
+    value.backward()
+    slope = slope_at(given, theta_KW1.detach(), 0.7)
+    assert slope.value == pytest.approx(value.item(), rel=1e-12)
+    torch.testing.assert_close(slope.gradient_KW1, theta_KW1.grad, rtol=1e-10, atol=1e-12)
+    p_NK = logits_NK.detach().softmax(1)
+    assert slope.curvature == pytest.approx(float((p_NK * (1 - p_NK)).mean()), rel=1e-10)
+
+
+def test_the_value_of_a_fit_in_float32_is_the_objective_by_its_definition(monkeypatch):
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    x_NW, label_N = blobs(300, 12, 5)
+    given = examples(x_NW, label_N, 5)
+    found = fit(given, 0.5)
+    assert found.value == pytest.approx(
+        objective(x_NW, label_N, *to_features(given, found.theta_KW1), penalty=0.5), rel=1e-6
+    )
+
+
+def test_a_start_from_a_part_ends_at_the_same_place_sooner(monkeypatch):
+    monkeypatch.setattr(logistic, "LEAST_SUBSET", 100)
+    x_NW, label_N = blobs(1600, 5, 4)
+    given = examples(x_NW, label_N, 4)
+    start_KW1 = logistic.start_from_part(given, label_N, 1.0)
+    assert start_KW1 is not None
+    cold, warm = fit(given, 1.0), fit(given, 1.0, start_KW1=start_KW1)
+    assert warm.value == pytest.approx(cold.value, rel=1e-7)
+    assert warm.iterations < cold.iterations
+
+
+def test_few_examples_have_no_part_to_start_from():
+    x_NW, label_N = blobs(40, 3, 2)
+    assert logistic.start_from_part(examples(x_NW, label_N, 2), label_N, 1.0) is None
+
+
+def test_weights_go_to_other_examples_and_back():
+    x_NW, label_N = blobs(50, 4, 3)
+    given = examples(x_NW, label_N, 3)
+    theta_KW1 = fit(given, 1.0).theta_KW1
+    back_KW1 = from_features(given, *to_features(given, theta_KW1))
+    torch.testing.assert_close(back_KW1[:, :-1], theta_KW1[:, :-1])
+    # Intercepts mean the same when a number is added to all of them.
+    torch.testing.assert_close(back_KW1[:, -1].diff(), theta_KW1[:, -1].diff())
+
+
+def test_fewer_examples_than_features_and_constant_features_are_no_trouble():
+    x_NW, label_N = blobs(6, 20, 3)
+    x_NW[:, :5] = 7.0
+    found = fit(examples(x_NW, label_N, 3), 1e-6, until=CONVERGED)
+    assert found.value < 1e-3 and bool(found.theta_KW1.isfinite().all())
+    assert float(found.theta_KW1[:, :5].abs().max()) < 1e-6
+
+
+def test_features_that_say_nothing_leave_the_shares_of_the_classes():
+    label_N = torch.tensor([0, 0, 0, 1])
+    given = examples(torch.ones(4, 2), label_N, 2)
+    _, intercept_K = to_features(given, fit(given, 1.0).theta_KW1)
+    assert intercept_K.softmax(0).numpy() == pytest.approx(np.array([0.75, 0.25]), abs=1e-4)
+
+
+def test_a_penalty_that_allows_next_to_no_weight_still_gives_the_nearest_class(monkeypatch):
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    x_NW, label_N = blobs(90, 6, 3, apart=5.0)
+    given = examples(x_NW, label_N, 3)
+    weights_KW, intercept_K = to_features(given, fit(given, 1e6).theta_KW1)
+    assert float(((x_NW.double() @ weights_KW.T + intercept_K).argmax(1) == label_N).double().mean()) > 0.9
+
+
+def test_no_more_steps_are_taken_than_allowed():
+    x_NW, label_N = blobs(60, 6, 3)
+    assert fit(examples(x_NW, label_N, 3), 1e-3, max_iterations=2).iterations == 2

@@ -1,0 +1,139 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from seesay.base.errors import Interrupted, RefusedInput, UsageError
+from seesay.model.encode import BLOCK
+from seesay.tasks.classify_folder import Question, classify_folder
+from seesay.tasks.judge import Rules
+
+COUNT = 2 * BLOCK + 12
+QUESTION = Question(labels=("red", "green", "blue"), top=2)
+
+
+@pytest.fixture
+def album(tmp_path: Path, paint) -> Path:
+    """Red, green and blue in turn, two of them broken."""
+    for number in range(COUNT):
+        paint(tmp_path / "album" / f"{number:03}.png", ("red", "green", "blue")[number % 3])
+    (tmp_path / "album" / "070.png").write_bytes(b"<html>")
+    (tmp_path / "album" / "130.png").write_bytes(b"")
+    return tmp_path / "album"
+
+
+def stop_after(model, blocks: int, error: type[BaseException]) -> list[int]:
+    """Let the model fail after so many blocks; the sizes of those it is given."""
+    encode, sizes = type(model).encode_pixels, []
+
+    def encode_pixels(pixels_B3SS):
+        sizes.append(len(pixels_B3SS))
+        if len(sizes) > blocks:
+            raise error
+        return encode(model, pixels_B3SS)
+
+    model.encode_pixels = encode_pixels
+    return sizes
+
+
+def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: Path, tmp_path: Path):
+    out = tmp_path / "out.csv"
+    done = classify_folder(colour_model, album, question=QUESTION, out=out)
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert (done.photos, done.labels, done.resumed, len(rows)) == (COUNT, 3, 0, COUNT - 2)
+    assert [(Path(item.key).name, item.reason) for item in done.skipped] == [
+        ("070.png", "not an image"),
+        ("130.png", "empty file"),
+    ]
+    assert [(Path(row["path"]).name, row["label_1"]) for row in rows[:3]] == [
+        ("000.png", "red"),
+        ("001.png", "green"),
+        ("002.png", "blue"),
+    ]
+    assert not (tmp_path / "out.csv.part").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_stopped_run_goes_on_and_ends_in_the_same_file(
+    colour_model, album: Path, tmp_path: Path, suffix: str, blocks: int
+):
+    whole, stopped = tmp_path / f"whole.{suffix}", tmp_path / f"stopped.{suffix}"
+    unbroken = classify_folder(colour_model, album, question=QUESTION, out=whole)
+    stop_after(colour_model, blocks, KeyboardInterrupt)
+    with pytest.raises(Interrupted, match=rf"{blocks * BLOCK} of {COUNT} photos are done .* goes on"):
+        classify_folder(colour_model, album, question=QUESTION, out=stopped)
+    assert not stopped.exists()
+    sizes = stop_after(colour_model, 9, KeyboardInterrupt)
+    done = classify_folder(colour_model, album, question=QUESTION, out=stopped)
+    assert done.resumed == blocks * BLOCK
+    assert sum(sizes) == COUNT - done.resumed - (1 if blocks == 2 else 2)
+    assert done.skipped == unbroken.skipped
+    assert stopped.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_that_was_killed_after_its_last_photo_is_not_done_again(
+    colour_model, album: Path, tmp_path: Path, monkeypatch
+):
+    out = tmp_path / "out.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr("seesay.tasks.classify_folder.publish_chunks", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            classify_folder(colour_model, album, question=QUESTION, out=out)
+    sizes = stop_after(colour_model, 0, KeyboardInterrupt)
+    assert classify_folder(colour_model, album, question=QUESTION, out=out).resumed == COUNT
+    assert sizes == []
+    assert len(out.read_text().splitlines()) == COUNT - 1
+
+
+def test_changed_photos_labels_or_rules_are_refused_until_forced(colour_model, album: Path, tmp_path: Path, paint):
+    out = tmp_path / "out.csv"
+    stop_after(colour_model, 1, KeyboardInterrupt)
+    with pytest.raises(Interrupted):
+        classify_folder(colour_model, album, question=QUESTION, out=out)
+    with pytest.raises(
+        UsageError, match=r'half of another command: labels: .*"blue"\] -> \["red", "green"\]; run that'
+    ):
+        classify_folder(colour_model, album, question=Question(labels=("red", "green"), top=2), out=out)
+    paint(album / "999.png", "red")
+    with pytest.raises(UsageError, match=f"photos: {COUNT} -> {COUNT + 1}; paths and sizes: "):
+        classify_folder(colour_model, album, question=QUESTION, out=out)
+    del colour_model.encode_pixels
+    done = classify_folder(colour_model, album, question=QUESTION, out=out, force=True)
+    assert (done.photos, done.resumed) == (COUNT + 1, 0)
+
+
+def test_the_old_result_stays_until_the_new_one_is_whole(colour_model, album: Path, tmp_path: Path):
+    out = tmp_path / "out.csv"
+    out.write_text("old")
+    stop_after(colour_model, 1, KeyboardInterrupt)
+    with pytest.raises(Interrupted):
+        classify_folder(colour_model, album, question=QUESTION, out=out)
+    assert out.read_text() == "old"
+
+
+def test_photos_of_nothing_known_are_none_of_these(colour_model, album: Path, tmp_path: Path, paint):
+    for number in range(60):
+        paint(
+            tmp_path / "known" / ("red" if number % 2 else "green") / f"{number}.png", "red" if number % 2 else "green"
+        )
+    question = Question(calibrate=tmp_path / "known", rules=Rules(none_of_these=0.05), top=1)
+    done = classify_folder(colour_model, album, question=question, out=tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())
+    # Without labels the classes of the known photos are asked for; blue is neither.
+    assert [row["answer"] for row in rows[:3]] == ["red", "green", "none of these"]
+    assert (done.labels, done.facts["known"]) == (2, 60)
+
+
+def test_only_broken_photos_leave_neither_result_nor_half_of_one(colour_model, tmp_path: Path):
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / "a.png").write_bytes(b"broken")
+    with pytest.raises(RefusedInput, match="none of 1 photos could be read"):
+        classify_folder(colour_model, tmp_path / "album", question=QUESTION, out=tmp_path / "out.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["album"]
+
+
+def test_the_suffix_says_how_it_is_written(colour_model, album: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match=r"out\.txt should end in \.csv or \.json"):
+        classify_folder(colour_model, album, question=QUESTION, out=tmp_path / "out.txt")
