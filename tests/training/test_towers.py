@@ -67,6 +67,7 @@ def test_blocks_run_again_change_no_bit(coloured_pairs, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_a_compiled_image_tower_learns_the_same_and_is_saved_as_any_other(coloured_pairs, tmp_path):
     pairs = coloured_pairs(24)
     words = ["log.every_steps=1", "towers.precision=float32"]
