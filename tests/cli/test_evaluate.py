@@ -88,3 +88,86 @@ def test_sets_before_one_that_fails_are_still_shown(seesay, labelled: Path, tmp_
     assert "75.0" in out
     assert "bare" in err
     assert not (tmp_path / "scores.json").exists()
+
+
+def test_several_models_and_sets_are_told_apart_and_compared(seesay, labelled: Path, captioned: Path, tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.json").write_text("{}")
+    code, out, _ = seesay("evaluate", "box", tmp_path / "run", labelled, captioned)
+    assert (code, seesay.asked) == (0, ["box", str(tmp_path / "run")])
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0].startswith("model set n task")
+    assert lines[2].startswith("colours colours 4") and lines[3].startswith(f"{tmp_path}/run colours 4")
+    assert f"colours top1 colours 75.0 {tmp_path}/run 75.0 0.0 [0.0, 0.0] 1 sign" in lines
+    assert any("text to image r10" in line and "paired bootstrap" in line for line in lines)
+
+
+def test_the_page_and_a_file_per_result_are_written(seesay, labelled: Path, captioned: Path, tmp_path: Path):
+    page, folder = tmp_path / "out" / "report.html", tmp_path / "results"
+    code, _, _ = seesay("evaluate", "box", labelled, captioned, "--report", page, "--results", folder)
+    assert code == 0
+    assert "<h2>Scores</h2>" in page.read_text() and "<script" not in page.read_text()
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "colours--colours--zero-shot.json",
+        "colours--pairs--retrieval.json",
+    ]
+    result = json.loads((folder / "colours--colours--zero-shot.json").read_text())
+    assert result["top1"] == 0.75 and result["settings"]["preprocess"] == "exact" and "commit" in result["environment"]
+
+
+def test_a_shift_is_shown_and_written(seesay, labelled: Path, paint, tmp_path: Path):
+    for colour in ("red", "blue"):
+        paint(tmp_path / "drawn" / colour / "0.png", colour)
+    words = ["--shift", "colours=drawn", "--json", tmp_path / "scores.json"]
+    code, out, _ = seesay("evaluate", "box", labelled, tmp_path / "drawn", *words)
+    assert code == 0
+    assert "effective robustness" in out
+    assert json.loads((tmp_path / "scores.json").read_text())[-1]["gap"] == 0.25
+
+
+def test_two_classes_of_one_name_are_named_and_measured(seesay, labelled: Path, tmp_path: Path):
+    (tmp_path / "names.txt").write_text("blue\nblue\n")
+    code, out, err = seesay("evaluate", "box", labelled, "--class-names", tmp_path / "names.txt")
+    assert code == 0
+    assert "colours: more than one class is called 'blue'; pictures of classes that share a name" in err
+    assert " 0.0 [0.0, 60.2] " in out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["box", "box"], "no set to measure box on"),
+        (["box", "{}", "box"], "'box' is a model after a set"),
+        (["box", "{}", "--shots", "1,x"], "numbers of 1 or more"),
+        (["box", "{}", "--shift", "colours=other"], "two of the sets that are measured: colours"),
+        (["box", "{}", "--baseline", "x.json"], "say which with --shift"),
+        (["box", "{}", "--descriptions", "none.json"], "none.json cannot be read"),
+        (["box", "{}", "--class-names", "eurosad"], "eurosad"),
+        (["box", "{}", "--templates", "{}/bad.txt"], "exactly once"),
+        (["box", "{}", "--report", "{}"], "name the file"),
+    ],
+)
+def test_options_that_cannot_be_followed_are_one_line_before_any_model_is_loaded(
+    seesay, labelled: Path, words: list[str], complaint: str
+):
+    (labelled / "bad.txt").write_text("a photo\n")
+    code, out, err = seesay("evaluate", *(word.format(labelled) for word in words))
+    assert (code, out, seesay.asked) == (2, "", [])
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+def test_a_class_without_a_picture_is_named(seesay, labelled: Path):
+    (labelled / "empty").mkdir()
+    code, _, err = seesay("evaluate", "box", labelled)
+    assert code == 2
+    assert "without an image that can be read: 'empty'" in err
+    assert err.count("\n") == 1
+
+
+def test_a_class_of_broken_pictures_is_named(seesay, labelled: Path):
+    (labelled / "blue" / "0.png").write_bytes(b"no picture")
+    code, _, err = seesay("evaluate", "box", labelled)
+    assert code == 2
+    assert "not one picture of class 'blue' of colours can be read (1 x not an image in all)" in err
+    assert err.count("\n") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.evalsets import LabelledSet, open_evalset, open_train_part
 from seesay.data.pairs import PairList
 
 
@@ -164,6 +164,35 @@ def test_class_names_without_shards_or_without_one_labelled_image_are_usage_erro
     write_tar(tmp_path / "0.tar", {"k.jpg": b"0"})
     with pytest.raises(UsageError, match="1 x image without label"):
         open_evalset(tmp_path)
+
+
+# Train and test parts
+
+
+def test_class_folders_in_train_and_test_are_two_sets_of_one_name(tmp_path):
+    write(tmp_path, {f"{part}/{label}/1.jpg": part for part in ("train", "test", "val") for label in ("a", "b")})
+    assert contents(open_evalset(tmp_path)) == [("a/1.jpg", "a", b"test"), ("b/1.jpg", "b", b"test")]
+    assert contents(open_train_part(tmp_path)) == [("a/1.jpg", "a", b"train"), ("b/1.jpg", "b", b"train")]
+    assert open_evalset(tmp_path).name == tmp_path.name
+    assert open_train_part(tmp_path).name == f"{tmp_path.name}/train"
+
+
+def test_tars_in_train_are_labelled_by_the_same_class_names(tmp_path):
+    write(tmp_path, {"classnames.txt": "cat\ndog\n"})
+    write_tar(tmp_path / "test" / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
+    assert open_train_part(tmp_path) is None
+    write_tar(tmp_path / "train" / "0.tar", {"k.jpg": b"1", "k.cls": b"1"})
+    assert contents(open_train_part(tmp_path)) == [("0.tar/k", "dog", b"1")]
+    assert contents(open_evalset(tmp_path)) == [("0.tar/k", "cat", b"0")]
+
+
+def test_folders_that_are_only_called_train_and_test_stay_classes(tmp_path):
+    write(tmp_path, {"train/1.jpg": "1", "test/1.jpg": "1"})
+    assert open_evalset(tmp_path).class_names == ("test", "train")
+    assert open_train_part(tmp_path) is None
+    write(tmp_path, {"train/old/1.jpg": "1", "boat/1.jpg": "1"})
+    assert open_evalset(tmp_path).class_names == ("boat", "test", "train")
+    assert open_train_part(tmp_path / "boat" / "1.jpg") is None
 
 
 # Captioned sets

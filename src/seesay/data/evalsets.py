@@ -74,13 +74,14 @@ def open_evalset(place: str | Path) -> LabelledSet | PairSource:
 
     Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there or in test/, that hold
     KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
-    folder of images per class. Captioned: whatever `open_pairs` opens, and a folder with test/*.tar.
+    folder of images per class, or with train/ and test/ of such folders, of which test/ counts. Captioned: whatever
+    `open_pairs` opens, and a folder with test/*.tar.
     A place that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
     folder = Path(place)
     if not folder.is_dir():
         return open_pairs([place])
-    tars = tars_in(folder) or (tars_in(folder / "test") if (folder / "test").is_dir() else [])
+    tars = tars_in(folder) or _tars_of(folder, "test")
     if (folder / CLASS_NAMES).is_file():
         return _open_labelled_shards(folder, tars)
     if tars:
@@ -88,11 +89,38 @@ def open_evalset(place: str | Path) -> LabelledSet | PairSource:
     problems: list[Skipped] = []
     files = dict(files_below(folder, problems))
     if _has_class_folders(files):
+        if _is_split(files):
+            return _open_class_folders(folder / "test", name=folder.absolute().name)
         return _open_class_folders(folder, files, problems=problems)
     return open_pairs([folder])
 
 
-def _open_labelled_shards(folder: Path, tars: list[Path]) -> LabelledSet:
+def open_train_part(place: str | Path) -> LabelledSet | None:
+    """What may be learned from before a labelled set is measured: train/ beside its test/, as tars or class folders.
+
+    None where there is none. Classes of tars are those of the set's classnames.txt. Raises what `open_evalset` does.
+    """
+    folder = Path(place)
+    if (folder / CLASS_NAMES).is_file():
+        tars = _tars_of(folder, "train")
+        return _open_labelled_shards(folder, tars, name=f"{folder.absolute().name}/train") if tars else None
+    if not folder.is_dir() or not (folder / "train").is_dir() or not _is_split(dict(files_below(folder, []))):
+        return None
+    return _open_class_folders(folder / "train", name=f"{folder.absolute().name}/train")
+
+
+def _tars_of(folder: Path, part: str) -> list[Path]:
+    return tars_in(folder / part) if (folder / part).is_dir() else []
+
+
+def _is_split(files: dict[str, int]) -> bool:
+    """Whether all images lie in class folders inside train/, test/ and perhaps val/, and the first two are there."""
+    images = [name.split("/") for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
+    parts = {path[0] for path in images}
+    return {"train", "test"} <= parts <= {"train", "test", "val"} and all(len(path) > 2 for path in images)
+
+
+def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> LabelledSet:
     if not tars:
         raise UsageError(f"{str(folder)!r} has {CLASS_NAMES} but no .tar, neither there nor in test/.")
     class_names = _read_class_names(folder / CLASS_NAMES)
@@ -113,7 +141,8 @@ def _open_labelled_shards(folder: Path, tars: list[Path]) -> LabelledSet:
     if not samples:
         reasons = count_reasons(problems) or "no KEY.jpg with KEY.cls beside it"
         raise UsageError(f"No labelled image in the {len(tars)} .tar of {str(folder)!r}: {reasons}.")
-    return LabelledSet(folder.absolute().name, class_names, samples=samples, templates=templates, problems=problems)
+    name = name or folder.absolute().name
+    return LabelledSet(name, class_names, samples=samples, templates=templates, problems=problems)
 
 
 def _labelled_or_problem(sample: ShardSample, class_count: int) -> Labelled | Skipped:
@@ -158,15 +187,23 @@ def _has_class_folders(files: dict[str, int]) -> bool:
     return any("/" in stem for stem, _ in images) and not any(f"{stem}.txt" in files for stem, _ in images)
 
 
-def _open_class_folders(folder: Path, files: dict[str, int], *, problems: list[Skipped]) -> LabelledSet:
-    """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name."""
+def _open_class_folders(
+    folder: Path, files: dict[str, int] | None = None, *, problems: list[Skipped] | None = None, name: str = ""
+) -> LabelledSet:
+    """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name.
+
+    `files` and `problems` are what `files_below` found, where it was asked already.
+    """
+    if files is None or problems is None:
+        problems = []
+        files = dict(files_below(folder, problems))
     # Links to folders too: `files` has nothing of theirs, so that they are refused below and not left out.
     classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    names = [name.replace("_", " ") for name in classes]
+    names = [own.replace("_", " ") for own in classes]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(own for own in names if names.count(own) > 1)
         raise UsageError(f"Two folders of {str(folder)!r} are both class {twice!r}; rename or merge them.")
-    label_of = {name: label for label, name in enumerate(classes)}
+    label_of = {own: label for label, own in enumerate(classes)}
     samples = []
     for key, size in sorted(files.items()):
         suffix = split_suffix(key)[1]
@@ -182,4 +219,4 @@ def _open_class_folders(folder: Path, files: dict[str, int], *, problems: list[S
     if without := sorted(set(range(len(classes))) - {sample.label for sample in samples}):
         named = ", ".join(repr(classes[label]) for label in without[:5])
         raise UsageError(f"Class folders of {str(folder)!r} without an image that can be read: {named}.")
-    return LabelledSet(folder.absolute().name, names, samples=samples, problems=problems)
+    return LabelledSet(name or folder.absolute().name, names, samples=samples, problems=problems)

@@ -104,7 +104,7 @@ def data_uri(picture: bytes) -> str:
     return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
 
 
-def thumbnail(source: str | Path | np.ndarray, *, side: int = 192) -> bytes:
+def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
     """A small WebP of a picture, its longer side at most `side`."""
     image = Image.fromarray(open_image(source))
     image.thumbnail((side, side))
@@ -134,6 +134,17 @@ def score_of(cards: Sequence[Card]) -> Score:
     hits, n = sum(card.is_right for card in cards), len(cards)
     chance = 1 / len(cards[0].ranking.labels)
     return Score(value=hits / n, interval95=proportion_interval(hits, n), chance=chance, n=n)
+
+
+def percent(share: float) -> str:
+    """A fraction as percent, without the sign for it."""
+    return f"{100 * share:.1f}"
+
+
+def with_interval(share: float, interval: Sequence[float], *, sign: bool = False) -> str:
+    """A fraction with its interval behind it, in percent; differences have their sign before them."""
+    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if sign else "{:.1f} [{:.1f}, {:.1f}]"
+    return form.format(*(100 * value for value in (share, *interval)))
 
 
 def similarity_figure(

@@ -6,27 +6,75 @@ what guessing would give. Ties count against the model (`formulas.metrics`); the
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
+from seesay.data.class_names import ClassName, Descriptions, edited_names, repeated_names
 from seesay.data.evalsets import LabelledSet, open_evalset
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.stored import count_reasons
 from seesay.formulas.metrics import mean_per_class, top_k_hits
+from seesay.formulas.reliability import reliability
 from seesay.formulas.statistics import mean_per_class_interval, proportion_interval
 from seesay.model.bundle import Model
-from seesay.model.encode import encode_image_set
+from seesay.model.encode_once import encode_images_once, encode_prompts_once
+from seesay.model.kept import Kept
+from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.retrieve import retrieval_scores
 
 Templates = str | Path | Sequence[str] | None
+Advance = Callable[[int], None]
+NOT_KEPT = Kept(None)
+# Of all bootstraps; nothing else is left to chance.
+SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of every set: words around the classes, words for the classes, and where embeddings are kept."""
+
+    templates: Templates = None
+    class_names: str | Path | None = None
+    descriptions: Descriptions | None = None
+    kept: Kept = NOT_KEPT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A result and what it was made from.
+
+    `hits` are by name of the score, as "top1" or "text_to_image r10", and `image_of_hit` the picture each question
+    was about, as a place in `read`: the numbers in the set of the pictures that could be read.
+    """
+
+    result: dict[str, Any]
+    found: LabelledSet | PairSource
+    read: list[int]
+    hits: dict[str, np.ndarray]
+    image_of_hit: dict[str, np.ndarray]
+    answers: "Answers | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a zero-shot classifier said to N pictures, and which prompts its classes were made of."""
+
+    image_ND: Tensor
+    label_N: np.ndarray
+    guess_N: np.ndarray
+    confidence_N: np.ndarray
+    classifier: ZeroShotClassifier
+    names: tuple[ClassName, ...]
+    templates: tuple[str, ...]
 
 
 def evaluate_set(model: Model, place: str | Path, *, templates: Templates = None) -> dict[str, Any]:
@@ -34,54 +82,104 @@ def evaluate_set(model: Model, place: str | Path, *, templates: Templates = None
 
     Both give "set", "task", "n" (pictures), "interval95" and "chance" of the headline number, "skipped" and
     "skipped_by_reason" (pictures left out, when the set was opened or read), "templates" with "templates_from",
-    "model" and "data_fingerprint". Then for task "zero-shot": "classes", "top1", "top5", "mean_per_class",
-    "interval95_top5", "interval95_mean_per_class", "chance_top5"; the headline is "top1". For "retrieval": "captions",
-    and "text_to_image" and "image_to_text" with "r1", "r5", "r10", each also as "interval95_..." and "chance_...";
-    the headline is "text_to_image" "r10".
+    "model", "data_fingerprint" and "seed". Then for task "zero-shot": "classes", "top1", "top5", "mean_per_class",
+    "interval95_top5", "interval95_mean_per_class", "chance_top5", "calibration_error", "same_names" (names of more
+    than one class); the headline is "top1". For "retrieval": "captions", and "text_to_image" and "image_to_text" with
+    "r1", "r5", "r10", each also as "interval95_..." and "chance_..."; the headline is "text_to_image" "r10".
 
     Raises `UsageError` for a place that is no such set, and `RefusedInput` where not one picture can be read.
     """
-    found = open_evalset(place)
+    return measure_set(model, open_evalset(place), Question(templates=templates)).result
+
+
+def measure_set(model: Model, found: LabelledSet | PairSource, question: Question) -> Measured:
+    """As `evaluate_set`, with what the numbers were made from."""
     with progress(len(found), found.name) as advance:
         if isinstance(found, LabelledSet):
-            return zero_shot_result(model, found, templates, advance)
-        return retrieval_result(model, found, templates, advance)
+            return measure_zero_shot(model, found, question, advance)
+        return measure_retrieval(model, found, question, advance)
 
 
-def zero_shot_result(model: Model, found: LabelledSet, templates: Templates, advance) -> dict[str, Any]:
-    chosen, origin = choose_templates(model, found, templates)
-    image_ND, kept, skipped = encode_image_set(model, found.image, len(found), progress=advance)
+def measure_zero_shot(model: Model, found: LabelledSet, question: Question, advance: Advance) -> Measured:
+    chosen, origin = choose_templates(model, found, question.templates)
+    names: Sequence[ClassName] = found.class_names
+    if question.class_names is not None:
+        names = edited_names(found.class_names, question.class_names)
+    classifier = model.classifier(
+        names,
+        chosen,
+        descriptions=question.descriptions,
+        rows=lambda prompts: encode_prompts_once(model, prompts, kept=question.kept),
+    )
+    image_ND, read, skipped = encode_images_once(model, found.image, len(found), kept=question.kept, progress=advance)
     skipped = [replace(item, key=found.key(int(item.key))) for item in skipped]
-    if not kept:
+    if not read:
         raise RefusedInput(
             f"none of the {len(found)} pictures of {found.name} could be read ({count_reasons(skipped)})."
         )
-    label_N = np.array([found.label(index) for index in kept])
-    head_CD = model.classifier(found.class_names, chosen).weights
+    refuse_unseen_classes(found, read, skipped)
+    label_N = np.array([found.label(index) for index in read])
     # Cosines and not probabilities: their order is the same, but a softmax rounds small ones to ties.
-    hits = top_k_hits(image_ND @ head_CD.T, torch.from_numpy(label_N), ks=(1, 5))
-    classes = len(found.class_names)
+    cosine_NC = image_ND @ classifier.weights.T
+    hits = top_k_hits(cosine_NC, torch.from_numpy(label_N), ks=(1, 5))
+    guess_N = cosine_NC.argmax(1)
+    confidence_N = classifier.probabilities(image_ND).gather(1, guess_N[:, None])[:, 0].double().numpy()
+    result = {
+        **describe(model, found, task="zero-shot", n=len(read), skipped=skipped),
+        **zero_shot_numbers(hits, label_N, classes=len(found.class_names)),
+        "calibration_error": reliability(confidence_N, hits[1]).expected_error,
+        "same_names": repeated_names(names),
+        "templates": list(chosen) if question.descriptions is None else [],
+        "templates_from": origin if question.descriptions is None else "descriptions",
+        "class_names_from": "the set" if question.class_names is None else str(question.class_names),
+    }
+    answers = Answers(
+        image_ND=image_ND,
+        label_N=label_N,
+        guess_N=guess_N.numpy(),
+        confidence_N=confidence_N,
+        classifier=classifier,
+        names=tuple(names),
+        templates=chosen,
+    )
+    each_N = np.arange(len(read))
+    by_name, image_of_hit = {"top1": hits[1], "top5": hits[5]}, {"top1": each_N, "top5": each_N}
+    return Measured(result=result, found=found, read=read, hits=by_name, image_of_hit=image_of_hit, answers=answers)
+
+
+def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
+    """`UsageError` for a class that has pictures of which not one could be read: the scores would leave it out."""
+    lost = {found.label(index) for index in range(len(found))} - {found.label(index) for index in read}
+    if lost:
+        named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
+        raise UsageError(
+            f"not one picture of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
+            "mend the pictures, or leave the class out."
+        )
+
+
+def zero_shot_numbers(hits: dict[int, np.ndarray], label_N: np.ndarray, *, classes: int) -> dict[str, Any]:
+    """The shares of a classification, with intervals and chances."""
+    n = len(label_N)
     return {
-        **describe(model, found, task="zero-shot", n=len(kept), skipped=skipped),
         "classes": classes,
         "top1": float(hits[1].mean()),
         "top5": float(hits[5].mean()),
         "mean_per_class": mean_per_class(hits[1], label_N),
-        "interval95": list(proportion_interval(int(hits[1].sum()), len(kept))),
-        "interval95_top5": list(proportion_interval(int(hits[5].sum()), len(kept))),
-        "interval95_mean_per_class": list(mean_per_class_interval(hits[1], label_N)),
+        "interval95": list(proportion_interval(int(hits[1].sum()), n)),
+        "interval95_top5": list(proportion_interval(int(hits[5].sum()), n)),
+        "interval95_mean_per_class": list(mean_per_class_interval(hits[1], label_N, seed=SEED)),
         "chance": 1 / classes,
         "chance_top5": min(5 / classes, 1.0),
-        "templates": list(chosen),
-        "templates_from": origin,
     }
 
 
-def retrieval_result(model: Model, found: PairSource, templates: Templates, advance) -> dict[str, Any]:
+def measure_retrieval(model: Model, found: PairSource, question: Question, advance: Advance) -> Measured:
+    templates = question.templates
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
-    scores = retrieval_scores(model, found, templates=chosen, progress=advance)
+    scores = retrieval_scores(model, found, templates=chosen, kept=question.kept, progress=advance)
     by_text, by_image = scores["text_to_image"], scores["image_to_text"]
-    return {
+    result = {
         **describe(model, found, task="retrieval", n=by_image["r1"].n, skipped=scores["skipped"]),
         "captions": by_text["r1"].n,
         "text_to_image": values(by_text),
@@ -95,6 +193,15 @@ def retrieval_result(model: Model, found: PairSource, templates: Templates, adva
         "templates": list(chosen),
         "templates_from": "captions as they are" if templates is None else "the call",
     }
+    asked = {"text_to_image": scores["image_of_text"], "image_to_text": np.arange(by_image["r1"].n)}
+    hits = {f"{direction} r{k}": hit for direction, by_k in scores["hits"].items() for k, hit in by_k.items()}
+    return Measured(
+        result=result,
+        found=found,
+        read=scores["read"],
+        hits=hits,
+        image_of_hit={name: asked[name.partition(" ")[0]] for name in hits},
+    )
 
 
 def choose_templates(model: Model, found: LabelledSet, templates: Templates) -> tuple[tuple[str, ...], str]:
@@ -118,6 +225,7 @@ def describe(
         "skipped_by_reason": dict(Counter(item.reason for item in left_out).most_common()),
         "model": model.name,
         "data_fingerprint": found.fingerprint,
+        "seed": SEED,
     }
 
 

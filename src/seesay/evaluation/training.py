@@ -28,6 +28,7 @@ def train(
     check: str | Path | Sequence[str | Path] = (),
     recipe: str | Path | None = None,
     overrides: Sequence[str] = (),
+    allow_change: Sequence[str] = (),
     **settings: Any,
 ) -> Model:
     """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
@@ -35,11 +36,14 @@ def train(
     `pairs`, `val`: folders, tables or tar shards. `check`: labelled sets measured zero-shot while training.
     `settings`: fields of `TrainSettings`, sections as dicts (`steps=500, optimizer={"learning_rate": 1e-3}`); they
     win over the TOML file `recipe`, and `overrides` ("section.key=value") win over both.
-    The default `out` is `runs/NAME`; calling again goes on where a stopped run was. Raises `SeesayError`s.
+    The default `out` is `runs/NAME`; calling again goes on where a stopped run was, with the same settings but for
+    those, sections or "pairs" that `allow_change` names. Raises `SeesayError`s.
     """
     places, folder, chosen = resolve(pairs, out=out, recipe=recipe, overrides=overrides, settings=settings)
     checks = {_name_of(place, listed(check)): ZeroShotCheck(place).measure for place in listed(check)}
-    return train_model(places, out=folder, settings=chosen, validation=listed(val), checks=checks)
+    return train_model(
+        places, out=folder, settings=chosen, validation=listed(val), checks=checks, allow_change=allow_change
+    )
 
 
 def resolve(

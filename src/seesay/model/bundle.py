@@ -5,7 +5,7 @@ How it lies in a folder is said in `layouts/`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,15 +16,15 @@ from torch import Tensor
 from seesay.base.errors import BrokenSample, UsageError, nearest
 from seesay.base.publish import publish_folder
 from seesay.base.records import Ranking
+from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
-from seesay.data.prompts import fill, load_templates
-from seesay.formulas.zero_shot import class_head
+from seesay.data.prompts import load_templates
 from seesay.model.ahead import in_blocks
 from seesay.model.layouts import layout_in, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.texts import embed_rows
-from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.model.zero_shot import ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip
 
@@ -137,22 +137,28 @@ class Model:
         return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
 
     def classifier(
-        self, class_names: Sequence[str], templates: str | Path | Sequence[str] | None = None
+        self,
+        class_names: Sequence[ClassName],
+        templates: str | Path | Sequence[str] | None = None,
+        *,
+        descriptions: Descriptions | None = None,
+        rows: Callable[[Sequence[Sequence[str]]], Tensor] | None = None,
     ) -> ZeroShotClassifier:
-        """A zero-shot classifier: per class the mean over templates of the prompts' unit vectors.
+        """A zero-shot classifier: per class the mean over its prompts' unit vectors (`data.class_names.class_prompts`).
 
-        Without `templates` the model's own are used. Raises `UsageError` without a class name.
+        A class is a name or a list of names. Without `templates` the model's own are used; `descriptions` take their
+        place. `rows` may make unit rows (C, D) of the prompts of C classes in another way. Raises `UsageError`
+        without a class name.
         """
         if isinstance(class_names, str):
             raise TypeError("class names are a list of strings; wrap the single one in a list")
         if not len(class_names):
             raise UsageError("no class names are given; name what a picture may show.")
         chosen = self.templates if templates is None else load_templates(templates)
-        prompt_ND = self.encode_texts(fill(chosen, class_names))
-        weights_CD = class_head(prompt_ND.view(len(class_names), len(chosen), -1))
+        prompts = class_prompts(class_names, chosen, descriptions)
         return ZeroShotClassifier(
-            class_names=tuple(class_names),
-            weights=weights_CD,
+            class_names=tuple(names_of(class_name)[0] for class_name in class_names),
+            weights=rows(prompts) if rows else prompt_rows(self.encode_texts, prompts),
             scale=self.logit_scale,
             bias=self.logit_bias,
             encode_images=self.encode_images,

@@ -1,13 +1,19 @@
-"""A classifier made of words. C = classes, D = embedding width, N = images, B = images in a block."""
+"""A classifier made of words.
+
+C = classes, P = things made of prompts (classes, captions), D = embedding width, N = images, B = images in a block.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seesay.base.records import Ranking
 from seesay.formulas.similarity import widened
-from seesay.formulas.zero_shot import match_probabilities, probabilities
+from seesay.formulas.zero_shot import class_head, match_probabilities, probabilities
+
+PROMPTS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +51,28 @@ class ZeroShotClassifier:
             Ranking(labels=tuple(self.class_names[index] for index in indices), probabilities=tuple(values))
             for indices, values in zip(best_NC.tolist(), values_NC.tolist(), strict=True)
         ]
+
+
+def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:
+    """(P, D) unit rows: for each list of prompts the mean direction of their embeddings.
+
+    Embeds some 65,000 prompts at a time, so that lists of any length fit.
+    """
+    rows, waiting, count = [], [], 0
+    for own in prompts:
+        waiting.append(own)
+        count += len(own)
+        if count >= PROMPTS_AT_ONCE:
+            rows.append(_rows_at_once(encode_texts, waiting))
+            waiting, count = [], 0
+    if waiting:
+        rows.append(_rows_at_once(encode_texts, waiting))
+    return torch.cat(rows)
+
+
+def _rows_at_once(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:
+    prompt_ND = encode_texts([prompt for own in prompts for prompt in own])
+    sizes = [len(own) for own in prompts]
+    if len(set(sizes)) == 1:
+        return class_head(prompt_ND.view(len(prompts), sizes[0], -1))
+    return torch.cat([class_head(own_KD[None]) for own_KD in prompt_ND.split(sizes)])

@@ -1,0 +1,104 @@
+"""Names of classes: several for one class, the edited ones of known data sets, and sentences that describe a class.
+
+`class_names.json` holds the names that Radford et al. 2021 published with their code: a whole list for a data set, or,
+for ImageNet, the names that were changed, by class number. A class is one name or a list of names.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seesay.base.errors import UsageError, nearest
+from seesay.data.prompts import fill, read_labels
+
+ClassName = str | Sequence[str]
+Descriptions = str | Path | Mapping[str, Sequence[str]]
+
+# What two classes with one name come to; said wherever they are met.
+SAME_NAME = "pictures of classes that share a name all count as misses"
+
+CLASS_NAMES: dict[str, Any] = json.loads(Path(__file__).with_name("class_names.json").read_text(encoding="utf-8"))
+
+
+def names_of(class_name: ClassName) -> tuple[str, ...]:
+    """All names of one class; the first of them is what it is called in results. `UsageError` for an empty one."""
+    names = (class_name,) if isinstance(class_name, str) else tuple(class_name)
+    if not names or not all(name.strip() for name in names):
+        raise UsageError(f"a class has the names {list(names)!r}; give every class a name, and no empty one.")
+    return names
+
+
+def repeated_names(class_names: Sequence[ClassName]) -> list[str]:
+    """The names that more than one class has, each once. ImageNet has two such pairs."""
+    owners: dict[str, int] = {}
+    for class_name in class_names:
+        for name in dict.fromkeys(names_of(class_name)):
+            owners[name] = owners.get(name, 0) + 1
+    return [name for name, count in owners.items() if count > 1]
+
+
+def edited_names(class_names: Sequence[str], name_or_file: str | Path) -> list[ClassName]:
+    """What to call the classes of a set instead: the edited names of a known data set, or the lines of a file.
+
+    In a file the names of one class are separated by commas. Raises `UsageError` for what is neither a known name
+    nor a file, and where the number of classes is another.
+    """
+    known = CLASS_NAMES.get(str(name_or_file))
+    if isinstance(known, dict):
+        changed = {int(number): name for number, name in known.items()}
+        if max(changed) >= len(class_names):
+            raise UsageError(
+                f"class names {str(name_or_file)!r} are for 1000 classes, but the set has {len(class_names)}."
+            )
+        return [changed.get(number, name) for number, name in enumerate(class_names)]
+    if known is None:
+        if not Path(name_or_file).exists():
+            raise UsageError(
+                f"class names {str(name_or_file)!r} are no known data set and no file; "
+                f"known: {', '.join(CLASS_NAMES)}.{nearest(str(name_or_file), CLASS_NAMES)}"
+            )
+        known = [[name.strip() for name in line.split(",") if name.strip()] for line in read_labels(name_or_file)]
+    if len(known) != len(class_names):
+        raise UsageError(
+            f"class names {str(name_or_file)!r} are for {len(known)} classes, but the set has {len(class_names)}; "
+            "the names come in the order of its classes."
+        )
+    return list(known)
+
+
+def class_prompts(
+    class_names: Sequence[ClassName], templates: Sequence[str], descriptions: Descriptions | None = None
+) -> list[tuple[str, ...]]:
+    """The prompts of every class: each of its names in each template, or the sentences that describe it.
+
+    With `descriptions` every class needs sentences of its own, found by any of its names (Pratt et al. 2023).
+    """
+    names = [names_of(class_name) for class_name in class_names]
+    if descriptions is None:
+        return [tuple(fill(templates, own)) for own in names]
+    sentences = descriptions if isinstance(descriptions, Mapping) else read_descriptions(descriptions)
+    missing = [own[0] for own in names if not any(name in sentences for name in own)]
+    if missing:
+        raise UsageError(
+            f"no description of {', '.join(map(repr, missing[:5]))} ({len(missing)} of {len(names)} classes)."
+            f"{nearest(missing[0], sentences)} Give every class a list of sentences under its name."
+        )
+    return [tuple(sentence for name in own for sentence in sentences.get(name, ())) for own in names]
+
+
+def read_descriptions(path: str | Path) -> dict[str, list[str]]:
+    """A JSON file of {class: [sentence, ...]}; `UsageError` if it is none."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON file of descriptions.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no JSON in UTF-8 ({error}); write {{class: [sentence, ...]}}.") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds a {type(found).__name__}; write {{class: [sentence, ...]}}.")
+    for name, sentences in found.items():
+        is_list = isinstance(sentences, list) and sentences
+        if not is_list or not all(isinstance(sentence, str) and sentence.strip() for sentence in sentences):
+            raise UsageError(f"{path} does not give class {name!r} a list of sentences; write at least one.")
+    return found

@@ -1,0 +1,52 @@
+"""How much does it matter how one asks? The accuracy of every template by itself, beside that of all together."""
+
+from dataclasses import dataclass
+
+import torch
+
+from seesay.base.records import Score
+from seesay.data.class_names import class_prompts
+from seesay.data.prompts import TEMPLATES
+from seesay.evaluation.suite import Measured
+from seesay.formulas.metrics import top_k_hits
+from seesay.formulas.statistics import proportion_interval
+from seesay.model.bundle import Model
+from seesay.model.encode_once import encode_prompts_once
+from seesay.model.kept import Kept
+
+# With fewer of its own a set is asked with these instead: their spread says more than that of one or two.
+FEWEST = 3
+USUAL = "imagenet7"
+
+
+@dataclass(frozen=True)
+class PromptSpread:
+    """Top-1 accuracy by template, the highest first."""
+
+    by_template: dict[str, Score]
+
+    @property
+    def lowest(self) -> float:
+        return min(score.value for score in self.by_template.values())
+
+    @property
+    def highest(self) -> float:
+        return max(score.value for score in self.by_template.values())
+
+
+def prompt_spread(model: Model, measured: Measured, *, kept: Kept) -> PromptSpread:
+    """The pictures of a zero-shot measurement asked again with one template at a time, and with the bare name."""
+    answers = measured.answers
+    assert answers is not None, "only a zero-shot measurement has templates"
+    own = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[USUAL]
+    templates = tuple(dict.fromkeys([*own, *answers.templates, "{}"]))
+    label_N = torch.from_numpy(answers.label_N)
+    classes, n = len(answers.names), len(label_N)
+    # One list of prompts per template and class, so that all of them share their beginnings.
+    prompts = [prompt for template in templates for prompt in class_prompts(answers.names, [template])]
+    row_TCD = encode_prompts_once(model, prompts, kept=kept).view(len(templates), classes, -1)
+    scores = {}
+    for template, weights_CD in zip(templates, row_TCD, strict=True):
+        hits = int(top_k_hits(answers.image_ND @ weights_CD.T, label_N, ks=(1,))[1].sum())
+        scores[template] = Score(value=hits / n, interval95=proportion_interval(hits, n), chance=1 / classes, n=n)
+    return PromptSpread(dict(sorted(scores.items(), key=lambda item: -item[1].value)))

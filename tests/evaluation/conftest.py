@@ -1,0 +1,28 @@
+"""Sets and measurements of pictures of one colour."""
+
+from pathlib import Path
+
+import pytest
+
+from seesay.evaluation.run import Entry, Request, measure_entry
+
+
+@pytest.fixture
+def colours(tmp_path: Path, paint):
+    """Write class folders: `colours("set", red=["red", "blue"])` holds two pictures of class red, one of them blue."""
+
+    def write(name: str, **pictures: list[str]) -> Path:
+        for label, painted in pictures.items():
+            for number, colour in enumerate(painted):
+                paint(tmp_path / name / label / f"{number:03}.png", colour)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def measured(colour_model):
+    def measure(place: Path, name: str = "colours", **request) -> Entry:
+        return measure_entry(name, colour_model, str(place), Request(**request))
+
+    return measure

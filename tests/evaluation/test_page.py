@@ -1,0 +1,132 @@
+"""The report: every section where there is something for it, numbers as they were measured, nothing from outside."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seesay.base.records import Score
+from seesay.evaluation import charts
+from seesay.evaluation.hard_cases import hard_case_of
+from seesay.evaluation.page import build_page
+from seesay.evaluation.robustness import robustness_of
+from seesay.evaluation.run import comparisons, result_files
+from seesay.formulas.reliability import reliability
+from seesay.formulas.robustness import Line
+
+
+@pytest.fixture
+def entry(colours, measured):
+    return measured(colours("colours", red=["red"] * 3 + ["blue"] * 2, blue=["blue"] * 4), prompts=True)
+
+
+def headings(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
+
+
+def test_one_model_on_one_set_has_scores_prompts_details_and_method(entry):
+    page = build_page([entry], facts={"commit": "abc123"})
+    assert headings(page) == ["Scores", "Prompt sensitivity", "colours", "How it was measured"]
+    assert "77.8 [40.0, 97.2]" in page  # 7 of 9, Clopper-Pearson
+    assert "<td>red</td><td>blue</td><td>2 of 5</td>" in page
+    assert "red, taken for blue" in page
+    assert "abc123" in page
+    assert "<script" not in page and "http:" not in page and "https:" not in page
+
+
+def test_two_models_are_compared_and_each_has_its_details(entry, colours, measured):
+    other = measured(Path(entry.place), name="other")
+    page = build_page([entry, other], comparisons=comparisons([entry, other]))
+    assert "Models compared" in headings(page)
+    assert {"colours, colours", "colours, other"} < set(headings(page))
+    assert "+0.0 [+0.0, +0.0]" in page
+
+
+def test_a_shift_has_its_figure_and_its_numbers(entry, colours, measured):
+    other = measured(colours("drawn", red=["red", "blue"], blue=["blue"]))
+    page = build_page([entry, other], shifts=[robustness_of(entry.measured, other.measured, None)])
+    assert "Distribution shift" in headings(page)
+    assert "no baseline given" in page
+
+
+def test_retrieval_has_both_directions_with_chance(measured, paint, tmp_path: Path):
+    for colour in ("red", "green", "blue"):
+        paint(tmp_path / "pairs" / f"{colour}.png", colour)
+        (tmp_path / "pairs" / f"{colour}.txt").write_text(colour)
+    page = build_page([measured(tmp_path / "pairs")])
+    assert headings(page) == ["Scores", "How it was measured"]
+    assert "text to image" in page and "image to text" in page and "<td>33.3</td>" in page
+
+
+def test_a_probe_has_its_scatter_and_its_curves(entry):
+    probe = {
+        "set": "colours",
+        "task": "linear-probe",
+        "n": 9,
+        "n_train": 20,
+        "zero_shot": 0.5,
+        "interval95_zero_shot": [0.2, 0.8],
+        "score": 0.9,
+        "interval95": [0.6, 1.0],
+        "chance": 0.5,
+        "penalty": 1.0,
+        "shots": [{"shots": 1, "mean": 0.4, "interval95": None}, {"shots": 2, "mean": 0.7, "interval95": [0.6, 0.8]}],
+        "shots_left_out": [4],
+        "shots_equal_to_zero_shot": 1.3,
+    }
+    probed = type(entry)(name="a", place=entry.place, measured=entry.measured, probe=probe)
+    page = build_page([probed])
+    assert {"Zero-shot against a linear probe", "Few shots"} < set(headings(page))
+    assert "zero-shot is worth 1.3 pictures per class. A class has too few training pictures for 4 shots." in page
+    assert "90.0 [60.0, 100.0]" in page
+
+
+def test_hard_cases_are_told_by_the_name_of_the_set(colours, measured):
+    assert [hard_case_of(name) for name in ("eval-cifar10", "pets")] == [None, None]
+    tasks = [hard_case_of(name) for name in ("eval-counting-nlvr", "eval-mnist", "eval-dtd10", "EuroSAT")]
+    assert [case and case.task for case in tasks] == [
+        "counting",
+        "handwritten digits",
+        "texture",
+        "satellite and aerial",
+    ]
+    page = build_page([measured(colours("mnist", red=["red"], blue=["blue"]))])
+    assert "Hard cases" in headings(page) and "MNIST, 10 classes: 88.3, probe 99.2" in page
+
+
+def test_single_templates_are_scored_with_the_bare_name_among_them(entry):
+    assert entry.spread is not None
+    assert set(entry.spread.by_template) > {"{}", "itap of a {}.", "a photo of something {}."}
+    # Colour words are all that the model knows, so every template does the same.
+    assert entry.spread.lowest == entry.spread.highest == pytest.approx(7 / 9)
+
+
+def test_one_json_per_result_holds_settings_commit_and_seed(entry):
+    (name, result), *more = result_files([entry], {"templates": None}).items()
+    assert (name, more) == ("colours--colours--zero-shot.json", [])
+    assert result["settings"] == {"templates": None} and result["seed"] == 0 and len(result["data_fingerprint"]) == 64
+    assert {"commit", "torch", "processor"} < result["environment"].keys()
+
+
+def is_picture(png: bytes) -> bool:
+    shown = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    return shown.shape[0] > 100 and len(np.unique(shown.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.slow
+def test_every_figure_can_be_drawn_from_little_and_from_extremes():
+    score = Score(value=1.0, interval95=(0.5, 1.0), chance=0.1, n=3)
+    nothing = Score(value=0.0, interval95=(0.0, 0.3), chance=0.1, n=3)
+    point = charts.Point(name="a", x=0.0, y=1.0, x_interval=(0.0, 0.2), y_interval=(0.8, 1.0))
+    inner = charts.Point(name="b", x=0.3, y=0.1)
+    sure = reliability(np.array([1.0, 0.5]), np.array([True, False]))
+    assert is_picture(charts.bars({"one": {"a": score, "b": nothing}, "two": {"b": score}}, axis="top-1"))
+    assert is_picture(charts.zero_shot_against_probe([point]))
+    assert is_picture(charts.few_shot_curves({"one": (nothing, [(1, nothing), (2, score)])}))
+    assert is_picture(charts.reliability_diagram(sure))
+    assert is_picture(charts.prompt_strip({"one": ({"{}": score}, 0.5)}))
+    assert is_picture(charts.shift_plot([point], [], None, names=("n", "s")))
+    assert is_picture(charts.shift_plot([point], [inner], Line(slope=1.2, offset=-1.0), names=("n", "s")))

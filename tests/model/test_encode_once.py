@@ -1,0 +1,187 @@
+"""Nothing is encoded twice, and nothing stale is given out."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import seesay
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.data.prompts import TEMPLATES
+from seesay.model.bundle import Model
+from seesay.model.encode_once import encode_images_once, encode_prompts_once
+from seesay.model.kept import SETTING, Kept
+
+
+def picture(index: int) -> bytes:
+    data = io.BytesIO()
+    generator = np.random.default_rng(index)
+    # A BMP-like PNG: stored without compression, so that other pixels take as many bytes.
+    Image.fromarray(generator.integers(0, 256, (16, 18, 3), dtype=np.uint8)).save(data, "PNG", compress_level=0)
+    return data.getvalue()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path / "kept")
+
+
+@pytest.fixture
+def encoded(model: Model, monkeypatch) -> list[int]:
+    """How many pictures each call of the image tower was given."""
+    told: list[int] = []
+    original = Model.encode_pixels
+
+    def count(self, pixels):
+        told.append(len(pixels))
+        return original(self, pixels)
+
+    monkeypatch.setattr(Model, "encode_pixels", count)
+    return told
+
+
+def test_pictures_are_encoded_once(model: Model, kept: Kept, encoded: list[int]):
+    first, index, skipped = encode_images_once(model, picture, 5, kept=kept)
+    done: list[int] = []
+    again, same, none = encode_images_once(model, picture, 5, kept=kept, progress=done.append)
+    assert encoded == [5] and sum(done) == 5
+    assert torch.equal(first, again) and index == same == [0, 1, 2, 3, 4] and skipped == none == []
+
+
+def test_one_weight_makes_all_pictures_new(model: Model, kept: Kept, encoded: list[int]):
+    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
+    with torch.no_grad():
+        next(model.clip.image_tower.parameters()).view(-1)[0] += 0.5
+    again, _, _ = encode_images_once(model, picture, 5, kept=kept)
+    assert encoded == [5, 5] and not torch.equal(first, again)
+
+
+def test_one_picture_of_the_same_size_makes_the_set_new(model: Model, kept: Kept, encoded: list[int]):
+    assert len(picture(4)) == len(picture(99))
+    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
+    again, _, _ = encode_images_once(model, lambda index: picture(99 if index == 4 else index), 5, kept=kept)
+    assert encoded == [5, 5]
+    assert torch.equal(first[:4], again[:4]) and not torch.equal(first[4], again[4])
+
+
+def test_another_way_to_prepare_pictures_makes_them_new(model: Model, kept: Kept, encoded: list[int]):
+    encode_images_once(model, picture, 5, kept=kept)
+    encode_images_once(model.with_preprocess("fast"), picture, 5, kept=kept)
+    model.preprocess = model.preprocess.model_copy(update={"mean": (0.5, 0.5, 0.5)})
+    encode_images_once(model, picture, 5, kept=kept)
+    assert encoded == [5, 5, 5]
+
+
+def test_the_words_of_the_text_tower_do_not_count_for_pictures(model: Model, kept: Kept, encoded: list[int]):
+    encode_images_once(model, picture, 5, kept=kept)
+    with torch.no_grad():
+        next(model.clip.text_tower.parameters()).view(-1)[0] += 0.5
+    encode_images_once(model, picture, 5, kept=kept)
+    assert encoded == [5]
+
+
+def test_broken_pictures_are_told_again_with_their_reasons(model: Model, kept: Kept):
+    def read(index: int) -> bytes:
+        if index == 1:
+            raise BrokenSample("missing file", "gone")
+        return b"no picture" if index == 3 else picture(index)
+
+    first = encode_images_once(model, read, 5, kept=kept)
+    again = encode_images_once(model, read, 5, kept=kept)
+    assert again[1] == [0, 2, 4] == first[1]
+    assert again[2] == first[2] and [item.key for item in again[2]] == ["1", "3"]
+
+
+def test_a_damaged_or_cut_file_is_ignored_and_made_again(model: Model, kept: Kept, encoded: list[int]):
+    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
+    assert kept.folder is not None
+    (file,) = (kept.folder / "images").iterdir()
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:40], b"", whole[:-5] + b"\x00" + whole[-4:]):
+        file.write_bytes(damaged)
+        again, _, _ = encode_images_once(model, picture, 5, kept=kept)
+        assert torch.equal(first, again)
+        assert file.read_bytes() == whole
+    assert encoded == [5] * 5
+
+
+def test_a_disk_that_says_no_costs_a_warning_and_not_the_work(model: Model, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.warns(UserWarning, match="embeddings are not kept"):
+        rows = encode_images_once(model, picture, 2, kept=Kept(tmp_path / "file"))[0]
+    assert rows.shape == (2, 8)
+
+
+def test_the_setting_says_where_and_whether(monkeypatch, tmp_path: Path):
+    monkeypatch.setenv(SETTING, "off")
+    assert Kept.find().folder is None
+    monkeypatch.setenv(SETTING, str(tmp_path))
+    assert Kept.find().folder == tmp_path
+    monkeypatch.delenv(SETTING)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert Kept.find().folder == tmp_path / "cache" / "seesay"
+
+
+def test_prompts_are_encoded_once_for_the_same_weights_names_and_templates(model: Model, kept: Kept, monkeypatch):
+    asked: list[int] = []
+    original = Model.encode_texts
+    monkeypatch.setattr(Model, "encode_texts", lambda self, texts: asked.append(len(texts)) or original(self, texts))
+    prompts = [("a red dog", "the red dog"), ("a blue cat",)]
+    first = encode_prompts_once(model, prompts, kept=kept)
+    assert torch.equal(first, encode_prompts_once(model, prompts, kept=kept)) and asked == [3]
+    # The same ids in other groups are other classes.
+    encode_prompts_once(model, [prompts[0][:1], (prompts[0][1], *prompts[1])], kept=kept)
+    encode_prompts_once(model, [("a red dog", "the red cat"), ("a blue cat",)], kept=kept)
+    with torch.no_grad():
+        next(model.clip.text_tower.parameters()).view(-1).add_(0.5)
+    encode_prompts_once(model, prompts, kept=kept)
+    assert asked == [3, 3, 3, 3]
+
+
+def test_a_classifier_is_the_unit_mean_of_its_unit_prompts(model: Model):
+    made = seesay.zero_shot_classifier(model, ["red dog", "blue cat"], "imagenet7")
+    templates = TEMPLATES["imagenet7"]
+    for name, row in zip(["red dog", "blue cat"], made.weights, strict=True):
+        mean = model.encode_texts([template.replace("{}", name) for template in templates]).mean(0)
+        torch.testing.assert_close(row, mean / mean.norm(), rtol=0, atol=1e-6)
+    rows = made.predict_proba([np.zeros((16, 16, 3), np.uint8)])
+    assert rows.shape == (1, 2) and rows.sum().item() == pytest.approx(1)
+
+
+def test_several_names_of_a_class_are_averaged_with_their_templates(model: Model):
+    made = seesay.zero_shot_classifier(model, [["red dog", "blue dog"], "cats"], ["a {}.", "the {}"])
+    prompts = ["a red dog.", "the red dog", "a blue dog.", "the blue dog"]
+    mean = model.encode_texts(prompts).mean(0)
+    torch.testing.assert_close(made.weights[0], mean / mean.norm(), rtol=0, atol=1e-6)
+    assert made.class_names == ("red dog", "cats")
+
+
+def test_descriptions_take_the_place_of_templates(model: Model, tmp_path: Path):
+    file = tmp_path / "cupl.json"
+    file.write_text('{"dog": ["a red dog", "a blue dog"], "cat": ["two red cats"]}')
+    made = seesay.zero_shot_classifier(model, ["dog", "cat"], descriptions=file)
+    mean = model.encode_texts(["a red dog", "a blue dog"]).mean(0)
+    torch.testing.assert_close(made.weights[0], mean / mean.norm(), rtol=0, atol=1e-6)
+    with pytest.raises(UsageError, match=r"no description of 'dogg' .*Nearest: dog"):
+        seesay.zero_shot_classifier(model, ["dogg", "cat"], descriptions=file)
+
+
+def test_two_classes_of_one_name_are_warned_of_and_made(model: Model):
+    with pytest.warns(UserWarning, match="more than one class is called 'missile'"):
+        made = seesay.zero_shot_classifier(model, ["missile", "dog", "missile"], "simple")
+    assert torch.equal(made.weights[0], made.weights[2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seesay.zero_shot_classifier(model, ["missile", "dog"], "simple")
+
+
+def test_a_classifier_is_kept_on_disk(model: Model, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv(SETTING, str(tmp_path / "here"))
+    first = seesay.zero_shot_classifier(model, ["dog", "cat"], "simple")
+    monkeypatch.setattr(Model, "encode_texts", lambda self, texts: pytest.fail("encoded again"))
+    assert torch.equal(first.weights, seesay.zero_shot_classifier(model, ["dog", "cat"], "simple").weights)
+    assert len(list((tmp_path / "here" / "texts").iterdir())) == 1
