@@ -246,6 +246,7 @@ def test_a_forked_child_reads_the_same_bytes(places):
     os.close(writer)
 
 
+@pytest.mark.journey
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real pairs at {SHARED}")
 def test_real_shards_have_as_many_pairs_and_captions_as_their_list_says():
     source = open_pairs([SHARED / "train-emoji", SHARED / "train-nlvr"])

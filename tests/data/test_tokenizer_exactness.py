@@ -318,6 +318,7 @@ def test_threads_share_a_tokenizer(monkeypatch):
     assert all(found[name] == expected for name in range(4))
 
 
+@pytest.mark.journey
 def test_ids_do_not_depend_on_the_locale(tmp_path):
     place = tmp_path / "merges.txt"
     place.write_text("\n".join(" ".join(pair) for pair in own_vocabulary().merges), encoding="utf-8")

@@ -44,6 +44,7 @@ def test_patches_are_not_dropped_where_there_are_none():
     assert choose(settings("model=vit-small", "towers.patch_dropout=0.5"), FACTS).settings.towers.patch_dropout == 0.5
 
 
+@pytest.mark.journey
 def test_a_run_in_bfloat16_learns_what_one_in_float32_learns_and_saves_float32(coloured_pairs, tmp_path):
     pairs = coloured_pairs(24)
     _, exact = trained(pairs, tmp_path / "exact", "log.every_steps=1", "towers.precision=float32")
@@ -53,6 +54,7 @@ def test_a_run_in_bfloat16_learns_what_one_in_float32_learns_and_saves_float32(c
     assert {parameter.dtype for parameter in model.clip.parameters()} == {torch.float32}
 
 
+@pytest.mark.journey
 def test_blocks_run_again_change_no_bit(coloured_pairs, tmp_path):
     pairs, words = coloured_pairs(24), ["log.every_steps=1", "towers.precision=float32", "towers.patch_dropout=0.3"]
     before = torch.get_num_threads()
