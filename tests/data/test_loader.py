@@ -47,6 +47,9 @@ class TenPairs:
     def captions(self, index):
         return (f"cat {index}", f"at {index}", "the same")
 
+    def place(self, index):
+        return f"byte {index}"
+
 
 def crops(cache=None, augment=STRONG):
     return Crops(TenPairs(), TOKENIZER, augment=augment, seed=5, cache=cache)
@@ -100,7 +103,7 @@ def test_another_seed_gives_another_order_and_other_crops():
 def test_a_broken_picture_is_named_and_leaves_the_batch_smaller():
     batch = crops().__getitems__([Draw(2, 0, 16), Draw(3, 0, 16), Draw(4, 0, 16)])
     assert batch.image_id_B.tolist() == [2, 4]
-    assert [(s.key, s.reason) for s in batch.skipped] == [("k3", "truncated image")]
+    assert [(s.key, s.reason, s.place) for s in batch.skipped] == [("k3", "truncated image", "byte 3")]
     empty = crops().__getitems__([Draw(3, 0, 16)])
     assert len(empty.image_id_B) == 0 and len(empty.skipped) == 1
 

@@ -286,4 +286,5 @@ def test_a_million_headers_are_not_kept(tmp_path, monkeypatch):
 
 def test_problems_are_skipped_records(tmp_path):
     source = open_tar(write_tar(tmp_path / "x.tar", [*pair("a"), ("b.jpg", b"1")]))
-    assert list(source.problems) == [Skipped(key="x.tar/b", reason="image without caption")]
+    place = f"{tmp_path / 'x.tar'}, byte 2560"
+    assert list(source.problems) == [Skipped(key="x.tar/b", reason="image without caption", place=place)]

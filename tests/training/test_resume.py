@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seesay.base.errors import Interrupted, Stopped, StorageError, UsageError
+from seesay.base.errors import Interrupted, RefusedInput, Stopped, StorageError, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, read_events
 from seesay.base.settings import read_settings
 from seesay.model.bundle import Model
@@ -233,12 +233,12 @@ def test_other_settings_are_refused_and_named(setting: str, told: str, pairs: Pa
 def test_other_pairs_are_refused(pairs: Path, half: Path, tmp_path: Path):
     shutil.copytree(pairs, tmp_path / "pairs")
     (tmp_path / "pairs" / "00.txt").write_text("a caption that was not there before\nand one more\n")
-    with pytest.raises(UsageError, match="unfinished run on other pairs"):
+    with pytest.raises(RefusedInput, match="unfinished run on other pairs"):
         run(tmp_path / "pairs", half)
 
 
 def test_pairs_that_are_no_longer_held_out_are_other_pairs(pairs: Path, half: Path):
-    with pytest.raises(UsageError, match="unfinished run"):
+    with pytest.raises(RefusedInput, match="unfinished run"):
         run(pairs, half, validation=[pairs])
 
 

@@ -74,7 +74,7 @@ def test_an_unfinished_run_goes_on_only_with_its_settings_and_pairs(coloured_pai
     with pytest.raises(UsageError, match=r"other settings \(steps: 4 -> 5\)"):
         train(pairs, run, steps=5)
     (pairs / "000.txt").write_text("changed\n")
-    with pytest.raises(UsageError, match="other pairs"):
+    with pytest.raises(RefusedInput, match="other pairs"):
         train(pairs, run, steps=4)
     (pairs / "000.txt").write_text("a red square\nsomething red\n")
     train(pairs, run, steps=4)

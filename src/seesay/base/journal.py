@@ -4,20 +4,65 @@ import fcntl
 import json
 import math
 import os
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
-from seesay.base.publish import publish_file, storage_error
+from seesay.base.publish import publish_file
 
 EVENTS_NAME = "events.jsonl"
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 30.0
+
+
+class LineFile:
+    """JSON objects appended to a file, one a line. A disk that refuses one does not end the program.
+
+    It is said once, and how many lines are lost stands in the file as soon as it takes lines again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        # Not buffered: what a full disk refuses is not tried again when the file is closed.
+        self._file = FileIO(path, "a+")
+        self._lost = 0
+        self._is_said = False
+        # A kill, too, may have cut the last line.
+        size = self._file.seek(0, os.SEEK_END)
+        self._is_cut = size > 0 and os.pread(self._file.fileno(), 1, size - 1) != b"\n"
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Append one object, or count it as lost."""
+        if self._lost and self._put({"event": "gap", "lines": self._lost}):
+            self._lost = 0
+        if self._lost or not self._put(values):
+            self._lost += 1
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _put(self, values: Mapping[str, Any]) -> bool:
+        data = (("\n" if self._is_cut else "") + json.dumps(values) + "\n").encode()
+        written, reason = 0, "the disk is full"
+        try:
+            written = self._file.write(data) or 0
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if written == len(data):
+            self._is_cut = False
+            return True
+        self._is_cut = self._is_cut or written > 0
+        if not self._is_said:
+            told = f"warning: {self.path} cannot be written ({reason}); what is lost is counted, and the run goes on."
+            print(told, file=sys.stderr, flush=True)
+            self._is_said = True
+        return False
 
 
 class Journal:
@@ -26,7 +71,7 @@ class Journal:
     def __init__(self, folder: Path):
         self.folder = folder
         self._lock: TextIO | None = None
-        self._events: FileIO | None = None
+        self._events: LineFile | None = None
 
     def __enter__(self) -> "Journal":
         try:
@@ -35,7 +80,7 @@ class Journal:
             self._take_lock(self._lock)
             # A loader process that outlives a killed run for some seconds must not keep its folder locked.
             os.register_at_fork(after_in_child=self._lock.close)
-            self._events = FileIO(self.folder / EVENTS_NAME, "a")
+            self._events = LineFile(self.folder / EVENTS_NAME)
         except OSError as error:
             raise StorageError(
                 f"run folder {self.folder} cannot be written ({error.strerror}); choose another."
@@ -51,11 +96,7 @@ class Journal:
         """Append one JSON object; numbers that are not finite become null."""
         finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
         if self._events:
-            try:
-                # Not buffered: what a full disk refuses is not tried again when the file is closed.
-                self._events.write((json.dumps(finite) + "\n").encode())
-            except OSError as error:
-                raise storage_error(error, self.folder / EVENTS_NAME) or error from error
+            self._events.add(finite)
 
     def cut_after(self, step: int) -> None:
         """Forget what was logged after `step`: a resumed run says it again."""
@@ -64,7 +105,7 @@ class Journal:
         if self._events:
             self._events.close()
         publish_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._events = FileIO(path, "a")
+        self._events = LineFile(path)
 
     def _take_lock(self, lock: TextIO) -> None:
         try:
@@ -76,7 +117,7 @@ class Journal:
             raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.") from error
         lock.seek(0)
         lock.truncate()
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} on {socket.gethostname()}")
         lock.flush()
 
 

@@ -21,7 +21,18 @@ def available_memory(root: Path = Path("/")) -> int:
     free = _field(text, "MemAvailable:") * 1024
     if not free:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([free, *_left_in_groups(root)])
+    return min([free, *(left for _, left in _groups(root))])
+
+
+def whole_memory(root: Path = Path("/")) -> int:
+    """Bytes that could ever be had: the least of what the machine has and the limits of a container.
+
+    Unlike what is free, it is the same at every start.
+    """
+    whole = _field(_text(root / "proc/meminfo"), "MemTotal:") * 1024
+    if not whole:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *(limit for limit, _ in _groups(root))])
 
 
 def peak_memory() -> int:
@@ -32,8 +43,8 @@ def peak_memory() -> int:
     return held or (most if sys.platform == "darwin" else most * 1024)
 
 
-def _left_in_groups(root: Path) -> Iterator[int]:
-    """What the memory limits of this process's control group, and of those around it, leave."""
+def _groups(root: Path) -> Iterator[tuple[int, int]]:
+    """The memory limits of this process's control group and of those around it, and what each leaves."""
     for line in _text(root / "proc/self/cgroup").splitlines():
         _, controllers, name = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
@@ -44,15 +55,16 @@ def _left_in_groups(root: Path) -> Iterator[int]:
         for folder in [inside, *inside.parents]:
             if folder == base.parent or not folder.is_relative_to(base):
                 break
-            yield from _left_in(folder)
+            yield from _limits_in(folder)
 
 
-def _left_in(folder: Path) -> Iterator[int]:
+def _limits_in(folder: Path) -> Iterator[tuple[int, int]]:
     for limit_name, used_name in GROUP_FILES:
         limit, used = _text(folder / limit_name).strip(), _text(folder / used_name).strip()
         if limit.isdigit() and used.isdigit():
             # Cached files are given up before anything is refused.
-            yield max(0, int(limit) - int(used) + _field(_text(folder / "memory.stat"), FILE_CACHE))
+            left = max(0, int(limit) - int(used) + _field(_text(folder / "memory.stat"), FILE_CACHE))
+            yield int(limit), left
 
 
 def _field(text: str, name: str) -> int:

@@ -22,11 +22,12 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """One sample that was left out: which, and a short reason that can be counted."""
+    """One sample that was left out: which, a short reason that can be counted, and where it lies if that is known."""
 
     key: str
     reason: str
     detail: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class Score:
 
 
 class PairSource(Protocol):
-    """Pairs that can be read in any order. `key(i)` and `captions(i)` do not touch the image."""
+    """Pairs that can be read in any order. All but `[i]` leave the image alone; `place(i)` is where it lies."""
 
     name: str
     fingerprint: str
@@ -100,3 +101,5 @@ class PairSource(Protocol):
     def key(self, index: int) -> str: ...
 
     def captions(self, index: int) -> tuple[str, ...]: ...
+
+    def place(self, index: int) -> str: ...

@@ -23,6 +23,9 @@ def command(
     val: Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="Validation pairs [1 % held out].")] = None,
     check: Annotated[list[str] | None, typer.Option(metavar="SET", help="Labelled set to check zero-shot.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as TOML.")] = None,
+    allow_change: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Setting, or 'pairs', that a resumed run may change.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
 ) -> None:
     """Train a model on images with captions; needs nothing but the pairs.
@@ -44,4 +47,5 @@ def command(
         "device": device,
         "data": {"workers": workers} if workers is not None else None,
     }
-    train(pairs, out=out, val=val or (), check=check or (), recipe=recipe, overrides=set_ or (), **given)
+    given |= {"val": val or (), "check": check or (), "allow_change": allow_change or ()}
+    train(pairs, out=out, recipe=recipe, overrides=set_ or (), **given)

@@ -144,12 +144,17 @@ class Batches:
 
         torch's own timeout does not cover a worker that is stopped while it hands over a batch.
         """
-        waiting_since: list[float] = []
-        is_over = threading.Event()
+        asked = 0
+        is_waiting, is_over = threading.Event(), threading.Event()
+        tick = min(1.0, timeout_seconds / 4)
 
         def watch() -> None:
-            while not is_over.wait(min(1.0, timeout_seconds / 4)):
-                if waiting_since and time.monotonic() - waiting_since[0] > timeout_seconds:
+            seen, waited = 0, 0.0
+            while not is_over.wait(tick):
+                # Ticks and not a clock, which goes on while a shell holds the whole run (Ctrl-Z).
+                waited = waited + tick if is_waiting.is_set() and asked == seen else 0.0
+                seen = asked
+                if waited > timeout_seconds:
                     self._is_hung = True
                     _dump_and_kill(self._workers)
                     return
@@ -157,9 +162,10 @@ class Batches:
         threading.Thread(target=watch, daemon=True).start()
         try:
             while True:
-                waiting_since[:] = [time.monotonic()]
+                asked += 1
+                is_waiting.set()
                 batch = next(batches)
-                waiting_since.clear()
+                is_waiting.clear()
                 yield batch
         finally:
             is_over.set()
@@ -202,7 +208,8 @@ class Crops(Dataset):
                 pictures.append(self._picture(draw, random_BK[row]))
                 kept.append(row)
             except BrokenSample as error:
-                skipped.append(Skipped(key=self.pairs.key(draw.sample), reason=error.reason, detail=error.detail))
+                key, place = self.pairs.key(draw.sample), self.pairs.place(draw.sample)
+                skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, place=place))
         random_BK = random_BK[kept]
         samples = [draws[row].sample for row in kept]
         captions = [
@@ -271,6 +278,9 @@ class Subset:
 
     def captions(self, index: int) -> tuple[str, ...]:
         return self.pairs.captions(self.indices[index])
+
+    def place(self, index: int) -> str:
+        return self.pairs.place(self.indices[index])
 
 
 def _begin_worker(_: int) -> None:

@@ -44,6 +44,11 @@ def open_pairs(
     columns = {"image_column": image_column, "caption_column": caption_column}
     if any(columns.values()) and not any(_is_table(Path(place)) for place in places):
         raise UsageError(f"A column was named, but none of {', '.join(map(str, places))} is a table.")
+    missing = [place for place in places if not Path(place).exists() and not glob.has_magic(str(place))]
+    if len(missing) > 1:
+        raise UsageError(
+            f"{len(missing)} of {len(places)} places are not there: {', '.join(map(repr, map(str, missing)))}."
+        )
     parts = [source for place in places for source in _open_place(place, columns)]
     return parts[0] if len(parts) == 1 else Chain(parts)
 
@@ -72,6 +77,10 @@ class Chain:
     def captions(self, index: int) -> tuple[str, ...]:
         part, inside = self._locate(index)
         return part.captions(inside)
+
+    def place(self, index: int) -> str:
+        part, inside = self._locate(index)
+        return part.place(inside)
 
     def _locate(self, index: int) -> tuple[PairSource, int]:
         if not -len(self) <= index < len(self):

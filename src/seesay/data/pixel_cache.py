@@ -5,10 +5,11 @@ then cut from that copy: against crops of the original they lose what the shrink
 """
 
 import mmap
-import os
 
 import numpy as np
 from PIL import Image
+
+from seesay.base.memory import whole_memory
 
 LONGEST = 2
 SHARE_OF_MEMORY = 0.25
@@ -26,9 +27,11 @@ class PixelCache:
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
-        """Whether `count` pictures of usual shape take less than a quarter of this machine's memory."""
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return count * side * side * USUAL_ASPECT * 3 < SHARE_OF_MEMORY * memory
+        """Whether `count` pictures of usual shape take less than a quarter of the memory of this machine or container.
+
+        Of all of it and not of what is free: crops are cut from the copy, and a run that goes on must cut the same.
+        """
+        return count * side * side * USUAL_ASPECT * 3 < SHARE_OF_MEMORY * whole_memory()
 
     def get(self, index: int) -> np.ndarray | None:
         """The stored picture (H, W, 3), or None if it was not stored yet."""

@@ -163,14 +163,15 @@ def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator
                     break
                 end = tar.offset
                 if (reason := _refusal(header)) is not None:
-                    problems.append(Skipped(key=f"{path.name}/{header.name}", reason="refused member", detail=reason))
+                    key, place = f"{path.name}/{header.name}", f"{path}, byte {header.offset}"
+                    problems.append(Skipped(key=key, reason="refused member", detail=reason, place=place))
                 elif header.offset_data + header.size > length:
                     break
                 elif header.isreg() and not header.name.rpartition("/")[2].startswith("."):
                     yield header.name.removeprefix("./"), header.offset_data, header.size
     except _TAR_ERRORS as error:
         if end == 0:
-            problems.append(Skipped(key=path.name, reason="not a tar file", detail=str(error)))
+            problems.append(Skipped(key=path.name, reason="not a tar file", detail=str(error), place=f"{path}, byte 0"))
             return
     problems.extend(_damage_at(file, path, end=end, length=length))
 
@@ -191,4 +192,5 @@ def _damage_at(file: BinaryIO, path: Path, *, end: int, length: int) -> list[Ski
     if block == bytes(BLOCK):
         return []
     reason = "truncated shard" if len(block) < BLOCK else "damaged shard"
-    return [Skipped(key=path.name, reason=reason, detail=f"nothing after byte {min(end, length)} of {length} is used")]
+    detail = f"nothing after byte {min(end, length)} of {length} is used"
+    return [Skipped(key=path.name, reason=reason, detail=detail, place=f"{path}, byte {min(end, length)}")]

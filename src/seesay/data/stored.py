@@ -19,10 +19,13 @@ MAX_CAPTION_BYTES = 1 << 20
 
 
 class Stored(Protocol):
-    """Encoded bytes that are read only when asked for; `read` raises `BrokenSample`."""
+    """Encoded bytes that are read only when asked for; `read` raises `BrokenSample`. `place` is for people."""
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def place(self) -> str: ...
 
     def read(self) -> bytes: ...
 
@@ -32,6 +35,10 @@ class LooseFile(NamedTuple):
 
     path: str
     size: int
+
+    @property
+    def place(self) -> str:
+        return self.path
 
     def read(self) -> bytes:
         return _read_regular(self.path, offset=0, count=MAX_IMAGE_BYTES + 1)
@@ -47,6 +54,10 @@ class TarSlice(NamedTuple):
     path: str
     offset: int
     size: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}, byte {self.offset}"
 
     def read(self) -> bytes:
         data = _read_regular(self.path, offset=self.offset, count=self.size)
@@ -106,6 +117,10 @@ class PairList:
     def captions(self, index: int) -> tuple[str, ...]:
         return self._entries[index].captions
 
+    def place(self, index: int) -> str:
+        """Where the image lies: its file, and in a tar the byte it begins at."""
+        return self._entries[index].image.place
+
 
 def fingerprint(rows: Iterable[object]) -> str:
     """SHA-256 (hex) over rows of plain values, each as one line of ASCII JSON."""
@@ -159,11 +174,11 @@ def pair_or_problem(key: str, image: Stored | None, *, caption: Caption | None, 
             return Skipped(key=key, reason="unsupported format", detail=f".{foreign}")
         return Skipped(key=key, reason="caption without image")
     if caption is None:
-        return Skipped(key=key, reason="image without caption")
+        return Skipped(key=key, reason="image without caption", place=image.place)
     if caption.fault:
-        return Skipped(key=key, reason=caption.fault)
+        return Skipped(key=key, reason=caption.fault, place=image.place)
     if image.size == 0:
-        return Skipped(key=key, reason="empty file")
+        return Skipped(key=key, reason="empty file", place=image.place)
     return Entry(key, caption.lines, image)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from seesay.base.journal import Journal, ProgressLine
+from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
 from seesay.base.settings import leaves
@@ -20,7 +21,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.block import Blocks
 from seesay.nets.clip import Clip, build_clip
-from seesay.training.checkpoint import Position, load_moments, optimizer_tensors, restore_latest
+from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.distributed import Peers
 from seesay.training.guards import has_batch_norm
 from seesay.training.loop import Run
@@ -33,6 +34,7 @@ from seesay.training.trackers import open_trackers
 from seesay.training.validation import Validation
 
 CACHE_MARGIN = 1.35
+WITH_MOMENTS = 3
 
 Check = Callable[[Model], Mapping[str, float]]
 
@@ -70,8 +72,10 @@ def run_of(
 ) -> Run:
     """The run where it stands: at its start, or at its newest whole checkpoint, which one process reads for all."""
     optimizer = adamw(model.clip, plan.settings.optimizer)
-    root = journal.folder / "checkpoints"
+    root = journal.folder / CHECKPOINTS
     position, faults = restore_latest(root, model.clip, optimizer) if peers.is_main else (Position(), [])
+    if peers.is_main:
+        refuse_unwritable(root, needed=WITH_MOMENTS * sum(tensor.nbytes for tensor in model.clip.state_dict().values()))
     position = Position(**peers.from_main(lambda: asdict(position)))
     for fault in faults:
         line.say(f"warning: {fault}")

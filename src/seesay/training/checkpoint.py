@@ -1,27 +1,29 @@
 """A run's state on disk: saved whole or not at all, never unpickled, read back before an older one goes.
 
 A checkpoint folder holds `model.safetensors`, `optimizer.safetensors` and `state.json` with the position of the
-run and the SHA-256 of both. The folder's name ends in the number of steps done. Several processes save and restore
-together: each brings the parts it holds, and one touches the disk.
+run, the SHA-256 of both, and one of all it says itself. The folder's name ends in the number of steps done. Several
+processes save and restore together: each brings the parts it holds, and one touches the disk.
 """
 
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from seesay import __version__
 from seesay.base.errors import RefusedInput
-from seesay.base.publish import publish_folder, remove_stale
+from seesay.base.publish import publish_folder, refuse_unwritable, remove_stale
 from seesay.model.weights import read_tensors, write_tensors
 from seesay.nets.clip import Clip
 from seesay.training.spread import all_whole, like
 
 FORMAT = 1
+CHECKPOINTS = "checkpoints"
 MODEL_NAME = "model.safetensors"
 OPTIMIZER_NAME = "optimizer.safetensors"
 STATE_NAME = "state.json"
@@ -38,6 +40,10 @@ class Position:
     smooth_loss: float | None = None
 
 
+class OtherFormat(RefusedInput):
+    """A checkpoint of another seesay; going back to an older one would lose what it holds."""
+
+
 def save_checkpoint(
     root: Path,
     clip: Clip,
@@ -49,7 +55,8 @@ def save_checkpoint(
 ) -> Path:
     """Publish a checkpoint below `root`, read it back, then remove all but the last `keep`.
 
-    A process that is not the writer only adds what it holds of sharded tensors.
+    `StorageError` where it does not fit, before anything is written. A process that is not the writer only adds what it
+    holds of sharded tensors.
     """
     folder = root / f"step-{position.step:010}"
     weights, moments = all_whole(clip.state_dict()), all_whole(optimizer_tensors(clip, optimizer))
@@ -58,15 +65,18 @@ def save_checkpoint(
     files = {MODEL_NAME: write_tensors(weights), OPTIMIZER_NAME: write_tensors(moments)}
     state = {
         "format": FORMAT,
+        "written_by": _versions(),
         "position": asdict(position),
         "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
+    state["own_sha256"] = _own_sha256(state)
     files[STATE_NAME] = (json.dumps(state, indent=1) + "\n").encode()
 
     def write(place: Path) -> None:
         for name, data in files.items():
             (place / name).write_bytes(data)
 
+    refuse_unwritable(folder, needed=sum(map(len, files.values())))
     publish_folder(folder, write)
     _read_state(folder)
     # Later ones are those that `restore_latest` passed over; they must not push out what is whole.
@@ -78,25 +88,31 @@ def save_checkpoint(
 def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> tuple[Position, list[str]]:
     """Bring the newest whole checkpoint into `clip` and `optimizer`.
 
-    Returns where the run stands (the start, if there is no checkpoint) and what was wrong with newer ones.
-    Raises `RefusedInput` if there are checkpoints and none is whole: beginning anew would lose the run unasked.
+    Returns where the run stands (the start, if there is no checkpoint), and what there is to say of others.
+    Raises `RefusedInput` if there are checkpoints and none is whole, as beginning anew would lose the run unasked, and
+    if the newest was written in another format.
     """
-    faults = []
-    if root.is_dir():
-        remove_stale(root)
+    stale = remove_stale(root) if root.is_dir() else []
+    faults = [f"{path} was being written when the run ended, and is removed." for path in stale]
     for folder in checkpoints(root):
         try:
             state = _read_state(folder)
             expected = optimizer_tensors(clip, optimizer)
             weights = read_tensors(folder / MODEL_NAME, clip.state_dict())
             moments = read_tensors(folder / OPTIMIZER_NAME, expected)
+        except OtherFormat:
+            raise
         except RefusedInput as error:
             faults.append(str(error))
             continue
+        if state["written_by"] != _versions():
+            faults.append(
+                f"{folder} was written by {state['written_by']}, this is {_versions()}: last bits may differ."
+            )
         clip.load_state_dict(weights)
         load_moments(clip, optimizer, moments)
         return Position(**state["position"]), faults
-    if faults:
+    if checkpoints(root):
         raise RefusedInput(f"no checkpoint in {root} can be used ({faults[0]}); remove {root} to begin anew.")
     return Position(), faults
 
@@ -137,12 +153,33 @@ def _read_state(folder: Path) -> dict:
     path = folder / STATE_NAME
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        for name, expected in state["sha256"].items():
-            if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-                raise RefusedInput(f"{folder / name} was changed since it was saved; an older checkpoint is used.")
+        if state["own_sha256"] != _own_sha256(state):
+            raise RefusedInput(f"{path} was changed since it was saved; an older checkpoint is used.")
         if state["format"] != FORMAT:
-            raise RefusedInput(f"{folder} has format {state['format']}, this seesay reads {FORMAT}; update seesay.")
+            raise OtherFormat(
+                f"{folder} has format {state['format']}, and this seesay reads {FORMAT}; take the seesay it was "
+                "written with, or remove it to go on from the one before."
+            )
+        if missing := sorted({field.name for field in fields(Position)} - state["position"].keys()):
+            raise RefusedInput(f"{path} says nothing of {', '.join(missing)}; an older checkpoint is used.")
+        for name in (MODEL_NAME, OPTIMIZER_NAME):
+            if _sha256(folder / name) != state["sha256"][name]:
+                raise RefusedInput(f"{folder / name} was changed since it was saved; an older checkpoint is used.")
         Position(**state["position"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RefusedInput(f"{folder} is not a whole checkpoint ({error}); an older one is used.") from error
     return state
+
+
+def _versions() -> str:
+    return f"seesay {__version__} with torch {torch.__version__}"
+
+
+def _own_sha256(state: dict) -> str:
+    rest = {key: value for key, value in state.items() if key != "own_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.errors import RefusedInput, SeesayError
 from seesay.base.runtime import Runtime
 
 LIFE_SECONDS = 5.0
@@ -28,6 +28,8 @@ LIFE_SECONDS = 5.0
 GONE_SECONDS = 45.0
 LAST_WORDS_SECONDS = 8.0
 STORE_SECONDS = 60.0
+# How long a process looks for the main one; a wrong address is not worth more.
+MEET_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -113,12 +115,12 @@ class Peers:
                 tensor.copy_(dense)
 
     def agree(self, facts: dict[str, str]) -> None:
-        """Raises `UsageError` that names the first process and the key whose value is not the main process's."""
+        """Raises `RefusedInput` that names the first process and the key whose value is not the main process's."""
         told = self.tell(facts)
         for rank, other in enumerate(told):
             for key in sorted({*told[0], *other}):
                 if told[0].get(key) != other.get(key):
-                    raise UsageError(
+                    raise RefusedInput(
                         f"process {rank} ({self._names[rank]}) has {key} = {other.get(key, '(none)')}, process 0 has "
                         f"{told[0].get(key, '(none)')}; start all with the same words and the same data."
                     )
@@ -147,6 +149,15 @@ class Peers:
                 signs[rank] = sign, time.monotonic()
             elif ended or time.monotonic() - since > GONE_SECONDS:
                 raise PeerLost(f"process {rank} does not answer")
+
+    def leave(self) -> None:
+        """Go when all are done: the main process, which may hold the store, after the others."""
+        self.meet()
+        if self._store is None:
+            return
+        self._store.set(f"left/{self.rank}", "")
+        if self.is_main:
+            _let_others_say(self._store, [f"left/{rank}" for rank in range(self.ranks)], seconds=LAST_WORDS_SECONDS)
 
     def last_words(self, error: BaseException) -> BaseException:
         """What this process should end with, when it ends by `error`: one process speaks for all.
@@ -226,13 +237,16 @@ def joined(runtime: Runtime, *, timeout_seconds: float) -> Iterator[Peers]:
     try:
         peers.introduce()
         yield peers
-        peers.meet()
+        peers.leave()
     except BaseException as error:  # noqa: BLE001  # whatever it is goes on, or another process says it
         ended = peers.last_words(error)
         # Closed, so that those who wait for us in a collective hear of it now.
         _close_group()
         if runtime.rank == 0:
-            _let_others_read(store, runtime.ranks, seconds=0.5 if is_collective_failure(error) else LAST_WORDS_SECONDS)
+            seconds = 0.5 if is_collective_failure(error) else LAST_WORDS_SECONDS
+            _let_others_say(store, [f"end/{rank}" for rank in range(runtime.ranks)], seconds=seconds)
+            # Those who read last need the store a moment longer.
+            time.sleep(0.2)
         raise ended from (error if ended is not error else None)
     finally:
         over.set()
@@ -255,7 +269,11 @@ def _open_group(runtime: Runtime, timeout_seconds: float) -> Store:
         socket.getaddrinfo(address, int(port))
         if is_cuda:
             torch.cuda.set_device(runtime.local_rank)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if is_cuda else "gloo", timeout=timeout)
+        wait = timeout if runtime.rank == 0 else min(timeout, timedelta(seconds=MEET_SECONDS))
+        store, rank, ranks = _met(runtime, wait)
+        store.set_timeout(timeout)
+        backend = "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=timeout)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SeesayError(
@@ -267,20 +285,38 @@ def _open_group(runtime: Runtime, timeout_seconds: float) -> Store:
     return store
 
 
+def _met(runtime: Runtime, wait: timedelta) -> tuple[Store, int, int]:
+    """The store that all meet in. A program that listens there and says nothing would keep torch waiting for ever."""
+    from torch.distributed.rendezvous import rendezvous
+
+    found: list[tuple[Store, int, int]] = []
+    errors: list[Exception] = []
+
+    def look() -> None:
+        try:
+            found.append(next(rendezvous("env://", runtime.rank, runtime.ranks, timeout=wait)))
+        except Exception as error:  # noqa: BLE001  # raised by who waits
+            errors.append(error)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    looking.join(wait.total_seconds())
+    if not found:
+        raise errors[0] if errors else RuntimeError(f"nobody answered in {wait.total_seconds():g} seconds")
+    return found[0]
+
+
 def _close_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _let_others_read(store: Store, ranks: int, *, seconds: float) -> None:
-    """The main process may hold the store: it stays until the others have said their last words, or so long."""
+def _let_others_say(store: Store, keys: list[str], *, seconds: float) -> None:
+    """The main process may hold the store: it stays until the others have said these, or so long."""
     until = time.monotonic() + seconds
-    keys = [f"end/{rank}" for rank in range(ranks)]
     with suppress(RuntimeError, OSError):
         while time.monotonic() < until and not store.check(keys):
             time.sleep(0.05)
-    # Those who read last need the store a moment longer.
-    time.sleep(0.2)
 
 
 def _give_signs(store: Store, rank: int, over: threading.Event) -> None:

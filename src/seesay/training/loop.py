@@ -18,7 +18,7 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.loader import Batches
 from seesay.nets.clip import LOGIT_SCALE_MAX, Clip
-from seesay.training.checkpoint import Position, save_checkpoint
+from seesay.training.checkpoint import CHECKPOINTS, Position, save_checkpoint
 from seesay.training.distributed import Peers
 from seesay.training.guards import BadStep, BadSteps, RunningStatistics, SpikeWatch, memory_told
 from seesay.training.heartbeat import ended_when_stuck
@@ -191,7 +191,7 @@ def check(run: Run) -> None:
 
 def save(run: Run) -> Path:
     """Publish a checkpoint of the run as it stands."""
-    root = run.journal.folder / "checkpoints"
+    root = run.journal.folder / CHECKPOINTS
     position = replace(run.position, seconds=run.seconds)
     keep, is_main = run.settings.checkpoint.keep, run.peers.is_main
     folder = save_checkpoint(root, run.clip, run.optimizer, position, keep=keep, is_writer=is_main)

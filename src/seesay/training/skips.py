@@ -1,12 +1,12 @@
 """Samples that could not be used: counted by reason, listed once each, and too many of them stop the run."""
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from seesay.base.errors import TooManySkipped
-from seesay.base.journal import read_events
+from seesay.base.journal import LineFile, read_events
 from seesay.base.records import Skipped
 
 SKIPPED_NAME = "skipped.jsonl"
@@ -25,12 +25,13 @@ class SkipLog:
     def __init__(self, folder: Path | None, pairs: int):
         self.pairs = pairs
         self.counts: Counter[str] = Counter()
-        self._listed: set[str] = set()
+        self._listed: set[tuple[str, str, str]] = set()
         path = folder / SKIPPED_NAME if folder else None
         for entry in read_events(path) if path and path.exists() else ():
-            self._listed.add(entry["key"])
-            self.counts[entry["reason"]] += 1
-        self._file = path.open("a", encoding="utf-8") if path else None
+            if "key" in entry:
+                self._listed.add((entry["key"], entry["reason"], entry["place"]))
+                self.counts[entry["reason"]] += 1
+        self._file = LineFile(path) if path else None
         self._window: deque[bool] = deque(maxlen=WINDOW)
         self._row = 0
         self._seen = 0
@@ -45,14 +46,12 @@ class SkipLog:
     def note(self, skipped: Iterable[Skipped]) -> None:
         """List each sample that was not listed before."""
         for sample in skipped:
-            if sample.key not in self._listed:
-                self._listed.add(sample.key)
+            # Shards of one name in several folders, or a key that comes twice, share a key.
+            if (sample.key, sample.reason, sample.place) not in self._listed:
+                self._listed.add((sample.key, sample.reason, sample.place))
                 self.counts[sample.reason] += 1
-                entry = {"key": sample.key, "reason": sample.reason, "detail": sample.detail}
                 if self._file:
-                    self._file.write(json.dumps(entry) + "\n")
-        if self._file:
-            self._file.flush()
+                    self._file.add(asdict(sample))
 
     def watch(self, used: int, skipped: tuple[Skipped, ...]) -> None:
         """Note a batch of `used` samples and those left out of it; raises `TooManySkipped`.

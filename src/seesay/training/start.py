@@ -1,18 +1,20 @@
 """From pairs to a model: open, plan, go on or begin, run, save. The public `train` of the package ends here."""
 
+import hashlib
 import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
-from seesay.base.publish import publish_file
+from seesay.base.publish import publish_file, refuse_unwritable, remove_stale
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16, machine_facts
 from seesay.base.settings import as_toml, difference, leaves, read_settings
@@ -24,6 +26,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
 from seesay.training.assemble import Check, batches_of, checks_of, model_of, run_of, warn_of_batch_norm
+from seesay.training.checkpoint import CHECKPOINTS
 from seesay.training.curves import draw_curves
 from seesay.training.distributed import Peers, joined
 from seesay.training.loop import Run, save, train
@@ -38,6 +41,8 @@ SETTINGS_NAME = "settings.toml"
 FACTS_NAME = "facts.json"
 TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
+WEIGHTS_NAME = "model.safetensors"
+PAIRS = "pairs"
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 LOOKED_AT = 64
 LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
@@ -59,15 +64,19 @@ def train_model(
     settings: TrainSettings,
     validation: Sequence[str | Path] = (),
     checks: Mapping[str, Check] | None = None,
+    allow_change: Sequence[str] = (),
 ) -> Model:
     """Train on the pairs in `places`, in the run folder `out`; the same call goes on where a stopped run was.
 
-    `checks` are measured on the model while it trains. Returns the finished model, which also lies in `out/model`.
+    `checks` are measured on the model while it trains. `allow_change` names settings (or sections of them, or "pairs")
+    that may be others than the stopped run's, which is otherwise refused.
+    Returns the finished model, which also lies in `out/model`.
     """
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
     with joined(runtime, timeout_seconds=settings.parallel_timeout_seconds) as peers:
-        return _train(places, out, settings, validation=validation, checks=checks or {}, runtime=runtime, peers=peers)
+        given = {"validation": validation, "checks": checks or {}, "allow_change": allow_change}
+        return _train(places, out, settings, **given, runtime=runtime, peers=peers)
 
 
 def _train(
@@ -77,24 +86,33 @@ def _train(
     *,
     validation: Sequence[str | Path],
     checks: Mapping[str, Check],
+    allow_change: Sequence[str],
     runtime: Runtime,
     peers: Peers,
 ) -> Model:
     """`train_model` on one of the run's processes."""
+    if peers.is_main:
+        # Before the pairs are read, which may take its time.
+        refuse_unwritable(out / CHECKPOINTS)
     line, journal = (ProgressLine("train"), Journal(out)) if peers.is_main else (QuietLine("train"), QuietJournal(out))
     pairs = open_sources(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
     peers.agree(_same_everywhere(settings, pairs))
     facts = data_facts(pairs.training, runtime)
     # Measured on each, and the same on all.
-    facts = replace(facts, is_faster_in_bfloat16=peers.from_main(lambda: facts.is_faster_in_bfloat16))
+    facts = replace(facts, is_faster_in_bfloat16=peers.from_main(lambda: _in_bfloat16(out, facts)))
     plan = choose(settings, facts, repeats=caption_chances(pairs.training))
-    is_new = peers.from_main(lambda: _is_new(out, plan.settings, pairs))
+    is_new, changes = peers.from_main(lambda: _is_new(out, plan.settings, pairs, allow_change))
     with journal, SkipLog(out if peers.is_main else None, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
         line.say("\n".join(plan.reasons))
-        if is_new and peers.is_main:
-            _begin(out, plan, pairs)
+        if peers.is_main:
+            remove_stale(out)
+            if is_new:
+                _begin(out, plan, pairs)
+            elif changes:
+                _change(out, plan, pairs)
+                journal.event(event="changed", changes=changes)
         model = model_of(out, plan, peers.from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8"))))
         run = run_of(model, plan, pairs.training, journal=journal, skips=skips, line=line, peers=peers)
         warn_of_batch_norm(run)
@@ -168,20 +186,30 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
     )
 
 
-def _is_new(out: Path, settings: TrainSettings, pairs: Pairs) -> bool:
-    """True for a folder to begin in, False for an unfinished run of the same settings; anything else is refused.
+def _in_bfloat16(out: Path, facts: DataFacts) -> bool:
+    """As the run began, if it has: the measurement may come out otherwise on another day."""
+    settings = out / SETTINGS_NAME
+    if not settings.is_file():
+        return facts.is_faster_in_bfloat16
+    return read_settings(TrainSettings, file=settings).towers.precision == "bfloat16"
 
-    A run that was killed before its settings were written had not begun.
+
+def _is_new(out: Path, settings: TrainSettings, pairs: Pairs, allow_change: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether `out` is a folder to begin in, and what was allowed to change in the unfinished run that is there.
+
+    Any other folder, and any other change, is refused. A run that was killed before its settings were written had not
+    begun.
     """
+    _refuse_unknown(allow_change, settings)
     if not out.exists():
-        return True
+        return True, []
     if not out.is_dir():
         raise UsageError(f"{out} is a file; choose another --out.")
     if not (out / SETTINGS_NAME).is_file():
         foreign = {path.name for path in out.iterdir() if not path.name.startswith(".")} - BEFORE_SETTINGS
         if foreign:
             raise UsageError(f"{out} holds {min(foreign)} and is no run folder; choose another --out.")
-        return True
+        return True, []
     events = read_events(out / EVENTS_NAME) if (out / EVENTS_NAME).exists() else []
     if events and events[-1].get("event") == "done":
         raise UsageError(f"{out} holds a finished run; choose another --out, or use its model in {out / MODEL_FOLDER}.")
@@ -190,13 +218,36 @@ def _is_new(out: Path, settings: TrainSettings, pairs: Pairs) -> bool:
         for line in difference(read_settings(TrainSettings, file=out / SETTINGS_NAME), settings)
         if not line.startswith(FREE_TO_CHANGE)
     ]
-    if changes:
-        changed = "; ".join(changes)
-        raise UsageError(f"{out} holds an unfinished run with other settings ({changed}); choose another --out.")
+    refused = [line for line in changes if not _is_named(line.partition(":")[0], allow_change)]
+    way_out = "choose another --out, or name what may change with --allow-change"
+    if refused:
+        changed = "; ".join(refused)
+        raise UsageError(f"{out} holds an unfinished run with other settings ({changed}); {way_out}.")
     before = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))["data"]["fingerprint"]
     if before != pairs.training.fingerprint:
-        raise UsageError(f"{out} holds an unfinished run on other pairs; choose another --out.")
-    return False
+        changes.append(f"{PAIRS}: {before[:12]} -> {pairs.training.fingerprint[:12]}")
+        if PAIRS not in allow_change:
+            raise RefusedInput(f"{out} holds an unfinished run on other pairs ({changes[-1]}); {way_out} {PAIRS}.")
+    return False, changes
+
+
+def _is_named(setting: str, names: Sequence[str]) -> bool:
+    """Whether a setting or the section it is in is among `names`."""
+    return any(setting == name or setting.startswith(f"{name}.") for name in names)
+
+
+def _refuse_unknown(names: Sequence[str], settings: TrainSettings) -> None:
+    known = [PAIRS, *_all_names(settings.model_dump())]
+    for name in names:
+        if not any(_is_named(key, [name]) for key in known):
+            raise UsageError(f"--allow-change {name}: there is no such setting.{nearest(name, known)}")
+
+
+def _all_names(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield above + key
+        if isinstance(value, Mapping):
+            yield from _all_names(value, f"{above}{key}.")
 
 
 def _begin(out: Path, plan: Plan, pairs: Pairs) -> None:
@@ -208,19 +259,24 @@ def _begin(out: Path, plan: Plan, pairs: Pairs) -> None:
         vocab_size=settings.data.vocab_size or plan.architecture.text.vocab_size,
         context=settings.data.context or plan.architecture.text.context,
     )
+    publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
+    _change(out, plan, pairs)
+
+
+def _change(out: Path, plan: Plan, pairs: Pairs) -> None:
+    """Write the facts and the settings of the run as they are from now on; its tokenizer stays."""
     facts = {
-        "machine": machine_facts(Runtime.find(settings.device)),
+        "machine": machine_facts(Runtime.find(plan.settings.device)),
         "data": {
-            "name": training.name,
-            "pairs": len(training),
+            "name": pairs.training.name,
+            "pairs": len(pairs.training),
             "validation_pairs": len(pairs.validation or ()),
-            "fingerprint": training.fingerprint,
+            "fingerprint": pairs.training.fingerprint,
         },
         "plan": list(plan.reasons),
     }
-    publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
     publish_file(out / FACTS_NAME, json.dumps(facts, indent=1).encode())
-    publish_file(out / SETTINGS_NAME, as_toml(settings).encode())
+    publish_file(out / SETTINGS_NAME, as_toml(plan.settings).encode())
 
 
 def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
@@ -251,6 +307,8 @@ def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
         }
     }
     model.save(out / MODEL_FOLDER)
+    with (out / MODEL_FOLDER / WEIGHTS_NAME).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     run.journal.event(
         event="done",
         step=position.step,
@@ -258,11 +316,12 @@ def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
         seconds=round(position.seconds, 1),
         loss=position.smooth_loss,
         model=str(out / MODEL_FOLDER),
+        sha256=sha256,
     )
     draw_curves(out)
     skipped = f"; left out {sum(run.skips.counts.values())}: {run.skips.summary()}" if run.skips.counts else ""
     run.line.say(
         f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}\n"
-        f"model: {out / MODEL_FOLDER}   curves: {out / 'curves.png'}"
+        f"model: {out / MODEL_FOLDER}   curves: {out / 'curves.png'}   weights: sha256 {sha256}"
     )
     return model.to("cpu")

@@ -18,7 +18,9 @@ class Validation:
         self.batch_size = batch_size
         self._pixels, kept, skipped = read_pixels(model, lambda index: pairs[index].image, len(pairs))
         self._captions = [pairs.captions(index)[0] for index in kept]
-        self.skipped = [replace(item, key=pairs.key(int(item.key))) for item in skipped]
+        self.skipped = [
+            replace(item, key=pairs.key(int(item.key)), place=pairs.place(int(item.key))) for item in skipped
+        ]
 
     def measure(self) -> dict[str, float]:
         """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there."""
