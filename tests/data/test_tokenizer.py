@@ -94,8 +94,10 @@ def test_merges_file_and_tokenizer_json_give_the_same_ids(tmp_path):
     lines = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in WORDS) + "\n"
     (tmp_path / "merges.txt").write_text(lines)
     from_merges = CaptionTokenizer.from_file(tmp_path / "merges.txt")
-    vocabulary = json.loads(from_merges._bpe.to_str())["model"]["vocab"]
-    document = {"model": {"type": "BPE", "vocab": vocabulary, "merges": [" ".join(pair) for pair in WORDS]}}
+    model = json.loads(from_merges._bpe.to_str())["model"]
+    vocabulary = model["vocab"]
+    vocabulary |= {"<|startoftext|>": from_merges.start, "<|endoftext|>": from_merges.end}
+    document = {"model": model | {"merges": [" ".join(pair) for pair in WORDS]}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(document))
     from_json = CaptionTokenizer.from_file(tmp_path / "tokenizer.json")
     assert from_json(["a cat, dogs"]) == from_merges(["a cat, dogs"])

@@ -25,6 +25,15 @@ def test_a_folder_that_holds_something_is_not_replaced(model: Model, tmp_path: P
         convert(model, tmp_path / "photos", "seesay")
 
 
+@pytest.mark.parametrize("which", ["images", "texts"])
+def test_a_proof_that_is_no_number_proves_nothing(which: str, model: Model, tmp_path: Path, monkeypatch):
+    found = {"images": 0.0, "texts": 0.0} | {which: float("nan")}
+    monkeypatch.setattr(module, "compare", lambda *_: module.Proof(**found))
+    with pytest.raises(SeesayError, match="its embeddings would not be numbers"):
+        convert(model, tmp_path / "new", "seesay")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("tower", ["image_tower", "text_tower"])
 def test_a_result_that_embeds_differently_is_not_written(tower: str, model: Model, tmp_path: Path, monkeypatch):
     def changed(folder: Path) -> Model:

@@ -332,6 +332,10 @@ def test_only_a_pickle_is_converted_and_only_to_safetensors(tmp_path):
         convert_pickle(tmp_path / "none.bin", tmp_path / "b.safetensors")
     with pytest.raises(UsageError, match="does not end in"):
         convert_pickle(tmp_path / "a.bin", tmp_path / "b.pt")
+    with pytest.raises(UsageError, match=r"b\.safetensors exists; name a new file"):
+        (tmp_path / "b.safetensors").write_text("mine")
+        convert_pickle(tmp_path / "a.bin", tmp_path / "b.safetensors")
+    assert (tmp_path / "b.safetensors").read_text() == "mine"
 
 
 def test_a_safetensors_file_whose_length_reads_as_a_pickle_is_none(tmp_path):

@@ -36,9 +36,15 @@ class FileTokenizer:
             raise RefusedInput(f"the tokenizer fills a context of {context} with its specials; it is another model's.")
         self._tokenizer.enable_truncation(context)
         self.vocab_size = max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        # The specials around a caption are numbers of their own in the file, which the library does not look up.
+        largest = max((index for row in self(PROBES) for index in row), default=0)
+        if largest >= self.vocab_size:
+            raise RefusedInput(
+                f"the tokenizer puts id {largest} into captions and has {self.vocab_size} tokens; fetch it again."
+            )
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
-        """`TypeError` names the first that is no string."""
+        """`TypeError` names the first that is no string, and refuses a string in place of a list of them."""
         return [row.ids for row in self._tokenizer.encode_batch_fast(self._readable(captions))]
 
     def tokens(self, captions: Sequence[str]) -> Tokens:
@@ -46,6 +52,8 @@ class FileTokenizer:
         return pad(self(captions))
 
     def _readable(self, captions: Sequence[str]) -> list[str]:
+        if isinstance(captions, str):
+            raise TypeError("a tokenizer takes a list of captions; wrap the single one in a list")
         for position, caption in enumerate(captions):
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")

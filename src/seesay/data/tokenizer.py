@@ -28,13 +28,13 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Tokens
+from seesay.data.bpe_file import WORD_END, pairs, read_bpe
 
 PAPER_CONTEXT = 77
 # Learning takes time quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
 LEARNED_CHARACTERS = 10_000
 START = "<|startoftext|>"
 END = "<|endoftext|>"
-WORD_END = "</w>"
 # The long s is the one letter that CLIP's case-insensitive pattern takes for another and that lower() leaves alone.
 PIECES = r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _ASCII_PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")  # the same for lower-cased ASCII
@@ -62,7 +62,7 @@ class CaptionTokenizer:
         self._ids_of = _Memo(self._bpe, between=_packed([self.end, self.start]))
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
-        """`TypeError` names the first that is no string."""
+        """`TypeError` names the first that is no string, and refuses a string in place of a list of them."""
         ids_N, length_B = self._encode(captions)
         ids, ends = ids_N.tolist(), np.cumsum(length_B).tolist()
         return [ids[first:end] for first, end in zip([0, *ends], ends, strict=False)]
@@ -79,6 +79,8 @@ class CaptionTokenizer:
 
         No piece of CLIP's pattern crosses white space, so the ids of a word do not depend on its neighbours.
         """
+        if isinstance(captions, str):
+            raise TypeError("a tokenizer takes a list of captions; wrap the single one in a list")
         for position, caption in enumerate(captions) if set(map(type, captions)) - {str} else ():
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
@@ -128,7 +130,7 @@ class CaptionTokenizer:
         merges = value.get("merges")
         if value.get("kind") != "clip-bpe" or not isinstance(merges, list) or not isinstance(value.get("context"), int):
             raise RefusedInput("the tokenizer in the model file is not of kind clip-bpe; save the model again.")
-        return cls(_pairs(merges, where="the model file"), context=value["context"])
+        return cls(pairs(merges, where="the model file"), context=value["context"])
 
     @classmethod
     def from_file(cls, path: str | Path, *, context: int = PAPER_CONTEXT) -> "CaptionTokenizer":
@@ -147,7 +149,7 @@ class CaptionTokenizer:
             raise RefusedInput(f"{path} says that it is CLIP's merges file, but its merges are others; fetch it again.")
         if not any(lines):
             raise RefusedInput(f"{path} holds no merges; fetch it again.")
-        return cls(_pairs(lines, where=str(path)), context=context)
+        return cls(pairs(lines, where=str(path)), context=context)
 
     @classmethod
     def train(cls, captions: Iterable[str], *, vocab_size: int, context: int) -> "CaptionTokenizer":
@@ -322,25 +324,14 @@ def _sha256(lines: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _pairs(lines: Iterable[str], *, where: str) -> list[tuple[str, str]]:
-    pairs = []
-    for number, line in enumerate(lines):
-        parts = line.split() if isinstance(line, str) else line
-        if len(parts) != 2:
-            raise RefusedInput(f"merge {number} in {where} is {line!r}, not two symbols; is this a merges file?")
-        pairs.append((parts[0], parts[1]))
-    return pairs
-
-
 def _merges_of_tokenizer_json(text: str, path: Path) -> list[tuple[str, str]]:
     """The merges of a Hugging Face `tokenizer.json`, refused unless its ids are in CLIP's order."""
-    try:
-        model = json.loads(text)["model"]
-        merges, ids = _pairs(model["merges"], where=str(path)), model["vocab"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise RefusedInput(f"{path} is no BPE tokenizer.json ({error}); name CLIP's own or a merges file.") from error
+    merges, ids = read_bpe(text, where=str(path))
     expected = _vocabulary(merges)
+    expected |= {START: len(expected), END: len(expected) + 1}
     moved = next((symbol for symbol, index in expected.items() if ids.get(symbol) != index), None)
     if moved is not None:
-        raise RefusedInput(f"{path} gives {moved!r} the id {ids.get(moved)}, CLIP's order gives {expected[moved]}.")
+        raise RefusedInput(
+            f"{path} gives {moved!r} the id {ids.get(moved)!r:.40}, CLIP's order gives {expected[moved]}."
+        )
     return merges

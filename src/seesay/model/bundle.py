@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample, UsageError, nearest
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.publish import publish_folder
 from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
@@ -21,9 +21,10 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import load_templates
 from seesay.model.ahead import in_blocks
-from seesay.model.layouts import layout_in, writer
+from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
-from seesay.model.texts import embed_rows
+from seesay.model.texts import embed_rows, finite
+from seesay.model.weights import FLOATS
 from seesay.model.zero_shot import ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip
@@ -53,7 +54,13 @@ class Model:
 
     @classmethod
     def of(cls, parts: Parts) -> "Model":
-        """The model that was read from a file."""
+        """The model that was read from a file; `RefusedInput` if the factor on its cosines is not finite."""
+        learned = parts.clip.logit_scale.detach()
+        if not learned.exp().isfinite():
+            raise RefusedInput(
+                f"model {parts.name!r} has a logit_scale of {float(learned):g}, whose exp is not finite; "
+                "its weights are damaged, fetch it again."
+            )
         return cls(
             parts.clip,
             parts.architecture,
@@ -105,6 +112,8 @@ class Model:
         # The rows of one array would pass for grey pictures, and the letters of one path for paths.
         if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise TypeError("encode_images takes a list of images; wrap the single one in a list")
+        if batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; encode at least 1 image at a time.")
         blocks = [
             self.encode_pixels(torch.stack(block))
             for block in in_blocks(self._pixels, enumerate(images), size=batch_size)
@@ -121,9 +130,9 @@ class Model:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
-        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU."""
+        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU; `RefusedInput` if not finite."""
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
-        return self.clip.embed_images(pixels).float().cpu()
+        return finite(self.clip.embed_images(pixels).float().cpu())
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept.
@@ -184,8 +193,13 @@ class Model:
 
         "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; `UsageError` if they have no
         such towers.
-        Templates and facts are kept by "seesay" alone.
+        Templates and facts are kept by "seesay" alone. A model that is there already is replaced; `UsageError` for a
+        folder that holds anything else, and for a `dtype` that is none of floats.
         """
+        if dtype is not None and dtype not in FLOATS:
+            known = ", ".join(str(each).removeprefix("torch.") for each in FLOATS)
+            raise UsageError(f"dtype is {dtype}; a model is saved in {known}.")
+        refuse_foreign(Path(folder))
         publish_folder(Path(folder), lambda place: self.write_files(place, layout, dtype=dtype))
 
     def write_files(self, place: Path, layout: str, *, dtype: torch.dtype | None = None) -> None:

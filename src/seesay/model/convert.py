@@ -3,6 +3,7 @@
 N = fixed inputs, D = embedding width.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def convert(model: Model, folder: Path, layout: str) -> Proof:
     """Write `model` to `folder` in that layout, read it back, and compare what both say to fixed inputs.
 
     `UsageError` if the folder is there and holds something, or the layout has no such towers. `SeesayError` if the
-    rows differ by more than 1e-5, and then nothing is left at `folder`.
+    rows differ by more than 1e-5 or are not numbers, and then nothing is left at `folder`.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; name a new folder.")
@@ -38,7 +39,10 @@ def convert(model: Model, folder: Path, layout: str) -> Proof:
     def write(place: Path) -> None:
         model.write_files(place, layout)
         proofs.append(compare(model, load_folder(place)))
-        if max(proofs[0].images, proofs[0].texts) > ALLOWED_DIFFERENCE:
+        largest = (proofs[0].images, proofs[0].texts)
+        if any(math.isnan(difference) for difference in largest):
+            raise SeesayError(f"{folder} is not written: its embeddings would not be numbers; the weights are damaged.")
+        if any(difference > ALLOWED_DIFFERENCE for difference in largest):
             raise SeesayError(
                 f"{folder} is not written: its embeddings would differ by {proofs[0].images:.1e} (images) and "
                 f"{proofs[0].texts:.1e} (texts), more than {ALLOWED_DIFFERENCE:.0e}; report this model."

@@ -64,12 +64,14 @@ def convert_pickle(source: Path, destination: Path, *, force: bool = False) -> N
     Read are what `torch.load(weights_only=True)` allows, and the attributes of a TorchScript archive. Of a training
     checkpoint its `state_dict` is taken; `module.` and `_orig_mod.` before all names go. `RefusedInput` for anything
     else in it, and where the system does not let a process be cut from the network, unless `force` says that it may be
-    read with it.
+    read with it. `UsageError` if there is a `destination` already.
     """
     if not source.is_file():
         raise UsageError(f"{source} is no file; name the .pt or .bin to convert.")
     if destination.suffix != ".safetensors":
         raise UsageError(f"{destination} does not end in .safetensors; give the new file a name that does.")
+    if destination.exists():
+        raise UsageError(f"{destination} exists; name a new file.")
     if not is_pickle(source):
         raise RefusedInput(f"{source} is no Python pickle; convert it without --from-pickle.")
     with tempfile.TemporaryDirectory(prefix="seesay-unpickle-") as folder:

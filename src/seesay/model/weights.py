@@ -30,6 +30,7 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "I64": torch.int64,
 }
+FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.is_floating_point)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], *, dtype: torch.dtype | None = None) -> bytes:

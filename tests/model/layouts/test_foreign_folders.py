@@ -151,6 +151,8 @@ def test_open_clips_files_go_before_a_config_of_another_program_in_the_same_fold
         ("open_clip", "model_cfg.text_cfg", None, "text_cfg"),
         ("open_clip", "preprocess_cfg.resize_mode", "longest", "resize_mode"),
         ("open_clip", "preprocess_cfg.mean", None, "mean"),
+        ("open_clip", "preprocess_cfg.mean", [0.5, float("nan"), 0.5], "mean"),
+        ("open_clip", "preprocess_cfg.std", [0.0, 1.0, 1.0], "std"),
         ("hf", "vision_config.hidden_act", "relu", "hidden_act"),
         ("hf", "text_config.layer_norm_eps", 1e-6, "layer_norm_eps"),
         ("hf", "vision_config.num_channels", 1, "num_channels"),
@@ -182,6 +184,12 @@ def test_a_config_that_says_something_else_is_refused_with_the_key(layout, where
         {"size": {"shortest_edge": 18}},
         {"size": {"height": 16, "width": 20}},
         {"size": {"longest_edge": 16}},
+        {"crop_size": {"height": 16, "width": 8}},
+        {"crop_size": {"height": 16}},
+        {"crop_size": {}},
+        {"crop_size": {"height": 16}, "do_center_crop": None, "size": {"height": 16, "width": 16}},
+        {"do_center_crop": None},
+        {"rescale_factor": float("nan")},
         {"image_std": [0, 1, 1]},
         {"image_mean": [0.5]},
     ],
@@ -224,10 +232,12 @@ def test_a_folder_without_a_vocabulary_is_refused_with_the_way_out(layout, saved
         load(folder, tokenizer=folder / "nowhere.json")
 
 
-def test_vocabulary_files_of_two_models_are_refused(saved):
+@pytest.mark.parametrize("change", [{"<|endoftext|>": 3}, {"a": 7}, {"more": 530}], ids=str)
+def test_vocabulary_files_of_two_models_are_refused(change, saved):
     folder = saved("hf")
     (folder / "tokenizer.json").unlink()
-    rewrite(folder / "vocab.json", lambda vocabulary: vocabulary.update({"<|endoftext|>": 3}))
+    assert load(folder).name == "hf"
+    rewrite(folder / "vocab.json", lambda vocabulary: vocabulary.update(change))
     with pytest.raises(RefusedInput, match=r"vocab\.json does not go with merges\.txt"):
         load(folder)
 

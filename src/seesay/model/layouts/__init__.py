@@ -8,12 +8,23 @@ from pathlib import Path
 from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.model.layouts import hf, hf_clip, hf_siglip, open_clip, seesay
+from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, seesay
 from seesay.model.pickles import refuse_pickle
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
 READERS: tuple[ModuleType, ...] = (seesay, open_clip, hf_clip, hf_siglip)
+# All that any layout writes.
+FILE_NAMES = frozenset(
+    {
+        *(layout.CONFIG_NAME for layout in READERS),
+        *(layout.WEIGHTS_NAME for layout in READERS),
+        hf_images.CONFIG_NAME,
+        hf_tokenizer.FILE_NAME,
+        hf_tokenizer.CONFIG_NAME,
+        *("vocab.json", "merges.txt", "special_tokens_map.json"),
+    }
+)
 WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf, "open_clip": open_clip}
 
 
@@ -36,6 +47,15 @@ def writer(name: str) -> ModuleType:
     if name not in WRITERS:
         raise UsageError(f"layout {name!r} is not known.{nearest(name, WRITERS)} Known: {', '.join(WRITERS)}.")
     return WRITERS[name]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """`UsageError` if the folder holds what no layout writes: saving a model replaces all of it."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.name not in FILE_NAMES or path.is_dir():
+            raise UsageError(
+                f"folder {folder} holds {path.name}, which is not of a model; choose an empty or new folder."
+            )
 
 
 def _refuse_pickles(folder: Path) -> None:

@@ -40,7 +40,7 @@ def read_preprocess(folder: Path) -> Preprocess:
     path = folder / CONFIG_NAME
     said = checked_as(_Processor, read_json(path), path=path)
     off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(said, name)]
-    if off or abs(said.rescale_factor * 255 - 1) > 1e-6 or said.resample not in INTERPOLATIONS:
+    if off or not abs(said.rescale_factor * 255 - 1) <= 1e-6 or said.resample not in INTERPOLATIONS:
         raise RefusedInput(
             f"{path} does not resize (bicubic or bilinear), scale to 0..1 and normalise, which seesay always does"
             f"{': ' + ', '.join(off) + ' is off' if off else ''}; such weights cannot be used exactly."
@@ -61,11 +61,14 @@ def read_preprocess(folder: Path) -> Preprocess:
 def _resize(said: _Processor, path: Path) -> tuple[Any, int]:
     """("shortest" or "squash", side)."""
     size = {"shortest_edge": said.size} if isinstance(said.size, int) else said.size
-    crop = said.crop_size if isinstance(said.crop_size, int) else _square(said.crop_size or {})
-    if size.keys() == {"shortest_edge"} and said.do_center_crop is not False and crop in (size["shortest_edge"], None):
+    crop = _square(said.crop_size) if isinstance(said.crop_size, dict) else said.crop_size
+    # A null is off to some classes of transformers and on to others, so it is enough only where nothing is cropped.
+    may_crop = said.do_center_crop or "do_center_crop" not in said.model_fields_set
+    if size.keys() == {"shortest_edge"} and may_crop and (said.crop_size is None or crop == size["shortest_edge"]):
         return "shortest", size["shortest_edge"]
     square = _square(size)
-    if square is not None and (not said.do_center_crop or crop == square):
+    is_uncropped = said.do_center_crop is False or (said.do_center_crop is None and said.crop_size is None)
+    if square is not None and (is_uncropped or crop == square):
         return "squash", square
     raise RefusedInput(
         f"{path} resizes to {said.size} and crops to {said.crop_size if said.do_center_crop else 'nothing'}; seesay "

@@ -135,13 +135,14 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     config = checked_as(_Config, said, path=path)
     architecture = checked_as(Architecture, _architecture(config.model_cfg), path=path)
     section = config.preprocess_cfg
-    preprocess = Preprocess(
-        size=architecture.image.image_size,
-        resize=section.resize_mode,
-        interpolation=section.interpolation,
-        mean=section.mean,
-        std=section.std,
-    )
+    values = {
+        "size": architecture.image.image_size,
+        "resize": section.resize_mode,
+        "interpolation": section.interpolation,
+        "mean": section.mean,
+        "std": section.std,
+    }
+    preprocess = checked_as(Preprocess, values, path=path)
     vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)

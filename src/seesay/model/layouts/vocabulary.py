@@ -31,9 +31,19 @@ def read_tokenizer(folder: Path, given: Path | None, *, context: int) -> Caption
     except UnicodeDecodeError as error:
         raise RefusedInput(f"{path} is no text ({error.reason}); unpack it or name another vocabulary.") from error
     vocabulary = path.with_name("vocab.json")
-    if path.name == "merges.txt" and vocabulary.is_file() and read_json(vocabulary).get(END) != tokenizer.end:
-        raise RefusedInput(f"{vocabulary} does not go with {path.name}: its {END} is not {tokenizer.end}.")
+    if path.name == "merges.txt" and vocabulary.is_file():
+        found, expected = read_json(vocabulary), _ids_of(tokenizer)
+        other = next((name for name in expected | found if found.get(name) != expected.get(name)), None)
+        if other is not None:
+            raise RefusedInput(
+                f"{vocabulary} does not go with {path.name}: its {other[:40]!r} is {found.get(other)!r:.40}, "
+                f"not {expected.get(other)}."
+            )
     return tokenizer
+
+
+def _ids_of(tokenizer: CaptionTokenizer) -> dict[str, int]:
+    return _vocabulary(tokenizer.merges) | {START: tokenizer.start, END: tokenizer.end}
 
 
 def is_clips_own(tokenizer: CaptionTokenizer) -> bool:
@@ -43,7 +53,7 @@ def is_clips_own(tokenizer: CaptionTokenizer) -> bool:
 
 def tokenizer_files(tokenizer: CaptionTokenizer) -> dict[str, bytes]:
     """The same vocabulary in every form that transformers and open_clip look for."""
-    vocabulary = _vocabulary(tokenizer.merges) | {START: tokenizer.start, END: tokenizer.end}
+    vocabulary = _ids_of(tokenizer)
     specials = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     config = {
         "tokenizer_class": "CLIPTokenizer",
