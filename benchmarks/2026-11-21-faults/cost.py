@@ -67,6 +67,7 @@ def batch_of(size: int, side: int) -> Batch:
     return Batch(
         pixels_B3SS=torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator),
         tokens=pad([[1, *range(3, 10 + row % 6), 2] for row in range(size)]),
+        sample_B=torch.arange(size),
         image_id_B=torch.arange(size),
         caption_id_B=torch.arange(size),
     )

@@ -80,6 +80,7 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
     batch = Batch(
         pixels_B3SS=pixels,
         tokens=Tokens(ids_BL=ids, length_B=torch.full((ROWS,), CONTEXT)),
+        sample_B=torch.arange(ROWS),
         image_id_B=torch.arange(ROWS),
         caption_id_B=torch.arange(ROWS),
     )

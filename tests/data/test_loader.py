@@ -64,6 +64,7 @@ def same(left, right):
     return (
         torch.equal(left.pixels_B3SS, right.pixels_B3SS)
         and torch.equal(left.tokens.ids_BL, right.tokens.ids_BL)
+        and torch.equal(left.sample_B, right.sample_B)
         and torch.equal(left.image_id_B, right.image_id_B)
         and torch.equal(left.caption_id_B, right.caption_id_B)
         and left.skipped == right.skipped
@@ -102,16 +103,43 @@ def test_another_seed_gives_another_order_and_other_crops():
 
 def test_a_broken_picture_is_named_and_leaves_the_batch_smaller():
     batch = crops().__getitems__([Draw(2, 0, 16), Draw(3, 0, 16), Draw(4, 0, 16)])
-    assert batch.image_id_B.tolist() == [2, 4]
+    assert batch.sample_B.tolist() == [2, 4]
     assert [(s.key, s.reason, s.place) for s in batch.skipped] == [("k3", "truncated image", "byte 3")]
     empty = crops().__getitems__([Draw(3, 0, 16)])
-    assert len(empty.image_id_B) == 0 and len(empty.skipped) == 1
+    assert len(empty.sample_B) == len(empty.image_id_B) == 0 and len(empty.skipped) == 1
 
 
 def test_every_caption_is_drawn_and_equal_ones_have_equal_ids():
     seen = {int(crops().__getitems__([Draw(2, visit, 16)]).caption_id_B[0]) for visit in range(40)}
     assert seen == {caption_id(c) for c in ("cat 2", "at 2", "the same")}
     assert caption_id("  The  SAME ") == caption_id("the same")
+
+
+class Repeated(TenPairs):
+    """Picture 6 is picture 5 again, under other words."""
+
+    def __getitem__(self, index):
+        return Pair(key=f"k{index}", image=encoded(min(index, 5)), captions=self.captions(index))
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_equal_pictures_have_equal_ids_that_do_not_depend_on_when_they_are_read(is_cached):
+    def ids(*samples, times=1):
+        cache = PixelCache(10, side=24) if is_cached else None
+        mine = Crops(Repeated(), TOKENIZER, augment=STRONG, seed=5, cache=cache)
+        found = [mine.__getitems__([Draw(sample, 0, 16) for sample in samples]) for _ in range(times)]
+        assert found[-1].sample_B.tolist() == list(samples)
+        return [batch.image_id_B.tolist() for batch in found]
+
+    first, again = ids(4, 5, 6, times=2)
+    assert first == again and first[1] == first[2] != first[0] and min(first) > 0
+    assert ids(6, 4) == [[first[2], first[0]]]
+
+
+def test_batches_leave_the_random_state_of_the_caller_as_it_is():
+    before = torch.get_rng_state()
+    stream(0, 1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_side_of_the_crops_follows_the_schedule():

@@ -87,6 +87,7 @@ def batch():
         return Batch(
             pixels_B3SS=torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8, generator=generator),
             tokens=pad([[1, 2 + seed, 3 + index, 9] for index in range(4)]),
+            sample_B=torch.arange(4),
             image_id_B=torch.arange(4),
             caption_id_B=torch.arange(4),
         )

@@ -49,6 +49,7 @@ def rows_of(first, last):
     return Batch(
         pixels_B3SS=pixels_B3SS[first:last] if last > first else torch.empty(0, 3, 1, 1, dtype=torch.uint8),
         tokens=pad(words[first:last] or [[1, 39]]),
+        sample_B=torch.arange(100, 100 + ROWS)[first:last],
         image_id_B=torch.arange(100, 100 + ROWS)[first:last],
         caption_id_B=(torch.arange(ROWS) // 2)[first:last],
     )
@@ -98,10 +99,22 @@ def one_of_many(rank, **given):
         {"parts": [(0, 6), (6, 12)]},
         {"parts": [(0, 5), (5, 12)], "micro_batch": 2},
         {"parts": [(0, 6), (6, 12)], "parallel": "fsdp", "micro_batch": 3},
+        {"parts": [(0, 2), (2, 12)], "micro_batch": 4},
+        {"parts": [(0, 3), (3, 12)], "micro_batch": 4, "parallel": "fsdp"},
         {"parts": [(0, 12), (12, 12)]},
+        {"parts": [(0, 12), (12, 12)], "micro_batch": 5},
         {"parts": [(0, 4), (4, 12)], "scoring": "sigmoid", "parallel": "fsdp"},
     ],
-    ids=["ddp", "uneven-in-pieces", "fsdp-in-pieces", "one-without-pairs", "sigmoid-fsdp"],
+    ids=[
+        "ddp",
+        "uneven-in-pieces",
+        "fsdp-in-pieces",
+        "fewer-rows-than-pieces",
+        "fsdp-fewer-rows-than-pieces",
+        "one-without-pairs",
+        "one-without-pairs-in-pieces",
+        "sigmoid-fsdp",
+    ],
 )
 def test_two_processes_make_the_steps_of_one(given, in_processes):
     single = {key: value for key, value in given.items() if key == "scoring"}
@@ -147,7 +160,7 @@ class Ids:
         ids = torch.tensor([draw.sample for draw in draws])
         blank = torch.zeros(len(draws), 1, dtype=torch.int64)
         tokens = Tokens(ids_BL=blank, length_B=blank[:, 0])
-        return Batch(pixels_B3SS=blank, tokens=tokens, image_id_B=ids, caption_id_B=ids)
+        return Batch(pixels_B3SS=blank, tokens=tokens, sample_B=ids, image_id_B=ids, caption_id_B=ids)
 
 
 def read_ids(count, *, part, workers, batch_size=10):

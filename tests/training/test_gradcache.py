@@ -34,6 +34,7 @@ def batch(rows=ROWS):
     return Batch(
         pixels_B3SS=torch.randint(0, 256, (rows, 3, 16, 16), dtype=torch.uint8, generator=generator),
         tokens=pad([[1, *range(2, 3 + row % 5), 10 + row, 39] for row in range(rows)]),
+        sample_B=torch.arange(100, 100 + rows),
         image_id_B=torch.arange(100, 100 + rows),
         caption_id_B=torch.arange(rows) // 2,
     )
@@ -153,9 +154,15 @@ def test_rows_draw_the_same_in_any_piece_and_otherwise_look_random():
 
 
 def test_pieces_are_as_even_as_can_be_and_none_is_too_long():
-    assert pieces_of(10, None) == [slice(0, 10)]
-    assert [piece.stop - piece.start for piece in pieces_of(10, 4)] == [3, 3, 4]
-    assert pieces_of(0, 4) == [slice(0, 0)]
+    assert pieces_of(10, None, most=10) == [slice(0, 10)]
+    assert [piece.stop - piece.start for piece in pieces_of(10, 4, most=10)] == [3, 3, 4]
+    assert pieces_of(0, 4, most=0) == [slice(0, 0)]
+
+
+def test_every_process_has_as_many_pieces_as_the_one_with_the_most_rows():
+    assert [piece.stop - piece.start for piece in pieces_of(8, 8, most=9)] == [4, 4]
+    assert [piece.stop - piece.start for piece in pieces_of(1, 2, most=5)] == [0, 0, 1]
+    assert pieces_of(0, 4, most=5) == [slice(0, 0), slice(0, 0)]
 
 
 def test_running_statistics_move_once_a_step_by_the_mean_over_pieces():
@@ -205,6 +212,7 @@ def test_a_process_without_pairs_gives_zero_gradients_and_no_embeddings():
     empty = Batch(
         pixels_B3SS=torch.empty(0, 3, 1, 1, dtype=torch.uint8),
         tokens=batch().tokens,
+        sample_B=torch.empty(0, dtype=torch.int64),
         image_id_B=torch.empty(0, dtype=torch.int64),
         caption_id_B=torch.empty(0, dtype=torch.int64),
     )

@@ -138,6 +138,7 @@ def test_the_least_loss_is_that_of_pairs_that_cannot_be_told_apart():
     batch = Batch(
         pixels_B3SS=pixels,
         tokens=pad([[1, 5, 6, 9], [1, 6, 5, 9], [1, 7, 7, 9], [1, 8, 7, 9]]),
+        sample_B=torch.arange(4),
         image_id_B=torch.arange(4),
         caption_id_B=torch.arange(4),
     )

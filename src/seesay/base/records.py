@@ -45,12 +45,13 @@ class Tokens:
 class Batch:
     """What one training step sees.
 
-    `pixels_B3SS` is uint8 RGB. `image_id_B` and `caption_id_B` are equal where the image or the caption is the
-    same, so that a repeated caption can count as a match.
+    `pixels_B3SS` is uint8 RGB. `sample_B` are the numbers of the pairs. `image_id_B` and `caption_id_B` are equal where
+    the image or the caption is the same, so that a repeated one can count as a match. All three are int64.
     """
 
     pixels_B3SS: "Tensor"
     tokens: Tokens
+    sample_B: "Tensor"
     image_id_B: "Tensor"
     caption_id_B: "Tensor"
     skipped: tuple[Skipped, ...] = ()

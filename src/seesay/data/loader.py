@@ -6,6 +6,7 @@ next B positions, so the loader's whole state is one integer, whatever the numbe
 
 import faulthandler
 import hashlib
+import mmap
 import multiprocessing
 import os
 import signal
@@ -96,6 +97,7 @@ class Batches:
             worker_init_fn=_begin_worker,
             collate_fn=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` made the batch already
             multiprocessing_context="fork" if workers else None,
+            generator=torch.Generator(),  # else a number is drawn from the caller's
         )
         iterator = iter(loader)
         self._workers = list(getattr(iterator, "_workers", ()))
@@ -193,6 +195,8 @@ class Crops(Dataset):
         self.augment = augment
         self.seed = seed
         self.cache = cache
+        # Shared by all loader processes, as the cache is; 0 where no picture was read yet.
+        self._image_id = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(pairs))), dtype=np.int64) if cache else None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -202,10 +206,12 @@ class Crops(Dataset):
         random_BK = uniforms(
             self.seed, np.array([draw.sample for draw in draws]), np.array([draw.visit for draw in draws])
         )
-        pictures, kept, skipped = [], [], []
+        pictures, ids, kept, skipped = [], [], [], []
         for row, draw in enumerate(draws):
             try:
-                pictures.append(self._picture(draw, random_BK[row]))
+                picture, number = self._picture(draw, random_BK[row])
+                pictures.append(picture)
+                ids.append(number)
                 kept.append(row)
             except BrokenSample as error:
                 key, place = self.pairs.key(draw.sample), self.pairs.place(draw.sample)
@@ -221,30 +227,40 @@ class Crops(Dataset):
         return Batch(
             pixels_B3SS=pixels_B3SS,
             tokens=self.tokenizer.tokens(captions),
-            image_id_B=torch.tensor(samples, dtype=torch.int64),
+            sample_B=torch.tensor(samples, dtype=torch.int64),
+            image_id_B=torch.tensor(ids, dtype=torch.int64),
             caption_id_B=torch.tensor([caption_id(caption) for caption in captions], dtype=torch.int64),
             skipped=tuple(skipped),
         )
 
-    def _picture(self, draw: Draw, random_K: np.ndarray) -> Picture:
-        """The picture, no larger than its crop or the cache needs it."""
-        if self.cache is None:
-            return decode_shrunk(
-                self.pairs[draw.sample].image,
+    def _picture(self, draw: Draw, random_K: np.ndarray) -> tuple[Picture, int]:
+        """The picture, no larger than its crop or the cache needs it, and its id."""
+        if self.cache is None or self._image_id is None:
+            image = self.pairs[draw.sample].image
+            picture = decode_shrunk(
+                image,
                 lambda height, width: enough_for_crop(
                     height, width, draw.size, augment=self.augment, random_K=random_K
                 ),
             )
+            return picture, image_id(image)
         kept_HW3 = self.cache.get(draw.sample)
         if kept_HW3 is None:
-            finest = FINEST * self.cache.side
-            whole = decode_shrunk(self.pairs[draw.sample].image, lambda height, width: min(height, width) / finest)
+            finest, image = FINEST * self.cache.side, self.pairs[draw.sample].image
+            whole = decode_shrunk(image, lambda height, width: min(height, width) / finest)
+            # Before the picture, which tells another process that both are there.
+            self._image_id[draw.sample] = image_id(image)
             kept_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
-        return Picture.whole(kept_HW3)
+        return Picture.whole(kept_HW3), int(self._image_id[draw.sample])
 
     def _caption(self, sample: int, random: float) -> str:
         captions = self.pairs.captions(sample)
         return captions[int(random * len(captions))]
+
+
+def image_id(image: bytes) -> int:
+    """A number from 1 to 2^63 - 1 that is equal for images of equal bytes."""
+    return max(1, int.from_bytes(hashlib.blake2b(image, digest_size=8).digest(), "little") >> 1)
 
 
 def caption_id(caption: str) -> int:

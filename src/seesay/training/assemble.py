@@ -154,5 +154,6 @@ def warn_of_batch_norm(run: Run) -> None:
     if is_divided and has_batch_norm(run.clip):
         run.line.say(
             f"warning: model {run.settings.model} normalises over the pairs it sees at once: each process and each "
-            "micro-batch by its own, so the gradients are not quite those of the batch in one piece."
+            "micro-batch by its own, so the gradients are not those of the batch in one piece; take a vit-* or ViT-* "
+            "where they must be."
         )

@@ -22,9 +22,13 @@ Embed = Callable[[slice], AbstractContextManager[Embedded]]
 Loss = Callable[[Embedded], Tensor]
 
 
-def pieces_of(rows: int, micro_batch: int | None) -> list[slice]:
-    """`rows` in as few pieces of at most `micro_batch` as will do, of equal length give or take one."""
-    count = max(1, -(-rows // micro_batch)) if micro_batch else 1
+def pieces_of(rows: int, micro_batch: int | None, *, most: int) -> list[slice]:
+    """`rows` in pieces of equal length give or take one, as few as `most` rows need at `micro_batch` rows a piece.
+
+    `most` is what the process with the most rows holds: processes meet in every piece, so each must have as many,
+    and some may be empty.
+    """
+    count = max(1, -(-most // micro_batch)) if micro_batch else 1
     edges = [rows * place // count for place in range(count + 1)]
     return [slice(first, last) for first, last in pairwise(edges)]
 

@@ -245,7 +245,7 @@ def _leave_out(run: Run, batch: Batch, value: float, norm: float) -> None:
     """Undo a step, and tell which pictures were in it."""
     run.stepper.statistics.put_back()
     run.optimizer.zero_grad(set_to_none=True)
-    images = [image for images in run.peers.tell(batch.image_id_B.tolist()) for image in images]
+    images = [image for images in run.peers.tell(batch.sample_B.tolist()) for image in images]
     run.say("skipped_batch", loss=value, gradient_norm=norm, images=images)
     keys = [run.key(image) for image in images]
     bad = BadStep(step=run.position.step, loss=value, gradient_norm=norm, images=images, keys=keys)

@@ -188,7 +188,7 @@ def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:
     batch = crops.__getitems__([])
     for first in range(0, len(order), count):
         draws = [Draw(sample, 0, side) for sample in order[first : first + count]]
-        seen = set(crops.__getitems__(draws).image_id_B.tolist())
+        seen = set(crops.__getitems__(draws).sample_B.tolist())
         kept += [draw for draw in draws if draw.sample in seen][: count - len(kept)]
         batch = crops.__getitems__(kept)
         if len(kept) == count:

@@ -69,6 +69,8 @@ def spread(clip: Clip, peers: Peers, *, parallel: Literal["ddp", "fsdp"]) -> Spr
     # Not the whole model: its towers are also called one by one, and its one own parameter is a scalar.
     towers = clip.image_tower, clip.text_tower
     for tower in towers:
+        # Convolutions keep their weights channels last, which cannot be sharded.
+        tower.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         for block in getattr(tower, "blocks", ()):
             fully_shard(block)
         fully_shard(tower)

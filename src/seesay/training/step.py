@@ -43,22 +43,22 @@ class Stepper:
         """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
 
         `rows` is how many pairs each process holds. What a tower draws through `nets.draws` depends on (seed, step,
-        image) alone; what it draws from torch's generator, on (seed, step, process).
+        sample) alone; what it draws from torch's generator, on (seed, step, process).
         """
         self.statistics.keep()
         self._seed_generators(step)
-        # Blank rows take the place of a part without rows, and draw as well.
-        seed_B = mixed(batch.image_id_B ^ seed_of(self.seed, step)) if rows[self.peers.rank] else _BLANK_SEEDS
+        seed_B = mixed(batch.sample_B ^ seed_of(self.seed, step))
 
         @contextmanager
         def embed(piece: slice) -> Iterator[Embedded]:
-            with row_seeds(seed_B[piece] if rows[self.peers.rank] else seed_B):
+            # Blank rows take the place of a piece without rows, and draw as well.
+            with row_seeds(seed_B[piece] if len(seed_B[piece]) else _BLANK_SEEDS):
                 yield self._embed(batch, piece)
 
         value = backward(
             embed,
             lambda embedded: self._loss(embedded, batch, rows),
-            pieces=pieces_of(rows[self.peers.rank], self.micro_batch),
+            pieces=pieces_of(rows[self.peers.rank], self.micro_batch, most=max(rows)),
             statistics=self.statistics,
             alone=self.spread.alone,
         )
@@ -67,7 +67,7 @@ class Stepper:
         return self.peers.mean(value), self.spread.gradient_norm()
 
     def _embed(self, batch: Batch, piece: slice) -> Embedded:
-        """The embeddings of some rows. A process without any embeds blank ones, as others wait for its gradient."""
+        """The embeddings of some rows; of blank ones where there are none, as others wait for their gradient."""
         pixels_B3SS, tokens = batch.pixels_B3SS[piece], batch.tokens
         tokens = Tokens(ids_BL=tokens.ids_BL[piece], length_B=tokens.length_B[piece])
         is_blank = not len(pixels_B3SS)
