@@ -266,3 +266,10 @@ def test_a_gpu_gives_the_same_loss_and_gradients(dtype):
     for one, other in zip(found, expected, strict=True):
         limit = 1e-5 if one.dtype == torch.float32 else 1e-2
         assert (one.double().cpu() - other).norm() / other.norm() < limit
+
+
+def test_a_gradient_of_a_gradient_is_refused_and_not_wrong():
+    image = torch.nn.functional.normalize(torch.randn(4, 3, dtype=torch.float64), dim=1).requires_grad_()
+    loss = tiled_contrastive_loss(image, image.detach().flip(0), torch.tensor(10.0, dtype=torch.float64), tile=2)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(loss, image, create_graph=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from seesay.formulas.repeats import find_repeats, shared_gain
 from seesay.formulas.similarity import widened
@@ -182,8 +181,8 @@ class _LogSums(torch.autograd.Function):
         return row.log(), column.log(), match_B
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, slope_B, slope_N, slope_match_B):
+        refuse_second_derivatives()
         image_BD, text_ND, scale, row_top, row_total, column_top, column_total = ctx.saved_tensors
         with torch.autocast(image_BD.device.type, enabled=False):
             gradients = _Gradients(image_BD, text_ND, scale)
@@ -223,9 +222,15 @@ class _SigmoidSum(torch.autograd.Function):
         return loss_B.sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, slope):
+        refuse_second_derivatives()
         return *(gradient * slope.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+
+
+def refuse_second_derivatives() -> None:
+    """Gradients are on in a backward pass only where its own gradient was asked for (`create_graph`)."""
+    if torch.is_grad_enabled():
+        raise RuntimeError("tiled losses have first derivatives only; leave tile out for a gradient of a gradient")
 
 
 class _Gradients:

@@ -24,7 +24,14 @@ SPIKE_WINDOW = 100
 SPIKE_LEAST = 20
 
 # What torch says where an allocation failed and the error has no class of its own.
-MEMORY_WORDS = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory")
+MEMORY_WORDS = (
+    "not enough memory",
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "can't start new thread",
+    "could not create a primitive",  # what oneDNN says of it
+)
 
 
 class RunningStatistics:
