@@ -23,6 +23,8 @@ from seesay.training.optimizer import adamw
 from seesay.training.settings import OptimizerSettings, TrainSettings
 from seesay.training.start import train_model
 
+pytestmark = pytest.mark.journey  # whole runs
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:

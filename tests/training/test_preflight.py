@@ -31,6 +31,8 @@ from seesay.training.rehearsal import Rehearsed
 from seesay.training.rehearsal_process import least_loss, overfit
 from seesay.training.settings import TrainSettings
 
+pytestmark = pytest.mark.journey  # whole runs
+
 SMALL = ["--model", "conv-tiny", "--batch-size", "8", "--set", "data.vocab_size=540"]
 
 

@@ -24,6 +24,8 @@ from seesay.training.checkpoint import checkpoints
 from seesay.training.settings import TrainSettings
 from seesay.training.start import train_model
 
+pytestmark = pytest.mark.journey  # whole runs
+
 STEPS = 24
 WORDS = [f"steps={STEPS}", "batch_size=8", "model=conv-tiny", "data.validation=0.1", "data.augment.flip=0.5"]
 SAVED_OFTEN = [*WORDS, "checkpoint.every_steps=5", "log.every_steps=1", "check.every=0.5"]
