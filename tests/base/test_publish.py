@@ -297,9 +297,27 @@ def test_other_refusals_of_the_disk_are_storage_errors_too(tmp_path, monkeypatch
 
 
 def test_an_error_that_is_not_about_storage_keeps_its_type(tmp_path):
+    with pytest.raises(OSError, match="File name too long"):
+        publish_file(tmp_path / ("x" * 300), b"")
+
+
+@pytest.mark.parametrize("below", ["new", "not/yet/new"])
+def test_a_file_in_the_way_of_a_new_folder_is_a_storage_error_that_names_it(tmp_path, below):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(NotADirectoryError):
-        publish_file(tmp_path / "file" / "below", b"")
+    for publish in (lambda path: publish_file(path, b""), lambda path: publish_folder(path, filler(NEW))):
+        with pytest.raises(StorageError, match=r"/file is a file and no folder, so nothing .* choose another"):
+            publish(tmp_path / "file" / below)
+
+
+def test_publishing_removes_what_dead_processes_left_of_the_same_name(tmp_path):
+    dead, alive = dead_pid(), os.getppid()
+    kept = [f".run.tmp-{alive}-01234567", f".other.tmp-{dead}-01234567", "run"]
+    for name in (f".run.tmp-{dead}-01234567", f".run.tmp-{os.getpid()}-89abcdef", *kept[:2]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_bytes(b"half")
+    publish_folder(tmp_path / "run", filler(NEW))
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)
+    assert content_of(tmp_path / "run") == NEW
 
 
 def test_a_file_system_without_fsync_of_folders_is_usable(tmp_path, monkeypatch):

@@ -4,10 +4,8 @@ A payload makes an empty file, the canary, when it is run. That it would is show
 """
 
 import io
-import os
 import pickle
 import shutil
-import socket
 import struct
 import subprocess
 import sys
@@ -363,31 +361,3 @@ def test_a_safetensors_file_whose_length_reads_as_a_pickle_is_none(tmp_path):
 def test_other_files_are_no_pickles(data, tmp_path):
     (tmp_path / "a").write_bytes(data)
     assert not is_pickle(tmp_path / "a")
-
-
-def test_the_process_that_reads_has_no_network():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        script = (
-            "import socket, sys; from seesay.model.unpickle import leave_network\n"
-            "if not leave_network(): sys.exit(3)\n"
-            "sys.exit(socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))) == 0)"
-        )
-        words = [sys.executable, "-c", script, str(server.getsockname()[1])]
-        done = subprocess.run(words, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    if done.returncode == 3:
-        pytest.skip("this system lets no process leave the network")
-    assert done.returncode == 0
-
-
-def test_without_a_way_to_leave_the_network_nothing_is_read_unless_it_is_forced(tmp_path, monkeypatch):
-    plain(tmp_path / "a.bin")
-    answered = []
-
-    def answer(words, **_):
-        answered.append(words[-1])
-        return subprocess.CompletedProcess(words, 1, stdout=b'{"network": "it cannot be left"}')
-
-    monkeypatch.setattr(subprocess, "run", answer)
-    with pytest.raises(SeesayError, match="--force"):
-        convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
-    assert answered == [""] and not (tmp_path / "a.safetensors").exists()

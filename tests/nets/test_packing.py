@@ -1,5 +1,7 @@
 """Packed captions, dropped patches, recomputed blocks: less work, the same numbers."""
 
+import sys
+
 import pytest
 import torch
 
@@ -81,6 +83,22 @@ def test_shared_beginnings_give_what_captions_alone_give(captions):
         alone = torch.cat([tower(tokens_of([caption])) for caption in captions])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
     torch.testing.assert_close(together, tower(tokens_of(captions)).detach(), rtol=0, atol=1e-12)
+
+
+def test_captions_that_begin_alike_at_more_depths_than_calls_may_nest_are_placed():
+    captions = [[48, *[1, 2] * count, 49] for count in range(1100)]
+    packed = pack_shared(tokens_of(captions))
+    assert len(packed.groups) > sys.getrecursionlimit()
+    whole, row = [], 0
+    for group in packed.groups:
+        before = [] if group.before_P is None else packed.ids_T[group.before_P].tolist()
+        for _ in range(group.count):
+            end = row + group.length
+            assert packed.position_T[row] == len(before)
+            if group.is_end:
+                whole.append([*before, *packed.ids_T[row:end].tolist()])
+            row = end
+    assert [whole[place] for place in packed.back_B.tolist()] == captions
 
 
 def test_patches_are_dropped_in_training_alone():

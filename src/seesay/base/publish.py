@@ -7,7 +7,8 @@ Whatever happens, a name holds either all of the old content or all of the new. 
 
 A file is replaced in one step. Replacing a folder takes two (NAME becomes .old, .tmp becomes NAME), and a
 machine that stops between them leaves only the .old: `find_published` gives a reader that one, and the next
-`publish_folder` or `remove_stale` puts it back under its name.
+`publish_folder` or `remove_stale` puts it back under its name. Either removes what a dead process left as well,
+`publish_folder` only of its own name.
 
 A process id means something on one machine only: a folder that several machines write to needs one writer.
 """
@@ -49,9 +50,9 @@ def publish_file(path: str | Path, data: bytes) -> None:
 def publish_chunks(path: str | Path, chunks: Iterable[bytes]) -> None:
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
     path = Path(os.path.realpath(path))
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
-    with _storage_errors(path):
+    with storage_errors(path):
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
             _write(temporary, chunks)
@@ -67,11 +68,16 @@ def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
     UsageError when `folder` names a file.
     """
     folder = Path(os.path.realpath(folder))
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, but a folder is to be written there; move it or choose another name.")
-    with _storage_errors(folder):
+    with storage_errors(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(
+                f"{folder} is a file, but a folder is to be written there; move it or choose another name."
+            )
         _make_parents(folder.parent)
         _restore(folder)
+        # What cannot be removed, another user's perhaps, is in nobody's way.
+        with suppress(StorageError, OSError):
+            remove_stale(folder.parent, name=folder.name)
         with _temporary_beside(folder) as temporary:
             temporary.mkdir()
             write(temporary)
@@ -88,19 +94,19 @@ def find_published(folder: str | Path) -> Path | None:
     return max(asides, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
-def remove_stale(parent: str | Path) -> list[Path]:
-    """Remove what dead processes left in `parent`, and return what was removed.
+def remove_stale(parent: str | Path, *, name: str | None = None) -> list[Path]:
+    """Remove what dead processes left in `parent`, of one name alone if it is given, and return what was removed.
 
     A folder that is missing because its replacement was stopped half-way is put back first.
     """
     parent = Path(os.path.realpath(parent))
     removed = []
-    with _storage_errors(parent):
-        for path, name, kind, pid in _leftovers(parent):
-            if not _is_stale(path, pid):
+    with storage_errors(parent):
+        for path, stands_for, kind, pid in _leftovers(parent):
+            if name not in (None, stands_for) or not _is_stale(path, pid):
                 continue
             if kind == "old":
-                _restore(parent / name)
+                _restore(parent / stands_for)
             if path.exists():
                 _remove(path)
                 removed.append(path)
@@ -114,7 +120,7 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
     """
     folder = Path(os.path.realpath(folder))
     existing = next(place for place in (folder, *folder.parents) if place.exists())
-    with _storage_errors(folder):
+    with storage_errors(folder):
         usage = shutil.disk_usage(existing)
         # Some file systems do not tell their size.
         if usage.total and usage.free < needed:
@@ -142,7 +148,8 @@ def storage_error(error: OSError, place: Path | str, *, done: str = "written") -
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """An `OSError` inside about storage as the `StorageError` of writing `path`; any other goes on as it is."""
     try:
         yield
     except OSError as error:
@@ -240,6 +247,11 @@ def _remove(path: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir():
+        raise StorageError(
+            f"{existing} is a file and no folder, so nothing can be written in it; choose another place."
+        )
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     for place in reversed(missing):
         place.mkdir(exist_ok=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
-from seesay.base.publish import publish_folder
-from seesay.base.records import Ranking
+from seesay.base.publish import publish_folder, storage_errors
+from seesay.base.records import Ranking, Tokens
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
@@ -23,11 +23,13 @@ from seesay.data.prompts import load_templates
 from seesay.model.ahead import in_blocks
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
-from seesay.model.texts import embed_rows, finite
+from seesay.model.texts import directed, embed_rows, numbers
 from seesay.model.weights import FLOATS
-from seesay.model.zero_shot import ZeroShotClassifier, prompt_rows
+from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
-from seesay.nets.clip import Clip
+from seesay.nets.clip import Clip, Predictor
+
+LIKELIHOODS_AT_ONCE = 64
 
 
 class Model:
@@ -130,9 +132,13 @@ class Model:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
-        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU; `RefusedInput` if not finite."""
+        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU; raises as `directed` does.
+
+        For a model that predicts captions the rows are what its head reads, of any length and width.
+        """
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
-        return finite(self.clip.embed_images(pixels).float().cpu())
+        row_BX = self.clip.embed_images(pixels).float().cpu()
+        return numbers(row_BX) if isinstance(self.clip, Predictor) else directed(row_BX)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept.
@@ -152,12 +158,13 @@ class Model:
         *,
         descriptions: Descriptions | None = None,
         rows: Callable[[Sequence[Sequence[str]]], Tensor] | None = None,
-    ) -> ZeroShotClassifier:
+    ) -> Classifier:
         """A zero-shot classifier: per class the mean over its prompts' unit vectors (`data.class_names.class_prompts`).
 
         A class is a name or a list of names. Without `templates` the model's own are used; `descriptions` take their
-        place. `rows` may make unit rows (C, D) of the prompts of C classes in another way. Raises `UsageError`
-        without a class name.
+        place. `rows` may make unit rows (C, D) of the prompts of C classes in another way. A model that predicts
+        captions gives a `LikelihoodClassifier`, any other a `ZeroShotClassifier`. Raises `UsageError` without a class
+        name.
         """
         if isinstance(class_names, str):
             raise TypeError("class names are a list of strings; wrap the single one in a list")
@@ -165,13 +172,33 @@ class Model:
             raise UsageError("no class names are given; name what a picture may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompts = class_prompts(class_names, chosen, descriptions)
+        names = tuple(names_of(class_name)[0] for class_name in class_names)
+        if isinstance(self.clip, Predictor):
+            return LikelihoodClassifier(
+                class_names=names,
+                prompts=self.tokenizer.tokens([prompt for own in prompts for prompt in own]),
+                sizes=tuple(len(own) for own in prompts),
+                log_likelihoods=self._log_likelihoods,
+                scale=self.logit_scale,
+                encode_images=self.encode_images,
+            )
         return ZeroShotClassifier(
-            class_names=tuple(names_of(class_name)[0] for class_name in class_names),
+            class_names=names,
             weights=rows(prompts) if rows else prompt_rows(self.encode_texts, prompts),
             scale=self.logit_scale,
             bias=self.logit_bias,
             encode_images=self.encode_images,
         )
+
+    @torch.inference_mode()
+    def _log_likelihoods(self, image_NX: Tensor, prompts: Tokens) -> Tensor:
+        assert isinstance(self.clip, Predictor)
+        prompts = prompts.to(self.device)
+        blocks = [
+            self.clip.log_likelihoods(image_BX.to(self.device), prompts).float().cpu()
+            for image_BX in image_NX.split(LIKELIHOODS_AT_ONCE)
+        ]
+        return torch.cat(blocks) if blocks else torch.empty(0, len(prompts.length_B))
 
     def classify(
         self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None
@@ -199,7 +226,8 @@ class Model:
         if dtype is not None and dtype not in FLOATS:
             known = ", ".join(str(each).removeprefix("torch.") for each in FLOATS)
             raise UsageError(f"dtype is {dtype}; a model is saved in {known}.")
-        refuse_foreign(Path(folder))
+        with storage_errors(Path(folder)):
+            refuse_foreign(Path(folder))
         publish_folder(Path(folder), lambda place: self.write_files(place, layout, dtype=dtype))
 
     def write_files(self, place: Path, layout: str, *, dtype: torch.dtype | None = None) -> None:

@@ -3,7 +3,6 @@
 N = fixed inputs, D = embedding width.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from seesay.base.errors import SeesayError, UsageError
-from seesay.base.publish import publish_folder
+from seesay.base.publish import publish_folder, storage_errors
 from seesay.model.bundle import Model, load_folder
 
 ALLOWED_DIFFERENCE = 1e-5
@@ -30,19 +29,18 @@ def convert(model: Model, folder: Path, layout: str) -> Proof:
     """Write `model` to `folder` in that layout, read it back, and compare what both say to fixed inputs.
 
     `UsageError` if the folder is there and holds something, or the layout has no such towers. `SeesayError` if the
-    rows differ by more than 1e-5 or are not numbers, and then nothing is left at `folder`.
+    rows differ by more than 1e-5, `RefusedInput` if they are not of unit length; then nothing is left at `folder`.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty; name a new folder.")
+    with storage_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(f"{folder} exists and is not empty; name a new folder.")
     proofs = []
 
     def write(place: Path) -> None:
         model.write_files(place, layout)
         proofs.append(compare(model, load_folder(place)))
-        largest = (proofs[0].images, proofs[0].texts)
-        if any(math.isnan(difference) for difference in largest):
-            raise SeesayError(f"{folder} is not written: its embeddings would not be numbers; the weights are damaged.")
-        if any(difference > ALLOWED_DIFFERENCE for difference in largest):
+        # A difference that is no number is not allowed either.
+        if not all(difference <= ALLOWED_DIFFERENCE for difference in (proofs[0].images, proofs[0].texts)):
             raise SeesayError(
                 f"{folder} is not written: its embeddings would differ by {proofs[0].images:.1e} (images) and "
                 f"{proofs[0].texts:.1e} (texts), more than {ALLOWED_DIFFERENCE:.0e}; report this model."

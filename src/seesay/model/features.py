@@ -13,6 +13,7 @@ from seesay.base.records import Skipped
 from seesay.formulas.similarity import unit
 from seesay.model.bundle import Model
 from seesay.model.encode import encode_image_set
+from seesay.model.texts import directed, numbers
 from seesay.nets.resnet import ResNet
 from seesay.nets.siglip import SiglipImage
 
@@ -27,10 +28,11 @@ class FeatureReader:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
-        """uint8 pixels of the model's size to (B, W) float32 on the CPU, not of unit length."""
+        """uint8 pixels of the model's size to (B, W) float32 on the CPU, not of unit length; `RefusedInput` if one is
+        no number."""
         pixels = self.preprocess.normalise(pixels_B3SS.to(self._model.device))
         tower: Any = self._model.clip.image_tower
-        return tower.features(pixels).float().cpu()
+        return numbers(tower.features(pixels).float().cpu())
 
 
 def encode_feature_set(
@@ -49,4 +51,4 @@ def embeddings_of(model: Model, features_NW: Tensor) -> Tensor:
         x = tower.pool.out(x)
     elif not isinstance(tower, SiglipImage):
         x = x @ tower.projection
-    return unit(x.float()).cpu()
+    return directed(unit(x.float()).cpu())

@@ -12,14 +12,17 @@ import struct
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, SeesayError, StorageError, UsageError
-from seesay.base.publish import publish_file
+from seesay.base.publish import publish_file, remove_stale
 
 READ_SECONDS = 600
 HEAD, TAIL = 64 << 10, 1 << 20
 ANSWER_LIMIT = 4096
+# What `unpickle.py` answers then.
+DISK_FULL = "the disk is full"
 # Files of the archives in which PyTorch keeps pickles: zip (also TorchScript), and tar before 2018.
 TAR_MEMBERS = {b"sys_info", b"pickle", b"storages", b"tensors"}
 
@@ -78,6 +81,9 @@ def convert_pickle(source: Path, destination: Path, *, force: bool = False) -> N
         written = Path(folder) / "tensors.safetensors"
         _read_apart(source.resolve(), written, force=force)
         publish_file(destination, written.read_bytes())
+    # What an earlier conversion left that was killed while it wrote; this one is done, whether that can go or not.
+    with suppress(StorageError, OSError):
+        remove_stale(destination.parent, name=destination.name)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -134,6 +140,10 @@ def _read_apart(source: Path, written: Path, *, force: bool) -> None:
         raise SeesayError(
             f"{source} is not read: this system does not let a process be cut from the network. Convert it elsewhere, "
             "or add --force to read it, with code still not run, in a process that could reach the network."
+        )
+    if answer.get("reason") == DISK_FULL:
+        raise StorageError(
+            f"{tempfile.gettempdir()}, where {source} is read, is full; free some space or set TMPDIR to another place."
         )
     if done.returncode != 0 or not written.is_file():
         reason = answer.get("reason") or f"the process that read it ended with {done.returncode}"

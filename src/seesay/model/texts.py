@@ -18,20 +18,35 @@ TOKENS_AT_ONCE = 2048
 
 @torch.inference_mode()
 def embed_rows(clip: Clip, rows: Sequence[Sequence[int]], *, context: int) -> Tensor:
-    """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; `RefusedInput` if they are not finite."""
+    """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; `RefusedInput` for what `directed` refuses."""
     device = clip.logit_scale.device
     distinct = sorted(set(map(tuple, rows)))
     least = 0 if isinstance(clip.text_tower, TextTransformer) else context
-    blocks = [finite(clip.embed_texts(pad(block).to(device)).float().cpu()) for block in _blocks(distinct, least)]
+    blocks = [directed(clip.embed_texts(pad(block).to(device)).float().cpu()) for block in _blocks(distinct, least)]
     place_of = {row: place for place, row in enumerate(distinct)}
     return torch.cat(blocks)[[place_of[tuple(row)] for row in rows]]
 
 
-def finite(rows_BD: Tensor) -> Tensor:
-    """The rows as they are; `RefusedInput` if a number in them is not finite, as finite weights too may give."""
-    if not rows_BD.isfinite().all():
-        raise RefusedInput("the model's embeddings are not numbers; its weights are damaged, fetch or train it again.")
+def directed(rows_BD: Tensor) -> Tensor:
+    """The rows as they are; `RefusedInput` if one is not of unit length, which weights that are finite too may give.
+
+    Numbers above 1e19 have squares above what float32 holds: divided by that infinite length they are a row of zeros.
+    """
+    length_B = numbers(rows_BD.norm(dim=-1))
+    # Far more than rounding, in bfloat16 too, and far less than a row of zeros is off.
+    if len(length_B) and not (least := float(length_B.min())) > 0.9:
+        raise RefusedInput(
+            f"the model's embeddings have length {least:g} in place of 1, since what its tower gives is too large or "
+            "too small to be measured; its weights are damaged, fetch or train it again."
+        )
     return rows_BD
+
+
+def numbers(values: Tensor) -> Tensor:
+    """The values as they are; `RefusedInput` if one of them is not finite."""
+    if not values.isfinite().all():
+        raise RefusedInput("the model's embeddings are not numbers; its weights are damaged, fetch or train it again.")
+    return values
 
 
 def _blocks(distinct: Sequence[tuple[int, ...]], least: int) -> Iterator[Sequence[tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 The one place that calls `torch.load`, always with `weights_only=True`: torch's reader then follows instructions that
 make numbers, strings, lists and tensors, and refuses every other name. Before that, this process gives up the network
 and most of its memory, processor time and files, for the case that the reader itself has a fault. It answers with a
-line of JSON and a safetensors file, and is never imported by anything.
+line of JSON and a safetensors file, and nothing in seesay imports it.
 """
 
 import ctypes
@@ -25,6 +25,8 @@ CPU_SECONDS = 300
 OPEN_FILES = 64
 SPARE_MEMORY = 1 << 30
 PROGRAM_LIMIT = 64 << 20
+# As Python and safetensors put it.
+DISK_FULL = re.compile(r"\[Errno 28\]|\(os error 28\)")
 PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -59,6 +61,8 @@ def answer_why(kind: type[BaseException], error: BaseException, _: object) -> No
         reason = message
     elif found:
         reason = f"it wants to use {found[1]:.80}, which makes no tensor; it may be hostile"
+    elif DISK_FULL.search(str(error)):
+        reason = "the disk is full"
     elif isinstance(error, MemoryError) or "allocate" in message:
         reason = "it asks for more memory than its size can explain"
     else:

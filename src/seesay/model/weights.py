@@ -22,6 +22,8 @@ from seesay.model.pickles import refuse_pickle
 HEADER_LIMIT = 2 << 20
 TENSOR_LIMIT = 3_000
 LISTED = 10
+# A weight beyond this has a square that float32 cannot hold: whatever is measured of it is a zero or no number.
+LARGEST_WEIGHT = 1.8e19
 # The dtypes a model is saved in.
 DTYPES = {
     "F64": torch.float64,
@@ -55,13 +57,15 @@ def read_tensors(
     sha256: str | None = None,
     ignored: Collection[str] = (),
     places: Callable[[], Mapping[str, Tensor]] = dict,
+    largest: float = math.inf,
 ) -> dict[str, Tensor]:
     """The tensors of a file, equal in names and shapes to `expected` (which may be on the meta device).
 
     Floats come back as float32; names in `ignored` may be there and are left out. `places` is asked once the file is
     known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up to ten
     at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers that are
-    not finite, and other bytes than `sha256`. `StorageError` where the file is there but cannot be read.
+    not finite or beyond `largest`, and other bytes than `sha256`. `StorageError` where the file is there but cannot be
+    read.
     """
     found = read_header(path)
     _compare(path, {name: entry for name, entry in found.items() if name not in ignored}, expected)
@@ -73,13 +77,23 @@ def read_tensors(
         whole = tensor.float() if tensor.is_floating_point() else tensor
         if name in placed and tensor.dtype != torch.float32:
             whole = placed[name].copy_(whole)
-        # One pass and no memory, where isfinite makes a tensor; neither end is finite if any number is not one.
-        if whole.is_floating_point() and whole.numel() and not all(map(math.isfinite, torch.aminmax(whole))):
-            raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
+        if whole.is_floating_point() and whole.numel():
+            _refuse_numbers(path, name, whole, largest=largest)
         tensors[name] = whole
     if digest is not None and digest.hexdigest() != sha256:
         raise RefusedInput(f"{path} is not the file its model folder was saved with; fetch or save the model again.")
     return tensors
+
+
+def _refuse_numbers(path: Path, name: str, tensor: Tensor, *, largest: float) -> None:
+    # One pass and no memory, where isfinite makes a tensor; neither end is finite if any number is not one.
+    ends = [float(end) for end in torch.aminmax(tensor)]
+    if not all(map(math.isfinite, ends)):
+        raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
+    if abs(found := max(ends, key=abs)) > largest:
+        raise RefusedInput(
+            f"{path}: {name} holds {found:g}, whose square is not finite; the weights are damaged, fetch them again."
+        )
 
 
 def read_header(path: Path) -> dict[str, dict]:

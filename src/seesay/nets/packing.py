@@ -14,6 +14,8 @@ from torch import Tensor
 from seesay.base.records import Tokens
 
 LEAST_SHARED = 8
+# The ids of a caption, and its place among the captions.
+Numbered = tuple[list[int], int]
 
 
 class Group(NamedTuple):
@@ -74,7 +76,7 @@ def pack_shared(tokens: Tokens) -> Packed:
     captions = [ids[:end] for ids, end in zip(tokens.ids_BL.tolist(), tokens.length_B.tolist(), strict=True)]
     order = sorted(range(len(captions)), key=captions.__getitem__)
     tree = _Tree(device=tokens.ids_BL.device)
-    tree.place([(captions[index], index) for index in order], depth=0, before=[])
+    tree.place([(captions[index], index) for index in order])
     device = tree.device
     return Packed(
         ids_T=torch.tensor(tree.ids, device=device),
@@ -96,23 +98,40 @@ class _Tree:
     last: list[int] = field(default_factory=list)
     captions: list[int] = field(default_factory=list)
 
-    def place(self, sorted_captions: list[tuple[list[int], int]], *, depth: int, before: list[int]) -> None:
-        """Captions in lexical order that have `depth` tokens in common; `before` are the rows of these."""
-        shared = _in_common(sorted_captions)
-        if len(sorted_captions) >= LEAST_SHARED and shared > depth:
+    def place(self, sorted_captions: Sequence[Numbered]) -> None:
+        """Captions in lexical order.
+
+        Branches wait in a list: a context may be longer than Python lets calls nest.
+        """
+        waiting = [_Branch(sorted_captions, _in_common(sorted_captions, 0), depth=0, before=[])]
+        while waiting:
+            branch = waiting.pop()
+            if branch.is_end:
+                self._end(branch)
+            else:
+                waiting += reversed(self._fork(branch))
+
+    def _fork(self, branch: "_Branch") -> list["_Branch"]:
+        """Place the beginning in common; what is to be placed behind it, in order."""
+        captions, shared, depth, before, _ = branch
+        if len(captions) >= LEAST_SHARED and shared > depth:
             start = len(self.ids)
-            self._run([sorted_captions[0][0][depth:shared]], depth, before, is_end=False)
+            self._run([captions[0][0][depth:shared]], depth, before, is_end=False)
             before = [*before, *range(start, len(self.ids))]
             depth = shared
-        rest = []
-        for _, same_next in groupby(sorted_captions, key=lambda caption: caption[0][depth]):
-            branch = list(same_next)
-            if len(branch) >= LEAST_SHARED and _in_common(branch) > depth:
-                self.place(branch, depth=depth, before=before)
+        branches, rest = [], []
+        for _, same_next in groupby(captions, key=lambda caption: caption[0][depth]):
+            own = list(same_next)
+            if len(own) >= LEAST_SHARED and (common := _in_common(own, depth)) > depth:
+                branches.append(_Branch(own, common, depth, before))
             else:
-                rest += branch
-        rest.sort(key=lambda caption: len(caption[0]))
-        for _, same_length in groupby(rest, key=lambda caption: len(caption[0])):
+                rest += own
+        return [*branches, _Branch(rest, depth, depth, before, is_end=True)]
+
+    def _end(self, branch: "_Branch") -> None:
+        """Place what follows the beginning in common, captions of one length side by side."""
+        captions, _, depth, before, _ = branch
+        for _, same_length in groupby(sorted(captions, key=_length), key=_length):
             ending = list(same_length)
             self._run([ids[depth:] for ids, _ in ending], depth, before, is_end=True)
             self.captions += [index for _, index in ending]
@@ -128,8 +147,25 @@ class _Tree:
         self.groups.append(Group(len(parts), length, before_P, is_end))
 
 
-def _in_common(sorted_captions: list[tuple[list[int], int]]) -> int:
-    """How many first tokens all have in common; of every caption at least one token is left."""
+class _Branch(NamedTuple):
+    """Captions, in lexical order, that begin alike: in `shared` tokens, of which `depth` are placed, in rows `before`.
+
+    An end shares nothing more.
+    """
+
+    captions: Sequence[Numbered]
+    shared: int
+    depth: int
+    before: list[int]
+    is_end: bool = False
+
+
+def _length(caption: Numbered) -> int:
+    return len(caption[0])
+
+
+def _in_common(sorted_captions: Sequence[Numbered], depth: int) -> int:
+    """How many first tokens all have in common, `depth` or more; of every caption at least one token is left."""
     first, last = sorted_captions[0][0], sorted_captions[-1][0]
-    most = min(len(ids) for ids, _ in sorted_captions) - 1
-    return next((place for place in range(most) if first[place] != last[place]), most)
+    most = min(map(_length, sorted_captions)) - 1
+    return next((place for place in range(depth, most) if first[place] != last[place]), most)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.model.layouts import open_clip
 
 CONFIGS = {"hf": "config.json", "open_clip": "open_clip_config.json"}
 WEIGHTS = {"hf": "model.safetensors", "open_clip": "open_clip_model.safetensors"}
@@ -239,6 +240,79 @@ def test_vocabulary_files_of_two_models_are_refused(change, saved):
     assert load(folder).name == "hf"
     rewrite(folder / "vocab.json", lambda vocabulary: vocabulary.update(change))
     with pytest.raises(RefusedInput, match=r"vocab\.json does not go with merges\.txt"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"tokenizer_class": "GPT2Tokenizer"}, "tokenizer_class is 'GPT2Tokenizer', not CLIPTokenizer"),
+        ({"tokenizer_class": "BertTokenizerFast"}, "tokenizer_class is 'BertTokenizerFast', not CLIPTokenizer"),
+        ({"tokenizer_class": "CLIPTokenizerFast", "do_lower_case": False}, "do_lower_case is false"),
+        ({"tokenizer_class": ["CLIPTokenizer"]}, r"tokenizer_class is \['CLIPTokenizer'\]"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("layout", ["hf", "open_clip"])
+def test_a_tokenizer_of_another_class_is_refused_unless_the_vocabulary_is_named(layout, change, told, saved):
+    folder = saved(layout)
+    for one_of_clips in ({"tokenizer_class": "CLIPTokenizerFast"}, {"tokenizer_class": None, "do_lower_case": None}):
+        rewrite(folder / "tokenizer_config.json", lambda config, its=one_of_clips: config.update(its))
+        assert load(folder).name == layout
+    rewrite(folder / "tokenizer_config.json", lambda config: config.update(change))
+    with pytest.raises(RefusedInput, match=rf"tokenizer_config\.json: {told}") as refused:
+        load(folder)
+    assert "\n" not in str(refused.value)
+    assert load(folder, tokenizer=folder / "tokenizer.json").name == layout
+    (folder / "tokenizer_config.json").unlink()
+    assert load(folder).name == layout
+
+
+@pytest.mark.parametrize("change", [{"type": "WordPiece"}, {"end_of_word_suffix": None}], ids=str)
+def test_a_tokenizer_json_of_another_kind_of_model_is_refused(change, saved):
+    folder = saved("hf")
+    rewrite(folder / "tokenizer.json", lambda whole: whole["model"].update(change))
+    with pytest.raises(RefusedInput, match=r"tokenizer\.json is of type .* CLIP's is a BPE with '</w>'"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert-base-uncased", "acme/clip-b32", "openai/clip-vit-base-patch32", "/models/other"]
+)
+def test_an_open_clip_folder_that_names_another_tokenizer_is_refused_unless_the_vocabulary_is_named(name, saved):
+    folder = saved("open_clip")
+    rewrite(folder / CONFIGS["open_clip"], lambda config: place(config, "model_cfg.text_cfg.hf_tokenizer_name", name))
+    with pytest.raises(RefusedInput, match=rf"hf_tokenizer_name is '{name}', .*name its file with tokenizer="):
+        load(folder)
+    assert load(folder, tokenizer=folder / "tokenizer.json").name == "open_clip"
+
+
+def test_an_open_clip_folder_may_name_itself_and_openais_repositories_with_clips_own_vocabulary(saved, monkeypatch):
+    folder = saved("open_clip")
+    cached = folder.parent / "models--acme--clip-b32" / "snapshots" / "0123"
+    shutil.copytree(folder, cached)
+    for where, name in (
+        (folder, "."),
+        (folder, ""),
+        (folder, "acme/open_clip"),
+        (cached, "acme/clip-b32"),
+        (folder, "openai/clip-vit-base-patch32"),
+    ):
+        rewrite(
+            where / CONFIGS["open_clip"],
+            lambda config, its=name: place(config, "model_cfg.text_cfg.hf_tokenizer_name", its),
+        )
+        if name.startswith("openai"):
+            monkeypatch.setattr(open_clip, "is_clips_own", lambda tokenizer: True)
+        assert load(where).architecture.text.context == 8
+
+
+@pytest.mark.parametrize("model_type", ["clip", "siglip"])
+def test_a_configuration_that_brings_its_own_code_is_refused(model_type, saved):
+    folder = saved("hf")
+    code = {"AutoModel": "modeling.OtherModel"}
+    rewrite(folder / "config.json", lambda config: config.update(model_type=model_type, auto_map=code))
+    with pytest.raises(RefusedInput, match=r"wants code of its own to be run \(auto_map is .*modeling.OtherModel"):
         load(folder)
 
 

@@ -17,7 +17,13 @@ from seesay.model.layouts.mapping import read_linked, wrapper_of
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.layouts.vocabulary import read_tokenizer
 from seesay.model.weights import read_header
-from seesay.nets.architecture import Activation, Architecture, ResNetConfig, VisionTransformerConfig
+from seesay.nets.architecture import (
+    Activation,
+    Architecture,
+    ResNetConfig,
+    TextTransformerConfig,
+    VisionTransformerConfig,
+)
 from seesay.nets.clip import empty_clip
 from seesay.nets.presets import PAPER_SIZES, PRESETS
 
@@ -87,13 +93,14 @@ def _size_of(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, bo
 
 def _signature(architecture: Architecture) -> tuple[tuple[int, int], tuple[int, int]]:
     """Shapes that no two of the paper's sizes share."""
-    image = architecture.image
+    image, text = architecture.image, architecture.text
+    assert isinstance(text, TextTransformerConfig)
     if isinstance(image, ResNetConfig):
         table = (image.positions, image.channels)
     else:
         assert isinstance(image, VisionTransformerConfig)
         table = ((image.image_size // image.patch) ** 2 + 1, image.width)
-    return table, (architecture.text.width, architecture.embed_dim)
+    return table, (text.width, architecture.embed_dim)
 
 
 def _with(architecture: Architecture, activation: str) -> Architecture:

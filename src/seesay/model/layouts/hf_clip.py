@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.model.layouts.config_file import checked_as, read_json
+from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
 from seesay.model.layouts.hf_clip_tensors import IGNORED, links
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
+from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
+from seesay.model.layouts.hf_towers import Tower, block_section, blocks
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
 from seesay.model.layouts.vocabulary import read_tokenizer, tokenizer_files
@@ -26,15 +28,11 @@ from seesay.nets.clip import empty_clip
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 MODEL_TYPE = "clip"
-# transformers' names of activations, and ours.
-ACTIVATIONS = {"quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
 # Older files have this in place of the end token; transformers then takes the largest id, which is the end token.
 NO_END_TOKEN = 2
 
 
-class _Tower(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class _Tower(Tower):
     hidden_act: Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"] = "quick_gelu"
     layer_norm_eps: Annotated[float, Field(ge=0.99e-5, le=1.01e-5)] = 1e-5
     num_hidden_layers: int = 12
@@ -78,10 +76,14 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' CLIPModel, with the vocabulary in `tokenizer` or the one in the folder."""
     path = folder / CONFIG_NAME
-    config = checked_as(_Config, read_json(path), path=path)
+    said = read_json(path)
+    refuse_own_code(path, said)
+    config = checked_as(_Config, said, path=path)
     text = config.text_config_dict or config.text_config
     architecture = checked_as(Architecture, _architecture(config, text), path=path)
     preprocess = read_preprocess(folder)
+    if tokenizer is None:
+        refuse_other_than_clips(folder)
     vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     if text.eos_token_id not in (NO_END_TOKEN, vocabulary.end):
@@ -102,20 +104,9 @@ def _architecture(config: _Config, text: _Text) -> dict[str, Any]:
     vision = config.vision_config_dict or config.vision_config
     return {
         "embed_dim": config.projection_dim,
-        "image": {"kind": "vit", "image_size": vision.image_size, "patch": vision.patch_size} | _blocks(vision),
+        "image": {"kind": "vit", "image_size": vision.image_size, "patch": vision.patch_size} | blocks(vision),
         "text": {"kind": "transformer", "context": text.max_position_embeddings, "vocab_size": text.vocab_size}
-        | _blocks(text),
-    }
-
-
-def _blocks(tower: _Text | _Vision) -> dict[str, Any]:
-    is_usual = tower.intermediate_size == 4 * tower.hidden_size
-    return {
-        "width": tower.hidden_size,
-        "layers": tower.num_hidden_layers,
-        "heads": tower.num_attention_heads,
-        "activation": ACTIVATIONS[tower.hidden_act],
-        "mlp_width": None if is_usual else tower.intermediate_size,
+        | blocks(text),
     }
 
 
@@ -157,7 +148,7 @@ def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> d
         "bos_token_id": tokenizer.start,
         "eos_token_id": tokenizer.end,
         "pad_token_id": tokenizer.end,
-    } | _block_section(text)
+    } | block_section(text, eps=1e-5)
 
 
 def _vision_section(image: VisionTransformerConfig) -> dict[str, Any]:
@@ -166,15 +157,4 @@ def _vision_section(image: VisionTransformerConfig) -> dict[str, Any]:
         "image_size": image.image_size,
         "patch_size": image.patch,
         "num_channels": 3,
-    } | _block_section(image)
-
-
-def _block_section(tower: VisionTransformerConfig | TextTransformerConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": tower.width,
-        "intermediate_size": tower.hidden,
-        "num_hidden_layers": tower.layers,
-        "num_attention_heads": tower.heads,
-        "hidden_act": {ours: theirs for theirs, ours in ACTIVATIONS.items()}[tower.activation],
-        "layer_norm_eps": 1e-5,
-    }
+    } | block_section(image, eps=1e-5)

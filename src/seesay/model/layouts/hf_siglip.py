@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.file_tokenizer import FileTokenizer
-from seesay.model.layouts.config_file import checked_as, read_json
-from seesay.model.layouts.hf_clip import ACTIVATIONS, CONFIG_NAME, WEIGHTS_NAME
+from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
+from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
 from seesay.model.layouts.hf_siglip_tensors import IGNORED, links
 from seesay.model.layouts.hf_tokenizer import file_tokenizer_files, read_file_tokenizer
+from seesay.model.layouts.hf_towers import Tower, block_section, blocks
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.weights import write_tensors
@@ -30,9 +31,7 @@ MODEL_TYPE = "siglip"
 NAFLEX_TYPE = "siglip2"
 
 
-class _Tower(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class _Tower(Tower):
     hidden_act: Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"] = "gelu_pytorch_tanh"
     layer_norm_eps: Annotated[float, Field(ge=0.99 * EPS, le=1.01 * EPS)] = EPS
     hidden_size: int = 768
@@ -76,7 +75,9 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' SiglipModel, with the tokenizer in `tokenizer` or the folder's own."""
     path = folder / CONFIG_NAME
-    config = checked_as(_Config, read_json(path), path=path)
+    said = read_json(path)
+    refuse_own_code(path, said)
+    config = checked_as(_Config, said, path=path)
     # Refused before anything is made of it: a context is what the tokenizer is built with.
     values = _architecture(config)
     checked_as(Architecture, values, path=path)
@@ -99,26 +100,14 @@ def _architecture(config: _Config) -> dict[str, Any]:
     return {
         "embed_dim": text.projection_size or text.hidden_size,
         "scoring": "sigmoid",
-        "image": {"kind": "siglip-image", "image_size": vision.image_size, "patch": vision.patch_size}
-        | _blocks(vision),
+        "image": {"kind": "siglip-image", "image_size": vision.image_size, "patch": vision.patch_size} | blocks(vision),
         "text": {
             "kind": "siglip-text",
             "context": text.max_position_embeddings,
             "vocab_size": text.vocab_size,
             "pad": 0,
         }
-        | _blocks(text),
-    }
-
-
-def _blocks(tower: _Text | _Vision) -> dict[str, Any]:
-    is_usual = tower.intermediate_size == 4 * tower.hidden_size
-    return {
-        "width": tower.hidden_size,
-        "layers": tower.num_hidden_layers,
-        "heads": tower.num_attention_heads,
-        "activation": ACTIVATIONS[tower.hidden_act],
-        "mlp_width": None if is_usual else tower.intermediate_size,
+        | blocks(text),
     }
 
 
@@ -165,7 +154,7 @@ def _text_section(text: SiglipTextConfig) -> dict[str, Any]:
         "vocab_size": text.vocab_size,
         "max_position_embeddings": text.context,
         "pad_token_id": text.pad,
-    } | _block_section(text)
+    } | block_section(text, eps=EPS)
 
 
 def _vision_section(image: SiglipImageConfig) -> dict[str, Any]:
@@ -174,15 +163,4 @@ def _vision_section(image: SiglipImageConfig) -> dict[str, Any]:
         "image_size": image.image_size,
         "patch_size": image.patch,
         "num_channels": 3,
-    } | _block_section(image)
-
-
-def _block_section(tower: SiglipImageConfig | SiglipTextConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": tower.width,
-        "intermediate_size": tower.hidden,
-        "num_hidden_layers": tower.layers,
-        "num_attention_heads": tower.heads,
-        "hidden_act": {ours: theirs for theirs, ours in ACTIVATIONS.items()}[tower.activation],
-        "layer_norm_eps": EPS,
-    }
+    } | block_section(image, eps=EPS)

@@ -22,6 +22,7 @@ FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"
 # Classes that put padding in front unless the file says where.
 PADS_IN_FRONT = ("GemmaTokenizer", "Siglip2Tokenizer")
+CLIPS_CLASS = "CLIPTokenizer"
 
 
 class _Special(BaseModel):
@@ -120,6 +121,24 @@ def _id(tokenizer: Tokenizer | FileTokenizer, token: str | _Special | None, name
     if found is None:
         raise RefusedInput(f"{name} is {word[:40]!r} in its {CONFIG_NAME}, which is none of its tokens.")
     return found
+
+
+def refuse_other_than_clips(folder: Path) -> None:
+    """`RefusedInput` if the folder's configuration is of another tokenizer than CLIP's; none is as good as CLIP's."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return
+    config = checked_as(_Config, read_json(path), path=path)
+    if config.kind not in ("", CLIPS_CLASS):
+        fault = f"tokenizer_class is {config.tokenizer_class!r:.60}, not {CLIPS_CLASS}"
+    elif config.do_lower_case is False:
+        fault = "do_lower_case is false, and CLIP's tokenizer reads lower case"
+    else:
+        return
+    raise RefusedInput(
+        f"{path}: {fault}, the only one seesay has for such towers; if they were trained with CLIP's all the same, "
+        "name its vocabulary's file with tokenizer=."
+    )
 
 
 def file_tokenizer_files(tokenizer: FileTokenizer, *, pad: int) -> dict[str, bytes]:

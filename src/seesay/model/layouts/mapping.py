@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seesay.model.weights import read_header, read_tensors
+from seesay.model.weights import LARGEST_WEIGHT, read_header, read_tensors
 
 # What wrappers put in front of every name: data parallel training, and torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")
@@ -85,7 +85,8 @@ def read_linked(
         tensors.update({link.ours: torch.empty(ours[link.ours].shape) for link in joined})
         return {wrapper + name: part for name, part in to_theirs(joined, tensors).items()}
 
-    found = read_tensors(path, expected, ignored={wrapper + name for name in ignored}, places=places)
+    skipped = {wrapper + name for name in ignored}
+    found = read_tensors(path, expected, ignored=skipped, places=places, largest=LARGEST_WEIGHT)
     for link in links:
         if link.ours not in tensors:
             tensors[link.ours] = link.inward(found.pop(wrapper + link.theirs[0])).reshape(ours[link.ours].shape)

@@ -17,6 +17,7 @@ from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
+from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
@@ -34,6 +35,10 @@ from seesay.nets.clip import empty_clip
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+# What `hf_tokenizer_name` is where the tokenizer lies in the same folder.
+SELF = "."
+# OpenAI's on the hub: all of them hold CLIP's own vocabulary.
+CLIPS_REPOSITORIES = "openai/clip-vit-"
 
 
 class _Nothing(Settings):
@@ -144,6 +149,8 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     }
     preprocess = checked_as(Preprocess, values, path=path)
     vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
+    if tokenizer is None:
+        _refuse_other_vocabulary(folder, config.model_cfg.text_cfg.hf_tokenizer_name, vocabulary)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
     tensor_links = list(links(architecture, text_prefix=text_prefix(read_header(weights_path))))
@@ -201,6 +208,25 @@ def _refuse_siglip(path: Path, said: dict[str, Any]) -> None:
         raise RefusedInput(
             f"{path} is a SigLIP in open_clip's layout, whose towers are timm's; seesay reads it in Hugging Face's: "
             "take the same checkpoint under its name in `seesay models`, such as siglip/ViT-B-16-224."
+        )
+
+
+def _refuse_other_vocabulary(folder: Path, name: str | None, vocabulary: CaptionTokenizer) -> None:
+    """`RefusedInput` if `hf_tokenizer_name` is another tokenizer than the one that was found in the folder.
+
+    A folder may name itself: as such, or as the repository it came from, whose cache holds it under
+    `models--owner--name/snapshots/COMMIT`.
+    """
+    if not name:
+        return
+    place = folder.resolve()
+    is_cached = "models--" + name.replace("/", "--") == place.parent.parent.name
+    if name == SELF or is_cached or name.rpartition("/")[2] == place.name:
+        refuse_other_than_clips(folder)
+    elif not (name.startswith(CLIPS_REPOSITORIES) and is_clips_own(vocabulary)):
+        raise RefusedInput(
+            f"{folder / CONFIG_NAME}: hf_tokenizer_name is {name!r:.60}, which need not be the vocabulary beside the "
+            "weights; if they were trained with that one, name its file with tokenizer=."
         )
 
 
@@ -271,7 +297,7 @@ def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> d
     }
     if not is_clips_own(tokenizer):
         # Without a name open_clip takes the vocabulary it carries itself; with one it looks in the model's own folder.
-        section["hf_tokenizer_name"] = "."
+        section["hf_tokenizer_name"] = SELF
     return section | _block_options(text)
 
 

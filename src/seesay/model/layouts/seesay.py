@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +16,15 @@ from seesay.data.images import Preprocess
 from seesay.data.prompts import checked
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.parts import Parts, refuse_strangers
-from seesay.model.weights import read_tensors, write_tensors
+from seesay.model.weights import LARGEST_WEIGHT, read_tensors, write_tensors
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import empty_clip
 
 FORMAT = 1
 CONFIG_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
+# Older files say the factor as it was before its logarithm was rounded to bfloat16, in which 4.6 moves by up to 1/64.
+SCALE_ROUNDING = 0.02
 
 
 class _Tokenizer(Settings):
@@ -78,7 +81,15 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
         raise RefusedInput(f"{path}: {error}") from error
     refuse_strangers(path, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
-    weights = read_tensors(folder / WEIGHTS_NAME, clip.state_dict(), sha256=described.weights_sha256)
+    weights = read_tensors(
+        folder / WEIGHTS_NAME, clip.state_dict(), sha256=described.weights_sha256, largest=LARGEST_WEIGHT
+    )
+    found = float(weights["logit_scale"].exp())
+    if not math.isclose(described.logit_scale, found, rel_tol=SCALE_ROUNDING):
+        raise RefusedInput(
+            f"{path} has a logit_scale of {described.logit_scale:g}, its weights one of {found:g}; the weights are "
+            "what counts, so put their number back or save the model again."
+        )
     clip.load_state_dict(weights, assign=True)
     return Parts(
         clip=clip,
@@ -94,13 +105,14 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
 def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
     """The two files of such a folder; floats are rounded to `dtype` if one is given."""
     data = write_tensors(parts.clip.state_dict(), dtype=dtype)
+    learned = parts.clip.logit_scale.detach()
     config = {
         "format": FORMAT,
         "name": parts.name,
         "architecture": parts.architecture.model_dump(mode="json"),
         "preprocess": parts.preprocess.model_dump(mode="json"),
         "templates": list(parts.templates),
-        "logit_scale": float(parts.clip.logit_scale.detach().exp()),
+        "logit_scale": float(learned.to(dtype or learned.dtype).float().exp()),
         "facts": dict(parts.facts),
         "weights_sha256": hashlib.sha256(data).hexdigest(),
         "tokenizer": parts.tokenizer.to_json(),

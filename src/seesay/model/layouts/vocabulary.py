@@ -9,6 +9,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from seesay.base.errors import RefusedInput
 from seesay.data.tokenizer import END, PIECES, START, WORD_END, CaptionTokenizer, _vocabulary
 from seesay.model.layouts.config_file import read_json
+from seesay.model.layouts.hf_tokenizer import CLIPS_CLASS
 
 # In the order they are looked for: the whole tokenizer of Hugging Face, its list of merges, OpenAI's.
 FILE_NAMES = ("tokenizer.json", "merges.txt", "bpe_simple_vocab_16e6.txt")
@@ -56,7 +57,7 @@ def tokenizer_files(tokenizer: CaptionTokenizer) -> dict[str, bytes]:
     vocabulary = _ids_of(tokenizer)
     specials = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     config = {
-        "tokenizer_class": "CLIPTokenizer",
+        "tokenizer_class": CLIPS_CLASS,
         "model_max_length": tokenizer.context,
         "do_lower_case": True,
         "add_prefix_space": False,

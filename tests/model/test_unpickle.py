@@ -1,0 +1,82 @@
+"""The process that reads a pickle, and what is made of its answer."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from seesay.base.errors import SeesayError, StorageError
+from seesay.model.pickles import convert_pickle
+from seesay.model.unpickle import answer_why
+
+
+def test_the_process_that_reads_has_no_network():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        script = (
+            "import socket, sys; from seesay.model.unpickle import leave_network\n"
+            "if not leave_network(): sys.exit(3)\n"
+            "sys.exit(socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))) == 0)"
+        )
+        words = [sys.executable, "-c", script, str(server.getsockname()[1])]
+        done = subprocess.run(words, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    if done.returncode == 3:
+        pytest.skip("this system lets no process leave the network")
+    assert done.returncode == 0
+
+
+def test_without_a_way_to_leave_the_network_nothing_is_read_unless_it_is_forced(tmp_path, monkeypatch):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.bin")
+    answered = []
+
+    def answer(words, **_):
+        answered.append(words[-1])
+        return subprocess.CompletedProcess(words, 1, stdout=b'{"network": "it cannot be left"}')
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    with pytest.raises(SeesayError, match="--force"):
+        convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
+    assert answered == [""] and not (tmp_path / "a.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["Python's", "safetensors'"],
+)
+def test_a_full_disk_under_the_process_is_a_storage_error_and_no_fault_of_the_file(
+    error, tmp_path, capsys, monkeypatch
+):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.bin")
+    answer_why(type(error), error, None)
+    told = capsys.readouterr().out.encode()
+    assert json.loads(told)["reason"] == "the disk is full"
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1, stdout=told))
+    with pytest.raises(StorageError, match=r"where .*a\.bin is read, is full; free some space"):
+        convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_the_next_conversion_removes_what_a_killed_one_left(tmp_path, monkeypatch):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    kept = [f".a.safetensors.tmp-{os.getppid()}-01234567", f".b.safetensors.tmp-{child.pid}-01234567"]
+    for name in (f".a.safetensors.tmp-{child.pid}-01234567", *kept):
+        (tmp_path / name).write_bytes(b"half")
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.bin")
+
+    def read(words, **_):
+        save_file({"a": torch.ones(2)}, words[-2])
+        return subprocess.CompletedProcess(words, 0, stdout=b"")
+
+    monkeypatch.setattr(subprocess, "run", read)
+    convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "a.safetensors", *kept}
