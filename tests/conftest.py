@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.formulas.similarity import unit
 from seesay.model.bundle import Model
+from seesay.nets.clip import Clip
 
 # No test, and no command that one starts, reads or leaves anything in the home folder of who runs it.
 os.environ["SEESAY_CACHE"] = "off"
@@ -35,8 +37,10 @@ class ColourModel(Model):
     device = torch.device("cpu")
 
     def __init__(self):
-        self.architecture = SimpleNamespace(embed_dim=3, image=Settings(), text=Settings())
-        self.clip = SimpleNamespace(image_tower=torch.nn.Identity(), text_tower=torch.nn.Identity())
+        self.architecture = SimpleNamespace(
+            embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict)
+        )
+        self.clip = Clip(torch.nn.Identity(), torch.nn.Identity())
         self.tokenizer = SimpleNamespace(context=8)
         self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.templates = ("a photo of something {}.",)
@@ -75,6 +79,25 @@ def paint() -> Callable[..., Path]:
         kind = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}.get(path.suffix.lower(), "JPEG")
         Image.new("RGB", (4, 4), COLOURS[colour]).save(data, kind)
         path.write_bytes(data.getvalue())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_tar() -> Callable[..., Path]:
+    """Write a tar of these members, (name, data) each; the folder is made."""
+
+    def write(
+        path: Path, members: Mapping[str, bytes] | Iterable[tuple[str, bytes]], form: int = tarfile.USTAR_FORMAT
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        named: Iterable[tuple[str, bytes]] = members.items() if isinstance(members, Mapping) else members
+        with tarfile.open(path, "w", format=form) as tar:
+            for name, data in named:
+                header = tarfile.TarInfo(name)
+                header.size = len(data)
+                tar.addfile(header, io.BytesIO(data))
         return path
 
     return write

@@ -51,6 +51,7 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
     from seesay.nets.clip import build_clip
     from seesay.training.distributed import Peers
     from seesay.training.guards import RunningStatistics
+    from seesay.training.objectives import OBJECTIVES
     from seesay.training.spread import Spread
     from seesay.training.step import Stepper
 
@@ -71,6 +72,7 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
         spread=Spread(clip=clip, forward=clip, peers=peers),
         peers=peers,
         preprocess=Typed(size=SIDE),
+        objective=OBJECTIVES["contrastive"],
         statistics=RunningStatistics(clip),
         seed=0,
         micro_batch=ROWS // pieces,

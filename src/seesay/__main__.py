@@ -2,7 +2,10 @@
 
 import sys
 
-from seesay.cli.main import main
+from seesay.cli.interrupts import ended_at_once
+
+with ended_at_once():
+    from seesay.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

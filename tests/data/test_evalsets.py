@@ -1,7 +1,5 @@
 """Labelled sets from class folders and tar shards, and captioned sets."""
 
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -16,16 +14,6 @@ def write(folder: Path, files: dict[str, str]) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     return folder
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
-    return path
 
 
 def contents(labelled) -> list[tuple[str, str, bytes]]:
@@ -103,7 +91,7 @@ def test_the_fingerprint_follows_content_and_not_place(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["", "test"])
-def test_shards_with_class_numbers_are_read_there_or_in_test(tmp_path, where):
+def test_shards_with_class_numbers_are_read_there_or_in_test(tmp_path, where, write_tar):
     write(tmp_path, {"classnames.txt": "cat\r\nsea lion\ncat\n\n"})
     write_tar(tmp_path / where / "1.tar", {"k.jpg": b"2", "k.cls": b"2"})
     write_tar(tmp_path / where / "0.tar", {"k.webp": b"0", "k.cls": b"0\n", "m.cls": b"1", "m.png": b"1"})
@@ -113,7 +101,7 @@ def test_shards_with_class_numbers_are_read_there_or_in_test(tmp_path, where):
     assert labelled.name == tmp_path.name and reasons(labelled) == []
 
 
-def test_templates_beside_the_shards_are_read_in_both_spellings(tmp_path):
+def test_templates_beside_the_shards_are_read_in_both_spellings(tmp_path, write_tar):
     write(tmp_path, {"classnames.txt": "cat\n"})
     write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
     write(tmp_path, {"zeroshot_classification_templates.txt": "a photo of a {c}.\n\nart of a {}.\n"})
@@ -124,14 +112,14 @@ def test_templates_beside_the_shards_are_read_in_both_spellings(tmp_path):
 
 
 @pytest.mark.parametrize("label", [b"2", b"-1", b"", b"cat", b"1.0", b"9" * 5000, b"\xff", "\u0661".encode()])
-def test_a_label_outside_the_class_names_is_refused_with_its_key(tmp_path, label):
+def test_a_label_outside_the_class_names_is_refused_with_its_key(tmp_path, label, write_tar):
     write(tmp_path, {"classnames.txt": "cat\ndog\n"})
     write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": label})
     with pytest.raises(RefusedInput, match=r"0\.tar/k\.cls says .* names 2 classes: a label is a number from 0 to 1\."):
         open_evalset(tmp_path)
 
 
-def test_incomplete_members_are_counted_by_reason(tmp_path):
+def test_incomplete_members_are_counted_by_reason(tmp_path, write_tar):
     write(tmp_path, {"classnames.txt": "cat\n"})
     files = {"a.jpg": b"0", "a.cls": b"0", "b.jpg": b"0", "c.cls": b"0", "d.bmp": b"0", "d.cls": b"0"}
     write_tar(tmp_path / "0.tar", {**files, "e.jpg": b"", "e.cls": b"0", "../f.jpg": b"0"})
@@ -144,7 +132,7 @@ def test_incomplete_members_are_counted_by_reason(tmp_path):
     ]
 
 
-def test_class_names_must_have_no_gap_and_be_utf8(tmp_path):
+def test_class_names_must_have_no_gap_and_be_utf8(tmp_path, write_tar):
     write_tar(tmp_path / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
     write(tmp_path, {"classnames.txt": "cat\n\ndog\n"})
     with pytest.raises(RefusedInput, match=r"Line 2 of .* is empty"):
@@ -157,7 +145,7 @@ def test_class_names_must_have_no_gap_and_be_utf8(tmp_path):
         open_evalset(tmp_path)
 
 
-def test_class_names_without_shards_or_without_one_labelled_image_are_usage_errors(tmp_path):
+def test_class_names_without_shards_or_without_one_labelled_image_are_usage_errors(tmp_path, write_tar):
     write(tmp_path, {"classnames.txt": "cat\n"})
     with pytest.raises(UsageError, match=r"has classnames\.txt but no \.tar"):
         open_evalset(tmp_path)
@@ -177,7 +165,7 @@ def test_class_folders_in_train_and_test_are_two_sets_of_one_name(tmp_path):
     assert open_train_part(tmp_path).name == f"{tmp_path.name}/train"
 
 
-def test_tars_in_train_are_labelled_by_the_same_class_names(tmp_path):
+def test_tars_in_train_are_labelled_by_the_same_class_names(tmp_path, write_tar):
     write(tmp_path, {"classnames.txt": "cat\ndog\n"})
     write_tar(tmp_path / "test" / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
     assert open_train_part(tmp_path) is None
@@ -204,7 +192,7 @@ def test_pairs_in_folders_below_are_a_captioned_set_and_not_classes(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["", "test"])
-def test_shards_without_class_names_are_a_captioned_set(tmp_path, where):
+def test_shards_without_class_names_are_a_captioned_set(tmp_path, where, write_tar):
     write_tar(tmp_path / where / "0.tar", {"k.jpg": b"0", "k.txt": b"one\ntwo"})
     captioned = open_evalset(tmp_path)
     assert isinstance(captioned, PairList) and captioned.captions(0) == ("one", "two")

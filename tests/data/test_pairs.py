@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +22,6 @@ def write(folder: Path, files: dict[str, bytes | str]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
-    return path
 
 
 def reasons(source) -> list[tuple[str, str]]:
@@ -188,7 +177,7 @@ def test_a_column_named_where_there_is_no_table_is_a_usage_error(tmp_path):
 
 
 @pytest.fixture
-def places(tmp_path) -> list[Path]:
+def places(tmp_path, write_tar) -> list[Path]:
     """A folder, a table, a folder of tars and a pattern: 2 + 1 + 3 + 1 pairs."""
     write(tmp_path / "folder", {"a.jpg": "fa", "a.txt": "one", "b.jpg": "fb", "b.txt": "two"})
     write(tmp_path / "table", {"t.csv": "image,about\nx.jpg,three\n", "x.jpg": "tx"})

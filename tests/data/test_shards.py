@@ -1,6 +1,5 @@
 """Tar shards: the WebDataset layout, damage, and members that must not be touched."""
 
-import io
 import json
 import os
 import pickle
@@ -16,15 +15,6 @@ from seesay.base.records import Skipped
 from seesay.data.shards import open_shards
 
 
-def write_tar(path: Path, members: list[tuple[str, bytes]], form: int = tarfile.USTAR_FORMAT) -> Path:
-    with tarfile.open(path, "w", format=form) as tar:
-        for name, data in members:
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
-    return path
-
-
 def pair(key: str, caption: str = "a cat", suffix: str = "jpg") -> list[tuple[str, bytes]]:
     return [(f"{key}.{suffix}", f"picture of {key}".encode()), (f"{key}.txt", caption.encode())]
 
@@ -37,7 +27,7 @@ def reasons(problems) -> list[tuple[str, str]]:
     return [(problem.key, problem.reason) for problem in problems]
 
 
-def test_images_and_captions_come_back_in_the_order_they_were_written(tmp_path):
+def test_images_and_captions_come_back_in_the_order_they_were_written(tmp_path, write_tar):
     members = pair("b", "two") + pair("a", "one\n\n  uno \r\n", "webp") + pair("dir/c.v2", "three", "PNG")
     source = open_tar(write_tar(tmp_path / "x.tar", members))
     assert [source.captions(index) for index in range(3)] == [("two",), ("one", "uno"), ("three",)]
@@ -47,14 +37,14 @@ def test_images_and_captions_come_back_in_the_order_they_were_written(tmp_path):
     assert list(source.problems) == []
 
 
-def test_members_of_one_key_need_not_be_neighbours(tmp_path):
+def test_members_of_one_key_need_not_be_neighbours(tmp_path, write_tar):
     members = pair("a", "one") + pair("b", "two")
     source = open_tar(write_tar(tmp_path / "x.tar", [members[1], members[2], members[0], members[3]]))
     assert {item.key: item.captions for item in source} == {"x.tar/a": ("one",), "x.tar/b": ("two",)}
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_long_and_foreign_names_work_in_every_tar_dialect(tmp_path, form):
+def test_long_and_foreign_names_work_in_every_tar_dialect(tmp_path, form, write_tar):
     key = "f" * 80 + "/" + "k" * 90 + "ü"
     source = open_tar(write_tar(tmp_path / "x.tar", pair(key, "a dög"), form))
     assert source[0].key == f"x.tar/{key}"
@@ -62,7 +52,7 @@ def test_long_and_foreign_names_work_in_every_tar_dialect(tmp_path, form):
     assert source[0].image == f"picture of {key}".encode()
 
 
-def test_the_quick_header_reader_agrees_with_tarfile(tmp_path):
+def test_the_quick_header_reader_agrees_with_tarfile(tmp_path, write_tar):
     randomness = random.Random(3)
     members = [(f"{number:05}.jpg", randomness.randbytes(randomness.randrange(1, 2000))) for number in range(50)]
     members += [(f"{number:05}.txt", b"x") for number in range(50)]
@@ -74,7 +64,7 @@ def test_the_quick_header_reader_agrees_with_tarfile(tmp_path):
     assert len(source) == 50
 
 
-def test_the_caption_of_a_json_is_used_only_without_a_txt(tmp_path):
+def test_the_caption_of_a_json_is_used_only_without_a_txt(tmp_path, write_tar):
     members = [("a.jpg", b"1"), ("a.json", json.dumps({"caption": " from json \n"}).encode())]
     members += [*pair("b", "from txt"), ("b.json", b'{"caption": "other"}')]
     members += [("c.jpg", b"1"), ("c.json", b'{"url": "x"}'), ("d.jpg", b"1"), ("d.json", b"{nonsense")]
@@ -93,7 +83,7 @@ def test_the_caption_of_a_json_is_used_only_without_a_txt(tmp_path):
     ]
 
 
-def test_each_kind_of_incomplete_pair_has_a_counter_of_its_own(tmp_path):
+def test_each_kind_of_incomplete_pair_has_a_counter_of_its_own(tmp_path, write_tar):
     members = [*pair("good"), ("alone.jpg", b"1"), ("words.txt", b"no image"), *pair("blank", " \n\n")]
     members += [*pair("twice"), *pair("twice"), ("latin.jpg", b"1"), ("latin.txt", b"caf\xe9")]
     members += [("scan.tiff", b"1"), ("scan.txt", b"a scan"), ("hollow.jpg", b""), ("hollow.txt", b"empty")]
@@ -112,7 +102,7 @@ def test_each_kind_of_incomplete_pair_has_a_counter_of_its_own(tmp_path):
     ]
 
 
-def test_members_that_lead_out_or_are_no_files_are_refused(tmp_path):
+def test_members_that_lead_out_or_are_no_files_are_refused(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", [*pair("good"), *pair("../up"), ("/abs.jpg", b"1"), ("a/../../b.txt", b"1")])
     with tarfile.open(path, "a") as tar:
         for number, kind in enumerate(
@@ -142,7 +132,7 @@ def sparse_header(dialect: str) -> bytes:
 
 
 @pytest.mark.parametrize("dialect", ["gnu", "pax"])
-def test_a_sparse_member_is_refused(tmp_path, dialect):
+def test_a_sparse_member_is_refused(tmp_path, dialect, write_tar):
     path = write_tar(tmp_path / "x.tar", pair("good"))
     path.write_bytes(path.read_bytes()[: 512 * 4] + sparse_header(dialect) + bytes(512) + bytes(1024))
     source = open_tar(path)
@@ -150,7 +140,7 @@ def test_a_sparse_member_is_refused(tmp_path, dialect):
     assert reasons(source.problems) == [("x.tar/hollow.jpg", "refused member")]
 
 
-def test_of_a_truncated_tar_the_whole_samples_are_used_and_the_rest_is_counted(tmp_path):
+def test_of_a_truncated_tar_the_whole_samples_are_used_and_the_rest_is_counted(tmp_path, write_tar):
     members = [member for number in range(20) for member in pair(f"{number:02}", f"caption {number}")]
     whole = write_tar(tmp_path / "whole.tar", members).read_bytes()
     for cut in (512 * 13 + 7, 512 * 14 + 100, 512 * 15, 512 * 60 + 511, 512 * 80):
@@ -166,7 +156,7 @@ def test_of_a_truncated_tar_the_whole_samples_are_used_and_the_rest_is_counted(t
         assert set(found) <= {"truncated shard", "image without caption"}
 
 
-def test_a_damaged_header_ends_a_shard_and_is_counted(tmp_path):
+def test_a_damaged_header_ends_a_shard_and_is_counted(tmp_path, write_tar):
     members = [member for number in range(4) for member in pair(str(number))]
     path = write_tar(tmp_path / "x.tar", members)
     data = bytearray(path.read_bytes())
@@ -177,7 +167,7 @@ def test_a_damaged_header_ends_a_shard_and_is_counted(tmp_path):
     assert reasons(source.problems) == [("x.tar", "damaged shard")]
 
 
-def test_what_is_no_tar_is_a_problem_beside_others_and_an_error_alone(tmp_path):
+def test_what_is_no_tar_is_a_problem_beside_others_and_an_error_alone(tmp_path, write_tar):
     good = write_tar(tmp_path / "good.tar", pair("a"))
     bad = tmp_path / "bad.tar"
     for content in (b"", b"hello", os.urandom(5000)):
@@ -188,7 +178,7 @@ def test_what_is_no_tar_is_a_problem_beside_others_and_an_error_alone(tmp_path):
             open_shards([bad], name="set")
 
 
-def test_a_member_of_negative_size_does_not_hang(tmp_path):
+def test_a_member_of_negative_size_does_not_hang(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", pair("a"))
     header = bytearray(tarfile.TarInfo("evil.jpg").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = b"\xff" * 10 + (-1024).to_bytes(2, "big", signed=True)
@@ -200,7 +190,7 @@ def test_a_member_of_negative_size_does_not_hang(tmp_path):
     assert len(source) == 1 and reasons(source.problems) == [("x.tar", "damaged shard")]
 
 
-def test_a_chain_of_long_name_headers_does_not_end_the_program(tmp_path):
+def test_a_chain_of_long_name_headers_does_not_end_the_program(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", pair("a"))
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
@@ -210,7 +200,7 @@ def test_a_chain_of_long_name_headers_does_not_end_the_program(tmp_path):
     assert len(source) == 1 and reasons(source.problems) == [("x.tar", "damaged shard")]
 
 
-def test_five_hundred_mutated_tars_give_pairs_or_problems(tmp_path):
+def test_five_hundred_mutated_tars_give_pairs_or_problems(tmp_path, write_tar):
     randomness = random.Random(11)
     good = write_tar(tmp_path / "good.tar", pair("fine"))
     names = [("k" * 120, tarfile.PAX_FORMAT), ("short", tarfile.USTAR_FORMAT), ("n" * 120, tarfile.GNU_FORMAT)]
@@ -232,7 +222,7 @@ def test_five_hundred_mutated_tars_give_pairs_or_problems(tmp_path):
             assert item.image and item.captions
 
 
-def test_a_shard_cut_after_opening_gives_a_broken_sample(tmp_path):
+def test_a_shard_cut_after_opening_gives_a_broken_sample(tmp_path, write_tar):
     path = write_tar(tmp_path / "x.tar", pair("a"))
     source = open_tar(path)
     path.write_bytes(path.read_bytes()[:515])
@@ -244,7 +234,7 @@ def test_a_shard_cut_after_opening_gives_a_broken_sample(tmp_path):
     assert source.captions(0) == ("a cat",)
 
 
-def test_threads_and_a_pickle_read_the_same_bytes(tmp_path):
+def test_threads_and_a_pickle_read_the_same_bytes(tmp_path, write_tar):
     members = [member for number in range(40) for member in pair(str(number))]
     source = open_tar(write_tar(tmp_path / "x.tar", members))
     expected = [item.image for item in source]
@@ -262,7 +252,7 @@ def test_threads_and_a_pickle_read_the_same_bytes(tmp_path):
     assert wrong == []
 
 
-def test_the_fingerprint_follows_content_and_not_place(tmp_path):
+def test_the_fingerprint_follows_content_and_not_place(tmp_path, write_tar):
     def fingerprint_of(folder: str, members, name: str = "x.tar") -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         return open_tar(write_tar(tmp_path / folder / name, members)).fingerprint
@@ -276,7 +266,7 @@ def test_the_fingerprint_follows_content_and_not_place(tmp_path):
     assert fingerprint_of("two", [("a.jpg", b"longer than before"), ("a.txt", b"cat")]) != first
 
 
-def test_a_million_headers_are_not_kept(tmp_path, monkeypatch):
+def test_a_million_headers_are_not_kept(tmp_path, monkeypatch, write_tar):
     kept = []
     following = tarfile.TarFile.next
     monkeypatch.setattr(tarfile.TarFile, "next", lambda self: kept.append(len(self.members)) or following(self))
@@ -284,7 +274,7 @@ def test_a_million_headers_are_not_kept(tmp_path, monkeypatch):
     assert max(kept) <= 1
 
 
-def test_problems_are_skipped_records(tmp_path):
+def test_problems_are_skipped_records(tmp_path, write_tar):
     source = open_tar(write_tar(tmp_path / "x.tar", [*pair("a"), ("b.jpg", b"1")]))
     place = f"{tmp_path / 'x.tar'}, byte 2560"
     assert list(source.problems) == [Skipped(key="x.tar/b", reason="image without caption", place=place)]

@@ -58,7 +58,7 @@ def test_random_embeddings_lose_about_the_logarithm_of_the_batch():
 def test_shared_targets_without_repeats_change_nothing():
     image, text = torch.tensor(unit_rows(5, 4, 8)), torch.tensor(unit_rows(5, 4, 9))
     scale = torch.tensor(7.0, dtype=torch.float64)
-    shared = contrastive_loss(image, text, scale, is_match_BB=torch.eye(5, dtype=torch.bool))
+    shared = contrastive_loss(image, text, scale, is_match_NN=torch.eye(5, dtype=torch.bool))
     torch.testing.assert_close(shared, contrastive_loss(image, text, scale))
 
 
@@ -71,7 +71,7 @@ def test_a_repeated_caption_shares_the_target_out():
     expected = 0.0
     for log in (rows, columns):
         expected -= (log[0, 0] + log[0, 2] + log[2, 0] + log[2, 2]) / 2 + log[1, 1]
-    loss = contrastive_loss(image, text, torch.tensor(9.0), is_match_BB=is_match)
+    loss = contrastive_loss(image, text, torch.tensor(9.0), is_match_NN=is_match)
     torch.testing.assert_close(loss, expected / 6)
 
 

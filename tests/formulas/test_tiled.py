@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 import seesay
 from seesay.formulas.contrastive import contrastive_loss, matches
-from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss, tiled_sigmoid_loss
+from seesay.formulas.tiled import _LogSums, part_of_contrastive_loss, tiled_contrastive_loss, tiled_sigmoid_loss
 
 PARTS = (slice(0, 4), slice(4, 5), slice(5, 11), slice(11, 13))
 
@@ -65,9 +65,34 @@ def test_loss_and_gradients_do_not_depend_on_the_tile(tile, scale):
 
 def test_gradients_are_those_of_finite_differences():
     inputs = embedded(count=5, width=3, scale=4.0)
-    assert torch.autograd.gradcheck(
-        lambda *given: tiled_contrastive_loss(*given, tile=2), inputs, check_undefined_grad=False
-    )
+    assert torch.autograd.gradcheck(lambda *given: contrastive_loss(*given, tile=2), inputs)
+    assert torch.autograd.gradcheck(lambda *given: part_of_contrastive_loss(*given, part=slice(1, 4), tile=2), inputs)
+
+
+@pytest.mark.parametrize("slopes", [(0,), (1,), (2,), (0, 2), (1, 2)])
+def test_any_of_the_sums_may_have_no_slope(slopes):
+    """Of a loss that uses some of them only, autograd hands None for the others."""
+    inputs = embedded(count=5, width=3, scale=4.0)
+
+    def some(image, text, scale):
+        sums = _LogSums.apply(image, text, scale, 0, 2)
+        return torch.stack([(sums[number] * torch.arange(1.0, 6.0)).sum() for number in slopes]).sum()
+
+    assert torch.autograd.gradcheck(some, inputs)
+
+
+def test_a_gradient_that_is_not_asked_for_is_not_made():
+    bias = torch.tensor(-3.0, dtype=torch.float64)
+    for loss, more in ((tiled_contrastive_loss, ()), (tiled_sigmoid_loss, (bias,))):
+        whole = embedded()
+        expected = torch.autograd.grad(loss(*whole, *more, tile=4), whole)
+        for asked in range(1, 8):
+            inputs = [x.detach().requires_grad_(bool(asked >> place & 1)) for place, x in enumerate(whole)]
+            loss(*inputs, *more, tile=4).backward()
+            for given, slope in zip(inputs, expected, strict=True):
+                assert given.requires_grad == (given.grad is not None)
+                if given.grad is not None:
+                    torch.testing.assert_close(given.grad, slope)
 
 
 @pytest.mark.parametrize(("images", "captions"), [(13, 6), (4, 9), (5, 5), (1, 1)])
@@ -124,6 +149,19 @@ def test_half_precision_is_summed_in_float32(dtype):
     assert_equal([x.double() for x in found[1:]], expected[1:], rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_plain_form_makes_float32_logits_as_well_and_the_value_of_the_tiled_one(dtype):
+    inputs = embedded(count=40, dtype=dtype, scale=100.0)
+    exact = [x.detach().double() for x in inputs]
+    plain, tiled = (with_gradients(contrastive_loss(*inputs, tile=tile), inputs) for tile in (None, 16))
+    assert [x.dtype for x in plain] == [x.dtype for x in tiled] == [torch.float32, dtype, dtype, dtype]
+    torch.testing.assert_close(plain[0], tiled[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(plain[0].double(), written_out(*exact), rtol=1e-6, atol=0)
+    assert_equal(plain[1:], tiled[1:], rtol=2 * torch.finfo(dtype).eps, atol=1e-5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert contrastive_loss(*inputs) == plain[0]
+
+
 def test_autocast_does_not_reach_the_sums():
     inputs = embedded(dtype=torch.float32)
     expected = with_gradients(tiled_contrastive_loss(*inputs), inputs)
@@ -177,9 +215,7 @@ def test_sigmoid_loss_equals_the_written_out_formula(tile):
 
 def test_sigmoid_gradients_are_those_of_finite_differences():
     inputs = [*embedded(count=5, width=3, scale=4.0), torch.tensor([-3.0], dtype=torch.float64, requires_grad=True)]
-    assert torch.autograd.gradcheck(
-        lambda *given: tiled_sigmoid_loss(*given, tile=2), inputs, check_undefined_grad=False
-    )
+    assert torch.autograd.gradcheck(lambda *given: tiled_sigmoid_loss(*given, tile=2), inputs)
 
 
 def test_sigmoid_parts_weighted_by_their_share_sum_to_the_whole():
@@ -219,8 +255,38 @@ def test_what_does_not_fit_is_refused_with_its_sizes():
         tiled_contrastive_loss(image, text, scale, tile=0)
     with pytest.raises(ValueError, match="give both or neither"):
         tiled_contrastive_loss(image, text, scale, image_id_B=torch.arange(13))
-    with pytest.raises(ValueError, match="is_match_BB is B x B"):
-        contrastive_loss(image, text, scale, is_match_BB=torch.eye(13, dtype=torch.bool), tile=4)
+    with pytest.raises(ValueError, match="is_match_NN is N x N"):
+        contrastive_loss(image, text, scale, is_match_NN=torch.eye(13, dtype=torch.bool), tile=4)
+
+
+@pytest.mark.parametrize("tile", [None, 4])
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"image": torch.zeros(12, 5)}, "12 images and 13 captions"),
+        ({"text": torch.zeros(13, 7)}, "images are 5 wide and captions 7"),
+        ({"image": torch.zeros(0, 5), "text": torch.zeros(0, 5)}, "0 pairs"),
+        ({"image": torch.ones(13, 5, dtype=torch.int64)}, r"images are torch\.int64; give embeddings of a floating"),
+        ({"text": torch.ones(13, 5, dtype=torch.bool)}, r"captions are torch\.bool"),
+        ({"image": torch.ones(5)}, r"images have shape \(5,\)"),
+        ({"scale": torch.ones(13)}, r"the logit scale has shape \(13,\); give a single number"),
+        ({"scale": torch.ones(0)}, r"the logit scale has shape \(0,\)"),
+    ],
+)
+def test_what_are_no_pairs_is_refused_in_one_line_with_its_value(changed, told, tile):
+    given = {"image": torch.zeros(13, 5), "text": torch.zeros(13, 5), "scale": torch.tensor(5.0), **changed}
+    with pytest.raises(ValueError, match=told) as refused:
+        seesay.contrastive_loss(*given.values(), tile=tile)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("tile", [None, 4])
+def test_a_logit_scale_may_be_a_row_of_one_number(tile):
+    image, text, scale = embedded()
+    one = scale.detach().reshape(1).requires_grad_()
+    loss = seesay.contrastive_loss(image, text, one, tile=tile)
+    torch.testing.assert_close(loss, contrastive_loss(image, text, scale))
+    assert loss.ndim == 0 and torch.autograd.grad(loss, one)[0].shape == (1,)
 
 
 def test_the_package_offers_the_loss_under_its_own_name():

@@ -104,6 +104,26 @@ def test_ctrl_c_twice_ends_at_once_and_tears_nothing(coloured_pairs, tmp_path):
     assert re.search(r"step-0000000006\.tmp-\S+ was being written when the run ended, and is removed", ended.stderr)
 
 
+@pytest.mark.parametrize("place", ["numpy", "torch", "seesay.cli.train", "seesay.training.start"])
+def test_ctrl_c_in_the_middle_of_an_import_is_one_line(place, tmp_path):
+    """A4, J1: numpy's C code makes another error of it, which would end with 1 and a trace."""
+    code = (
+        "import signal, sys\n"
+        "place = sys.argv.pop(1)\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, *given):\n"
+        "        if name == place:\n"
+        "            try: signal.raise_signal(signal.SIGINT)\n"
+        "            except KeyboardInterrupt: raise ImportError('cannot load module more than once per process')\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        "from seesay.cli.main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    ended = done([sys.executable, "-c", code, place, *command(tmp_path, tmp_path / "run")[3:]])
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "error: interrupted before the work began.\n"
+
+
 def test_a_disk_too_small_for_a_checkpoint_is_told_in_bytes_before_the_first_step(coloured_pairs, tmp_path):
     """A5, A8."""
     pairs, out = coloured_pairs(), tmp_path / "disk"

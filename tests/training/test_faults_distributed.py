@@ -1,6 +1,7 @@
 """Several processes when one dies, cannot begin, or meets a number that is not finite; B4 and the like are rows."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.settings import read_settings
-from seesay.training import checkpoint, step
+from seesay.training import checkpoint, loop
 from seesay.training.checkpoint import checkpoints
+from seesay.training.distributed import PeerLost
+from seesay.training.objectives import contrastive as objective
 from seesay.training.settings import TrainSettings
 from seesay.training.start import train_model
 
@@ -53,13 +56,13 @@ def test_a_main_process_that_dies_while_it_saves_is_named_and_publishes_nothing(
 
 
 def poisoned(rank, **given):
-    honest, calls = step.part_of_contrastive_loss, []
+    honest, calls = objective.part_of_contrastive_loss, []
 
     def part(*values, **kind):
         calls.append(None)
         return honest(*values, **kind) * (float("nan") if rank == 1 and len(calls) == 3 else 1)
 
-    step.part_of_contrastive_loss = part
+    objective.part_of_contrastive_loss = part
     return trained(rank, more=("steps=6",), **given)
 
 
@@ -100,6 +103,7 @@ def test_a_port_that_another_program_has_is_told_within_half_a_minute(rank, colo
     assert f"MASTER_ADDR 127.0.0.1, MASTER_PORT {port}" in stderr and time.monotonic() - began < 45
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(count, coloured_pairs, tmp_path, places):
     """B1, B8, F-T4: killed in turn, the other gone within a minute, no process and no shared memory left."""
@@ -111,7 +115,7 @@ def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(co
         told = out / EVENTS_NAME
         before = told.read_bytes().count(b'"checkpoint"') if told.exists() else 0
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 180
             while not told.exists() or told.read_bytes().count(b'"checkpoint"') < before + 2:
                 assert time.monotonic() < until and all(run.poll() is None for run in runs), turn
                 time.sleep(0.02)
@@ -129,3 +133,51 @@ def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(co
     while set(os.listdir("/dev/shm")) - shared and time.monotonic() < until:
         time.sleep(0.2)
     assert not set(os.listdir("/dev/shm")) - shared
+
+
+def doomed(rank, *, which: int, number: int, **given):
+    """Train; process `which` kills or stops itself in its third step, and a stopped one is ended by who names it."""
+    honest, steps = loop.step_once, []
+
+    def step_once(run, batch):
+        steps.append(batch)
+        if rank == which and len(steps) == 3:
+            os.kill(os.getpid(), number)
+        honest(run, batch)
+
+    loop.step_once = step_once
+    more = "steps=2000", "checkpoint.every_steps=2", "parallel_timeout_seconds=3"
+    try:
+        return trained(rank, more=more, **given)
+    except PeerLost as error:
+        os.kill(int(re.search(r"\(pid (\d+) on ", str(error))[1]), signal.SIGKILL)
+        raise
+
+
+TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_run_outlives_the_end_of_its_processes(count, coloured_pairs, tmp_path, in_processes, monkeypatch):
+    """F-T4: killed or stopped in turn; the other names it and ends within the time allowed, and all goes on."""
+    monkeypatch.setattr("seesay.training.distributed.LAST_WORDS_SECONDS", 0.5)
+    given = {"pairs": coloured_pairs(24), "out": tmp_path / "run"}
+    shared = set(os.listdir("/dev/shm"))
+    longest = {signal.SIGKILL: 0.0, signal.SIGSTOP: 0.0}
+    for turn in range(count):
+        which, number = TURNS[turn % len(TURNS)]
+        began = time.monotonic()
+        ends = in_processes(2, partial(doomed, which=which, number=number, **given), seconds=150)
+        longest[number] = max(longest[number], time.monotonic() - began)
+        assert ends[which] == ("EOFError", ""), (turn, ends)
+        assert ends[1 - which][0] == "PeerLost" and ends[1 - which][1].startswith(f"process {which} (pid "), (
+            turn,
+            ends,
+        )
+    assert longest[signal.SIGKILL] < 60 and longest[signal.SIGSTOP] < 150
+    print(f"{count} turns; the longest, start and two steps included: {longest}")
+    told = read_events(tmp_path / "run" / EVENTS_NAME)
+    resumed = [event["step"] for event in told if event.get("event") == "resume"]
+    assert len(resumed) == count - 1 and resumed == sorted(set(resumed)), "every turn went on where the last one was"
+    assert set(os.listdir("/dev/shm")) == shared

@@ -18,6 +18,8 @@ from seesay.training import step as step_module
 from seesay.training.distributed import Peers
 from seesay.training.gradcache import RandomState, pieces_of
 from seesay.training.guards import RunningStatistics
+from seesay.training.objectives import OBJECTIVES
+from seesay.training.objectives import contrastive as contrastive_file
 from seesay.training.spread import Spread
 from seesay.training.step import Stepper
 
@@ -60,6 +62,7 @@ def gradients(clip, *, micro_batch=None, step=5, share_repeats=True, preprocess=
         spread=Spread(clip=clip, forward=clip, peers=peers),
         peers=peers,
         preprocess=preprocess or Preprocess(size=16),
+        objective=OBJECTIVES["contrastive" if clip.logit_bias is None else "sigmoid"],
         statistics=RunningStatistics(clip),
         seed=1,
         micro_batch=micro_batch,
@@ -190,7 +193,7 @@ def test_a_sigmoid_model_in_pieces_has_the_gradients_of_the_whole_bias_included(
 def test_large_batches_take_the_loss_in_tiles(monkeypatch):
     clip = clip_of().double()
     expected, loss, _ = gradients(clip, preprocess=Doubled(size=16))
-    monkeypatch.setattr(step_module, "TILED_FROM", 2)
+    monkeypatch.setattr(contrastive_file, "TILED_FROM", 2)
     got, tiled_loss, _ = gradients(clip, preprocess=Doubled(size=16))
     assert tiled_loss == pytest.approx(loss)
     assert all(relative(got[name], expected[name]) < 1e-9 for name in expected)
@@ -204,6 +207,7 @@ def test_a_process_without_pairs_gives_zero_gradients_and_no_embeddings():
         spread=spread,
         peers=peers,
         preprocess=Preprocess(size=16),
+        objective=OBJECTIVES["contrastive"],
         statistics=RunningStatistics(clip),
         seed=1,
         micro_batch=None,
@@ -216,7 +220,7 @@ def test_a_process_without_pairs_gives_zero_gradients_and_no_embeddings():
         image_id_B=torch.empty(0, dtype=torch.int64),
         caption_id_B=torch.empty(0, dtype=torch.int64),
     )
-    part = stepper._embed(empty, slice(0, 0))
+    part = stepper._see(empty, slice(0, 0))
     assert isinstance(part, Embedded) and part.image_BD.shape == part.text_BD.shape == (0, 12)
     (part.image_BD.sum() + part.text_BD.sum()).backward()
     assert float(clip.image_tower.class_token.grad.abs().sum()) == 0

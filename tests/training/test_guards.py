@@ -1,5 +1,6 @@
 """What a step does with a batch it cannot learn from, and what a run says when it must end."""
 
+import errno
 import json
 import math
 import os
@@ -13,9 +14,13 @@ import torch
 
 from seesay.base.errors import SeesayError
 from seesay.base.journal import read_events
-from seesay.training import step
+from seesay.base.settings import read_settings
+from seesay.training import assemble, start
 from seesay.training.guards import SpikeWatch, is_out_of_memory, memory_told
 from seesay.training.loop import step_once
+from seesay.training.objectives import contrastive as objective
+from seesay.training.settings import TrainSettings
+from seesay.training.start import train_model
 
 
 def state(run):
@@ -31,14 +36,14 @@ def events(run, kind):
 @pytest.fixture
 def poison(monkeypatch):
     """Make the loss, or a gradient behind a finite loss, not a number."""
-    honest = step.contrastive_loss
+    honest = objective.contrastive_loss
 
     def start(where):
         def poisoned(image_BD, text_BD, scale, **kind):
             loss = honest(image_BD, text_BD, scale, **kind)
             return loss * math.nan if where == "loss" else loss + 0 * torch.sqrt(scale - scale)
 
-        monkeypatch.setattr(step, "contrastive_loss", poisoned)
+        monkeypatch.setattr(objective, "contrastive_loss", poisoned)
 
     return start
 
@@ -59,13 +64,13 @@ def test_a_step_that_is_not_finite_moves_nothing_not_even_running_statistics(
 
 def test_a_hundred_bad_steps_are_each_seen_in_the_same_step(small_run, batch, poison, monkeypatch):
     """F-T5: weights bit-equal to before, a hundred times; a good step between two bad ones clears the row."""
-    honest = step.contrastive_loss
+    honest = objective.contrastive_loss
     for seed in range(100):
         before = state(small_run)
         poison("loss" if seed % 2 else "gradient")
         step_once(small_run, batch(seed % 30))
         assert all(torch.equal(now, then) for now, then in zip(state(small_run), before, strict=True))
-        monkeypatch.setattr(step, "contrastive_loss", honest)
+        monkeypatch.setattr(objective, "contrastive_loss", honest)
         step_once(small_run, batch(seed % 30))
     assert len(events(small_run, "skipped_batch")) == 100
 
@@ -107,7 +112,7 @@ def test_a_run_that_goes_on_at_the_limit_does_not_tell_it_again(small_run, batch
 def test_a_loss_ten_times_the_usual_is_told_and_nothing_is_rolled_back(small_run, batch, monkeypatch, capsys):
     factor = [1.0]
     monkeypatch.setattr(
-        step, "contrastive_loss", lambda image_BD, text_BD, scale, **_: factor[0] + 0 * (image_BD.sum() + scale)
+        objective, "contrastive_loss", lambda image_BD, text_BD, scale, **_: factor[0] + 0 * (image_BD.sum() + scale)
     )
     for seed in range(25):
         step_once(small_run, batch(seed % 5))
@@ -130,23 +135,28 @@ def test_few_losses_are_no_usual_one():
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes."),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),  # what a fork says
     ],
 )
 def test_out_of_memory_ends_in_the_batch_and_the_micro_batch_to_try(error):
     told = pytest.raises(SeesayError, match=r"out of memory at batch size 64; try --micro-batch 32\. The last checkpoi")
-    with told as raised, memory_told(batch_size=64, micro_batch=64):
+    with told as raised, memory_told(batch_size=64, micro_batch=64, is_saved=lambda: True):
         raise error
     assert raised.value.exit_code == 1
-    with pytest.raises(SeesayError, match=r"size 64, 8 at a time; try --micro-batch 4"):  # noqa: SIM117
-        with memory_told(batch_size=64, micro_batch=8):
-            raise error
-    with pytest.raises(SeesayError, match="take a smaller model"), memory_told(batch_size=64, micro_batch=1):
+    told = pytest.raises(
+        SeesayError, match=r"size 64, 8 at a time; try --micro-batch 4\. Nothing was saved yet: the same"
+    )
+    with told, memory_told(batch_size=64, micro_batch=8, is_saved=lambda: False):
+        raise error
+    told = pytest.raises(SeesayError, match="take a smaller model")
+    with told, memory_told(batch_size=64, micro_batch=1, is_saved=lambda: True):
         raise error
 
 
 def test_other_errors_are_not_called_out_of_memory():
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=4, micro_batch=4):
+    assert not is_out_of_memory(OSError(errno.ENOENT, "No such file"))
+    with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=4, micro_batch=4, is_saved=bool):
         raise RuntimeError("shapes do not match")
 
 
@@ -176,8 +186,44 @@ def test_an_allocation_that_fails_in_a_run_exits_with_1_and_the_way_out(coloured
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "error: out of memory at batch size 40; try --micro-batch 20" in done.stderr
+    assert "error: out of memory at batch size 40; try --micro-batch 20. Nothing was saved yet" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def hungry(coloured_pairs, tmp_path):
+    """Train in this process; `checks` and what is patched may ask for more memory than there is."""
+
+    def train(*overrides, **given):
+        words = ["model=conv-tiny", "batch_size=8", "steps=4", "data.workers=0", "check.every=0.5", *overrides]
+        settings = read_settings(TrainSettings, file=None, overrides=words)
+        pairs = tmp_path / "pairs"
+        train_model([pairs if pairs.exists() else coloured_pairs(24)], out=tmp_path / "run", settings=settings, **given)
+
+    return train
+
+
+def greedy(*_, **__):
+    raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes.")
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("place", ["build_clip", "adamw", "checks_of"])
+def test_too_little_memory_to_build_the_run_is_told_in_the_same_words(place, hungry, monkeypatch):
+    monkeypatch.setattr(start if place == "checks_of" else assemble, place, greedy)
+    with pytest.raises(
+        SeesayError, match=r"out of memory at batch size 8; try --micro-batch 4\. Nothing was saved yet"
+    ):
+        hungry()
+
+
+@pytest.mark.journey
+def test_too_little_memory_for_a_check_is_told_with_what_is_saved(hungry):
+    words = r"out of memory at batch size 8; try --micro-batch 4\. "
+    with pytest.raises(SeesayError, match=words + "Nothing was saved yet"):
+        hungry(checks={"greedy": greedy})
+    with pytest.raises(SeesayError, match=words + "The last checkpoint is whole"):
+        hungry("checkpoint.every_steps=1", checks={"greedy": greedy})
 
 
 def workers_of(pid):
@@ -214,7 +260,7 @@ def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(number, 
     finally:
         run.kill()
     assert run.returncode == 1, stderr
-    assert told.format(pid=second) in stderr and "the same command goes on from it" in stderr
+    assert told.format(pid=second) in stderr and "what was saved is whole" in stderr
     assert "Traceback" not in stderr
     if number == signal.SIGSTOP:
         assert "loader.py" in stderr or "worker.py" in stderr or "queues.py" in stderr, "no stack of the other worker"

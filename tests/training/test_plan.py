@@ -3,12 +3,13 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
 from seesay.training.optimizer import adamw, rate_factor, size_at
-from seesay.training.plan import DataFacts, caption_chances, choose, repeated_share, steps_of
+from seesay.training.plan import DataFacts, caption_chances, choose, image_chances, repeated_share, steps_of
 from seesay.training.settings import TrainSettings
 
 
@@ -88,6 +89,39 @@ def test_repeats_turn_shared_targets_on_above_one_percent():
     few, many = [(1.0, 1e-5)], [(1.0, 1e-3)]
     assert not choose(settings(), facts(), repeats=few).settings.data.share_repeats
     assert choose(settings(), facts(), repeats=many).settings.data.share_repeats
+
+
+def test_an_image_repeats_as_often_as_in_every_batch_of_two():
+    ids = np.array([7, 7, 7, 8, 9, 9])
+    hits = sum(first == second for first, second in itertools.permutations(ids, 2))
+    assert repeated_share(image_chances(ids), 2) == pytest.approx(hits / 30)
+    assert repeated_share(image_chances(np.arange(5)), 4) == repeated_share(image_chances(np.arange(0)), 4) == 0
+
+
+def test_images_that_repeat_turn_shared_targets_on_as_captions_do():
+    two_of_each = image_chances(np.arange(1000) // 2)
+    chosen = choose(settings("batch_size=32"), facts(), image_repeats=two_of_each)
+    assert chosen.settings.data.share_repeats
+    assert (
+        "repeats  0.0% of captions and 3.1% of images stand again in their batch: counted as matches" in chosen.reasons
+    )
+    assert not choose(settings("batch_size=8"), facts(), image_repeats=two_of_each).settings.data.share_repeats
+    some = {"repeats": [(1.0, 2e-4)], "image_repeats": [(1.0, 2e-4)]}
+    assert choose(settings("batch_size=32"), facts(), **some).settings.data.share_repeats, "both together are over 1 %"
+
+
+@pytest.mark.parametrize(
+    ("words", "known", "told"),
+    [
+        ([], {"is_faster_in_bfloat16": True}, "products bfloat16; bfloat16 was measured to be faster here"),
+        ([], {"is_faster_in_bfloat16": False}, "products float32; bfloat16 was measured to be no faster here"),
+        ([], {"begun_in": "bfloat16"}, "products bfloat16, as the run began"),
+        (["towers.precision=bfloat16"], {}, "products bfloat16, as was asked for"),
+        ([], {}, "products float32"),
+    ],
+)
+def test_the_precision_is_told_with_where_it_comes_from(words, known, told):
+    assert told in choose(settings(*words), facts(**known)).reasons
 
 
 def test_steps_are_visits_times_pairs_over_batch():

@@ -78,11 +78,37 @@ def test_known_faults_are_counted_exactly(faulty_pairs, monkeypatch):
     # Eight different captions of colours, the name of a file, dots, and the long one.
     assert captions.same == 69 - 11 and captions.cut_share == 1 / 69 and captions.longest > 77
     assert captions.shares_targets and captions.repeated_in_batch > 0.5
+    # Two of 32 pictures are the same, and a batch of 8 has 7 others.
+    assert found.pictures.repeated_in_batch == pytest.approx(2 / 32 * (1 - (1 - 1 / 31) ** 7))
     assert found.broken_share == pytest.approx((3 + 5) / 40)
     levels = {finding.topic: finding.level for finding in found.findings}
     assert levels["pictures"] == "stop" and levels["pairs"] == "warning" and levels["one batch"] == "stop"
     assert all(finding.way_out for finding in found.findings if finding.level != "ok")
     assert found.verdict == "stop" and json.loads(json.dumps(found.to_json()))["verdict"] == "stop"
+
+
+def test_pictures_that_repeat_count_as_repeats_and_are_matches(coloured_pairs, monkeypatch):
+    folder = coloured_pairs(24)
+    for number in range(24):
+        (folder / f"{number:03}.png").write_bytes((folder / f"{number // 2:03}.png").read_bytes())
+        (folder / f"{number:03}.txt").write_text(f"only number {number}")
+    monkeypatch.setattr(preflight, "rehearse", lambda job: Rehearsed(message="not now"))
+    given = {"model": "conv-tiny", "batch_size": 8}
+    found = seesay.doctor(folder, **given, data={"vocab_size": 540, "validation": 0.0})
+    assert found.captions.repeated_in_batch == 0 and found.pictures.repeated_in_batch > 0.2
+    told = {finding.topic: finding for finding in found.findings}["repeats"]
+    assert (
+        found.captions.shares_targets and told.level == "ok" and "of pictures stand again in their batch" in told.found
+    )
+    found = seesay.doctor(folder, **given, data={"vocab_size": 540, "validation": 0.0, "share_repeats": False})
+    told = {finding.topic: finding for finding in found.findings}["repeats"]
+    assert told.level == "warning" and "share_repeats=true" in told.way_out
+
+
+def test_a_rehearsal_on_broken_pictures_measures_all_the_same(faulty_pairs, capfd):
+    main(["doctor", str(faulty_pairs), *SMALL, "--seconds", "2", "--max-bad", "0.5"])
+    told = capfd.readouterr().out
+    assert "were left out" not in told and "not measured" not in told and "not tried" not in told
 
 
 def test_too_much_that_is_broken_has_its_own_exit_code(faulty_pairs, monkeypatch, capfd):

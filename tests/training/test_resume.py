@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -15,11 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from seesay.base.errors import Interrupted, RefusedInput, Stopped, StorageError, UsageError
+from seesay.base.errors import Interrupted, RefusedInput, Stopped, StorageError, TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, read_events
 from seesay.base.settings import read_settings
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.training import start
 from seesay.training.checkpoint import checkpoints
 from seesay.training.settings import TrainSettings
 from seesay.training.start import train_model
@@ -239,6 +241,33 @@ def test_other_pairs_are_refused(pairs: Path, half: Path, tmp_path: Path):
         run(tmp_path / "pairs", half)
 
 
+def test_other_pictures_of_the_same_sizes_and_names_are_other_pairs(pairs: Path, half: Path, tmp_path: Path):
+    """C4: nothing but pixels is another."""
+    shutil.copytree(pairs, tmp_path / "pairs")
+    data = bytearray((tmp_path / "pairs" / "07.png").read_bytes())
+    data[-20] ^= 1
+    (tmp_path / "pairs" / "07.png").write_bytes(data)
+    with pytest.raises(RefusedInput, match=r"other pictures of the same names and sizes.*--allow-change pairs"):
+        run(tmp_path / "pairs", half)
+    run(tmp_path / "pairs", half, allow_change=["pairs"])
+
+
+def test_a_run_saves_every_step_once_and_the_last_one_too(pairs: Path, unbroken: Path, half: Path):
+    def saved(out: Path) -> list[int]:
+        return [event["step"] for event in read_events(out / EVENTS_NAME) if event.get("event") == "checkpoint"]
+
+    assert saved(unbroken) == [7, 14, 21, 24]
+    run(pairs, half, "checkpoint.every_steps=4")
+    assert saved(half) == [5, 10, 12, 16, 20, 24]
+
+
+def test_a_run_that_goes_on_says_that_it_keeps_its_precision(pairs: Path, half: Path, monkeypatch, capfd):
+    monkeypatch.setattr(start, "is_faster_in_bfloat16", lambda device: pytest.fail("measured, and not used"))
+    run(pairs, half)
+    told = capfd.readouterr().err
+    assert re.search("products b?float(16|32), as the run began", told) and "was measured" not in told
+
+
 def test_pairs_that_are_no_longer_held_out_are_other_pairs(pairs: Path, half: Path):
     with pytest.raises(RefusedInput, match="unfinished run"):
         run(pairs, half, validation=[pairs])
@@ -295,7 +324,10 @@ def test_pictures_left_out_before_a_stop_are_still_listed_after_it(pairs: Path, 
     for index in range(0, 40, 8):
         path = tmp_path / "pairs" / f"{index:02}.png"
         path.write_bytes(path.read_bytes()[:60])
-    model = run(tmp_path / "pairs", stopped(tmp_path / "pairs", tmp_path / "run"))
+    stopped(tmp_path / "pairs", tmp_path / "run")
+    with pytest.raises(TooManySkipped, match=r"done and its model saved, but 5 of 40 samples \(12\.5%\) were left out"):
+        run(tmp_path / "pairs", tmp_path / "run")
+    model = load(tmp_path / "run" / "model")
     listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
     assert sorted(entry["key"] for entry in listed) == sorted({entry["key"] for entry in listed})
     assert sum(model.facts["training"]["skipped"].values()) == len(listed)

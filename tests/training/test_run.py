@@ -12,9 +12,10 @@ from seesay.base.journal import Journal, read_events
 from seesay.base.records import Skipped
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
-from seesay.training import loop, step
+from seesay.training import loop
 from seesay.training.checkpoint import checkpoints, restore_latest, save_checkpoint
 from seesay.training.loop import step_once
+from seesay.training.objectives import contrastive as objective
 from seesay.training.optimizer import adamw
 from seesay.training.skips import SkipLog
 
@@ -106,6 +107,17 @@ def test_a_few_broken_samples_never_stop_a_small_run(tmp_path):
         assert log.summary() == "truncated image 10"
 
 
+def test_what_a_finished_run_left_out_is_told_above_five_percent(tmp_path):
+    broken = tuple(Skipped(key=f"k{number}", reason="truncated image") for number in range(6))
+    with SkipLog(tmp_path, pairs=100) as log:
+        log.watch(94, broken)
+        assert log.excess(120) is None
+        assert log.excess(100) == "6 of 100 samples (6.0%) were left out (truncated image 6)"
+        assert log.excess(100, 0.5) is None
+    with SkipLog(tmp_path, pairs=100) as again:
+        assert again.excess(100), "what was left out before a stop counts as well"
+
+
 def test_a_hundred_broken_in_a_row_stop_the_run(tmp_path):
     with SkipLog(tmp_path, pairs=100) as log, pytest.raises(TooManySkipped, match="in a row"):
         for first in range(0, 200, 10):
@@ -116,13 +128,13 @@ def test_a_loss_that_stays_at_guessing_is_said_once_with_the_way_out(small_run, 
     def flat(image_BD, text_BD, scale, **kind):
         return 0 * (image_BD.sum() + text_BD.sum() + scale) + math.log(4)
 
-    monkeypatch.setattr(step, "contrastive_loss", flat)
+    monkeypatch.setattr(objective, "contrastive_loss", flat)
     monkeypatch.setattr(loop, "JUDGED_STEPS", 10)
     for seed in range(14):
         step_once(small_run, batch(seed))
     told = capsys.readouterr().err
     assert told.count("the model is not learning") == 1
-    assert "ln(4) = 1.386" in told and "learning_rate" in told
+    assert "guessing gives 1.386" in told and "learning_rate" in told
 
 
 def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, batch, tmp_path):

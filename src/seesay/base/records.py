@@ -59,7 +59,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """The one thing `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines.
+    """What `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines.
 
     `bias` is added to the products where pairs are scored by a sigmoid; else it is None.
     """
@@ -68,6 +68,13 @@ class Embedded:
     text_BD: "Tensor"
     scale: "Tensor"
     bias: "Tensor | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What `Predictor.forward` returns: for every pair how far its caption was from foreseen, in nats."""
+
+    loss_B: "Tensor"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped
+from seesay.cli.interrupts import ended_at_once
 from seesay.cli.tables import printable, refuse_folder, table
 from seesay.cli.train import Pairs
 
@@ -45,8 +46,9 @@ def command(
 
     Exit code 0: it can run, perhaps with warnings; 1: it could not work; 3: more than --max-bad of the pairs broken.
     """
-    from seesay.base.publish import publish_file
-    from seesay.evaluation.doctor import doctor
+    with ended_at_once():
+        from seesay.base.publish import publish_file
+        from seesay.evaluation.doctor import doctor
 
     refuse_folder(json_file, "--json")
     given = {

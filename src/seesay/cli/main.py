@@ -25,6 +25,7 @@ from pathlib import Path
 from seesay import __version__
 from seesay.base.errors import SeesayError, Stopped, UsageError, nearest
 from seesay.base.publish import storage_error
+from seesay.cli.interrupts import INTERRUPT_EXIT, ended_at_once
 
 # verb -> (module, one line of help). A door is imported only when its verb is run.
 DOORS: dict[str, tuple[str, str]] = {
@@ -32,13 +33,13 @@ DOORS: dict[str, tuple[str, str]] = {
     "doctor": ("seesay.cli.doctor", "check pairs, memory and time before a long run"),
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
+    "compare": ("seesay.cli.compare", "train objectives side by side, and see what each needs"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
 }
 
 BROKEN_PIPE_EXIT = 141  # what a shell reports for a program that SIGPIPE ended
-INTERRUPT_EXIT = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,10 +81,11 @@ def _run(words: Sequence[str]) -> int:
 
 def _enter(verb: str, arguments: Sequence[str]) -> int:
     """Import the door of `verb` and hand it its arguments; typer's complaints become `UsageError`."""
-    import typer
-    from typer.main import get_command
+    with ended_at_once():
+        import typer
+        from typer.main import get_command
 
-    door = importlib.import_module(DOORS[verb][0])
+        door = importlib.import_module(DOORS[verb][0])
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(door.command)
     # Not `app()`: that would turn Ctrl-C and a broken pipe into exit codes of its own.

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from seesay.cli.interrupts import ended_at_once
+
 Pairs = Annotated[list[str], typer.Argument(metavar="PAIRS...", help="Folders, CSV/TSV/Parquet tables, or tar shards.")]
 
 
@@ -34,7 +36,8 @@ def command(
 
     What is not given is chosen from the data and printed. Ctrl-C saves; the same command goes on.
     """
-    from seesay.evaluation.training import train
+    with ended_at_once():
+        from seesay.evaluation.training import train
 
     given = {
         "model": model,

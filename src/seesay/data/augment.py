@@ -3,6 +3,7 @@
 B = pictures, H, W = their sides, S = side of the crops, K = numbers drawn per picture.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -19,7 +20,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 # What each column of the random numbers decides. The caption is drawn from the same row.
 AREA, STRETCH, TOP, LEFT, COARSE, COARSE_SIDE, FLIP, SHIFT, GAIN, RED, GREEN, BLUE, CAPTION = range(13)
-COLUMNS = 13
+TURN, RIGHT, DOWN, BLUR = range(13, 17)
+COLUMNS = 17
+
+# A picture is not blurred less than this; sigmas are those of a picture of 224 px.
+LEAST_BLUR = 0.1
+BLUR_SIDE = 224
 
 
 class Augment(Settings):
@@ -28,7 +34,9 @@ class Augment(Settings):
     `scale`: area of the crop as a share of the largest square that fits, drawn between this and 1.
     `stretch`: largest ratio of its sides. `flip`: chance of mirroring (the paper does not). `colour`: largest
     relative change of each channel's gain and of brightness. `coarse`: chance that the crop is shrunk to half its
-    side or less and brought back, as small pictures are.
+    side or less and brought back, as small pictures are. `turn`: largest angle in degrees either way. `move`: largest
+    shift as a share of the side, down and to the right or back; black comes in from outside. `blur`: largest sigma of
+    a Gaussian, in pixels of a crop of 224.
     """
 
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -36,6 +44,9 @@ class Augment(Settings):
     flip: Share = 0.0
     colour: Share = 0.0
     coarse: Share = 0.0
+    turn: Annotated[float, Field(ge=0, le=180)] = 0.0
+    move: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    blur: Annotated[float, Field(ge=0, le=20)] = 0.0
 
 
 def uniforms(seed: int, sample_B: np.ndarray, visit_B: np.ndarray) -> np.ndarray:
@@ -64,7 +75,11 @@ def training_crops(pictures: Sequence[Picture], size: int, *, augment: Augment, 
     pixels_B3SS = torch.cat([_crop(picture, size, augment, random_K) for picture, random_K in rows])
     is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
     pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
-    return _shift_colour(pixels_B3SS, augment.colour, random_BK) if augment.colour else pixels_B3SS
+    if augment.turn or augment.move:
+        pixels_B3SS = _turn(pixels_B3SS, augment, random_BK)
+    if augment.colour:
+        pixels_B3SS = _shift_colour(pixels_B3SS, augment.colour, random_BK)
+    return _blur(pixels_B3SS, augment.blur, random_BK) if augment.blur else pixels_B3SS
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
@@ -107,3 +122,29 @@ def _shift_colour(pixels_B3SS: Tensor, strength: float, random_BK: np.ndarray) -
     shift_B = 128 * strength * signed_BK[:, SHIFT]
     shifted = pixels_B3SS * gain_B3[:, :, None, None] + shift_B[:, None, None, None]
     return shifted.clamp_(0, 255).to(torch.uint8)
+
+
+def _turn(pixels_B3SS: Tensor, augment: Augment, random_BK: np.ndarray) -> Tensor:
+    signed_BK = torch.from_numpy(2 * random_BK - 1).float()
+    angle_B = math.radians(augment.turn) * signed_BK[:, TURN]
+    # The grid's unit is half a side.
+    right_B, down_B = (2 * augment.move * signed_BK[:, column] for column in (RIGHT, DOWN))
+    cos_B, sin_B = angle_B.cos(), angle_B.sin()
+    matrix_B23 = torch.stack([cos_B, -sin_B, right_B, sin_B, cos_B, down_B], dim=1).unflatten(1, (2, 3))
+    grid = F.affine_grid(matrix_B23, list(pixels_B3SS.shape), align_corners=False)
+    return F.grid_sample(pixels_B3SS.float(), grid, align_corners=False).round_().to(torch.uint8)
+
+
+def _blur(pixels_B3SS: Tensor, most: float, random_BK: np.ndarray) -> Tensor:
+    B, channels, side, _ = pixels_B3SS.shape
+    drawn_B = torch.from_numpy(random_BK[:, BLUR]).float()
+    sigma_B = (LEAST_BLUR + (max(most, LEAST_BLUR) - LEAST_BLUR) * drawn_B) * side / BLUR_SIDE
+    radius = min(side - 1, math.ceil(3 * max(most, LEAST_BLUR) * side / BLUR_SIDE))
+    place_X = torch.arange(-radius, radius + 1)
+    weight_BX = torch.exp(-0.5 * (place_X / sigma_B[:, None]) ** 2)
+    weight_BX = (weight_BX / weight_BX.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)
+    # All pictures' channels as channels of one picture, so that each has a kernel of its own.
+    x = F.pad(pixels_B3SS.float().flatten(0, 1)[None], (radius, radius, radius, radius), mode="reflect")
+    x = F.conv2d(x, weight_BX[:, None, :, None], groups=B * channels)
+    x = F.conv2d(x, weight_BX[:, None, None, :], groups=B * channels)
+    return x[0].unflatten(0, (B, channels)).round_().to(torch.uint8)

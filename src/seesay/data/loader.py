@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.records import Batch, Pair, PairSource, Skipped
-from seesay.data.augment import CAPTION, Augment, enough_for_crop, training_crops, uniforms
+from seesay.data.augment import CAPTION, FLIP, Augment, enough_for_crop, training_crops, uniforms
+from seesay.data.captions import CaptionRule
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import FINEST
 from seesay.data.jpeg import Picture, decode_shrunk
@@ -136,7 +137,7 @@ class Batches:
             if self._is_hung:
                 what = "no batch came from the loader processes for the time that data.timeout_seconds allows"
             raise SeesayError(
-                f"{what}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); the last checkpoint is "
+                f"{what}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); what was saved is "
                 "whole, and the same command goes on from it. If it happens again, look at those pictures, or at the "
                 "memory that is left: --workers 0 reads in one process."
             ) from error
@@ -188,11 +189,19 @@ class Crops(Dataset):
     """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, visit)."""
 
     def __init__(
-        self, pairs: PairSource, tokenizer: AnyTokenizer, *, augment: Augment, seed: int, cache: PixelCache | None
+        self,
+        pairs: PairSource,
+        tokenizer: AnyTokenizer,
+        *,
+        augment: Augment,
+        seed: int,
+        cache: PixelCache | None,
+        captions: CaptionRule | None = None,
     ):
         self.pairs = pairs
         self.tokenizer = tokenizer
         self.augment = augment
+        self.captions = captions or CaptionRule()
         self.seed = seed
         self.cache = cache
         # Shared by all loader processes, as the cache is; 0 where no picture was read yet.
@@ -218,9 +227,7 @@ class Crops(Dataset):
                 skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, place=place))
         random_BK = random_BK[kept]
         samples = [draws[row].sample for row in kept]
-        captions = [
-            self._caption(sample, random_K[CAPTION]) for sample, random_K in zip(samples, random_BK, strict=True)
-        ]
+        captions = [self._caption(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if kept:
             pixels_B3SS = training_crops(pictures, draws[0].size, augment=self.augment, random_BK=random_BK)
@@ -253,9 +260,9 @@ class Crops(Dataset):
             kept_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
         return Picture.whole(kept_HW3), int(self._image_id[draw.sample])
 
-    def _caption(self, sample: int, random: float) -> str:
-        captions = self.pairs.captions(sample)
-        return captions[int(random * len(captions))]
+    def _caption(self, sample: int, random_K: np.ndarray) -> str:
+        is_mirrored = bool(random_K[FLIP] < self.augment.flip)
+        return self.captions.draw(self.pairs.captions(sample), random_K[CAPTION], is_mirrored=is_mirrored)
 
 
 def image_id(image: bytes) -> int:

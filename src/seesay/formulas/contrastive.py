@@ -1,10 +1,11 @@
-"""Contrastive losses. B = pairs held here, N = captions to choose from, D = embedding width."""
+"""Contrastive losses. B = images held here, N = captions to choose from (or pairs, where both are all), D = width."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seesay.formulas.tiled import tiled_contrastive_loss
+from seesay.formulas.similarity import widened
+from seesay.formulas.tiled import refuse_no_pairs, tiled_contrastive_loss
 
 
 def softmax_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, first: int = 0) -> Tensor:
@@ -14,41 +15,69 @@ def softmax_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, first: int
     captions gathered from other processes the matches start at column `first`.
     Returns a scalar. The caption-to-image direction is the same call, inputs swapped.
     """
-    logits_BN = scale * image_BD @ text_ND.T
+    logits_BN = _logits(image_BD, text_ND, scale)
     match_B = torch.arange(first, first + len(image_BD), device=image_BD.device)
     return F.cross_entropy(logits_BN, match_B)
 
 
 def shared_softmax_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, target_BN: Tensor) -> Tensor:
     """As `softmax_loss`, with a distribution over captions per image as target (rows of `target_BN` sum to 1)."""
-    return F.cross_entropy(scale * image_BD @ text_ND.T, target_BN)
+    return F.cross_entropy(_logits(image_BD, text_ND, scale), target_BN)
 
 
 def contrastive_loss(
-    image_BD: Tensor,
-    text_BD: Tensor,
-    scale: Tensor,
+    image_ND: Tensor,
+    text_ND: Tensor,
+    logit_scale: Tensor,
     *,
-    is_match_BB: Tensor | None = None,
+    is_match_NN: Tensor | None = None,
     tile: int | None = None,
 ) -> Tensor:
     """The mean of both directions of the softmax loss (Radford et al. 2021, figure 3). Returns a scalar.
 
-    With `is_match_BB` (bool, true on the diagonal) a pair may have several right answers, and its target is
-    shared out equally over them: captions that repeat inside a batch are then no false negatives. With `tile` the
-    same value and gradients come from `tile` x `tile` logits at a time, in memory that grows with B alone.
+    Both inputs must be unit length; `logit_scale` is one number that multiplies their cosines, not its logarithm.
+    With `is_match_NN` (bool, true on the diagonal) a pair may have several right answers, and its target is shared out
+    equally over them: captions that repeat inside a batch are then no false negatives. With `tile` the same value and
+    gradients come from `tile` x `tile` logits at a time, in memory that grows with N alone. Logits are float32 or
+    wider, whatever comes in. Raises ValueError for what is not pairs of rows of real numbers and a scale.
     """
     if tile is not None:
-        if is_match_BB is not None:
-            raise ValueError("is_match_BB is B x B itself; with tile, give its ids to tiled_contrastive_loss instead")
-        return tiled_contrastive_loss(image_BD, text_BD, scale, tile=tile)
-    if is_match_BB is None:
-        image_loss = softmax_loss(image_BD, text_BD, scale)
-        text_loss = softmax_loss(text_BD, image_BD, scale)
+        if is_match_NN is not None:
+            raise ValueError("is_match_NN is N x N itself; with tile, give its ids to tiled_contrastive_loss instead")
+        return tiled_contrastive_loss(image_ND, text_ND, logit_scale, tile=tile)
+    refuse_no_pairs(image_ND, text_ND, logit_scale)
+    # Once for both directions, so that their gradients are added before they are rounded to what came in.
+    image_ND, text_ND = widened(image_ND), widened(text_ND)
+    if is_match_NN is None:
+        image_loss = softmax_loss(image_ND, text_ND, logit_scale)
+        text_loss = softmax_loss(text_ND, image_ND, logit_scale)
     else:
-        image_loss = shared_softmax_loss(image_BD, text_BD, scale, target_BN=share(is_match_BB))
-        text_loss = shared_softmax_loss(text_BD, image_BD, scale, target_BN=share(is_match_BB.T))
+        image_loss = shared_softmax_loss(image_ND, text_ND, logit_scale, target_BN=share(is_match_NN))
+        text_loss = shared_softmax_loss(text_ND, image_ND, logit_scale, target_BN=share(is_match_NN.T))
     return (image_loss + text_loss) / 2
+
+
+def weighted_contrastive_loss(
+    image_ND: Tensor,
+    text_ND: Tensor,
+    scale: Tensor,
+    *,
+    image_weight: float,
+    part: slice = slice(None),
+    is_match_NN: Tensor | None = None,
+) -> Tensor:
+    """As `contrastive_loss`, with weight `image_weight` on finding captions for images (Zhang et al. 2020, equation 4).
+
+    The rest is on finding images for captions. Returns a scalar: the sum over the pairs of `part` divided by N, so that
+    the parts add up to the whole.
+    """
+    is_match_NN = (
+        torch.eye(len(image_ND), dtype=torch.bool, device=image_ND.device) if is_match_NN is None else is_match_NN
+    )
+    image_loss = shared_softmax_loss(image_ND[part], text_ND, scale, target_BN=share(is_match_NN[part]))
+    text_loss = shared_softmax_loss(text_ND[part], image_ND, scale, target_BN=share(is_match_NN.T[part]))
+    weighted = image_weight * image_loss + (1 - image_weight) * text_loss
+    return weighted * (len(image_ND[part]) / len(image_ND))
 
 
 def sigmoid_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0) -> Tensor:
@@ -58,11 +87,18 @@ def sigmoid_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor,
     elsewhere (Zhai et al. 2023, section 3.1). Both inputs must be unit length. Returns a scalar. Captions gathered
     elsewhere may be given in blocks, whose losses add up; `first` may lie outside a block without a match.
     """
-    logits_BN = scale * image_BD @ text_ND.T + bias
+    logits_BN = _logits(image_BD, text_ND, scale) + bias
     column_N = torch.arange(len(text_ND), device=text_ND.device)
     match_B = torch.arange(first, first + len(image_BD), device=image_BD.device)
     is_match_BN = match_B[:, None] == column_N
     return F.softplus(torch.where(is_match_BN, -logits_BN, logits_BN)).sum() / len(image_BD)
+
+
+def _logits(image_BD: Tensor, text_ND: Tensor, scale: Tensor) -> Tensor:
+    """In float32 or wider, also inside autocast: a logit of 100 in bfloat16 is off by up to a quarter."""
+    with torch.autocast(image_BD.device.type, enabled=False):
+        dtype = torch.promote_types(widened(image_BD).dtype, text_ND.dtype)
+        return scale.to(dtype) * image_BD.to(dtype) @ text_ND.to(dtype).T
 
 
 def share(is_match_BN: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ With the right logit left out of the sum, a loss near zero keeps its relative ac
 The backward pass makes the tiles again from the sums of their rows and columns (Inf-CL, Cheng et al. 2024).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,11 +31,11 @@ def tiled_contrastive_loss(
 ) -> Tensor:
     """As `contrastive_loss`, both directions from one pass over tiles of `tile` x `tile` logits. Returns a scalar.
 
-    With ids (integers, both or neither) a pair may have several right answers, as with `is_match_BB` of
+    With ids (integers, both or neither) a pair may have several right answers, as with `is_match_NN` of
     `contrastive_loss`: all of the same image or of the same caption. Sums are in float32 or wider, gradients in the
     dtype that came in. A larger `tile` makes fewer and larger kernels. Raises ValueError for sizes that do not fit.
     """
-    _check_pairs(image_BD, text_BD)
+    refuse_no_pairs(image_BD, text_BD, scale)
     row_B, column_B, match_B = _log_sums(image_BD, text_BD, scale, 0, tile)
     total = _surprise(row_B - match_B) + _surprise(column_B - match_B)
     if image_id_B is not None or caption_id_B is not None:
@@ -59,7 +59,7 @@ def part_of_contrastive_loss(
     sum to the whole loss, and the gradients of the parts to its gradient, with respect to the gathered tensors. Each
     part makes its own rows and columns only, tile by tile: 2 x part x N logits.
     """
-    _check_pairs(image_ND, text_ND)
+    refuse_no_pairs(image_ND, text_ND, scale)
     first, stop, _ = part.indices(len(image_ND))
     image_BD, text_BD = image_ND[first:stop], text_ND[first:stop]
     image_row_B, _, image_match_B = _log_sums(image_BD, text_ND, scale, first, tile)
@@ -89,9 +89,22 @@ def _surprise(odds_B: Tensor) -> Tensor:
     return -F.logsigmoid(-odds_B).sum()
 
 
-def _check_pairs(image_BD: Tensor, text_BD: Tensor) -> None:
-    if len(image_BD) != len(text_BD):
-        raise ValueError(f"there are {len(image_BD)} images and {len(text_BD)} captions; pairs need as many of each")
+def refuse_no_pairs(image_ND: Tensor, text_ND: Tensor, scale: Tensor) -> None:
+    """Raise ValueError, in one line, for what is not N x D and N x D real numbers and one scale."""
+    for name, rows in (("images", image_ND), ("captions", text_ND)):
+        if not rows.is_floating_point():
+            raise ValueError(f"{name} are {rows.dtype}; give embeddings of a floating dtype, such as torch.float32")
+        if rows.ndim != 2:
+            raise ValueError(f"{name} have shape {tuple(rows.shape)}; give one row of numbers for each, (N, D)")
+    if len(image_ND) != len(text_ND):
+        raise ValueError(f"there are {len(image_ND)} images and {len(text_ND)} captions; pairs need as many of each")
+    if image_ND.shape[1] != text_ND.shape[1]:
+        widths = f"images are {image_ND.shape[1]} wide and captions {text_ND.shape[1]}"
+        raise ValueError(f"{widths}; both towers must end in the same width")
+    if not len(image_ND):
+        raise ValueError("there are 0 pairs; a loss needs 1 or more")
+    if scale.numel() != 1:
+        raise ValueError(f"the logit scale has shape {tuple(scale.shape)}; give a single number")
 
 
 def _check_tile(tile: int) -> None:
@@ -183,18 +196,24 @@ class _LogSums(torch.autograd.Function):
     @staticmethod
     def backward(ctx, slope_B, slope_N, slope_match_B):
         refuse_second_derivatives()
+        if slope_B is None and slope_N is None and slope_match_B is None:
+            return None, None, None, None, None
         image_BD, text_ND, scale, row_top, row_total, column_top, column_total = ctx.saved_tensors
         with torch.autocast(image_BD.device.type, enabled=False):
-            gradients = _Gradients(image_BD, text_ND, scale)
+            gradients = _Gradients(image_BD, text_ND, scale, needed=ctx.needs_input_grad)
             # The largest term of a sum is exp(0), so a total below 1 is the empty sum of a batch of one.
-            slope_B = slope_B / row_total.clamp_min(1)
+            slope_B = None if slope_B is None else slope_B / row_total.clamp_min(1)
             slope_N = None if slope_N is None else slope_N / column_total.clamp_min(1)
             for each in _tiles(image_BD, text_ND, scale, ctx.first, ctx.tile):
-                slope_RC = (each.logits_RC - row_top[each.rows, None]).exp_().mul_(slope_B[each.rows, None])
+                if slope_B is None:
+                    slope_RC = torch.zeros_like(each.logits_RC)
+                else:
+                    slope_RC = (each.logits_RC - row_top[each.rows, None]).exp_().mul_(slope_B[each.rows, None])
                 if slope_N is not None:
                     term_RC = each.logits_RC.sub_(column_top[each.columns]).exp_()
                     slope_RC.addcmul_(term_RC, slope_N[each.columns])
-                each.diagonal(slope_RC).copy_(slope_match_B[each.own])
+                right = each.diagonal(slope_RC)
+                right.zero_() if slope_match_B is None else right.copy_(slope_match_B[each.own])
                 gradients.add(each, slope_RC)
             return *gradients.taken(), None, None
 
@@ -207,7 +226,7 @@ class _SigmoidSum(torch.autograd.Function):
         with torch.autocast(image_BD.device.type, enabled=False):
             loss_B = _wide(image_BD, text_ND).new_zeros(len(image_BD))
             slope_sum_B = torch.zeros_like(loss_B)
-            gradients = _Gradients(image_BD, text_ND, scale)
+            gradients = _Gradients(image_BD, text_ND, scale, needed=ctx.needs_input_grad)
             for each in _tiles(image_BD, text_ND, scale, first, tile):
                 against_RC = each.logits_RC.add_(bias.to(loss_B.dtype))
                 each.diagonal(against_RC).neg_()
@@ -224,7 +243,8 @@ class _SigmoidSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, slope):
         refuse_second_derivatives()
-        return *(gradient * slope.to(gradient.dtype) for gradient in ctx.saved_tensors), None, None
+        given = (None if each is None else each * slope.to(each.dtype) for each in ctx.saved_tensors)
+        return *given, None, None
 
 
 def refuse_second_derivatives() -> None:
@@ -234,28 +254,40 @@ def refuse_second_derivatives() -> None:
 
 
 class _Gradients:
-    """Gradients of images, captions and scale, grown tile by tile from the slopes of the logits."""
+    """Gradients of images, captions and scale, grown tile by tile from the slopes of the logits.
 
-    def __init__(self, image_BD: Tensor, text_ND: Tensor, scale: Tensor):
+    `needed` begins with whether each of the three is asked for; the others are not made.
+    """
+
+    def __init__(self, image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, needed: Sequence[bool]):
         like = _wide(image_BD, text_ND)
         self.image_BD, self.text_ND, self.scale = image_BD, text_ND, scale
-        self.image_sum_BD = torch.zeros_like(image_BD, dtype=like.dtype)
-        self.text_sum_ND = torch.zeros_like(text_ND, dtype=like.dtype)
+        self.has_image, self.has_text, self.has_scale = needed[:3]
+        # The scale's gradient comes from that of the images.
+        is_summed = self.has_image or self.has_scale
+        self.image_sum_BD = torch.zeros_like(image_BD, dtype=like.dtype) if is_summed else None
+        self.text_sum_ND = torch.zeros_like(text_ND, dtype=like.dtype) if self.has_text else None
 
     def add(self, each: _Tile, slope_RC: Tensor) -> None:
-        self.image_sum_BD[each.rows].addmm_(slope_RC, each.text_CD)
-        self.text_sum_ND[each.columns].addmm_(slope_RC.T, each.scaled_RD)
+        if self.image_sum_BD is not None:
+            self.image_sum_BD[each.rows].addmm_(slope_RC, each.text_CD)
+        if self.text_sum_ND is not None:
+            self.text_sum_ND[each.columns].addmm_(slope_RC.T, each.scaled_RD)
 
-    def taken(self) -> tuple[Tensor, Tensor, Tensor]:
+    def taken(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """The three, each in its own dtype. To be called once, at the end."""
-        scale_slope = self.image_sum_BD.new_zeros(())
-        for sum_RD, image_RD in zip(self.image_sum_BD.split(TILE), self.image_BD.split(TILE), strict=True):
-            scale_slope += (sum_RD * image_RD).sum()
-        self.image_sum_BD.mul_(self.scale.to(self.image_sum_BD.dtype))
+        image_sum_BD, text_sum_ND = self.image_sum_BD, self.text_sum_ND
+        scale_slope = None
+        if image_sum_BD is not None:
+            total = image_sum_BD.new_zeros(())
+            for sum_RD, image_RD in zip(image_sum_BD.split(TILE), self.image_BD.split(TILE), strict=True):
+                total += (sum_RD * image_RD).sum()
+            scale_slope = total.to(self.scale).reshape(self.scale.shape) if self.has_scale else None
+            image_sum_BD.mul_(self.scale.to(image_sum_BD.dtype))
         return (
-            self.image_sum_BD.to(self.image_BD.dtype),
-            self.text_sum_ND.to(self.text_ND.dtype),
-            scale_slope.to(self.scale).reshape(self.scale.shape),
+            image_sum_BD.to(self.image_BD.dtype) if image_sum_BD is not None and self.has_image else None,
+            None if text_sum_ND is None else text_sum_ND.to(self.text_ND.dtype),
+            scale_slope,
         )
 
 

@@ -1,5 +1,7 @@
 """A classifier made of words. B = images, C = classes, K = prompts per class, D = embedding width."""
 
+import math
+
 from torch import Tensor
 
 from seesay.formulas.similarity import unit, widened
@@ -14,19 +16,23 @@ def class_head(prompt_CKD: Tensor) -> Tensor:
     return unit(unit(widened(prompt_CKD)).mean(1))
 
 
-def probabilities(image_BD: Tensor, head_CD: Tensor, scale: float | Tensor) -> Tensor:
-    """softmax over classes of `scale` times the cosine, (B, C); rows sum to 1.
+def probabilities(score_BC: Tensor, scale: float | Tensor) -> Tensor:
+    """softmax over classes of `scale` times the score, (B, C); rows sum to 1.
 
-    Both inputs must be unit length. `scale` is the multiplier itself, exp of the learned parameter: about 100 in
-    the published models.
+    For embeddings scores are cosines, and `scale` is the multiplier itself, exp of the learned parameter: about 100
+    in the published models.
     """
-    return (scale * widened(image_BD) @ widened(head_CD).T).softmax(-1)
+    return (scale * score_BC).softmax(-1)
 
 
-def match_probabilities(image_BD: Tensor, head_CD: Tensor, scale: float | Tensor, bias: float | Tensor) -> Tensor:
-    """sigmoid of `scale` times the cosine plus `bias`, (B, C): each from 0 to 1, and rows sum to anything.
+def match_probabilities(score_BC: Tensor, scale: float | Tensor, bias: float | Tensor) -> Tensor:
+    """sigmoid of `scale` times the score plus `bias`, (B, C): each from 0 to 1, and rows sum to anything.
 
     How likely class and image belong together, whatever the other classes are (Zhai et al. 2023, section 3.1).
-    Inputs as for `probabilities`.
     """
-    return (scale * widened(image_BD) @ widened(head_CD).T + bias).sigmoid()
+    return (scale * score_BC + bias).sigmoid()
+
+
+def log_mean_exp(told_BK: Tensor) -> Tensor:
+    """The logarithm of the mean of K likelihoods that are given as logarithms, (B,)."""
+    return told_BK.logsumexp(1) - math.log(told_BK.shape[1])

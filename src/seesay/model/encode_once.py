@@ -17,7 +17,9 @@ from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model
 from seesay.model.encode import BLOCK, encode_image_set
 from seesay.model.kept import Kept, content_of, image_side, key_of, text_side
-from seesay.model.zero_shot import ZeroShotClassifier, prompt_rows
+from seesay.model.zero_shot import Classifier, prompt_rows
+
+EncodeSet = Callable[..., tuple[Tensor, list[int], list[Skipped]]]
 
 
 def encode_images_once(
@@ -27,28 +29,31 @@ def encode_images_once(
     *,
     kept: Kept,
     progress: Callable[[int], None] = lambda done: None,
+    kind: str = "images",
+    encode: EncodeSet = encode_image_set,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
     """As `encode_image_set`, whose answer is kept under the weights, the preparation and the pictures' bytes.
 
+    Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is kept.
     All bytes are read in either case: a picture that was changed without changing its size is a new picture.
     """
     if kept.folder is None:
-        return encode_image_set(model, read, count, progress=progress)
+        return encode(model, read, count, progress=progress)
     contents = content_of(
         item
         for block in in_blocks(lambda index: _bytes_or_reason(read, index), range(count), size=BLOCK)
         for item in block
     )
     key = key_of(image_side(model), contents)
-    if (found := kept.read("images", key)) is not None:
+    if (found := kept.read(kind, key)) is not None:
         # Which pictures broke, and why, is told by decoding those few again.
         broken = sorted(set(range(count)) - set(found["index"].tolist()))
-        _, _, skipped = encode_image_set(model, lambda place: read(broken[place]), len(broken))
+        _, _, skipped = encode(model, lambda place: read(broken[place]), len(broken))
         progress(count)
         renamed = [Skipped(key=str(broken[int(s.key)]), reason=s.reason, detail=s.detail) for s in skipped]
         return found["image_ND"], found["index"].tolist(), renamed
-    image_ND, index, skipped = encode_image_set(model, read, count, progress=progress)
-    kept.write("images", key, {"image_ND": image_ND, "index": torch.tensor(index, dtype=torch.int64)})
+    image_ND, index, skipped = encode(model, read, count, progress=progress)
+    kept.write(kind, key, {"image_ND": image_ND, "index": torch.tensor(index, dtype=torch.int64)})
     return image_ND, index, skipped
 
 
@@ -72,7 +77,7 @@ def zero_shot_classifier(
     templates: str | Path | Sequence[str] | None = None,
     *,
     descriptions: Descriptions | None = None,
-) -> ZeroShotClassifier:
+) -> Classifier:
     """A classifier made of words, kept on disk: made once for the same weights, token ids and settings.
 
     A class is a name or a list of names, whose prompts are averaged together. `templates` is a name of

@@ -76,7 +76,9 @@ def key_of(*parts: object) -> str:
 def image_side(model: Model) -> str:
     """SHA-256 of all that a picture's embedding depends on: tower, its weights, and how pictures are prepared."""
     return key_of(
-        _tower(model, model.clip.image_tower),
+        _tower(model, model.clip.image_tower, model.clip.image_projection),
+        # A head may read something else of the same tower.
+        model.architecture.text.kind,
         model.architecture.image.model_dump(),
         type(model.preprocess).__name__,
         model.preprocess.model_dump(),
@@ -85,12 +87,13 @@ def image_side(model: Model) -> str:
 
 def text_side(model: Model) -> str:
     """As `image_side` for token ids; how a text becomes ids is not in it."""
-    return key_of(_tower(model, model.clip.text_tower), model.architecture.text.model_dump(), model.tokenizer.context)
+    tower = _tower(model, model.clip.text_tower, model.clip.text_projection)
+    return key_of(tower, model.architecture.text.model_dump(), model.tokenizer.context)
 
 
-def _tower(model: Model, tower: nn.Module) -> list[str]:
+def _tower(model: Model, *parts: nn.Module) -> list[str]:
     # The device too: its products are rounded in another order.
-    return [seesay.__version__, model.device.type, _weights(tower.state_dict())]
+    return [seesay.__version__, model.device.type, *(_weights(part.state_dict()) for part in parts)]
 
 
 def _weights(tensors: Tensors) -> str:

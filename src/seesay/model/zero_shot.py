@@ -1,56 +1,91 @@
 """A classifier made of words.
 
-C = classes, P = things made of prompts (classes, captions), D = embedding width, N = images, B = images in a block.
+C = classes, P = prompts of all classes, D = embedding width, X = width of a picture's row, N = images.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from seesay.base.records import Ranking
+from seesay.base.records import Ranking, Tokens
 from seesay.formulas.similarity import widened
-from seesay.formulas.zero_shot import class_head, match_probabilities, probabilities
+from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
 
 PROMPTS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZeroShotClassifier:
-    """Class embeddings `weights` (C, D) of unit length, in the order of `class_names`.
+class Classifier(ABC):
+    """What ranks classes for a picture, in the order of `class_names`.
 
-    `encode_images` is the model's, `scale` its factor on cosines, and `bias` what it adds to them if it scores by a
-    sigmoid. Without a bias probabilities are shared out over the classes: rows sum to 1. With one each class is
-    judged by itself: all may be near 0, or several near 1.
+    `encode_images` is the model's, and gives the rows that all else takes; `scale` is its factor on scores, and `bias`
+    what it adds to them if it scores by a sigmoid. Without a bias probabilities are shared out over the classes: rows
+    sum to 1. With one each class is judged by itself: all may be near 0, or several near 1.
     """
 
     class_names: tuple[str, ...]
-    weights: Tensor
     scale: float
     encode_images: Callable[[Sequence], Tensor]
     bias: float | None = None
+
+    @abstractmethod
+    def scores(self, image_NX: Tensor) -> Tensor:
+        """Rows of pictures to (N, C), larger for what suits better; probabilities have the same order, but are rounded
+        to ties near 0 and 1."""
 
     def predict_proba(self, images: Sequence) -> Tensor:
         """Anything `Model.encode_images` takes to (N, C) probabilities."""
         return self.probabilities(self.encode_images(images))
 
-    def probabilities(self, image_ND: Tensor) -> Tensor:
-        """Unit rows (N, D) to (N, C) probabilities; whether rows sum to 1 is said above."""
-        if self.bias is None:
-            return probabilities(image_ND, self.weights, self.scale)
-        return match_probabilities(image_ND, self.weights, self.scale, self.bias)
+    def probabilities(self, image_NX: Tensor) -> Tensor:
+        """Rows of pictures to (N, C) probabilities; whether rows sum to 1 is said above."""
+        return self._probabilities(self.scores(image_NX))
 
-    def rank(self, image_ND: Tensor, *, top: int | None = None) -> list[Ranking]:
+    def rank(self, image_NX: Tensor, *, top: int | None = None) -> list[Ranking]:
         """The best `top` labels (default all) for every row, best first."""
         count = min(top or len(self.class_names), len(self.class_names))
-        # By the cosines: probabilities have the same order, but those near 0 or 1 are rounded to ties.
-        best_NC = (widened(image_ND) @ widened(self.weights).T).topk(count, dim=1).indices
-        values_NC = self.probabilities(image_ND).gather(1, best_NC)
+        score_NC = self.scores(image_NX)
+        best_NC = score_NC.topk(count, dim=1).indices
+        values_NC = self._probabilities(score_NC).gather(1, best_NC)
         return [
             Ranking(labels=tuple(self.class_names[index] for index in indices), probabilities=tuple(values))
             for indices, values in zip(best_NC.tolist(), values_NC.tolist(), strict=True)
         ]
+
+    def _probabilities(self, score_NC: Tensor) -> Tensor:
+        if self.bias is None:
+            return probabilities(score_NC, self.scale)
+        return match_probabilities(score_NC, self.scale, self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotClassifier(Classifier):
+    """Class embeddings `weights` (C, D) of unit length; a score is a cosine."""
+
+    weights: Tensor
+
+    def scores(self, image_NX: Tensor) -> Tensor:
+        return widened(image_NX) @ widened(self.weights).T
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodClassifier(Classifier):
+    """For a model that predicts captions: a score is how likely the class's prompts are, in nats.
+
+    `prompts` are those of all classes, class by class, `sizes` how many each has; a class with several is a caption
+    drawn from them: the mean of their likelihoods. `log_likelihoods` is the model's, (B, X) and P texts to (B, P).
+    """
+
+    prompts: Tokens
+    sizes: tuple[int, ...]
+    log_likelihoods: Callable[[Tensor, Tokens], Tensor]
+
+    def scores(self, image_NX: Tensor) -> Tensor:
+        told_NP = self.log_likelihoods(image_NX, self.prompts)
+        return torch.stack([log_mean_exp(own_NK) for own_NK in told_NP.split(self.sizes, dim=1)], dim=1)
 
 
 def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:

@@ -11,9 +11,12 @@ from seesay.base.settings import Settings
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Scoring = Literal["softmax", "sigmoid"]
+Projection = Literal["linear", "mlp"]
 Width = Annotated[int, Field(ge=8, le=8192)]
 Count = Annotated[int, Field(ge=1, le=128)]
 Side = Annotated[int, Field(ge=8, le=2048)]
+Context = Annotated[int, Field(ge=3, le=4096)]
+Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
 
 
 class BlocksConfig(Settings):
@@ -113,8 +116,8 @@ class TextTransformerConfig(BlocksConfig):
     """A causal transformer, pooled at the end-of-text token."""
 
     kind: Literal["transformer"] = "transformer"
-    context: Annotated[int, Field(ge=3, le=4096)]
-    vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
+    context: Context
+    vocab_size: Vocabulary
 
 
 class SiglipTextConfig(BlocksConfig):
@@ -122,8 +125,8 @@ class SiglipTextConfig(BlocksConfig):
 
     kind: Literal["siglip-text"] = "siglip-text"
     activation: Activation = "gelu_tanh"
-    context: Annotated[int, Field(ge=3, le=4096)]
-    vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
+    context: Context
+    vocab_size: Vocabulary
     pad: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
@@ -137,24 +140,89 @@ class BagOfWordsConfig(Settings):
     """The paper's CBOW text tower: the mean of the token vectors, blind to their order."""
 
     kind: Literal["bag-of-words"] = "bag-of-words"
-    context: Annotated[int, Field(ge=3, le=4096)]
-    vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
+    context: Context
+    vocab_size: Vocabulary
     width: Width
+
+
+class WordsConfig(Settings):
+    """A head that predicts which words the caption has, in no order."""
+
+    kind: Literal["words"] = "words"
+    context: Context
+    vocab_size: Vocabulary
+
+
+class NGramsConfig(Settings):
+    """A head that predicts runs of up to `longest` words; it knows `per_word` longer ones for each single word."""
+
+    kind: Literal["n-grams"] = "n-grams"
+    context: Context
+    vocab_size: Vocabulary
+    per_word: Annotated[int, Field(ge=1, le=64)] = 4
+    longest: Annotated[int, Field(ge=1, le=8)] = 5
+
+
+class CaptionerConfig(BlocksConfig):
+    """A causal language model behind `prefix` tokens that the image tower gives."""
+
+    kind: Literal["captioner"] = "captioner"
+    context: Context
+    vocab_size: Vocabulary
+    prefix: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class BicaptionerConfig(BlocksConfig):
+    """VirTex's head: one decoder reads the caption forward, one backward, and both look at a grid of the picture."""
+
+    kind: Literal["bicaptioner"] = "bicaptioner"
+    activation: Activation = "gelu"
+    context: Context
+    vocab_size: Vocabulary
+
+
+class MaskedCaptionerConfig(BlocksConfig):
+    """ICMLM's head: a masked word, told from a grid of the picture and the rest of the caption.
+
+    "tfm" lets positions of both look at one another; "att-fc" looks at the grid with one query, made of the words.
+    """
+
+    kind: Literal["masked-captioner"] = "masked-captioner"
+    activation: Activation = "gelu"
+    context: Context
+    vocab_size: Vocabulary
+    fusion: Literal["tfm", "att-fc"] = "tfm"
+
+
+PREDICTING = WordsConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig
 
 
 class Architecture(Settings):
     """Two towers, the width `embed_dim` of the space they share, and how a pair is scored.
 
     "softmax" weighs captions against one another (CLIP). "sigmoid" judges each pair alone, with a learned bias
-    (SigLIP, Zhai et al. 2023).
+    (SigLIP, Zhai et al. 2023). `projection` "mlp" has a ReLU and a second linear map behind each tower (ConVIRT).
+    The text side may be a head that predicts captions; `embed_dim` is then what it is given of the picture: in all,
+    or for each place of the grid.
     """
 
     embed_dim: Width
     image: Annotated[
         VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig, Field(discriminator="kind")
     ]
-    text: Annotated[TextTransformerConfig | BagOfWordsConfig | SiglipTextConfig, Field(discriminator="kind")]
+    text: Annotated[
+        TextTransformerConfig
+        | BagOfWordsConfig
+        | SiglipTextConfig
+        | WordsConfig
+        | NGramsConfig
+        | CaptionerConfig
+        | BicaptionerConfig
+        | MaskedCaptionerConfig,
+        Field(discriminator="kind"),
+    ]
     scoring: Scoring = "softmax"
+    projection: Projection = "linear"
 
     @model_validator(mode="after")
     def _meets_in_one_space(self):
@@ -164,10 +232,26 @@ class Architecture(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _gives_what_the_head_reads(self):
+        text = self.text
+        if isinstance(text, PREDICTING) and isinstance(self.image, SiglipImageConfig):
+            raise ValueError("a siglip-image tower is trained with its own text tower; take another image tower")
+        if isinstance(text, CaptionerConfig):
+            what, wanted = "prefix * width", text.prefix * text.width
+        elif isinstance(text, BicaptionerConfig | MaskedCaptionerConfig):
+            what, wanted = "width", text.width
+        else:
+            return self
+        if self.embed_dim != wanted:
+            raise ValueError(f"embed_dim is {self.embed_dim}, and a {text.kind} reads its {what}, {wanted}")
+        return self
+
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the usual scoring, so that files of softmax models stay what they were before there was another."""
+        """Without what is usual, so that files of softmax models stay what they were before there was another."""
         values = write(self)
-        if self.scoring == "softmax":
-            del values["scoring"]
+        for name in ("scoring", "projection"):
+            if values[name] == Architecture.model_fields[name].default:
+                del values[name]
         return values

@@ -6,15 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesay.base.records import Embedded, Tokens
+from seesay.base.errors import UsageError
+from seesay.base.records import Embedded, Predicted, Tokens
 from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bag_of_words import BagOfWords
+from seesay.nets.bicaptioner import Bicaptioner
+from seesay.nets.captioner import Captioner
 from seesay.nets.convnet import ConvNet
+from seesay.nets.head import Head
+from seesay.nets.masked_captioner import MaskedCaptioner
+from seesay.nets.ngrams import NGrams
 from seesay.nets.resnet import ResNet
 from seesay.nets.siglip import SiglipImage, SiglipText
 from seesay.nets.text import TextTransformer
 from seesay.nets.undrawn import Undrawn
 from seesay.nets.vit import VisionTransformer
+from seesay.nets.words import Words
 
 TOWERS = {
     "vit": VisionTransformer,
@@ -24,6 +31,11 @@ TOWERS = {
     "bag-of-words": BagOfWords,
     "siglip-image": SiglipImage,
     "siglip-text": SiglipText,
+    "captioner": Captioner,
+    "bicaptioner": Bicaptioner,
+    "words": Words,
+    "n-grams": NGrams,
+    "masked-captioner": MaskedCaptioner,
 }
 LOGIT_SCALE_START = math.log(1 / 0.07)
 LOGIT_SCALE_MAX = math.log(100)
@@ -35,26 +47,39 @@ SIGMOID_BIAS_START = -10.0
 class Clip(nn.Module):
     """An image tower, a text tower, and the logarithm of the factor on their cosines.
 
-    With sigmoid scoring there is a bias on the scaled cosines as well; else `logit_bias` is None.
+    With sigmoid scoring there is a bias on the scaled cosines as well; else `logit_bias` is None. The projections are
+    what may stand behind the towers' own.
     """
 
-    def __init__(self, image_tower: nn.Module, text_tower: nn.Module, *, scoring: Scoring = "softmax"):
+    def __init__(
+        self,
+        image_tower: nn.Module,
+        text_tower: nn.Module,
+        *,
+        scoring: Scoring = "softmax",
+        projections: tuple[nn.Module, nn.Module] | None = None,
+    ):
         super().__init__()
         self.image_tower = image_tower
         self.text_tower = text_tower
+        self.image_projection, self.text_projection = projections or (nn.Identity(), nn.Identity())
         is_sigmoid = scoring == "sigmoid"
         self.logit_scale = nn.Parameter(torch.tensor(SIGMOID_SCALE_START if is_sigmoid else LOGIT_SCALE_START))
         self.logit_bias = nn.Parameter(torch.tensor(SIGMOID_BIAS_START)) if is_sigmoid else None
 
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W): what a linear probe reads."""
+        return self.image_tower.features(pixels_B3SS)  # type: ignore[operator]
+
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to unit rows (B, D)."""
-        return F.normalize(self.image_tower(pixels_B3SS), dim=-1)
+        return F.normalize(self.image_projection(self.image_tower(pixels_B3SS)), dim=-1)
 
     def embed_texts(self, tokens: Tokens) -> Tensor:
         """Token ids to unit rows (B, D)."""
-        return F.normalize(self.text_tower(tokens), dim=-1)
+        return F.normalize(self.text_projection(self.text_tower(tokens)), dim=-1)
 
-    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Embedded:
+    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Embedded | Predicted:
         return Embedded(
             image_BD=self.embed_images(pixels_B3SS),
             text_BD=self.embed_texts(tokens),
@@ -76,6 +101,54 @@ class Clip(nn.Module):
         return left
 
 
+class Predictor(Clip):
+    """An image tower, and a head in place of the text tower that says how likely a caption is for a picture.
+
+    What it says is a log-likelihood already, so the scale is 1 and not learned; no text has a row of its own.
+    """
+
+    def __init__(self, image_tower: nn.Module, head: Head, embed_dim: int):
+        super().__init__(image_tower, head)
+        del self.logit_scale
+        self.register_buffer("logit_scale", torch.tensor(0.0))
+        self.embed_dim = embed_dim
+        if head.reads_grid:
+            image_tower.give_up_pooling()  # type: ignore[operator]
+
+    @property
+    def head(self) -> Head:
+        return self.text_tower  # type: ignore[return-value]
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W); the mean over the grid, where that is what the head reads."""
+        if self.head.reads_grid:
+            return self.image_tower.grid(pixels_B3SS).mean(1)  # type: ignore[operator]
+        return super().features(pixels_B3SS)
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to rows of what the head reads, (B, D) or (B, G * D), not of unit length."""
+        return self._read(pixels_B3SS).flatten(1)
+
+    def embed_texts(self, tokens: Tokens) -> Tensor:
+        raise UsageError("this model predicts captions, and has no embedding of a text; classify with it instead.")
+
+    def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
+        """Rows of `embed_images` and P texts to (B, P), as `Head.log_likelihoods` says it."""
+        if self.head.reads_grid:
+            image_BX = image_BX.unflatten(1, (-1, self.embed_dim))
+        return self.head.log_likelihoods(image_BX, prompts)
+
+    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Predicted:
+        return Predicted(loss_B=self.head.losses(self._read(pixels_B3SS), tokens))
+
+    def _read(self, pixels_B3SS: Tensor) -> Tensor:
+        tower = self.image_tower
+        return tower.project(tower.grid(pixels_B3SS)) if self.head.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
+
+    def hold_logit_scale(self) -> bool:
+        return False
+
+
 def build_clip(architecture: Architecture, *, seed: int) -> Clip:
     """A model with random weights that depend on `architecture` and `seed` alone."""
     with torch.random.fork_rng(devices=[]):
@@ -92,4 +165,13 @@ def empty_clip(architecture: Architecture) -> Clip:
 def _clip(architecture: Architecture) -> Clip:
     image_tower = TOWERS[architecture.image.kind](architecture.image, architecture.embed_dim)
     text_tower = TOWERS[architecture.text.kind](architecture.text, architecture.embed_dim)
-    return Clip(image_tower, text_tower, scoring=architecture.scoring)
+    if isinstance(text_tower, Head):
+        return Predictor(image_tower, text_tower, architecture.embed_dim)
+    is_mlp = architecture.projection == "mlp"
+    projections = (_mlp(architecture.embed_dim), _mlp(architecture.embed_dim)) if is_mlp else None
+    return Clip(image_tower, text_tower, scoring=architecture.scoring, projections=projections)
+
+
+def _mlp(width: int) -> nn.Module:
+    """What makes two layers of a tower's own linear projection."""
+    return nn.Sequential(nn.ReLU(), nn.Linear(width, width))

@@ -63,9 +63,22 @@ class ConvNet(nn.Module):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""
-        x = self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last))
-        return self.blocks(x).mean((2, 3))
+        return self._map(pixels_B3SS).mean((2, 3))
+
+    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the G places of the last map, (B, G, W)."""
+        return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features or places of a grid, (..., W) to (..., D)."""
+        return features @ self.projection
+
+    def give_up_pooling(self) -> None:
+        """There is nothing in it that is learned."""
 
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, D), not yet of unit length."""
-        return self.features(pixels_B3SS) @ self.projection
+        return self.project(self.features(pixels_B3SS))
+
+    def _map(self, pixels_B3SS: Tensor) -> Tensor:
+        return self.blocks(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))

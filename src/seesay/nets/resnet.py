@@ -105,14 +105,31 @@ class ResNet(nn.Module):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, C): what the attention pool has mixed, before its projection."""
+        return self.pool(self._map(pixels_B3SS))
+
+    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the G places of the last map, (B, G, C)."""
+        return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features or places of a grid, (..., C) to (..., D)."""
+        return self.pool.out(features)
+
+    def give_up_pooling(self) -> None:
+        """Leave untrained what only pools, where the grid is read in its stead."""
+        for part in (self.pool.query, self.pool.key, self.pool.value):
+            part.requires_grad_(False)
+        self.pool.positions.requires_grad_(False)
+
+    def forward(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, D), not yet of unit length."""
+        return self.project(self.features(pixels_B3SS))
+
+    def _map(self, pixels_B3SS: Tensor) -> Tensor:
         x = pixels_B3SS.contiguous(memory_format=torch.channels_last)
         for place in (1, 2, 3):
             x = F.relu(self.stem[f"norm_{place}"](self.stem[f"conv_{place}"](x)), inplace=True)
         x = F.avg_pool2d(x, 2)
         for blocks in self.stages:
             x = blocks(x)
-        return self.pool(x)
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.pool.out(self.features(pixels_B3SS))
+        return x

@@ -41,14 +41,35 @@ class VisionTransformer(nn.Module):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""
+        x_BLW = self._start(pixels_B3SS)
+        count, length, _ = x_BLW.shape
+        class_B = torch.arange(0, count * length, length, device=x_BLW.device)
+        return self.ln_post(self.blocks(x_BLW.flatten(0, 1), [Group(count, length)], class_B))
+
+    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the G patches that are looked at, (B, G, W)."""
+        x_BLW = self._start(pixels_B3SS)
+        count, length, _ = x_BLW.shape
+        x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
+        return self.ln_post(x_TW.unflatten(0, (count, length))[:, 1:])
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features or places of a grid, (..., W) to (..., D)."""
+        return features @ self.projection
+
+    def give_up_pooling(self) -> None:
+        """The class token stays: patches look at it."""
+
+    def forward(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, D), not yet of unit length."""
+        return self.project(self.features(pixels_B3SS))
+
+    def _start(self, pixels_B3SS: Tensor) -> Tensor:
         x_BPW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2) + self.positions[1:]
         if self.training and self.patch_dropout:
             x_BPW = self._some(x_BPW)
         token_B1W = (self.class_token + self.positions[0]).expand(len(x_BPW), 1, -1)
-        x_BLW = self.ln_pre(torch.cat([token_B1W, x_BPW], dim=1))
-        count, length, _ = x_BLW.shape
-        class_B = torch.arange(0, count * length, length, device=x_BLW.device)
-        return self.ln_post(self.blocks(x_BLW.flatten(0, 1), [Group(count, length)], class_B))
+        return self.ln_pre(torch.cat([token_B1W, x_BPW], dim=1))
 
     def _some(self, x_BPW: Tensor) -> Tensor:
         """A random choice of every image's patches, at least one.
@@ -59,7 +80,3 @@ class VisionTransformer(nn.Module):
         kept = max(1, round(P * (1 - self.patch_dropout)))
         choice_BK = row_uniforms(B, P).argsort(dim=1)[:, :kept] + torch.arange(0, B * P, P)[:, None]
         return x_BPW.flatten(0, 1).index_select(0, choice_BK.flatten().to(x_BPW.device)).unflatten(0, (B, kept))
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.features(pixels_B3SS) @ self.projection

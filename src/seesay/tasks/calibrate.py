@@ -28,10 +28,9 @@ from seesay.formulas.calibration import (
     softmax_temperature,
     threshold_holding,
 )
-from seesay.formulas.similarity import widened
 from seesay.model.bundle import Model
 from seesay.model.encode import encode_image_set
-from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.model.zero_shot import Classifier
 from seesay.tasks.judge import Judge, Rules
 
 FEWEST = 10
@@ -80,7 +79,7 @@ def check_overlap(found: LabelledSet, labels: Sequence[str]) -> None:
 
 def judge_for(
     model: Model,
-    classifier: ZeroShotClassifier,
+    classifier: Classifier,
     *,
     rules: Rules,
     found: LabelledSet | None = None,
@@ -111,7 +110,7 @@ def judge_for(
 
 
 def read_known(
-    model: Model, classifier: ZeroShotClassifier, found: LabelledSet, progress: Callable[[int], None]
+    model: Model, classifier: Classifier, found: LabelledSet, progress: Callable[[int], None]
 ) -> KnownPhotos:
     image_ND, kept, skipped = encode_image_set(model, found.image, len(found), progress=progress)
     skipped = [*found.problems, *(replace(item, key=found.key(int(item.key))) for item in skipped)]
@@ -121,13 +120,13 @@ def read_known(
     label_N = np.array([place_of.get(found.class_names[found.label(index)], UNKNOWN) for index in kept])
     if (count := int((label_N != UNKNOWN).sum())) < FEWEST:
         raise UsageError(f"{found.name} has {count} photos of the labels that can be read; give {FEWEST} or more.")
-    cosine_NC = (widened(image_ND) @ widened(classifier.weights).T).numpy()
+    cosine_NC = classifier.scores(image_ND).numpy()
     # Photos of the labels first: then both halves of them have some.
     order_N = np.argsort(label_N == UNKNOWN, kind="stable")
     return KnownPhotos(name=found.name, cosine_NC=cosine_NC[order_N], label_N=label_N[order_N], skipped=tuple(skipped))
 
 
-def fit_softmax(classifier: ZeroShotClassifier, known: KnownPhotos) -> tuple[ZeroShotClassifier, dict[str, Any]]:
+def fit_softmax(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier, dict[str, Any]]:
     """The classifier at the temperature of the highest likelihood for the photos that show a label; and the facts."""
     logit_NC = classifier.scale * known.cosine_NC[known.is_known_N].astype(np.float64)
     label_N = known.label_N[known.is_known_N]
@@ -143,7 +142,7 @@ def fit_softmax(classifier: ZeroShotClassifier, known: KnownPhotos) -> tuple[Zer
     return replace(classifier, scale=classifier.scale / temperature), facts
 
 
-def fit_sigmoid(classifier: ZeroShotClassifier, known: KnownPhotos) -> tuple[ZeroShotClassifier, dict[str, Any]]:
+def fit_sigmoid(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier, dict[str, Any]]:
     """The classifier that judges label by label, with the scale and bias of the highest likelihood; and the facts.
 
     Every photo is a match for its own label and for no other. A model that shares its probabilities out has no
@@ -175,7 +174,7 @@ def judged_by_the_other_half(
     return np.concatenate(changed), np.concatenate([first[1], second[1]])
 
 
-def floors(classifier: ZeroShotClassifier, rules: Rules, known: KnownPhotos | None) -> Tensor | None:
+def floors(classifier: Classifier, rules: Rules, known: KnownPhotos | None) -> Tensor | None:
     """The cosine that each label must reach, (C,) float32; None where a ranking is all that is asked for.
 
     One floor for all where there is one answer; of its own for each label where there may be several, by a
@@ -209,7 +208,7 @@ def alarm_floor(known: KnownPhotos | None, place: int, rules: Rules) -> float:
     return float(np.nextafter(np.float32(-threshold), np.float32(np.inf)))
 
 
-def cosine_at(classifier: ZeroShotClassifier, probability: float) -> float:
+def cosine_at(classifier: Classifier, probability: float) -> float:
     """The cosine at which a classifier that judges label by label gives this probability."""
     assert classifier.bias is not None
     return (math.log(probability / (1 - probability)) - classifier.bias) / classifier.scale

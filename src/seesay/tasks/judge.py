@@ -15,7 +15,7 @@ from seesay.tasks.answers import BETWEEN, NONE_OF_THESE
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from seesay.model.zero_shot import ZeroShotClassifier
+    from seesay.model.zero_shot import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +70,17 @@ class Judge:
     `facts` say what was fitted on what: plain values, empty without a labelled set.
     """
 
-    classifier: "ZeroShotClassifier"
+    classifier: "Classifier"
     floor_C: "Tensor | None" = None
     is_multi_label: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def answers(self, image_ND: "Tensor", *, top: int) -> list[tuple[Ranking, tuple[str, ...] | None]]:
         """For every row the `top` labels, and the labels that are its answer: see `tasks.answers.Answer`."""
-        from seesay.formulas.similarity import widened
-
         rankings = self.classifier.rank(image_ND, top=top)
         if self.floor_C is None:
             return [(ranking, None) for ranking in rankings]
-        cosine_NC = widened(image_ND) @ widened(self.classifier.weights).T
+        cosine_NC = self.classifier.scores(image_ND)
         order_NC = cosine_NC.argsort(1, descending=True)
         if not self.is_multi_label:
             order_NC = order_NC[:, :1]

@@ -20,11 +20,12 @@ from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.block import Blocks
-from seesay.nets.clip import Clip, build_clip
+from seesay.nets.clip import Clip, Predictor, build_clip
 from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.distributed import Peers
 from seesay.training.guards import has_batch_norm
 from seesay.training.loop import Run
+from seesay.training.objectives import objective_of
 from seesay.training.optimizer import adamw
 from seesay.training.plan import Plan, steps_of
 from seesay.training.settings import TowerSettings, TrainSettings
@@ -39,19 +40,24 @@ WITH_MOMENTS = 3
 Check = Callable[[Model], Mapping[str, float]]
 
 
-def model_of(out: Path, plan: Plan, words: dict[str, Any]) -> Model:
+def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource) -> Model:
     """The untrained model of the run; `words` is its tokenizer as JSON."""
+    objective = objective_of(plan.settings.objective or "")
     tokenizer = CaptionTokenizer.from_json(words)
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
     architecture = plan.architecture.model_copy(update={"text": text})
     clip = build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu")
     _set_up(clip, plan.settings.towers)
+    objective.set_up(clip)
+    if isinstance(clip, Predictor) and clip.head.wants_words:
+        captions = [caption for index in range(len(pairs)) for caption in pairs.captions(index)]
+        clip.head.learn_words(tokenizer(captions), tokenizer.spellings())
     return Model(
         clip,
         architecture,
         tokenizer,
         preprocess=Preprocess(size=architecture.image.image_size),
-        templates=TEMPLATES["short"],
+        templates=objective.templates or TEMPLATES["short"],
         name=out.name,
     )
 
@@ -98,6 +104,8 @@ def run_of(
         trackers=open_trackers(tracked, journal.folder, dict(leaves(plan.settings)), step=position.step),
         peers=peers,
         spread=shared,
+        objective=objective_of(plan.settings.objective or ""),
+        pairs=len(pairs),
         key=pairs.key,
     )
 
@@ -123,12 +131,14 @@ def batches_of(model: Model, settings: TrainSettings, pairs: PairSource, runtime
     side = round(CACHE_MARGIN * max(size for size, _ in sizes))
     # Each process on this machine keeps its own.
     is_cached = settings.data.cache and PixelCache.fits(len(pairs) * runtime.local_ranks, side)
+    objective = objective_of(settings.objective or "")
     crops = Crops(
         pairs,
         model.tokenizer,
         augment=settings.data.augment or Augment(),
         seed=settings.seed,
         cache=PixelCache(len(pairs), side) if is_cached else None,
+        captions=objective.captions,
     )
     return Batches(crops, batch_size=settings.batch_size or 2)
 

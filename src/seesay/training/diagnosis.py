@@ -22,7 +22,8 @@ class Finding:
 class PictureReport:
     """Counts of pictures; sides are in pixels, the shorter of each picture.
 
-    `equal` and `alike` count those of which the same bytes, or nearly the same pixels, are there before them.
+    `equal` and `alike` count those of which the same bytes, or nearly the same pixels, are there before them;
+    `repeated_in_batch` is the expected share of a batch whose bytes stand in it again.
     """
 
     of: int
@@ -40,6 +41,7 @@ class PictureReport:
     model_side: int
     below_model_side: float
     seconds_each: float
+    repeated_in_batch: float = 0.0
 
     @property
     def broken_share(self) -> float:

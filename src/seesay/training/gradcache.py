@@ -15,11 +15,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from seesay.base.records import Embedded
+from seesay.base.records import Embedded, Predicted
 from seesay.training.guards import RunningStatistics
 
-Embed = Callable[[slice], AbstractContextManager[Embedded]]
-Loss = Callable[[Embedded], Tensor]
+See = Callable[[slice], AbstractContextManager[Embedded | Predicted]]
+Loss = Callable[[Embedded | Predicted], Tensor]
 
 
 def pieces_of(rows: int, micro_batch: int | None, *, most: int) -> list[slice]:
@@ -33,8 +33,31 @@ def pieces_of(rows: int, micro_batch: int | None, *, most: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
+def backward_apart(
+    predict: See,
+    loss: Loss,
+    *,
+    pieces: Sequence[slice],
+    statistics: RunningStatistics,
+    alone: Callable[[], AbstractContextManager] = nullcontext,
+) -> Tensor:
+    """As `backward`, for a loss that is a sum over rows: each piece is gone through once, and their losses add up."""
+    values = []
+    for rows in pieces:
+        is_last = rows is pieces[-1]
+        with nullcontext() if is_last else alone(), predict(rows) as predicted:
+            value = loss(predicted)
+            value.backward()
+        values.append(value.detach())
+        if len(pieces) > 1:
+            statistics.take()
+    if len(pieces) > 1:
+        statistics.settle()
+    return torch.stack(values).sum()
+
+
 def backward(
-    embed: Embed,
+    embed: See,
     loss: Loss,
     *,
     pieces: Sequence[slice],
@@ -59,13 +82,14 @@ def backward(
         is_last = rows is pieces[-1]
         state.bring_back()
         with nullcontext() if is_last else alone(), embed(rows) as embedded:
+            assert isinstance(embedded, Embedded)
             _send(embedded, whole, rows, with_scale=is_last)
     statistics.settle()
     return value.detach()
 
 
 def _embed_all(
-    embed: Embed, pieces: Sequence[slice], statistics: RunningStatistics
+    embed: See, pieces: Sequence[slice], statistics: RunningStatistics
 ) -> tuple[Embedded, list["RandomState"]]:
     """All rows embedded without a graph, as leaves that gather a gradient, and the random state before each piece."""
     parts: list[Embedded] = []
@@ -73,6 +97,7 @@ def _embed_all(
     for rows in pieces:
         states.append(RandomState.now())
         with torch.no_grad(), embed(rows) as embedded:
+            assert isinstance(embedded, Embedded)
             parts.append(embedded)
         statistics.take()
     whole = Embedded(
@@ -89,7 +114,8 @@ def _send(embedded: Embedded, whole: Embedded, rows: slice, *, with_scale: bool)
     ends = [embedded.image_BD, embedded.text_BD]
     gradients = [_gradient(whole.image_BD)[rows], _gradient(whole.text_BD)[rows]]
     for end, leaf in ((embedded.scale, whole.scale), (embedded.bias, whole.bias)):
-        if end is not None and leaf is not None:
+        # A scale that is not learned has no use for a gradient.
+        if end is not None and leaf is not None and end.requires_grad:
             ends.append(end)
             gradients.append(_gradient(leaf) if with_scale else torch.zeros_like(leaf))
     torch.autograd.backward(ends, gradients)

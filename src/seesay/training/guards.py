@@ -1,10 +1,11 @@
 """What a step must not do: move anything from a batch that is not finite, or end in words nobody can act on."""
 
+import errno
 import json
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,8 +100,8 @@ class BadSteps:
             told = [step.told() for step in self._row]
             publish_file(folder / BAD_BATCH_NAME, (json.dumps(told, indent=1) + "\n").encode())
         raise SeesayError(
-            f"loss or gradient was not finite {MOST_BAD_STEPS} steps in a row, up to step {bad.step:,}; the last "
-            f"checkpoint is whole: lower optimizer.learning_rate, or look at the images named in {BAD_BATCH_NAME}."
+            f"loss or gradient was not finite {MOST_BAD_STEPS} steps in a row, up to step {bad.step:,}; what was "
+            f"saved is whole: lower optimizer.learning_rate, or look at the images named in {BAD_BATCH_NAME}."
         )
 
 
@@ -118,11 +119,11 @@ class SpikeWatch:
 
 
 @contextmanager
-def memory_told(*, batch_size: int, micro_batch: int) -> Iterator[None]:
-    """An allocation that fails in here ends as one line: the batch, and the micro-batch to try."""
+def memory_told(*, batch_size: int, micro_batch: int, is_saved: Callable[[], bool]) -> Iterator[None]:
+    """An allocation that fails in here ends as one line: the batch, the micro-batch to try, and what is saved."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         if micro_batch < 2:
@@ -130,16 +131,18 @@ def memory_told(*, batch_size: int, micro_batch: int) -> Iterator[None]:
         else:
             way_out = f"try --micro-batch {micro_batch // 2}"
         at_once = f", {micro_batch} at a time" if micro_batch < batch_size else ""
-        raise SeesayError(
-            f"out of memory at batch size {batch_size}{at_once}; {way_out}. The last checkpoint is whole, and the same "
-            "command goes on from it."
-        ) from error
+        saved = "The last checkpoint is whole, and the same command goes on from it."
+        if not is_saved():
+            saved = "Nothing was saved yet: the same command begins anew."
+        raise SeesayError(f"out of memory at batch size {batch_size}{at_once}; {way_out}. {saved}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, by its class or by torch's words for it."""
+    """Whether an allocation failed, by its class, the system's number or torch's words for it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in MEMORY_WORDS)
 
 

@@ -43,7 +43,7 @@ def _end(minutes: float) -> None:
         faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
     print(
         f"error: no step, check or checkpoint came to its end for {minutes:g} minutes (stuck_minutes); above is where "
-        "every thread stands. The last checkpoint is whole, and the same command goes on from it.",
+        "every thread stands. What was saved is whole, and the same command goes on from it.",
         file=sys.stderr,
         flush=True,
     )

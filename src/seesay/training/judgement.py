@@ -32,7 +32,7 @@ def findings_of(found: Diagnosis, settings: TrainSettings, rehearsed: Rehearsed)
         _pairs(found),
         *_pictures(found.pictures),
         *_captions(found.captions),
-        _repeats(found.captions),
+        _repeats(found.captions, found.pictures),
         overfit_finding(found.overfit, rehearsed),
         *_memory(found.memory, settings, rehearsed),
         _time(found.time, rehearsed),
@@ -61,7 +61,7 @@ def _pictures(pictures: PictureReport) -> Iterator[Finding]:
         way_out = f"replace or remove them, first {pictures.broken_keys[0]}"
         level = "stop" if pictures.broken_share > MOST else "warning"
         if level == "stop":
-            way_out += f"; a run stops where more than {MOST:.0%} are broken"
+            way_out += f"; a run with more than {MOST:.0%} broken ends with exit code 3"
         yield Finding(topic="pictures", level=level, found=told, way_out=way_out)
     else:
         yield Finding(topic="pictures", level="ok", found=f"{pictures.looked_at:,} decoded ({seen}), none broken")
@@ -108,13 +108,14 @@ def _context_for(captions: CaptionReport) -> int:
     return min(1024, -(-captions.enough_for_most // 8) * 8)
 
 
-def _repeats(captions: CaptionReport) -> Finding:
+def _repeats(captions: CaptionReport, pictures: PictureReport) -> Finding:
     shared = "they count as matches" if captions.shares_targets else "they count as mismatches"
     told = (
-        f"{captions.same:,} captions have the words of another; {captions.repeated_in_batch:.2%} stand again in their "
-        f"batch: {shared}"
+        f"{captions.same:,} captions have the words of another; {captions.repeated_in_batch:.2%} of captions and "
+        f"{pictures.repeated_in_batch:.2%} of pictures stand again in their batch: {shared}"
     )
-    if captions.repeated_in_batch <= MANY_REPEATS or captions.shares_targets:
+    repeated = captions.repeated_in_batch + pictures.repeated_in_batch
+    if repeated <= MANY_REPEATS or captions.shares_targets:
         return Finding(topic="repeats", level="ok", found=told)
     way_out = "--set data.share_repeats=true, or leave it out"
     return Finding(topic="repeats", level="warning", found=told, way_out=way_out)

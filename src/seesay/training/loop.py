@@ -18,15 +18,18 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.loader import Batches
 from seesay.nets.clip import LOGIT_SCALE_MAX, Clip
-from seesay.training.checkpoint import CHECKPOINTS, Position, save_checkpoint
+from seesay.training.checkpoint import CHECKPOINTS, Position, checkpoints, save_checkpoint
 from seesay.training.distributed import Peers
 from seesay.training.guards import BadStep, BadSteps, RunningStatistics, SpikeWatch, memory_told
 from seesay.training.heartbeat import ended_when_stuck
+from seesay.training.objectives import OBJECTIVES
+from seesay.training.objectives.face import Objective
 from seesay.training.optimizer import rate_factor, size_at
 from seesay.training.settings import TrainSettings
 from seesay.training.skips import SkipLog
 from seesay.training.spread import Spread
 from seesay.training.step import Stepper
+from seesay.training.stopping import stop_requests
 from seesay.training.trackers import Tracker
 
 SMOOTHING = 0.98
@@ -39,7 +42,9 @@ Check = Callable[[], Mapping[str, Any]]
 
 @dataclass
 class Run:
-    """Everything a run holds while it goes on. `steps` is None where the length is given in minutes.
+    """Everything a run holds while it goes on.
+
+    `steps` is None where the length is given in minutes; `pairs` is how many it learns from.
 
     With several processes each holds one. All go through the same steps; the first alone writes and speaks.
     """
@@ -57,9 +62,12 @@ class Run:
     trackers: Sequence[Tracker] = ()
     peers: Peers = field(default_factory=lambda: Peers(Runtime(device="cpu", cores=1)))
     spread: Spread | None = None
+    objective: Objective = field(default_factory=lambda: OBJECTIVES["contrastive"])
+    pairs: int = 1
     key: Callable[[int], str] = str
     bad_steps: BadSteps = field(default_factory=BadSteps)
     spikes: SpikeWatch = field(default_factory=SpikeWatch)
+    saved_step: int | None = None
     is_held: bool = False
     was_judged: bool = False
     data_seconds: float = 0.0
@@ -68,10 +76,13 @@ class Run:
     _told: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
+        # A run that goes on stands at a checkpoint.
+        self.saved_step = self.position.step or None
         self.stepper = Stepper(
             spread=self.spread or Spread(clip=self.clip, forward=self.clip, peers=self.peers),
             peers=self.peers,
             preprocess=self.preprocess,
+            objective=self.objective,
             statistics=RunningStatistics(self.clip),
             seed=self.settings.seed,
             micro_batch=self.settings.micro_batch,
@@ -123,13 +134,15 @@ def train(run: Run, batches: Batches) -> None:
     run.peers.meet()
     told = batches.failures_told(lambda: position.step, part)
     stuck = ended_when_stuck(settings.stuck_minutes)
-    with closing(batches), told, stuck as alive, _stop_requests() as asked, _own_random_state(run):
+    memory = memory_told_of(settings, ranks=run.peers.ranks, folder=run.journal.folder)
+    with closing(batches), told, stuck as alive, stop_requests() as asked, _own_random_state(run), memory:
         while run.share(position.step) < 1:
             alive()
-            with _memory_told(run):
-                step_once(run, _next_batch(run, stream))
+            step_once(run, _next_batch(run, stream))
             share = run.share(position.step)
-            if share >= next_check and share < 1:
+            at = settings.check.at
+            is_marked = share >= next_check if at is None else position.step in at
+            if is_marked and share < 1:
                 next_check = _next_mark(share, settings.check.every)
                 alive()
                 check(run)
@@ -158,7 +171,8 @@ def step_once(run: Run, batch: Batch) -> None:
     position.step += 1
     if sum(rows) < 2:
         return
-    value, norm = run.stepper.gradients(batch, rows, step=position.step)
+    visits = (position.step - 1) * (run.settings.batch_size or 2) / run.pairs
+    value, norm = run.stepper.gradients(batch, rows, step=position.step, visits=visits)
     if not (math.isfinite(value) and math.isfinite(norm)):
         _leave_out(run, batch, value, norm)
         return
@@ -175,29 +189,33 @@ def step_once(run: Run, batch: Batch) -> None:
 
 
 def check(run: Run) -> None:
-    """Run all checks and log what they say."""
+    """Run all checks and log what they say, and how much of the run's time went into them."""
+    began = run.seconds
     run.clip.eval()
     results: dict[str, Any] = {}
     for name, measure in run.checks.items():
         results.update({f"{name}/{key}": value for key, value in measure().items()})
     run.peers.meet()
     if results:
-        run.say("check", pairs_seen=run.position.pairs_seen, **results)
+        clock = {"seconds": round(run.seconds, 3), "check_seconds": round(run.seconds - began, 3)}
+        run.say("check", pairs_seen=run.position.pairs_seen, smooth_loss=run.position.smooth_loss, **clock, **results)
         for tracker in run.trackers:
             tracker.track(results, step=run.position.step)
         told = "  ".join(f"{key} {value:.3g}" for key, value in results.items())
         run.line.say(f"{run.line.label} {run.share(run.position.step):4.0%}  {told}")
 
 
-def save(run: Run) -> Path:
-    """Publish a checkpoint of the run as it stands."""
+def save(run: Run) -> None:
+    """Publish a checkpoint of the run as it stands, if its last step is not saved yet."""
+    if run.saved_step == run.position.step:
+        return
     root = run.journal.folder / CHECKPOINTS
     position = replace(run.position, seconds=run.seconds)
     keep, is_main = run.settings.checkpoint.keep, run.peers.is_main
     folder = save_checkpoint(root, run.clip, run.optimizer, position, keep=keep, is_writer=is_main)
     run.say("checkpoint", folder=folder.name)
+    run.saved_step = run.position.step
     run.peers.meet()
-    return folder
 
 
 def _next_batch(run: Run, stream: Iterator[Batch]) -> Batch:
@@ -252,10 +270,15 @@ def _leave_out(run: Run, batch: Batch, value: float, norm: float) -> None:
     run.bad_steps.add(bad, run.journal.folder if run.peers.is_main else None)
 
 
-def _memory_told(run: Run) -> AbstractContextManager[None]:
-    batch_size = run.settings.batch_size or 2
-    held = -(-batch_size // run.peers.ranks)
-    return memory_told(batch_size=batch_size, micro_batch=min(held, run.settings.micro_batch or held))
+def memory_told_of(settings: TrainSettings, *, ranks: int, folder: Path) -> AbstractContextManager[None]:
+    """`memory_told` for a run in `folder`."""
+    batch_size = settings.batch_size or 2
+    held = -(-batch_size // ranks)
+    return memory_told(
+        batch_size=batch_size,
+        micro_batch=min(held, settings.micro_batch or held),
+        is_saved=lambda: bool(checkpoints(folder / CHECKPOINTS)),
+    )
 
 
 def _set_rate(run: Run) -> float:
@@ -297,38 +320,18 @@ def _judge(run: Run, batch_size: int) -> None:
     if run.was_judged or position.step < JUDGED_STEPS or run.share(position.step) < JUDGED_AFTER:
         return
     run.was_judged = True
-    guess = math.log(batch_size)
-    if (position.smooth_loss or 0.0) > guess - LEARNING_MARGIN:
+    guess = run.objective.guess(batch_size)
+    if guess is not None and (position.smooth_loss or 0.0) > guess - LEARNING_MARGIN:
         run.say("not_learning", smooth_loss=position.smooth_loss, guess=guess)
         run.line.say(
             f"warning: the loss is {position.smooth_loss:.3f} after {position.step:,} steps, and guessing gives "
-            f"ln({batch_size}) = {guess:.3f}: the model is not learning. Try a lower optimizer.learning_rate, and "
+            f"{guess:.3f}: the model is not learning. Try a lower optimizer.learning_rate, and "
             "check that captions belong to their images."
         )
 
 
 def _next_mark(share: float, every: float) -> float:
     return (math.floor(share / every + 1e-9) + 1) * every
-
-
-@contextmanager
-def _stop_requests() -> Iterator[set[int]]:
-    """Signals that asked for a stop; a second one of them ends the process at once."""
-    asked: set[int] = set()
-
-    def ask(number: int, _: object) -> None:
-        asked.add(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: whoever owns it handles signals
-        before = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

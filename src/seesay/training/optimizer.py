@@ -12,7 +12,7 @@ from seesay.training.spread import is_sharded
 
 def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     """Decoupled decay on matrices and kernels; none on gains, biases and single vectors (paper, table 18)."""
-    parameters = list(module.parameters())
+    parameters = [p for p in module.parameters() if p.requires_grad]
     is_split = any(is_sharded(p) for p in parameters)
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},

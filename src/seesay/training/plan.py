@@ -13,6 +13,7 @@ from seesay.data.augment import Augment
 from seesay.data.tokenizer import clean
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset
+from seesay.training.objectives import objective_of, usual
 from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TowerSettings, TrainSettings
 
 PAPER_WARMUP_STEPS = 2000
@@ -25,7 +26,10 @@ SMALL_DATA = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What the plan needs to know: how many pairs and captions, how large the pictures, how often captions repeat."""
+    """What the plan needs to know of pairs and machine.
+
+    `begun_in` is the precision of a run that goes on. `is_faster_in_bfloat16` is None where it was not measured.
+    """
 
     pairs: int
     captions: int
@@ -33,7 +37,8 @@ class DataFacts:
     device: str
     cores: int
     can_fork: bool
-    is_faster_in_bfloat16: bool = False
+    is_faster_in_bfloat16: bool | None = None
+    begun_in: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +50,33 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def choose(
-    settings: TrainSettings, facts: DataFacts, *, repeats: np.ndarray | Sequence[tuple[float, float]] = ()
-) -> Plan:
-    """Fill every gap in `settings`; what was given stays as it is. `repeats` is what `caption_chances` gave.
+Chances = np.ndarray | Sequence[tuple[float, float]]
 
+
+def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), image_repeats: Chances = ()) -> Plan:
+    """Fill every gap in `settings`; what was given stays as it is.
+
+    `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave.
     Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
     name = settings.model or _model_for(facts)
-    architecture = preset(name)
+    objective = objective_of(settings.objective or usual(preset(name)))
+    architecture = objective.architecture(preset(name))
     batch_size = settings.batch_size or _batch_for(facts)
     if facts.pairs < batch_size:
         raise UsageError(
             f"{facts.pairs} pairs are fewer than batch_size {batch_size}; set it to {facts.pairs} or less."
         )
     has_length = settings.steps or settings.epochs or settings.minutes
-    repeated = repeated_share(repeats, batch_size)
+    repeated = repeated_share(repeats, batch_size), repeated_share(image_repeats, batch_size)
     filled = settings.model_copy(
         update={
             "model": name,
+            "objective": objective.name,
             "device": facts.device,
             "batch_size": batch_size,
             "epochs": settings.epochs if has_length else max(1, min(MOST_EPOCHS, round(PAIRS_SEEN / facts.pairs))),
-            "data": _data(settings.data, facts, repeated=repeated),
+            "data": _data(settings.data, facts, crops=objective.crops, repeated=sum(repeated)),
             "towers": _towers(settings.towers, facts),
             "optimizer": _optimizer(settings.optimizer, is_small=facts.pairs < SMALL_DATA),
         }
@@ -79,7 +88,11 @@ def choose(
             f"towers.patch_dropout is {filled.towers.patch_dropout:g}, but the image tower of {name} has no patches; "
             "set it to 0, or choose a ViT."
         )
-    return Plan(settings=filled, architecture=architecture, reasons=_reasons(filled, facts, repeated))
+    return Plan(
+        settings=filled,
+        architecture=architecture,
+        reasons=_reasons(filled, facts, given=settings.towers, repeated=repeated),
+    )
 
 
 def steps_of(settings: TrainSettings, pairs: int) -> int | None:
@@ -111,26 +124,39 @@ def caption_chances(pairs: PairSource) -> np.ndarray:
     return np.stack([weight_N / len(pairs), others_N], axis=1)
 
 
-def repeated_share(chances: np.ndarray | Sequence[tuple[float, float]], batch_size: int) -> float:
-    """The expected share of a batch whose caption stands in it again: sum of weight (1 - (1 - chance)^(B - 1))."""
+def image_chances(image_id_M: np.ndarray) -> np.ndarray:
+    """(M, 2) for M pictures drawn at random: the weight of each, and the chance that another pair has the same.
+
+    Exact where all were drawn. Of a sample of 512 the chance is right in the mean: pictures that repeat in 1 % of a
+    batch of 128 give about ten equal pairs in it, and those of a batch of 1,024 give one.
+    """
+    count_M = np.unique(image_id_M, return_inverse=True, return_counts=True)
+    again_M = count_M[2][count_M[1]] - 1
+    drawn = len(image_id_M)
+    return np.stack([np.full(drawn, 1 / max(1, drawn)), again_M / max(1, drawn - 1)], axis=1)
+
+
+def repeated_share(chances: Chances, batch_size: int) -> float:
+    """The expected share of a batch that stands in it again, by `chances`: sum of weight (1 - (1 - chance)^(B - 1))."""
     weight_N, chance_N = np.asarray(chances, dtype=np.float64).reshape(-1, 2).T
     return float(weight_N @ (1 - (1 - chance_N) ** (batch_size - 1)))
 
 
-def _data(given: DataSettings, facts: DataFacts, *, repeated: float) -> DataSettings:
+def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repeated: float) -> DataSettings:
     is_small = facts.pairs < SMALL_DATA
     strong = Augment(scale=0.5, stretch=1.3, flip=0.5, colour=0.2, coarse=0.2)
     chosen: dict[str, Any] = {
         "share_repeats": repeated > MANY_REPEATS,
         "workers": max(0, facts.cores - 2) if facts.can_fork else 0,
-        "augment": strong if is_small else Augment(),
+        "augment": crops or (strong if is_small else Augment()),
         "vocab_size": min(49_408, max(1024, facts.captions // 15 // 256 * 256)),
     }
     return given.model_copy(update={key: value for key, value in chosen.items() if getattr(given, key) is None})
 
 
 def _towers(given: TowerSettings, facts: DataFacts) -> TowerSettings:
-    precision = given.precision or ("bfloat16" if facts.is_faster_in_bfloat16 else "float32")
+    measured = "bfloat16" if facts.is_faster_in_bfloat16 else "float32"
+    precision = given.precision or facts.begun_in or measured
     return given.model_copy(update={"precision": precision})
 
 
@@ -177,7 +203,9 @@ def _batch_for(facts: DataFacts) -> int:
     return fitting[-1] if fitting else max(2, min(16, facts.pairs))
 
 
-def _reasons(settings: TrainSettings, facts: DataFacts, repeated: float) -> tuple[str, ...]:
+def _reasons(
+    settings: TrainSettings, facts: DataFacts, *, given: TowerSettings, repeated: tuple[float, float]
+) -> tuple[str, ...]:
     """One line per choice, for people."""
     data, optimizer, schedule = settings.data, settings.optimizer, settings.schedule
     steps = steps_of(settings, facts.pairs)
@@ -188,8 +216,8 @@ def _reasons(settings: TrainSettings, facts: DataFacts, repeated: float) -> tupl
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
     return (
         f"model    {settings.model} on {settings.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
-        f"products {settings.towers.precision}; bfloat16 was measured to be "
-        + ("faster here" if facts.is_faster_in_bfloat16 else "no faster here"),
+        f"learns   {settings.objective}",
+        f"products {settings.towers.precision}{_why_precision(facts, given)}",
         f"batch    {settings.batch_size}: as large as leaves many steps for this many pairs",
         f"length   {length}{visits}",
         f"rate     {optimizer.learning_rate:g}: warm-up over {schedule.warmup:.1%} of the run, then a cosine to 0",
@@ -199,5 +227,15 @@ def _reasons(settings: TrainSettings, facts: DataFacts, repeated: float) -> tupl
         else f"sizes    {sizes}",
         f"crops    {crops}: the less data, the more they differ",
         f"words    at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions",
-        f"repeats  {repeated:.1%} of captions stand again in their batch: {counted}",
+        f"repeats  {repeated[0]:.1%} of captions and {repeated[1]:.1%} of images stand again in their batch: {counted}",
     )
+
+
+def _why_precision(facts: DataFacts, given: TowerSettings) -> str:
+    if given.precision:
+        return ", as was asked for"
+    if facts.begun_in:
+        return ", as the run began"
+    if facts.is_faster_in_bfloat16 is None:
+        return ""
+    return "; bfloat16 was measured to be " + ("faster here" if facts.is_faster_in_bfloat16 else "no faster here")

@@ -4,7 +4,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ import numpy as np
 
 from seesay.base.memory import available_memory
 from seesay.base.records import PairSource
-from seesay.base.runtime import Runtime
+from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.data.duplicates import alike_groups, equal_groups
 from seesay.data.loader import Subset
 from seesay.data.pixel_cache import LONGEST, PixelCache
 from seesay.data.survey import Captions, Pictures, survey_captions, survey_pictures
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.training import start
 from seesay.training.assemble import CACHE_MARGIN
 from seesay.training.diagnosis import (
     CaptionReport,
@@ -30,10 +29,11 @@ from seesay.training.diagnosis import (
 )
 from seesay.training.estimates import halved, memory_of, speeds, time_of
 from seesay.training.judgement import findings_of
-from seesay.training.plan import MANY_REPEATS, Plan, caption_chances, choose, repeated_share, steps_of
+from seesay.training.plan import Plan, caption_chances, choose, image_chances, repeated_share, steps_of
 from seesay.training.rehearsal import Job, Rehearsed, rehearse
 from seesay.training.rehearsal_process import FITTED
 from seesay.training.settings import TrainSettings
+from seesay.training.sources import data_facts, open_sources
 from seesay.training.trackers import refuse_missing
 
 EXAMPLES = 20
@@ -64,9 +64,12 @@ def diagnose(
     effort = effort or Effort()
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
-    pairs = start.open_sources(places, validation, settings)
+    pairs = open_sources(places, validation, settings)
     chances = caption_chances(pairs.training)
-    plan = choose(settings, start.data_facts(pairs.training, runtime), repeats=chances)
+    facts = data_facts(pairs.training, runtime)
+    if not settings.towers.precision:
+        facts = replace(facts, is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device))
+    plan = choose(settings, facts, repeats=chances, image_repeats=image_chances(pairs.sampled.image_id_M))
     whole = pairs.training.pairs if isinstance(pairs.training, Subset) else pairs.training
     pictures = survey_pictures(whole, sample=effort.sample, seconds=PICTURE_SECONDS, cores=runtime.cores)
     tokenizer = _tokenizer(pairs.training, plan)
@@ -80,7 +83,7 @@ def diagnose(
         "held_out": len(pairs.validation or ()) if not validation else 0,
         "unusable": dict(unusable.most_common()),
         "plan": plan.reasons,
-        "pictures": picture_report(whole, pictures, model_side=plan.architecture.image.image_size),
+        "pictures": picture_report(whole, pictures, plan),
         "captions": caption_report(captions, tokenizer, plan, empty=unusable["empty caption"], repeated=repeated),
         "overfit": overfit_report(rehearsed),
         "memory": _memory_report(rehearsed, plan, out, pictures=pictures, batch_size=batch_size, runtime=runtime),
@@ -101,9 +104,9 @@ def _tokenizer(pairs: PairSource, plan: Plan) -> CaptionTokenizer:
     )
 
 
-def picture_report(pairs: PairSource, pictures: Pictures, *, model_side: int) -> PictureReport:
+def picture_report(pairs: PairSource, pictures: Pictures, plan: Plan) -> PictureReport:
     """The counts of what was seen; keys of at most twenty broken pictures and groups of duplicates."""
-    found_N = pictures.found_N
+    found_N, model_side = pictures.found_N, plan.architecture.image.image_size
     side_N = np.minimum(found_N["height"], found_N["width"])
     equal = equal_groups(found_N["bytes"])
     _, first_N = np.unique(found_N["bytes"], return_index=True)
@@ -124,6 +127,7 @@ def picture_report(pairs: PairSource, pictures: Pictures, *, model_side: int) ->
         broken_keys=tuple(sample.key for sample in pictures.broken[:EXAMPLES]),
         equal=sum(len(group) - 1 for group in equal),
         alike=sum(len(group) - 1 for group in alike),
+        repeated_in_batch=repeated_share(image_chances(found_N["bytes"]), plan.settings.batch_size or 2),
         equal_keys=keys(found_N, equal),
         alike_keys=keys(distinct_N, alike),
         median_side=int(np.median(side_N)) if len(side_N) else 0,
@@ -139,8 +143,6 @@ def caption_report(
     captions: Captions, tokenizer: CaptionTokenizer, plan: Plan, *, empty: int, repeated: float
 ) -> CaptionReport:
     """The counts of what was read; `empty` are the pairs that were left out for having no words at all."""
-    data = plan.settings.data
-    shares = repeated > MANY_REPEATS if data.share_repeats is None else data.share_repeats
     return CaptionReport(
         count=len(captions.length_N),
         most_per_pair=int(captions.per_pair_N.max()),
@@ -156,7 +158,7 @@ def caption_report(
         enough_for_most=int(np.quantile(captions.length_N, 0.99)),
         cut_share=float((captions.length_N > tokenizer.context).mean()),
         repeated_in_batch=repeated,
-        shares_targets=shares,
+        shares_targets=bool(plan.settings.data.share_repeats),
     )
 
 

@@ -111,7 +111,8 @@ def _measure(
 ) -> Model:
     """Run it, and tell pairs seen and seconds passed at the end of each step, and the most memory that was held."""
     started = time.monotonic()
-    model = train_model(places, out=out, settings=settings, validation=validation)
+    # What is broken, the check of the pictures tells.
+    model = train_model(places, out=out, settings=settings, validation=validation, most_left_out=1.0)
     wall = time.monotonic() - started
     events = read_events(out / EVENTS_NAME)
     steps = [(event["pairs_seen"], event["seconds"]) for event in events if "event" not in event]
@@ -159,7 +160,7 @@ def overfit(model: Model, crops: Crops, settings: TrainSettings, *, seconds: flo
     optimizer = adamw(clip, settings.optimizer)
     pixels_B3SS = model.preprocess.normalise(batch.pixels_B3SS.to(device))
     tokens = batch.tokens.to(device)
-    is_match_BB = matches(batch.image_id_B, batch.caption_id_B).to(device) if settings.data.share_repeats else None
+    is_match_NN = matches(batch.image_id_B, batch.caption_id_B).to(device) if settings.data.share_repeats else None
     floor = least_loss(batch, is_ordered=model.architecture.text.kind != "bag-of-words")
     losses: list[float] = []
     started = time.monotonic()
@@ -167,7 +168,7 @@ def overfit(model: Model, crops: Crops, settings: TrainSettings, *, seconds: flo
         for group in optimizer.param_groups:
             group["lr"] = (settings.optimizer.learning_rate or 0.0) * min(1.0, (len(losses) + 1) / WARMUP)
         embedded = clip(pixels_B3SS, tokens)
-        loss = contrastive_loss(embedded.image_BD, embedded.text_BD, embedded.scale, is_match_BB=is_match_BB)
+        loss = contrastive_loss(embedded.image_BD, embedded.text_BD, embedded.scale, is_match_NN=is_match_NN)
         losses.append(float(loss.detach()))
         is_over = time.monotonic() - started > seconds
         if losses[-1] < floor + FITTED or not math.isfinite(losses[-1]) or is_over:

@@ -93,9 +93,13 @@ class CheckpointSettings(Settings):
 
 
 class CheckSettings(Settings):
-    """How often, as a share of the run, validation and zero-shot checks are made."""
+    """How often, as a share of the run, validation and zero-shot checks are made; or after which steps (`at`).
+
+    One is made at the end in any case.
+    """
 
     every: Annotated[float, Field(gt=0, le=1)] = 0.1
+    at: tuple[Positive, ...] | None = None
 
 
 class LogSettings(Settings):
@@ -108,6 +112,7 @@ class LogSettings(Settings):
 class TrainSettings(Settings):
     """One run. Of `steps`, `epochs` and `minutes` at most one is given.
 
+    `objective` is a name in `training.objectives`; without one CLIP's own, with the text tower of `model`.
     `micro_batch`: so many pairs go through the towers at once, on each process; all of them if None. `parallel`: what
     several processes (`torchrun`) do with the weights: each holds all of them, or each holds a part ("fsdp"). One that
     is not heard of for `parallel_timeout_seconds` ends the run, and so do `stuck_minutes` without a step, a check or a
@@ -115,6 +120,7 @@ class TrainSettings(Settings):
     """
 
     model: str | None = None
+    objective: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None

@@ -70,6 +70,16 @@ class SkipLog:
         if self._row >= MOST_IN_A_ROW:
             raise TooManySkipped(f"{self._row} samples in a row are broken ({self.summary()}); mend the data.")
 
+    def excess(self, looked_at: int, most: float = MOST) -> str | None:
+        """What to say of a run that is done and left out more than `most` of `looked_at` samples; None if fewer.
+
+        Only a run of some ten thousand pairs can be stopped on the way: of fewer, a share says too little.
+        """
+        bad = sum(self.counts.values())
+        if bad <= most * looked_at:
+            return None
+        return f"{bad:,} of {looked_at:,} samples ({bad / looked_at:.1%}) were left out ({self.summary()})"
+
     def summary(self) -> str:
         """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
         return ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())

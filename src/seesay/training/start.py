@@ -2,26 +2,19 @@
 
 import hashlib
 import json
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, TooManySkipped, UsageError, nearest
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.publish import publish_file, refuse_unwritable, remove_stale
-from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16, machine_facts
 from seesay.base.settings import as_toml, difference, leaves, read_settings
-from seesay.data.images import decode
-from seesay.data.loader import Subset, can_fork, permutation
-from seesay.data.pairs import open_pairs
-from seesay.data.tables import TABLE_SUFFIXES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
@@ -29,11 +22,12 @@ from seesay.training.assemble import Check, batches_of, checks_of, model_of, run
 from seesay.training.checkpoint import CHECKPOINTS
 from seesay.training.curves import draw_curves
 from seesay.training.distributed import Peers, joined
-from seesay.training.loop import Run, save, train
-from seesay.training.plan import DataFacts, Plan, caption_chances, choose
+from seesay.training.loop import Run, memory_told_of, train
+from seesay.training.plan import DataFacts, Plan, caption_chances, choose, image_chances
 from seesay.training.quiet import QuietJournal, QuietLine
 from seesay.training.settings import FREE_TO_CHANGE, TrainSettings
-from seesay.training.skips import SKIPPED_NAME, SkipLog
+from seesay.training.skips import MOST, SKIPPED_NAME, SkipLog
+from seesay.training.sources import Pairs, data_facts, open_sources
 from seesay.training.spread import all_whole
 from seesay.training.trackers import refuse_missing
 
@@ -44,17 +38,6 @@ MODEL_FOLDER = "model"
 WEIGHTS_NAME = "model.safetensors"
 PAIRS = "pairs"
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
-LOOKED_AT = 64
-LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
-HELD_OUT_VISIT = 2**40
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """What the run learns from, and what it is validated on (None where there is too little)."""
-
-    training: PairSource
-    validation: PairSource | None
 
 
 def train_model(
@@ -65,17 +48,20 @@ def train_model(
     validation: Sequence[str | Path] = (),
     checks: Mapping[str, Check] | None = None,
     allow_change: Sequence[str] = (),
+    most_left_out: float = MOST,
 ) -> Model:
     """Train on the pairs in `places`, in the run folder `out`; the same call goes on where a stopped run was.
 
     `checks` are measured on the model while it trains. `allow_change` names settings (or sections of them, or "pairs")
     that may be others than the stopped run's, which is otherwise refused.
-    Returns the finished model, which also lies in `out/model`.
+    Returns the finished model, which also lies in `out/model`; where more than `most_left_out` of the samples had to be
+    left out, `TooManySkipped` says so instead.
     """
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
     with joined(runtime, timeout_seconds=settings.parallel_timeout_seconds) as peers:
         given = {"validation": validation, "checks": checks or {}, "allow_change": allow_change}
+        given["most_left_out"] = most_left_out
         return _train(places, out, settings, **given, runtime=runtime, peers=peers)
 
 
@@ -87,6 +73,7 @@ def _train(
     validation: Sequence[str | Path],
     checks: Mapping[str, Check],
     allow_change: Sequence[str],
+    most_left_out: float,
     runtime: Runtime,
     peers: Peers,
 ) -> Model:
@@ -98,12 +85,12 @@ def _train(
     pairs = open_sources(places, validation, settings)
     line.say(f"pairs    {len(pairs.training):,} from {pairs.training.name}")
     peers.agree(_same_everywhere(settings, pairs))
-    facts = data_facts(pairs.training, runtime)
-    # Measured on each, and the same on all.
-    facts = replace(facts, is_faster_in_bfloat16=peers.from_main(lambda: _in_bfloat16(out, facts)))
-    plan = choose(settings, facts, repeats=caption_chances(pairs.training))
+    facts = _with_precision(data_facts(pairs.training, runtime), out, settings, peers=peers)
+    repeats = caption_chances(pairs.training)
+    plan = choose(settings, facts, repeats=repeats, image_repeats=image_chances(pairs.sampled.image_id_M))
     is_new, changes = peers.from_main(lambda: _is_new(out, plan.settings, pairs, allow_change))
-    with journal, SkipLog(out if peers.is_main else None, len(pairs.training)) as skips, _without_denormals():
+    memory = memory_told_of(plan.settings, ranks=peers.ranks, folder=out)
+    with memory, journal, SkipLog(out if peers.is_main else None, len(pairs.training)) as skips, _without_denormals():
         skips.note(pairs.training.problems)
         line.say("\n".join(plan.reasons))
         if peers.is_main:
@@ -113,12 +100,15 @@ def _train(
             elif changes:
                 _change(out, plan, pairs)
                 journal.event(event="changed", changes=changes)
-        model = model_of(out, plan, peers.from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8"))))
+        words = peers.from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8")))
+        model = model_of(out, plan, words, pairs.training)
         run = run_of(model, plan, pairs.training, journal=journal, skips=skips, line=line, peers=peers)
         warn_of_batch_norm(run)
         run.checks = checks_of(run, model, pairs.validation, checks)
         train(run, batches_of(model, plan.settings, pairs.training, runtime))
-        return _finish(run, model, pairs)
+        model = _finish(run, model, pairs)
+        _refuse_left_out(run, pairs, most=most_left_out)
+        return model
 
 
 def _same_everywhere(settings: TrainSettings, pairs: Pairs) -> dict[str, str]:
@@ -129,6 +119,7 @@ def _same_everywhere(settings: TrainSettings, pairs: Pairs) -> dict[str, str]:
     return {
         **dict(leaves(settings)),
         "the fingerprint of the pairs": pairs.training.fingerprint,
+        "the digest of sampled pictures": pairs.sampled.digest,
         "the fingerprint of the validation pairs": held_out,
         "the version of seesay": __version__,
         "the version of torch": torch.__version__,
@@ -145,53 +136,19 @@ def _without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def open_sources(places: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings) -> Pairs:
-    """The pairs of the run; without validation pairs a share of the training pairs is held out."""
-    columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
-    source = open_pairs(places, **columns)
-    if validation:
-        # The columns are those of the training table; validation pairs may lie in a folder.
-        named = columns if any(_is_table(place) for place in validation) else {}
-        return Pairs(training=source, validation=open_pairs(validation, **named))
-    held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
-    if held_out < LEAST_VALIDATION:
-        return Pairs(training=source, validation=None)
-    shuffled = permutation(settings.seed, HELD_OUT_VISIT, len(source))
-    return Pairs(
-        training=Subset(source, np.sort(shuffled[held_out:])), validation=Subset(source, np.sort(shuffled[:held_out]))
-    )
+def _with_precision(facts: DataFacts, out: Path, settings: TrainSettings, *, peers: Peers) -> DataFacts:
+    """`facts` with what decides on the precision: what the run began in, or what is measured where nothing is given."""
+    begun_in = peers.from_main(lambda: _begun_in(out))
+    if begun_in or settings.towers.precision:
+        return replace(facts, begun_in=begun_in)
+    # On one process, so that all have the same and none disturbs it.
+    return replace(facts, is_faster_in_bfloat16=peers.from_main(lambda: is_faster_in_bfloat16(facts.device)))
 
 
-def _is_table(place: str | Path) -> bool:
-    return Path(place).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
-
-
-def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
-    sides = []
-    for index in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs))).astype(int):
-        try:
-            sides.append(min(decode(pairs[int(index)].image).shape[:2]))
-        except BrokenSample:
-            continue
-    if not sides:
-        raise UsageError(f"none of {min(LOOKED_AT, len(pairs))} pictures looked at in {pairs.name} can be read.")
-    return DataFacts(
-        pairs=len(pairs),
-        captions=sum(len(pairs.captions(index)) for index in range(len(pairs))),
-        median_side=round(statistics.median(sides)),
-        device=runtime.device,
-        cores=runtime.cores,
-        can_fork=can_fork(),
-        is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device),
-    )
-
-
-def _in_bfloat16(out: Path, facts: DataFacts) -> bool:
-    """As the run began, if it has: the measurement may come out otherwise on another day."""
+def _begun_in(out: Path) -> str | None:
+    """The precision of the run that is in `out`, if it has begun: a measurement may come out otherwise now."""
     settings = out / SETTINGS_NAME
-    if not settings.is_file():
-        return facts.is_faster_in_bfloat16
-    return read_settings(TrainSettings, file=settings).towers.precision == "bfloat16"
+    return read_settings(TrainSettings, file=settings).towers.precision if settings.is_file() else None
 
 
 def _is_new(out: Path, settings: TrainSettings, pairs: Pairs, allow_change: Sequence[str]) -> tuple[bool, list[str]]:
@@ -223,12 +180,21 @@ def _is_new(out: Path, settings: TrainSettings, pairs: Pairs, allow_change: Sequ
     if refused:
         changed = "; ".join(refused)
         raise UsageError(f"{out} holds an unfinished run with other settings ({changed}); {way_out}.")
-    before = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))["data"]["fingerprint"]
-    if before != pairs.training.fingerprint:
-        changes.append(f"{PAIRS}: {before[:12]} -> {pairs.training.fingerprint[:12]}")
+    if changed := _changed_pairs(out, pairs):
+        changes.append(changed)
         if PAIRS not in allow_change:
-            raise RefusedInput(f"{out} holds an unfinished run on other pairs ({changes[-1]}); {way_out} {PAIRS}.")
+            raise RefusedInput(f"{out} holds an unfinished run on other pairs ({changed}); {way_out} {PAIRS}.")
     return False, changes
+
+
+def _changed_pairs(out: Path, pairs: Pairs) -> str:
+    """What differs from the pairs that the run in `out` began with; "" where nothing is seen to."""
+    before = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))["data"]
+    if before["fingerprint"] != pairs.training.fingerprint:
+        return f"{PAIRS}: {before['fingerprint'][:12]} -> {pairs.training.fingerprint[:12]}"
+    if before.get("pictures", pairs.sampled.digest) != pairs.sampled.digest:
+        return f"{PAIRS}: other pictures of the same names and sizes"
+    return ""
 
 
 def _is_named(setting: str, names: Sequence[str]) -> bool:
@@ -272,6 +238,7 @@ def _change(out: Path, plan: Plan, pairs: Pairs) -> None:
             "pairs": len(pairs.training),
             "validation_pairs": len(pairs.validation or ()),
             "fingerprint": pairs.training.fingerprint,
+            "pictures": pairs.sampled.digest,
         },
         "plan": list(plan.reasons),
     }
@@ -282,7 +249,6 @@ def _change(out: Path, plan: Plan, pairs: Pairs) -> None:
 def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
     """Save the model folder, draw the curves, and say that the run is done."""
     position, out = run.position, run.journal.folder
-    save(run)
     for tracker in run.trackers:
         tracker.close()
     if run.stepper.spread.sharded:
@@ -325,3 +291,12 @@ def _finish(run: Run, model: Model, pairs: Pairs) -> Model:
         f"model: {out / MODEL_FOLDER}   curves: {out / 'curves.png'}   weights: sha256 {sha256}"
     )
     return model.to("cpu")
+
+
+def _refuse_left_out(run: Run, pairs: Pairs, *, most: float) -> None:
+    """Raise `TooManySkipped` on all processes where a run that is done had to leave out too much."""
+    seen = min(len(pairs.training), run.position.step * (run.settings.batch_size or 2))
+    looked_at = seen + len(pairs.validation or ()) + len(pairs.training.problems)
+    # Only the main process knows of what was left out before a stop.
+    if told := run.peers.from_main(lambda: run.skips.excess(looked_at, most)):
+        raise TooManySkipped(f"the run is done and its model saved, but {told}; mend the data, or use it as it is.")

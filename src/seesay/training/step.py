@@ -11,18 +11,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seesay.base.records import Batch, Embedded, Tokens
+from seesay.base.records import Batch, Embedded, Predicted, Tokens
 from seesay.data.images import Preprocess
-from seesay.formulas.contrastive import contrastive_loss, matches
-from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss, tiled_sigmoid_loss
+from seesay.nets.clip import Predictor
 from seesay.nets.draws import mixed, row_seeds
 from seesay.training.distributed import Peers
-from seesay.training.gradcache import backward, pieces_of
+from seesay.training.gradcache import backward, backward_apart, pieces_of
 from seesay.training.guards import RunningStatistics
+from seesay.training.objectives.face import AllPairs, Objective
 from seesay.training.spread import Spread
 
-# From here on the N x N logits of the plain form take more time than tiles do.
-TILED_FROM = 2048
 BLANK_ROWS = 2
 
 
@@ -33,31 +31,38 @@ class Stepper:
     spread: Spread
     peers: Peers
     preprocess: Preprocess
+    objective: Objective
     statistics: RunningStatistics
     seed: int
     micro_batch: int | None
     share_repeats: bool
     in_bfloat16: bool = False
 
-    def gradients(self, batch: Batch, rows: Sequence[int], *, step: int) -> tuple[float, float]:
+    def gradients(self, batch: Batch, rows: Sequence[int], *, step: int, visits: float = 0.0) -> tuple[float, float]:
         """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
 
-        `rows` is how many pairs each process holds. What a tower draws through `nets.draws` depends on (seed, step,
-        sample) alone; what it draws from torch's generator, on (seed, step, process).
+        `rows` is how many pairs each process holds, `visits` how often the run has been through its pairs. What a tower
+        draws through `nets.draws` depends on (seed, step, sample) alone; what it draws from torch's generator, on
+        (seed, step, process).
         """
         self.statistics.keep()
         self._seed_generators(step)
         seed_B = mixed(batch.sample_B ^ seed_of(self.seed, step))
+        ids = (batch.image_id_B.to(self._device), batch.caption_id_B.to(self._device)) if self.share_repeats else None
+        image_id_B, caption_id_B = ids or (None, None)
+        pairs = AllPairs(peers=self.peers, rows=rows, image_id_B=image_id_B, caption_id_B=caption_id_B, visits=visits)
 
         @contextmanager
-        def embed(piece: slice) -> Iterator[Embedded]:
+        def see(piece: slice) -> Iterator[Embedded | Predicted]:
             # Blank rows take the place of a piece without rows, and draw as well.
             with row_seeds(seed_B[piece] if len(seed_B[piece]) else _BLANK_SEEDS):
-                yield self._embed(batch, piece)
+                yield self._see(batch, piece)
 
-        value = backward(
-            embed,
-            lambda embedded: self._loss(embedded, batch, rows),
+        # What is predicted pair by pair needs no other pair's embedding.
+        apart = isinstance(self.spread.clip, Predictor)
+        value = (backward_apart if apart else backward)(
+            see,
+            lambda seen: self.objective.loss(seen, pairs),
             pieces=pieces_of(rows[self.peers.rank], self.micro_batch, most=max(rows)),
             statistics=self.statistics,
             alone=self.spread.alone,
@@ -66,8 +71,8 @@ class Stepper:
         self.peers.average(self.statistics.buffers)
         return self.peers.mean(value), self.spread.gradient_norm()
 
-    def _embed(self, batch: Batch, piece: slice) -> Embedded:
-        """The embeddings of some rows; of blank ones where there are none, as others wait for their gradient."""
+    def _see(self, batch: Batch, piece: slice) -> Embedded | Predicted:
+        """What the model makes of some rows; of blank ones where there are none, as others wait for their gradient."""
         pixels_B3SS, tokens = batch.pixels_B3SS[piece], batch.tokens
         tokens = Tokens(ids_BL=tokens.ids_BL[piece], length_B=tokens.length_B[piece])
         is_blank = not len(pixels_B3SS)
@@ -76,49 +81,19 @@ class Stepper:
         pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(self._device, non_blocking=True))
         forward = self.spread.forward if torch.is_grad_enabled() else self.spread.clip
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.in_bfloat16):
-            embedded: Embedded = forward(pixels_B3SS, tokens.to(self._device))
+            seen: Embedded | Predicted = forward(pixels_B3SS, tokens.to(self._device))
+        if isinstance(seen, Predicted):
+            loss_B = seen.loss_B.float()
+            return Predicted(loss_B=loss_B[:0] if is_blank else loss_B)
         if self.in_bfloat16:
-            embedded = replace(embedded, image_BD=embedded.image_BD.float(), text_BD=embedded.text_BD.float())
-        if is_blank:
-            return replace(embedded, image_BD=embedded.image_BD[:0], text_BD=embedded.text_BD[:0])
-        return embedded
+            seen = replace(seen, image_BD=seen.image_BD.float(), text_BD=seen.text_BD.float())
+        return replace(seen, image_BD=seen.image_BD[:0], text_BD=seen.text_BD[:0]) if is_blank else seen
 
     def _blank(self) -> tuple[Tensor, Tokens]:
         side = self.preprocess.size
         pixels_B3SS = torch.zeros(BLANK_ROWS, 3, side, side, dtype=torch.uint8)
         ids_BL, length_B = torch.ones(BLANK_ROWS, 2, dtype=torch.int64), torch.full((BLANK_ROWS,), 2)
         return pixels_B3SS, Tokens(ids_BL=ids_BL, length_B=length_B)
-
-    def _loss(self, embedded: Embedded, batch: Batch, rows: Sequence[int]) -> Tensor:
-        """The mean loss of all pairs; with several processes, this one's part of it times their number.
-
-        The mean over processes, which is what becomes of gradients, is then that of the whole.
-        """
-        ids = (batch.image_id_B.to(self._device), batch.caption_id_B.to(self._device)) if self.share_repeats else None
-        if self.peers.ranks > 1 or embedded.bias is not None:
-            return self._part_of_loss(embedded, ids, rows) * self.peers.ranks
-        image_BD, text_BD, scale = embedded.image_BD, embedded.text_BD, embedded.scale
-        if len(image_BD) < TILED_FROM:
-            return contrastive_loss(image_BD, text_BD, scale, is_match_BB=matches(*ids) if ids else None)
-        image_id_B, caption_id_B = ids or (None, None)
-        return tiled_contrastive_loss(image_BD, text_BD, scale, image_id_B=image_id_B, caption_id_B=caption_id_B)
-
-    def _part_of_loss(self, embedded: Embedded, ids: tuple[Tensor, Tensor] | None, rows: Sequence[int]) -> Tensor:
-        rank = self.peers.rank
-        first = sum(rows[:rank])
-        text_ND = self.peers.gather(embedded.text_BD, rows)
-        if embedded.bias is not None:
-            image_BD, scale, bias = embedded.image_BD, embedded.scale, embedded.bias
-            return tiled_sigmoid_loss(image_BD, text_ND, scale, bias, first=first) * rows[rank] / sum(rows)
-        image_id_N, caption_id_N = (self.peers.gather(id_B, rows) for id_B in ids) if ids else (None, None)
-        return part_of_contrastive_loss(
-            self.peers.gather(embedded.image_BD, rows),
-            text_ND,
-            embedded.scale,
-            part=slice(first, first + rows[rank]),
-            image_id_N=image_id_N,
-            caption_id_N=caption_id_N,
-        )
 
     @property
     def _device(self) -> torch.device:

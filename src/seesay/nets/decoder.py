@@ -1,0 +1,131 @@
+"""What decoders of captions share: the loss of predicted tokens, and the likelihoods of many texts at once.
+
+B = pictures, L = tokens of the longest text, N = predictions, P = texts, R = rows of a tree of texts, U = distinct
+predictions in it, W = width, V = vocabulary.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seesay.base.records import Tokens
+from seesay.nets.packing import Group, Packed, pack_shared
+
+# What is worked on at once: on a CPU what its cache holds (64 MB took twice as long), elsewhere what fills the device.
+BYTES_AT_ONCE = {"cpu": 8 << 20}
+BYTES_ELSEWHERE = 256 << 20
+TEXTS_AT_ONCE = 4096
+
+
+def mean_losses(
+    hidden_NW: Tensor, place_N: Tensor, tokens: Tokens, *, weight_VW: Tensor, bias_V: Tensor | None = None
+) -> Tensor:
+    """The mean cross-entropy in nats over each caption's tokens but the first, (B,).
+
+    `hidden_NW` are the rows from which tokens are predicted, `place_N` which of `tokens.ids_BL[:, 1:]`, laid end to
+    end; every token that is not padding must be there once.
+    """
+    target_BL = tokens.ids_BL[:, 1:]
+    logits_NV = _precise(F.linear(hidden_NW, weight_VW, bias_V))
+    loss_N = F.cross_entropy(logits_NV, target_BL.flatten()[place_N], reduction="none")
+    loss_BL = loss_N.new_zeros(target_BL.numel()).index_copy(0, place_N, loss_N).view(target_BL.shape)
+    return loss_BL.sum(1) / (tokens.length_B - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTree:
+    """Texts as a tree whose beginnings in common are there once, as `pack_shared` lays it out.
+
+    Its rows are all tokens that are read: a text's last one is only predicted. `row_U` and `target_U` say from which
+    row which id is predicted. `step_PL` names each text's predictions, U standing for none.
+    """
+
+    ids_R: Tensor
+    position_R: Tensor
+    groups: tuple[Group, ...]
+    row_U: Tensor
+    target_U: Tensor
+    step_PL: Tensor
+
+    def copies(self, count: int, *, behind: int = 0) -> list[Group]:
+        """The groups of `count` trees that lie end to end, each behind rows of its own that all of it sees."""
+        device = self.ids_R.device
+        stem = [Group(1, behind, is_end=False)] if behind else []
+        before_R = torch.arange(behind, device=device)
+        own: list[Group] = []
+        for group in self.groups:
+            rows_P = before_R if group.before_P is None else torch.cat([before_R, group.before_P + behind])
+            own.append(group._replace(before_P=rows_P if len(rows_P) else None))
+        firsts = range(0, count * (behind + len(self.ids_R)), behind + len(self.ids_R))
+        return [
+            group if group.before_P is None else group._replace(before_P=group.before_P + first)
+            for first in firsts
+            for group in (*stem, *own)
+        ]
+
+    def log_likelihoods(self, hidden_BRW: Tensor, weight_VW: Tensor, bias_V: Tensor | None = None) -> Tensor:
+        """For each picture's rows, ready for the output layer, the sum of each text's log-probabilities, (B, P)."""
+        target_UW = weight_VW.index_select(0, self.target_U)
+        logit_BU = (hidden_BRW.index_select(1, self.row_U) * target_UW).sum(-1)
+        if bias_V is not None:
+            logit_BU = logit_BU + bias_V[self.target_U]
+        total_BR = _log_sum_exp(hidden_BRW.flatten(0, 1), weight_VW, bias_V).view(hidden_BRW.shape[:2])
+        step_BU = logit_BU - total_BR.index_select(1, self.row_U)
+        return F.pad(step_BU, (0, 1))[:, self.step_PL].sum(-1)
+
+
+def grow(texts: Tokens) -> TextTree:
+    """The tree of texts of two tokens or more each, in their order."""
+    packed = pack_shared(Tokens(ids_BL=texts.ids_BL, length_B=texts.length_B - 1))
+    steps: dict[tuple[int, int], int] = {}
+    chosen = [
+        torch.tensor([steps.setdefault(step, len(steps)) for step in zip(path, ids[1:], strict=False)])
+        for path, ids in zip(_paths(packed), texts.ids_BL.tolist(), strict=True)
+    ]
+    device = texts.ids_BL.device
+    row_U, target_U = torch.tensor(list(steps), device=device).unbind(1)
+    return TextTree(
+        ids_R=packed.ids_T,
+        position_R=packed.position_T,
+        groups=tuple(packed.groups),
+        row_U=row_U,
+        target_U=target_U,
+        step_PL=torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=len(steps)).to(device),
+    )
+
+
+def _paths(packed: Packed) -> list[list[int]]:
+    """The rows of each text's tokens, in the order texts came in."""
+    paths, first = [], 0
+    for group in packed.groups:
+        before = [] if group.before_P is None else group.before_P.tolist()
+        for _ in range(group.count):
+            if group.is_end:
+                paths.append([*before, *range(first, first + group.length)])
+            first += group.length
+    return [paths[place] for place in packed.back_B.tolist()]
+
+
+def texts_at_once(texts: Tokens) -> Iterator[Tokens]:
+    """Texts in parts whose trees are small enough to be worked on for one picture at least."""
+    for ids_PL, length_P in zip(texts.ids_BL.split(TEXTS_AT_ONCE), texts.length_B.split(TEXTS_AT_ONCE), strict=True):
+        yield Tokens(ids_BL=ids_PL, length_B=length_P)
+
+
+def rows_at_once(numbers: int, like: Tensor) -> int:
+    """How many rows of so many numbers, of the type of `like`, are worked on at once."""
+    return max(1, BYTES_AT_ONCE.get(like.device.type, BYTES_ELSEWHERE) // (numbers * like.element_size()))
+
+
+def _log_sum_exp(hidden_NW: Tensor, weight_VW: Tensor, bias_V: Tensor | None) -> Tensor:
+    """The logarithm of what a softmax over the vocabulary divides by, (N,); never all logits at once."""
+    blocks = hidden_NW.split(rows_at_once(len(weight_VW), hidden_NW))
+    return torch.cat([_precise(F.linear(block, weight_VW, bias_V)).logsumexp(-1) for block in blocks])
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """Not in half precision, whose step at 16 is an eighth."""
+    return logits if logits.dtype == torch.float64 else logits.float()

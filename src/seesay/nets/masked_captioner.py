@@ -1,0 +1,179 @@
+"""ICMLM's head: a masked word, told from a grid of the picture and the rest of the caption.
+
+B = pictures, G = places of the grid, W = width, L = tokens of the longest caption, T = tokens of all captions laid end
+to end, N = masked tokens, P = texts, M = tokens of a text's name, V = vocabulary.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seesay.base.records import Tokens
+from seesay.formulas.language import shares_of_types
+from seesay.nets.architecture import MaskedCaptionerConfig
+from seesay.nets.block import ACTIVATIONS, Block, Blocks, start_as_gpt
+from seesay.nets.concepts import Concepts
+from seesay.nets.draws import row_uniforms
+from seesay.nets.head import Head
+from seesay.nets.packing import Group, Packed, pack
+
+TAG_WEIGHT = 1.0
+NO_ID = -1
+
+
+class MaskedCaptioner(Head):
+    """Blocks over the caption with one concept masked, then a fusion with the grid; and tags, from the grid alone.
+
+    A pass draws one concept of each caption (`nets.draws`); while the head is evaluated it is the middle one. The
+    output layer is the token vectors (as BERT's), whose last row is the mask.
+    """
+
+    reads_grid = True
+    wants_words = True
+    before_L: Tensor
+
+    def __init__(self, config: MaskedCaptionerConfig, embed_dim: int):
+        super().__init__()
+        width = config.width
+        self.context, self.mask = config.context, config.vocab_size
+        self.concepts = Concepts(config.vocab_size)
+        self.register_buffer("before_L", torch.full((config.context,), NO_ID))
+        self.token_embedding = nn.Embedding(config.vocab_size + 1, width)
+        self.positions = nn.Parameter(torch.randn(config.context, width) * 0.01)
+        blocks = [Block(config, causal=False) for _ in range(config.layers)]
+        self.blocks = Blocks(blocks)
+        self.ln_grid = nn.LayerNorm(width)
+        self.fusion = FUSIONS[config.fusion](config)
+        self.ln_final = nn.LayerNorm(width)
+        self.output_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.tags = nn.Linear(width, config.vocab_size)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.tags.weight, std=0.02)
+        # Most words are not in a caption, and the first steps should not have to learn that.
+        nn.init.constant_(self.tags.bias, -math.log(config.vocab_size))
+        for block in blocks:
+            start_as_gpt(block, layers=config.layers)
+
+    def learn_words(self, captions: list[list[int]], words: list[str]) -> None:
+        before = self.concepts.learn(captions, words)[: self.context]
+        self.before_L.fill_(NO_ID)
+        self.before_L[: len(before)] = torch.tensor(before, dtype=torch.int64)
+
+    def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
+        """The mean cross-entropy of the masked word's tokens, and the tags' loss, (B,)."""
+        grid_BGW = self.ln_grid(image_BD)
+        concept_BL = self.concepts(tokens)
+        is_masked_BL = concept_BL == self._chosen(concept_BL)[:, None]
+        logits_NV, row_N, place_N = self._predict(grid_BGW, tokens, is_masked_BL)
+        loss_N = F.cross_entropy(logits_NV, tokens.ids_BL[row_N, place_N], reduction="none")
+        share_N = 1 / is_masked_BL.sum(1)[row_N]
+        word_B = loss_N.new_zeros(len(grid_BGW)).index_add(0, row_N, loss_N * share_N)
+        return word_B + TAG_WEIGHT * self._tag_losses(grid_BGW, tokens, concept_BL > 0)
+
+    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+        """The mean log-probability of each name's tokens where all of them are masked, (B, P).
+
+        The name stands behind a usual beginning of a caption (`Concepts.learn`). Names of equally many tokens are the
+        same input, which is worked on once. A name without tokens is as likely as a token by chance.
+        """
+        grid_BGW = self.ln_grid(image_BD)
+        mean_BP = grid_BGW.new_full((len(grid_BGW), len(prompts.length_B)), -math.log(self.mask), dtype=torch.float32)
+        size_P = prompts.length_B - 2
+        for size in sorted(set(size_P.tolist()) - {0}):
+            own_P = (size_P == size).nonzero()[:, 0]
+            ids_PM = prompts.ids_BL[own_P, 1 : size + 1]
+            log_p_BMV = self._name(grid_BGW, prompts, size=size, example=int(own_P[0])).log_softmax(-1)
+            mean_BP[:, own_P] = log_p_BMV[:, torch.arange(size, device=ids_PM.device), ids_PM].mean(-1)
+        return mean_BP
+
+    def _name(self, grid_BGW: Tensor, prompts: Tokens, *, size: int, example: int) -> Tensor:
+        """The logits of a name of `size` tokens for each picture, (B, M, V)."""
+        before_L = self.before_L[self.before_L != NO_ID][: self.context - 2 - size]
+        start, end = prompts.ids_BL[example, [0, size + 1]].split(1)
+        ids_L = torch.cat([start, before_L, end.new_full((size,), self.mask), end])
+        count = len(grid_BGW)
+        tokens = Tokens(ids_BL=ids_L.expand(count, -1), length_B=torch.full((count,), len(ids_L)))
+        return self._predict(grid_BGW, tokens, tokens.ids_BL == self.mask)[0].unflatten(0, (count, size))
+
+    def _chosen(self, concept_BL: Tensor) -> Tensor:
+        """The number of the concept that is masked in each caption, (B,); 1 in one that has none."""
+        count_B = concept_BL.amax(1)
+        if not self.training:
+            return count_B // 2 + 1
+        uniform_B = row_uniforms(len(count_B), 1)[:, 0].to(count_B.device)
+        return (uniform_B * count_B).long() + 1
+
+    def _predict(self, grid_BGW: Tensor, tokens: Tokens, is_masked_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The logits of all masked tokens (N, V), the caption each is of, and its place there."""
+        packed = pack(Tokens(ids_BL=tokens.ids_BL.masked_fill(is_masked_BL, self.mask), length_B=tokens.length_B))
+        x_TW = self.token_embedding(packed.ids_T) + F.embedding(packed.position_T, self.positions)
+        text_TW = self.blocks(x_TW, packed.groups)
+        masked_N = (packed.ids_T == self.mask).nonzero()[:, 0]
+        # Captions are packed in another order, and the number of starts up to a token tells which it is of.
+        order_B = packed.back_B.argsort()
+        row_T = order_B[(packed.position_T == 0).cumsum(0) - 1]
+        hidden_NW = self.fusion(grid_BGW, text_TW, packed, masked_N, row_T)
+        logits_NV = F.linear(self.ln_final(hidden_NW), self.token_embedding.weight[: self.mask], self.output_bias)
+        return logits_NV.float(), row_T[masked_N], packed.position_T[masked_N]
+
+    def _tag_losses(self, grid_BGW: Tensor, tokens: Tokens, is_concept_BL: Tensor) -> Tensor:
+        """The summed cross-entropy of "is this token part of a concept here?" over all tokens, (B,).
+
+        It is divided by the number of those that are, which makes it about as large as the masked word's loss.
+        """
+        logits_BV = self.tags(grid_BGW.mean(1)).float()
+        ids_BL, share_BL = shares_of_types(tokens.ids_BL, is_concept_BL)
+        count_B = (share_BL > 0).sum(1).clamp(min=1)
+        # For y in {0, 1} the cross-entropy is softplus(z) - y z.
+        return F.softplus(logits_BV).sum(1) / count_B - (logits_BV.gather(1, ids_BL) * share_BL).sum(1)
+
+
+class BesideGrid(nn.Module):
+    """ICMLM's "tfm": one block over the grid and the caption's tokens, each looking at all."""
+
+    def __init__(self, config: MaskedCaptionerConfig):
+        super().__init__()
+        block = Block(config, causal=False)
+        start_as_gpt(block, layers=1)
+        self.blocks = Blocks([block])
+
+    def forward(self, grid_BGW: Tensor, text_TW: Tensor, packed: Packed, masked_N: Tensor, row_T: Tensor) -> Tensor:
+        """Masked rows of the text with what the grid adds, (N, W)."""
+        places, order_B = grid_BGW.shape[1], packed.back_B.argsort()
+        # Each caption moves behind the grids of those before it and its own.
+        text_place_T = torch.arange(len(text_TW), device=row_T.device) + places * (packed.back_B[row_T] + 1)
+        start_B = text_place_T[packed.position_T == 0]
+        grid_place_BG = start_B[:, None] + torch.arange(-places, 0, device=row_T.device)
+        x_XW = torch.cat([grid_BGW[order_B].flatten(0, 1), text_TW])
+        x_XW = x_XW[torch.cat([grid_place_BG.flatten(), text_place_T]).argsort()]
+        groups = [Group(group.count, places + group.length) for group in packed.groups]
+        return self.blocks(x_XW, groups)[text_place_T[masked_N]]
+
+
+class LookAtGrid(nn.Module):
+    """ICMLM's "att-fc": each masked token asks the grid with what the rest of the caption made of it; then an MLP."""
+
+    def __init__(self, config: MaskedCaptionerConfig):
+        super().__init__()
+        width = config.width
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.fc = nn.Linear(width, config.hidden)
+        self.proj = nn.Linear(config.hidden, width)
+        self.activation = ACTIVATIONS[config.activation]
+        for linear in (self.query, self.key, self.value, self.fc, self.proj):
+            nn.init.normal_(linear.weight, std=width**-0.5)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, grid_BGW: Tensor, text_TW: Tensor, packed: Packed, masked_N: Tensor, row_T: Tensor) -> Tensor:
+        """For each masked token what it sees of the grid, and the text around it, mixed by the MLP, (N, W)."""
+        query_NW, row_N = text_TW[masked_N], row_T[masked_N]
+        key_NGW, value_NGW = self.key(grid_BGW)[row_N], self.value(grid_BGW)[row_N]
+        seen_NW = F.scaled_dot_product_attention(self.query(query_NW)[:, None], key_NGW, value_NGW)[:, 0]
+        return self.proj(self.activation(self.fc(seen_NW + query_NW)))
+
+
+FUSIONS = {"tfm": BesideGrid, "att-fc": LookAtGrid}

@@ -1,0 +1,45 @@
+"""One objective per file; the dict that names them."""
+
+from seesay.base.errors import UsageError, nearest
+from seesay.nets.architecture import Architecture, BagOfWordsConfig
+from seesay.training.objectives.bag_of_words import BagOfWordsPrediction
+from seesay.training.objectives.bicaption import Bicaption
+from seesay.training.objectives.caption import Caption
+from seesay.training.objectives.contrastive import Contrastive
+from seesay.training.objectives.contrastive_bow import ContrastiveBow
+from seesay.training.objectives.convirt import Convirt
+from seesay.training.objectives.face import Objective
+from seesay.training.objectives.masked_caption import MaskedCaption, MaskedCaptionAttFc
+from seesay.training.objectives.n_grams import VisualNGrams
+from seesay.training.objectives.sigmoid import Sigmoid
+from seesay.training.objectives.vse import Vse
+
+OBJECTIVES: dict[str, Objective] = {
+    objective.name: objective
+    for objective in (
+        Contrastive(),
+        ContrastiveBow(),
+        Sigmoid(),
+        Caption(),
+        Bicaption(),
+        BagOfWordsPrediction(),
+        VisualNGrams(),
+        MaskedCaption(),
+        MaskedCaptionAttFc(),
+        Convirt(),
+        Vse(),
+    )
+}
+
+
+def objective_of(name: str) -> Objective:
+    """The objective of that name; `UsageError` with the nearest names if there is none."""
+    if name not in OBJECTIVES:
+        known = ", ".join(OBJECTIVES)
+        raise UsageError(f"objective {name!r} is not known.{nearest(name, OBJECTIVES)} Known: {known}.")
+    return OBJECTIVES[name]
+
+
+def usual(architecture: Architecture) -> str:
+    """The name of CLIP's objective for the text tower that a preset has."""
+    return ContrastiveBow.name if isinstance(architecture.text, BagOfWordsConfig) else Contrastive.name

@@ -1,0 +1,31 @@
+"""What: of every image and every caption of the batch, "do they belong together?", each asked by itself; SigLIP.
+
+Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", section 3.1 and algorithm 1.
+Formula: L = -(1/N) sum over i, j of log sigmoid(z_ij (s u_i . v_j + b)), z = 1 where i = j and -1 elsewhere.
+Inputs: images and captions.
+Settings: s starts at 10 and b at -10, both learned; s is not held.
+Zero-shot: the cosine of an image and the mean of a class's prompts; probabilities are the sigmoid of s cosine + b.
+Differences: the text tower is CLIP's causal one, and the image tower's pooling its own; equal captions are mismatches,
+as in the publication.
+"""
+
+from torch import Tensor
+
+from seesay.base.records import Embedded, Predicted
+from seesay.formulas.tiled import tiled_sigmoid_loss
+from seesay.nets.architecture import Architecture
+from seesay.training.objectives.face import AllPairs, Objective, transformer, with_text
+
+
+class Sigmoid(Objective):
+    """SigLIP's loss on CLIP's towers."""
+
+    name = "sigmoid"
+
+    def architecture(self, base: Architecture) -> Architecture:
+        return with_text(base, transformer(base), scoring="sigmoid")
+
+    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
+        assert isinstance(seen, Embedded) and seen.bias is not None
+        text_ND = pairs.gather(seen.text_BD)
+        return tiled_sigmoid_loss(seen.image_BD, text_ND, seen.scale, seen.bias, first=pairs.part.start) * pairs.share

@@ -1,0 +1,49 @@
+"""What: every pair ahead of the hardest other caption and the hardest other image of the batch by a margin; VSE++.
+
+Source: Faghri et al. 2018, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", equations 5 and 6.
+Formula: L = (1/N) sum over i of max_j [m - s_ii + s_ij]_+ + max_j [m - s_ii + s_ji]_+ for cosines s, j no match of i;
+in the first visit to the pairs sums over j in place of the maxima.
+Inputs: images and captions; where they repeat in a batch they are not one another's negatives.
+Settings: data.share_repeats; the margin m is 0.2, as published.
+Zero-shot: the cosine of an image and the mean of a class's prompts; probabilities at CLIP's starting scale, as the
+loss knows none.
+Differences: CLIP's transformer reads captions, where the publication has a GRU; towers are trained from scratch, where
+it starts from a trained CNN, and with maxima alone that comes to nothing: hence the sums to begin with.
+"""
+
+from torch import Tensor
+
+from seesay.base.records import Embedded, Predicted
+from seesay.formulas.contrastive import matches
+from seesay.formulas.hinge import hinge_loss
+from seesay.nets.architecture import Architecture
+from seesay.nets.clip import LOGIT_SCALE_START, Clip
+from seesay.training.objectives.face import AllPairs, Objective, fix_scale, transformer, with_text
+
+MARGIN = 0.2
+VISITS_OF_SUMS = 1.0
+
+
+class Vse(Objective):
+    """VSE++'s hinge on CLIP's towers."""
+
+    name = "vse"
+
+    def architecture(self, base: Architecture) -> Architecture:
+        return with_text(base, transformer(base))
+
+    def set_up(self, clip: Clip) -> None:
+        fix_scale(clip, LOGIT_SCALE_START)
+
+    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
+        assert isinstance(seen, Embedded)
+        ids = pairs.ids()
+        part_of_loss = hinge_loss(
+            pairs.gather(seen.image_BD),
+            pairs.gather(seen.text_BD),
+            margin=MARGIN,
+            hardest=pairs.visits >= VISITS_OF_SUMS,
+            part=pairs.part,
+            is_match_NN=matches(*ids) if ids else None,
+        )
+        return part_of_loss * pairs.peers.ranks
