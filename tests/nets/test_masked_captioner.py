@@ -17,7 +17,8 @@ CAPTIONS = [
     [A, DOG, STOP],
     [A, STRAW, BERRY, ON, THE, CAT],
     [A, CAT, ON, THE, STRAW, BERRY, STOP],
-    [THE, DOG],
+    [THE, DOG, STOP],
+    [A, CAT, STOP],
     [ON, THE],
 ]
 BOTH = ["tfm", "att-fc"]
@@ -29,7 +30,8 @@ def texts(*words):
 
 def head(fusion="tfm"):
     torch.manual_seed(0)
-    config = MaskedCaptionerConfig(width=16, layers=1, heads=2, context=12, vocab_size=11, fusion=fusion)
+    sizes = {"width": 16, "layers": 1, "heads": 2, "context": 12, "vocab_size": 11}
+    config = MaskedCaptionerConfig.model_validate({**sizes, "fusion": fusion})
     captioner = MaskedCaptioner(config, 16)
     captioner.learn_words([[START, *words, END] for words in CAPTIONS], WORDS)
     for parameter in captioner.parameters():
@@ -40,8 +42,8 @@ def head(fusion="tfm"):
 def test_concepts_are_whole_words_that_are_frequent_and_no_function_words():
     concepts = Concepts(11)
     rest = [[A, DOG]] * 20 + [[STRAW, DOG]] * 12 + [[THE, CAT]] * 9 + [[A, STRAW, BERRY]] * 10
-    beginning = concepts.learn([[START, *words, END] for words in rest + [[A]] * 949], WORDS)
-    assert beginning == (A,)
+    frame = concepts.learn([[START, *words, END] for words in rest + [[A]] * 949], WORDS)
+    assert frame == ((A,), ())
     found = concepts(texts([STRAW, BERRY, STOP, DOG], [BERRY, CAT], [STRAW, DOG], [DOG, STRAW, BERRY, DOG], []))
     assert found.tolist() == [
         [0, 1, 1, 0, 2, 0],
@@ -75,8 +77,8 @@ def test_what_is_masked_is_not_seen_and_the_rest_is(fusion):
 
 @pytest.mark.parametrize("fusion", BOTH)
 def test_every_caption_has_the_losses_it_would_have_alone(fusion):
-    captioner, grid = head(fusion), torch.randn(5, 4, 16)
-    with row_seeds(torch.arange(5)):
+    captioner, grid = head(fusion), torch.randn(6, 4, 16)
+    with row_seeds(torch.arange(6)):
         together = captioner.losses(grid, texts(*CAPTIONS))
     for row, words in enumerate(CAPTIONS):
         with row_seeds(torch.tensor([row])):
@@ -117,15 +119,17 @@ def test_a_caption_without_a_concept_has_the_tags_loss_alone_and_gradients_for_a
 
 @pytest.mark.parametrize("fusion", BOTH)
 @torch.no_grad()
-def test_a_name_is_scored_behind_the_usual_beginning_with_all_of_its_tokens_masked(fusion):
+def test_a_name_is_scored_in_the_usual_frame_with_all_of_its_tokens_masked_and_by_its_tags(fusion):
     captioner, grid = head(fusion).eval(), torch.randn(3, 4, 16)
     names = [[DOG], [STRAW, BERRY], [CAT], []]
     found = captioner.log_likelihoods(grid, texts(*names))
     for column, name in enumerate(names[:3]):
-        tokens = texts([A, *name])
-        is_masked = torch.tensor([[False, False, *[True] * len(name), False]])
+        tokens = texts([A, *name, STOP])
+        is_masked = torch.tensor([[False, False, *[True] * len(name), False, False]])
         for row in range(3):
-            log_p = captioner._predict(captioner.ln_grid(grid[row : row + 1]), tokens, is_masked)[0].log_softmax(1)
-            expected = log_p[torch.arange(len(name)), name].mean()
+            own = captioner.ln_grid(grid[row : row + 1])
+            log_p = captioner._predict(own, tokens, is_masked)[0].log_softmax(1)
+            log_tag = captioner.tags(own.mean(1)).sigmoid().log()[0]
+            expected = (log_p[torch.arange(len(name)), name] + log_tag[name]).mean()
             assert torch.allclose(found[row, column], expected, rtol=1e-4)
     assert torch.allclose(found[:, 3], -torch.tensor(11.0).log())

@@ -121,6 +121,11 @@ class CaptionTokenizer:
         words = "".join(self._bpe.id_to_token(index) or "" for index in ids if index < self.start)
         return _unbyte(words.replace(WORD_END, " ")).strip()
 
+    def spellings(self) -> list[str]:
+        """What every id stands for, with a space behind it where it ends a word; nothing for start and end."""
+        symbols = [self._bpe.id_to_token(index) or "" for index in range(self.start)]
+        return [*(_unbyte(symbol.replace(WORD_END, " ")) for symbol in symbols), "", ""]
+
     def to_json(self) -> dict:
         return {"kind": "clip-bpe", "context": self.context, "merges": [" ".join(pair) for pair in self.merges]}
 

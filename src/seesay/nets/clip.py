@@ -143,7 +143,7 @@ class Predictor(Clip):
 
     def _read(self, pixels_B3SS: Tensor) -> Tensor:
         tower = self.image_tower
-        return tower.project(tower.grid(pixels_B3SS)) if self.head.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
+        return tower.places(pixels_B3SS) if self.head.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
 
     def hold_logit_scale(self) -> bool:
         return False

@@ -30,6 +30,8 @@ FUNCTION_WORDS = frozenset(_LISTED.split())
 OCCURRENCES = 10
 CAPTIONS_PER_OCCURRENCE = 100
 UNUSED = torch.iinfo(torch.int64).max
+# The tokens before a name, and those behind it.
+Frame = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 class Concepts(nn.Module):
@@ -47,11 +49,11 @@ class Concepts(nn.Module):
         self.register_buffer("end_V", torch.zeros(vocab_size, dtype=torch.int64))
         self.register_buffer("key_K", torch.full((vocab_size,), UNUSED))
 
-    def learn(self, captions: Sequence[Sequence[int]], words: Sequence[str]) -> tuple[int, ...]:
-        """Concepts from the token ids of captions and the spelling of ids; returns a usual beginning of a caption.
+    def learn(self, captions: Sequence[Sequence[int]], words: Sequence[str]) -> Frame:
+        """Concepts from the token ids of captions and the spelling of ids; returns what usually stands around one.
 
         A concept is no function word, has a letter, and is there 10 times; in fewer than 1,000 captions, once in every
-        hundred. The beginning is the most frequent one before a caption's first concept.
+        hundred. The frame is the most frequent one around a caption's last concept, as in "a photo of a ... .".
         """
         ends = [word.endswith(" ") for word in words]
         self.end_V.copy_(torch.tensor(ends))
@@ -70,9 +72,8 @@ class Concepts(nn.Module):
             key_K = (_hashes(ids_KL, place_L) * (place_L < length_K1)).sum(1)
             self.key_K[: len(concepts)] = key_K.sort().values
         known = set(concepts)
-        beginnings = Counter(_before(list(_split(caption, ends)), known) for caption in captions)
-        beginnings.pop(None, None)
-        return min(beginnings, key=lambda beginning: (-beginnings[beginning], beginning or ()), default=()) or ()
+        frames = Counter(frame for caption in captions if (frame := _around(list(_split(caption, ends)), known)))
+        return min(frames, key=lambda frame: (-frames[frame], frame), default=((), ()))
 
     def forward(self, tokens: Tokens) -> Tensor:
         """(B, L): for each token the number of the concept it is part of, counted from 1 in each caption; 0 if none."""
@@ -114,7 +115,10 @@ def _says_something(word: str) -> bool:
     return word not in FUNCTION_WORDS and any(map(str.isalpha, word))
 
 
-def _before(words: list[tuple[int, ...]], concepts: set[tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The tokens in front of the first concept; None without one."""
-    first = next((place for place, word in enumerate(words) if word in concepts), None)
-    return None if first is None else tuple(index for word in words[:first] for index in word)
+def _around(words: list[tuple[int, ...]], concepts: set[tuple[int, ...]]) -> Frame | None:
+    """The tokens before and behind the last concept; None without one."""
+    last = max((place for place, word in enumerate(words) if word in concepts), default=None)
+    if last is None:
+        return None
+    before, after = words[:last], words[last + 1 :]
+    return tuple(index for word in before for index in word), tuple(index for word in after for index in word)

@@ -73,6 +73,10 @@ class ConvNet(nn.Module):
         """Features or places of a grid, (..., W) to (..., D)."""
         return features @ self.projection
 
+    def places(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the grid, projected, (B, G, D)."""
+        return self.project(self.grid(pixels_B3SS))
+
     def give_up_pooling(self) -> None:
         """There is nothing in it that is learned."""
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seesay.base.records import Tokens
+from seesay.formulas.similarity import widened
 from seesay.nets.packing import Group, Packed, pack_shared
 
 # What is worked on at once: on a CPU what its cache holds (64 MB took twice as long), elsewhere what fills the device.
@@ -29,7 +30,7 @@ def mean_losses(
     end; every token that is not padding must be there once.
     """
     target_BL = tokens.ids_BL[:, 1:]
-    logits_NV = _precise(F.linear(hidden_NW, weight_VW, bias_V))
+    logits_NV = widened(F.linear(hidden_NW, weight_VW, bias_V))
     loss_N = F.cross_entropy(logits_NV, target_BL.flatten()[place_N], reduction="none")
     loss_BL = loss_N.new_zeros(target_BL.numel()).index_copy(0, place_N, loss_N).view(target_BL.shape)
     return loss_BL.sum(1) / (tokens.length_B - 1)
@@ -123,9 +124,4 @@ def rows_at_once(numbers: int, like: Tensor) -> int:
 def _log_sum_exp(hidden_NW: Tensor, weight_VW: Tensor, bias_V: Tensor | None) -> Tensor:
     """The logarithm of what a softmax over the vocabulary divides by, (N,); never all logits at once."""
     blocks = hidden_NW.split(rows_at_once(len(weight_VW), hidden_NW))
-    return torch.cat([_precise(F.linear(block, weight_VW, bias_V)).logsumexp(-1) for block in blocks])
-
-
-def _precise(logits: Tensor) -> Tensor:
-    """Not in half precision, whose step at 16 is an eighth."""
-    return logits if logits.dtype == torch.float64 else logits.float()
+    return torch.cat([widened(F.linear(block, weight_VW, bias_V)).logsumexp(-1) for block in blocks])

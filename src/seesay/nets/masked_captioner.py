@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seesay.base.records import Tokens
 from seesay.formulas.language import shares_of_types
+from seesay.formulas.similarity import widened
 from seesay.nets.architecture import MaskedCaptionerConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks, start_as_gpt
 from seesay.nets.concepts import Concepts
@@ -32,14 +33,14 @@ class MaskedCaptioner(Head):
 
     reads_grid = True
     wants_words = True
-    before_L: Tensor
+    frame_L: Tensor
 
     def __init__(self, config: MaskedCaptionerConfig, embed_dim: int):
         super().__init__()
         width = config.width
         self.context, self.mask = config.context, config.vocab_size
         self.concepts = Concepts(config.vocab_size)
-        self.register_buffer("before_L", torch.full((config.context,), NO_ID))
+        self.register_buffer("frame_L", torch.full((config.context,), NO_ID))
         self.token_embedding = nn.Embedding(config.vocab_size + 1, width)
         self.positions = nn.Parameter(torch.randn(config.context, width) * 0.01)
         blocks = [Block(config, causal=False) for _ in range(config.layers)]
@@ -57,9 +58,10 @@ class MaskedCaptioner(Head):
             start_as_gpt(block, layers=config.layers)
 
     def learn_words(self, captions: list[list[int]], words: list[str]) -> None:
-        before = self.concepts.learn(captions, words)[: self.context]
-        self.before_L.fill_(NO_ID)
-        self.before_L[: len(before)] = torch.tensor(before, dtype=torch.int64)
+        before, after = self.concepts.learn(captions, words)
+        frame = [*before, self.mask, *after]
+        self.frame_L.fill_(NO_ID)
+        self.frame_L[: len(frame)] = torch.tensor(frame, dtype=torch.int64)
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The mean cross-entropy of the masked word's tokens, and the tags' loss, (B,)."""
@@ -73,26 +75,33 @@ class MaskedCaptioner(Head):
         return word_B + TAG_WEIGHT * self._tag_losses(grid_BGW, tokens, concept_BL > 0)
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """The mean log-probability of each name's tokens where all of them are masked, (B, P).
+        """What both terms say of each name's tokens, (B, P): their mean log-probability, masked and as tags.
 
-        The name stands behind a usual beginning of a caption (`Concepts.learn`). Names of equally many tokens are the
-        same input, which is worked on once. A name without tokens is as likely as a token by chance.
+        All of the name is masked. It stands in a usual frame (`Concepts.learn`), where the context has room for it.
+        Names of equally many tokens are the same input, which is worked on once. A name without tokens is as likely as
+        a token by chance.
         """
         grid_BGW = self.ln_grid(image_BD)
+        log_tag_BV = F.logsigmoid(widened(self.tags(grid_BGW.mean(1))))
         mean_BP = grid_BGW.new_full((len(grid_BGW), len(prompts.length_B)), -math.log(self.mask), dtype=torch.float32)
         size_P = prompts.length_B - 2
         for size in sorted(set(size_P.tolist()) - {0}):
             own_P = (size_P == size).nonzero()[:, 0]
             ids_PM = prompts.ids_BL[own_P, 1 : size + 1]
             log_p_BMV = self._name(grid_BGW, prompts, size=size, example=int(own_P[0])).log_softmax(-1)
-            mean_BP[:, own_P] = log_p_BMV[:, torch.arange(size, device=ids_PM.device), ids_PM].mean(-1)
+            masked_BPM = log_p_BMV[:, torch.arange(size, device=ids_PM.device), ids_PM]
+            mean_BP[:, own_P] = (masked_BPM + TAG_WEIGHT * log_tag_BV[:, ids_PM]).mean(-1)
         return mean_BP
 
     def _name(self, grid_BGW: Tensor, prompts: Tokens, *, size: int, example: int) -> Tensor:
         """The logits of a name of `size` tokens for each picture, (B, M, V)."""
-        before_L = self.before_L[self.before_L != NO_ID][: self.context - 2 - size]
+        frame_L = self.frame_L[self.frame_L != NO_ID]
+        before = int((frame_L == self.mask).nonzero()[0]) if self.mask in frame_L else 0
+        name_M = frame_L.new_full((size,), self.mask)
         start, end = prompts.ids_BL[example, [0, size + 1]].split(1)
-        ids_L = torch.cat([start, before_L, end.new_full((size,), self.mask), end])
+        ids_L = torch.cat([start, frame_L[:before], name_M, frame_L[before + 1 :], end])
+        if len(ids_L) > self.context:
+            ids_L = torch.cat([start, name_M, end])
         count = len(grid_BGW)
         tokens = Tokens(ids_BL=ids_L.expand(count, -1), length_B=torch.full((count,), len(ids_L)))
         return self._predict(grid_BGW, tokens, tokens.ids_BL == self.mask)[0].unflatten(0, (count, size))
@@ -116,14 +125,14 @@ class MaskedCaptioner(Head):
         row_T = order_B[(packed.position_T == 0).cumsum(0) - 1]
         hidden_NW = self.fusion(grid_BGW, text_TW, packed, masked_N, row_T)
         logits_NV = F.linear(self.ln_final(hidden_NW), self.token_embedding.weight[: self.mask], self.output_bias)
-        return logits_NV.float(), row_T[masked_N], packed.position_T[masked_N]
+        return widened(logits_NV), row_T[masked_N], packed.position_T[masked_N]
 
     def _tag_losses(self, grid_BGW: Tensor, tokens: Tokens, is_concept_BL: Tensor) -> Tensor:
         """The summed cross-entropy of "is this token part of a concept here?" over all tokens, (B,).
 
         It is divided by the number of those that are, which makes it about as large as the masked word's loss.
         """
-        logits_BV = self.tags(grid_BGW.mean(1)).float()
+        logits_BV = widened(self.tags(grid_BGW.mean(1)))
         ids_BL, share_BL = shares_of_types(tokens.ids_BL, is_concept_BL)
         count_B = (share_BL > 0).sum(1).clamp(min=1)
         # For y in {0, 1} the cross-entropy is softplus(z) - y z.

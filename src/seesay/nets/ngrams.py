@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seesay.base.records import Tokens
 from seesay.formulas.language import grouped_log_softmax, is_inner, jelinek_mercer
+from seesay.formulas.similarity import widened
 from seesay.nets.architecture import NGramsConfig
 from seesay.nets.head import Head
 
@@ -52,7 +53,7 @@ class NGrams(Head):
         room = len(self.key_C) - self.vocab_size
         # A run is at most as frequent as what it continues, and longer: what it continues is always kept before it.
         best = sorted(seen, key=lambda run: (-seen[run], len(run), run))[:room]
-        place = {(word,): word for word in range(self.vocab_size)}
+        place: dict[tuple[int, ...], int] = {(word,): word for word in range(self.vocab_size)}
         for run in sorted(best, key=lambda run: (len(run), run)):
             place[run] = len(place)
         keys = [(place[run[:-1]] + 1) * self.vocab_size + run[-1] for run in list(place)[self.vocab_size :]]
@@ -67,18 +68,21 @@ class NGrams(Head):
         return -(log_p_BK * is_word_BK).sum(1) / is_word_BK.sum(1).clamp(min=1)
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """The mean over each text's words of log p(word | words before it, picture), (B, P)."""
+        """log p(text | picture), (B, P), the sum over its words; a text without words is as likely as one by chance.
+
+        With the mean, names whose words foretell one another would be likely for every picture.
+        """
         run_NPK, has_context_NPK, is_word_PK = self._runs(prompts)
         found_NPKB = self._observed(image_BD)[run_NPK.clamp(min=0)]
         found_NPKB = found_NPKB.masked_fill((run_NPK == UNKNOWN)[..., None], -math.inf)
         log_p_PKB = jelinek_mercer(found_NPKB, has_context_NPK[..., None], share=SHARE)
-        mean_PB = (log_p_PKB * is_word_PK[..., None]).sum(1) / is_word_PK.sum(1, keepdim=True).clamp(min=1)
+        sum_PB = (log_p_PKB * is_word_PK[..., None]).sum(1)
         by_chance = -math.log(self.vocab_size)
-        return torch.where(is_word_PK.any(1, keepdim=True), mean_PB, by_chance).T
+        return torch.where(is_word_PK.any(1, keepdim=True), sum_PB, by_chance).T
 
     def _observed(self, image_BD: Tensor) -> Tensor:
         """log p_obs(last word of the run | the words before it, picture) of every run, (C, B)."""
-        logits_CB = (self.vectors @ image_BD.T).float()
+        logits_CB = widened(self.vectors @ image_BD.T)
         return grouped_log_softmax(logits_CB, self._first_G(), self.key_C // self.vocab_size)
 
     def _first_G(self) -> Tensor:

@@ -115,6 +115,10 @@ class ResNet(nn.Module):
         """Features or places of a grid, (..., C) to (..., D)."""
         return self.pool.out(features)
 
+    def places(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the grid, projected, (B, G, D)."""
+        return self.project(self.grid(pixels_B3SS))
+
     def give_up_pooling(self) -> None:
         """Leave untrained what only pools, where the grid is read in its stead."""
         for part in (self.pool.query, self.pool.key, self.pool.value):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seesay.base.records import Tokens
 from seesay.formulas.language import is_inner, k_hot_cross_entropy, shares_of_types
+from seesay.formulas.similarity import widened
 from seesay.nets.architecture import WordsConfig
 from seesay.nets.head import Head
 
@@ -27,11 +28,11 @@ class Words(Head):
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The cross-entropy of the caption's different words, each as much as the other, (B,)."""
-        return k_hot_cross_entropy(self.output(image_BD).float(), *_types(tokens))
+        return k_hot_cross_entropy(widened(self.output(image_BD)), *_types(tokens))
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
         """The mean log-probability of each text's different words, (B, P)."""
-        log_p_BV = self.output(image_BD).float().log_softmax(1)
+        log_p_BV = widened(self.output(image_BD)).log_softmax(1)
         ids_PL, share_PL = _types(prompts)
         mean_PB = F.embedding_bag(ids_PL, log_p_BV.T.contiguous(), per_sample_weights=share_PL, mode="sum")
         by_chance = -math.log(self.output.out_features)

@@ -74,14 +74,17 @@ class CaptionReport:
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitReport:
-    """One batch trained on again and again: its losses, and the least loss that its repeats allow."""
+    """One batch trained on again and again: its losses, what guessing gives, and the least loss that its repeats allow.
+
+    The last two are None where the objective does not say them.
+    """
 
     pairs: int
     steps: int
-    guess: float
+    guess: float | None
     first: float
     last: float | None
-    floor: float
+    floor: float | None
     seconds: float
     learned: bool
 

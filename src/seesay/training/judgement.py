@@ -126,16 +126,15 @@ def overfit_finding(tried: OverfitReport | None, rehearsed: Rehearsed) -> Findin
     if tried is None:
         why = rehearsed.message or "the first loss was not a number, or fewer than two pictures can be read"
         return Finding(topic="one batch", level="stop", found=f"not tried: {why}", way_out="mend what is said first")
-    from_to = f"loss {tried.first:.2f} (guessing {tried.guess:.2f})"
+    from_to = f"loss {tried.first:.2f}" + (f" (guessing {tried.guess:.2f})" if tried.guess is not None else "")
     if tried.last is None:
         told = f"no: {from_to}, then not a number after {tried.steps} steps"
         return Finding(topic="one batch", level="stop", found=told, way_out="lower optimizer.learning_rate")
-    told = (
-        f"{from_to} to {tried.last:.2f} in {tried.steps} steps on {tried.pairs} pairs; least possible {tried.floor:.2f}"
-    )
+    least = "" if tried.floor is None else f"; least possible {tried.floor:.2f}"
+    told = f"{from_to} to {tried.last:.2f} in {tried.steps} steps on {tried.pairs} pairs{least}"
     if tried.learned:
         return Finding(topic="one batch", level="ok", found=f"yes: {told}")
-    learned = (tried.first - tried.last) / max(tried.first - tried.floor, 1e-9)
+    learned = (tried.first - tried.last) / max(tried.first - (tried.floor or 0.0), 1e-9)
     if tried.steps < ENOUGH_STEPS:
         way_out = f"{tried.seconds:.0f} s were too short to tell; give more --seconds"
         return Finding(topic="one batch", level="warning", found=f"not yet: {told}", way_out=way_out)

@@ -211,7 +211,7 @@ def _reasons(
     steps = steps_of(settings, facts.pairs)
     length = f"{steps:,} steps" if steps else f"{settings.minutes:g} minutes"
     visits = f", {steps * (settings.batch_size or 1) / facts.pairs:.1f} visits to each pair" if steps else ""
-    crops = ", ".join(f"{key} {value:g}" for key, value in (data.augment or Augment()).model_dump().items())
+    crops = ", ".join(f"{key} {value:g}" for key, value in (data.augment or Augment()).model_dump().items() if value)
     sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in schedule.sizes or ())
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
     return (

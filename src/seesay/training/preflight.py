@@ -1,6 +1,5 @@
 """Before a long run: everything that can be found out about its pairs and this machine in a minute or two."""
 
-import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from seesay.training.estimates import halved, memory_of, speeds, time_of
 from seesay.training.judgement import findings_of
 from seesay.training.plan import Plan, caption_chances, choose, image_chances, repeated_share, steps_of
 from seesay.training.rehearsal import Job, Rehearsed, rehearse
-from seesay.training.rehearsal_process import FITTED
+from seesay.training.rehearsal_process import is_fitted
 from seesay.training.settings import TrainSettings
 from seesay.training.sources import data_facts, open_sources
 from seesay.training.trackers import refuse_missing
@@ -205,12 +204,12 @@ def overfit_report(rehearsed: Rehearsed) -> OverfitReport | None:
     return OverfitReport(
         pairs=told["pairs"],
         steps=len(told["losses"]) - 1,
-        guess=math.log(told["pairs"]),
+        guess=told["guess"],
         first=first,
         last=last,
         floor=floor,
         seconds=told["seconds"],
-        learned=last is not None and last < floor + FITTED,
+        learned=last is not None and is_fitted(first, last, floor),
     )
 
 

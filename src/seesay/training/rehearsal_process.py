@@ -19,14 +19,19 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.memory import peak_memory
 from seesay.base.records import Batch, PairSource
+from seesay.base.runtime import Runtime
 from seesay.base.settings import read_settings
 from seesay.data.augment import Augment
 from seesay.data.loader import Crops, Draw
 from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.formulas.contrastive import contrastive_loss, matches
+from seesay.formulas.contrastive import matches
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
+from seesay.training.distributed import Peers
+from seesay.training.objectives import objective_of, usual
+from seesay.training.objectives.contrastive import Contrastive
+from seesay.training.objectives.face import AllPairs
 from seesay.training.optimizer import adamw
 from seesay.training.settings import CheckpointSettings, CheckSettings, LogSettings, TrainSettings
 from seesay.training.start import train_model
@@ -149,36 +154,55 @@ def _copy_some(pairs: PairSource, folder: Path, *, count: int) -> None:
 def overfit(model: Model, crops: Crops, settings: TrainSettings, *, seconds: float, steps: int) -> dict[str, Any]:
     """Train a new model like `model` on one batch, always the same, at the run's peak rate.
 
-    Ends where the loss is within `FITTED` of the least that is possible, or is no number, or time or steps are up.
+    Ends where the loss `is_fitted`, or is no number, or time or steps are up.
     """
     device = model.clip.logit_scale.device
     batch = _one_batch(crops, side=model.preprocess.size, count=min(OVERFIT_PAIRS, settings.batch_size or 2))
     pairs = len(batch.image_id_B)
     if pairs < 2:
-        return {"pairs": pairs, "losses": [], "floor": 0.0}
+        return {"pairs": pairs, "losses": [], "floor": None}
+    objective = objective_of(settings.objective or usual(model.architecture))
     clip = build_clip(model.architecture, seed=settings.seed).to(device).train()
+    objective.set_up(clip)
+    for name, buffer in clip.text_tower.named_buffers():
+        buffer.copy_(model.clip.text_tower.get_buffer(name))
     optimizer = adamw(clip, settings.optimizer)
     pixels_B3SS = model.preprocess.normalise(batch.pixels_B3SS.to(device))
     tokens = batch.tokens.to(device)
-    is_match_NN = matches(batch.image_id_B, batch.caption_id_B).to(device) if settings.data.share_repeats else None
-    floor = least_loss(batch, is_ordered=model.architecture.text.kind != "bag-of-words")
+    ids = (batch.image_id_B.to(device), batch.caption_id_B.to(device)) if settings.data.share_repeats else (None, None)
+    peers = Peers(Runtime(device=device.type, cores=1))
+    alone = AllPairs(peers=peers, rows=[pairs], image_id_B=ids[0], caption_id_B=ids[1])
+    floor = None
+    if isinstance(objective, Contrastive):
+        floor = least_loss(batch, is_ordered=model.architecture.text.kind != "bag-of-words")
     losses: list[float] = []
     started = time.monotonic()
     while len(losses) <= steps:
         for group in optimizer.param_groups:
             group["lr"] = (settings.optimizer.learning_rate or 0.0) * min(1.0, (len(losses) + 1) / WARMUP)
-        embedded = clip(pixels_B3SS, tokens)
-        loss = contrastive_loss(embedded.image_BD, embedded.text_BD, embedded.scale, is_match_NN=is_match_NN)
+        loss = objective.loss(clip(pixels_B3SS, tokens), alone)
         losses.append(float(loss.detach()))
         is_over = time.monotonic() - started > seconds
-        if losses[-1] < floor + FITTED or not math.isfinite(losses[-1]) or is_over:
+        if is_fitted(losses[0], losses[-1], floor) or not math.isfinite(losses[-1]) or is_over:
             break
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         clip.hold_logit_scale()
     finite = [loss if math.isfinite(loss) else None for loss in losses]
-    return {"pairs": pairs, "losses": finite, "floor": floor, "seconds": time.monotonic() - started}
+    guess = objective.guess(pairs)
+    return {
+        "pairs": pairs,
+        "losses": finite,
+        "floor": floor,
+        "guess": guess,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def is_fitted(first: float, last: float, floor: float | None) -> bool:
+    """Whether the loss is within `FITTED` of the least that is possible; where that is not known, down to a quarter."""
+    return last < (first / 4 if floor is None else floor + FITTED)
 
 
 def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:

@@ -12,6 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from seesay.nets.clip import Clip
 from seesay.training.distributed import Peers
 
+WAYS_IN = ("features", "places", "losses", "log_likelihoods")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
@@ -45,9 +47,10 @@ class Spread:
                 tower.set_requires_gradient_sync(True)
 
     def complete_gradients(self) -> None:
-        """Average what sharding leaves out: the model's own scalars."""
+        """Average what sharding leaves out: the model's own scalars, and what stands behind its towers."""
         if self.sharded:
-            self.peers.average([p.grad for p in self.clip.parameters(recurse=False) if p.grad is not None])
+            gradients = [p.grad for p in self.clip.parameters() if p.grad is not None]
+            self.peers.average([gradient for gradient in gradients if not is_sharded(gradient)])
 
     def gradient_norm(self) -> float:
         """The length of the gradient of all parameters, wherever they are."""
@@ -64,7 +67,7 @@ def spread(clip: Clip, peers: Peers, *, parallel: Literal["ddp", "fsdp"]) -> Spr
         return Spread(clip=clip, forward=clip, peers=peers)
     if parallel == "ddp":
         return Spread(clip=clip, forward=DistributedDataParallel(clip), peers=peers)
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     # Not the whole model: its towers are also called one by one, and its one own parameter is a scalar.
     towers = clip.image_tower, clip.text_tower
@@ -74,6 +77,10 @@ def spread(clip: Clip, peers: Peers, *, parallel: Literal["ddp", "fsdp"]) -> Spr
         for block in getattr(tower, "blocks", ()):
             fully_shard(block)
         fully_shard(tower)
+        # A model that predicts captions goes in by other ways than `forward`, and the weights must be whole there too.
+        for way in WAYS_IN:
+            if hasattr(tower, way):
+                register_fsdp_forward_method(tower, way)
     return Spread(clip=clip, forward=clip, peers=peers, sharded=towers)
 
 

@@ -83,8 +83,7 @@ class Stepper:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.in_bfloat16):
             seen: Embedded | Predicted = forward(pixels_B3SS, tokens.to(self._device))
         if isinstance(seen, Predicted):
-            loss_B = seen.loss_B.float()
-            return Predicted(loss_B=loss_B[:0] if is_blank else loss_B)
+            return Predicted(loss_B=seen.loss_B[:0]) if is_blank else seen
         if self.in_bfloat16:
             seen = replace(seen, image_BD=seen.image_BD.float(), text_BD=seen.text_BD.float())
         return replace(seen, image_BD=seen.image_BD[:0], text_BD=seen.text_BD[:0]) if is_blank else seen

@@ -1,6 +1,7 @@
 """The objectives that predict words: presets, batches in pieces, saved models, pairs learned by heart."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.language import jelinek_mercer
 from seesay.model.bundle import Model, load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
-from seesay.nets.clip import build_clip
+from seesay.nets.clip import Predictor, build_clip
 from seesay.nets.presets import preset
 from seesay.training.distributed import Peers
 from seesay.training.guards import RunningStatistics
@@ -36,6 +37,7 @@ TINY = Architecture(
 
 def model_of(name):
     clip = build_clip(OBJECTIVES[name].architecture(TINY), seed=0)
+    assert isinstance(clip, Predictor)
     clip.head.learn_words(TOKENIZER(CAPTIONS), TOKENIZER.spellings())
     return clip.train()
 
@@ -83,7 +85,7 @@ def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name):
     for micro_batch in (None, 4, 1):
         clip.zero_grad()
         loss, _ = stepper_of(name, clip, micro_batch=micro_batch).gradients(batch(10), [10], step=0)
-        gradients = [parameter.grad.clone() for parameter in clip.parameters()]
+        gradients = [deepcopy(parameter.grad) for parameter in clip.parameters()]
         found.append([torch.tensor(loss), *gradients])
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
@@ -127,15 +129,15 @@ def lowest(name, clip, tokens):
     optimizer = torch.optim.Adam([chosen_BV], lr=0.1)
     loss = torch.tensor(0.0)
     for _ in range(200):
+        optimizer.zero_grad()
         single_BK = chosen_BV.log_softmax(1).gather(1, run_NBK[0])
         certain_NBK = torch.zeros(len(run_NBK) - 1, *single_BK.shape)
         certain_NBK[run_NBK[1:] < 0] = -math.inf
         log_p_BK = jelinek_mercer(torch.cat([single_BK[None], certain_NBK]), has_context_NBK, share=0.2)
         loss = -(log_p_BK * is_word_BK).sum(1).div(7).mean()
-        optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 @pytest.mark.journey

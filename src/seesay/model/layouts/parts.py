@@ -55,6 +55,10 @@ def clips_own_way(parts: Parts, *, program: str) -> CaptionTokenizer:
         raise UsageError(
             f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay."
         )
+    if parts.architecture.projection != "linear":
+        raise UsageError(
+            f"{program} has no place for a second layer behind the towers; save the model in the layout seesay."
+        )
     if not isinstance(parts.tokenizer, CaptionTokenizer):
         raise UsageError(
             f"{program} has CLIP's vocabulary only, not a tokenizer.json; save the model in the layout seesay."

@@ -1,6 +1,7 @@
 """What: CLIP's question with more weight on finding the caption for an image, behind non-linear heads; ConVIRT.
 
-Source: Zhang et al. 2020, "Contrastive Learning of Medical Visual Representations from Paired Images and Text", section 2.
+Source: Zhang et al. 2020, "Contrastive Learning of Medical Visual Representations from Paired Images and Text",
+section 2.
 Formula: L = (1/N) sum over i of w l_i(v to u) + (1 - w) l_i(u to v), softmax losses of cosines over t.
 Inputs: images and captions; a caption of several sentences gives one of them, drawn anew at every visit. Where they
 repeat in a batch, targets are shared out over all that are equal.
@@ -9,8 +10,8 @@ more, mirrored half of the time, turned by up to 20 degrees and moved by up to a
 by up to 0.4, blurred.
 Zero-shot: the cosine of an image and the mean of a class's prompts.
 Differences: the text tower is CLIP's transformer, pooled at the end token and trained from scratch, where the
-publication takes the maximum over ClinicalBERT's tokens; the first layer of each head has no bias; crops are square, and not zoomed by
-another 5 %.
+publication takes the maximum over ClinicalBERT's tokens; the first layer of each head has no bias; crops are square,
+and not zoomed by another 5 %.
 """
 
 import math

@@ -9,8 +9,8 @@ captions; in fewer than 1,000 captions, once in every hundred. Each visit masks 
 without one has the tags' loss alone.
 Settings: none; `masked-caption` looks at grid and words with one transformer block (tfm), `masked-caption-att-fc` asks
 the grid with the masked place and has an MLP behind it (att-fc).
-Zero-shot: the bare class name stands behind the beginning that training captions have most often before their first
-concept ("a photo of a"), all of its tokens masked; the mean of their log p.
+Zero-shot: the bare class name, all of its tokens masked, in what training captions have most often around their last
+concept ("a photo of a ... ."); the mean over tokens of log p and of the tag's log t, as both terms tell of the name.
 Differences: two blocks read the text and learn along, where BERT was given and frozen. Concepts come from a list of
 function words and not from a tagger. The MLP of att-fc reads the text beside what was seen. Predicted are tokens.
 """

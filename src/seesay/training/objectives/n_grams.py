@@ -7,11 +7,11 @@ of e . v over the dictionary, e the vector of a run and v the image's row, condi
 Inputs: images and captions; words are the tokens of the run's vocabulary. A caption without words counts 0.
 Settings: none. The dictionary has four runs of two to five words for each single word, the most frequent ones of the
 training captions; the publication had five.
-Zero-shot: the mean over the words of the bare class name of log p_5.
+Zero-shot: the sum over the words of the bare class name of log p_5.
 Differences: single words are all in the dictionary, so that no word is impossible. Runs are of tokens, not of words.
 The publication's lambda and recursion are known to us at second hand. We condition p_obs: were it a run's share of the
 whole dictionary, a run would always do worse than its last word alone, which weighs more and helps elsewhere too.
-The mean over words, where the publication has the sum; from random weights, where it had ImageNet's.
+In training the mean over words, where the publication has the sum; from random weights, where it had ImageNet's.
 """
 
 from seesay.nets.architecture import Architecture, NGramsConfig

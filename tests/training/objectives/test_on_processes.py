@@ -1,0 +1,93 @@
+"""Two processes, each with a part of the batch, learn what one with all of it does."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from seesay.base.records import Batch, Tokens
+from seesay.base.runtime import Runtime
+from seesay.data.images import Preprocess
+from seesay.data.tokenizer import CaptionTokenizer, pad
+from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
+from seesay.nets.clip import Predictor, build_clip
+from seesay.training.distributed import joined
+from seesay.training.guards import RunningStatistics
+from seesay.training.objectives import OBJECTIVES
+from seesay.training.spread import all_whole, spread, whole
+from seesay.training.step import Stepper
+
+pytestmark = pytest.mark.journey
+CAPTIONS = ["a red dog", "two cats and a ball", "the dog runs", "a green ball left of a cat", "grass", "a cat on grass"]
+
+
+def clip_of(name):
+    tokenizer = CaptionTokenizer.train(CAPTIONS, vocab_size=530, context=16)
+    text = TextTransformerConfig(width=16, layers=1, heads=2, context=16, vocab_size=tokenizer.vocab_size)
+    base = Architecture(embed_dim=16, image=ConvNetConfig(image_size=16, width=8, depths=(1, 1)), text=text)
+    clip = build_clip(OBJECTIVES[name].architecture(base), seed=0)
+    OBJECTIVES[name].set_up(clip)
+    if isinstance(clip, Predictor) and clip.head.wants_words:
+        spelling = [tokenizer.decode([index]) for index in range(tokenizer.vocab_size)]
+        clip.head.learn_words(tokenizer(CAPTIONS), spelling)
+    # Statistics of a batch are those of a process's own part; the running ones are everybody's.
+    return clip.eval(), tokenizer
+
+
+def batch(tokenizer, rows: slice) -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    pixels_B3SS = torch.randint(0, 256, (len(CAPTIONS), 3, 16, 16), dtype=torch.uint8, generator=generator)
+    tokens, place_B = pad(tokenizer(CAPTIONS)), torch.arange(len(CAPTIONS))[rows]
+    return Batch(
+        pixels_B3SS=pixels_B3SS[rows],
+        tokens=Tokens(ids_BL=tokens.ids_BL[rows], length_B=tokens.length_B[rows]),
+        sample_B=place_B,
+        image_id_B=place_B,
+        caption_id_B=place_B,
+    )
+
+
+def gradients(peers, name, parallel, part, micro_batch=None):
+    clip, tokenizer = clip_of(name)
+    stepper = Stepper(
+        spread=spread(clip, peers, parallel=parallel),
+        peers=peers,
+        preprocess=Preprocess(size=16),
+        objective=OBJECTIVES[name],
+        statistics=RunningStatistics(clip),
+        seed=1,
+        micro_batch=micro_batch,
+        share_repeats=True,
+    )
+    ends = [0, 4, 6] if peers.ranks > 1 else [0, 6]
+    rows = [last - first for first, last in pairwise(ends)]
+    value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, visits=2.0)
+    found = {key: whole(p.grad).detach().clone().numpy() for key, p in clip.named_parameters() if p.grad is not None}
+    all_whole(clip.state_dict())
+    return value, norm, found
+
+
+def on_two(rank):
+    found = {}
+    with joined(Runtime.find("cpu"), timeout_seconds=60) as peers:
+        for name in OBJECTIVES:
+            for parallel, micro_batch in (("ddp", None), ("ddp", 1), ("fsdp", None)):
+                found[name, parallel, micro_batch] = gradients(peers, name, parallel, rank, micro_batch)
+    return found
+
+
+def test_two_processes_have_the_loss_and_the_gradients_of_one(in_processes):
+    wanted = {}
+    with joined(Runtime.find("cpu"), timeout_seconds=60) as peers:
+        for name in OBJECTIVES:
+            wanted[name] = gradients(peers, name, "ddp", 0)
+    for told in in_processes(2, on_two):
+        for (name, parallel, micro_batch), (value, norm, found) in told.items():
+            where = f"{name} {parallel} {micro_batch}"
+            assert value == pytest.approx(wanted[name][0], rel=1e-5), where
+            assert norm == pytest.approx(wanted[name][1], rel=1e-3), where
+            assert found.keys() == wanted[name][2].keys(), where
+            for key, gradient in wanted[name][2].items():
+                least = 1e-4 * np.abs(gradient).max() + 1e-8
+                np.testing.assert_allclose(found[key], gradient, rtol=1e-3, atol=least, err_msg=f"{where} {key}")
