@@ -1,13 +1,15 @@
-"""The linear probe beside scikit-learn's LogisticRegression: the same objective, float32, one thread, in one process.
+r"""The linear probe beside scikit-learn's LogisticRegression: the same objective, float32, one thread, in one process.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python compare.py DATA --out result.json [--sweep]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+        python compare.py DATA --out result.json --sweep real middling
 
 DATA is the folder `train-tinyimagenet` (.tar of pictures whose names begin with their class). C = 0.316 and at most
 1,000 iterations on both sides, all other settings as they come. Sides take turns, and who begins alternates.
 The objective is worked out in float64 from the weights that each side gives.
 
---sweep adds the whole sweep: ours as it is, theirs as fits for a few penalties on the same part of the data. The
-seconds of their other fits are put between those by straight lines over the logarithm of the penalty.
+--sweep adds the whole sweep for the problems that are named: ours as it is, theirs as fits for a few penalties on the
+same part of the data. The seconds of their other fits are put between those by straight lines over the logarithm of
+the penalty. The objectives of the last fit, on all the data, stand beside each other too.
 """
 
 import argparse
@@ -80,9 +82,9 @@ def theirs(x_NW, label_N, penalty):
         return LogisticRegression(C=1 / penalty, max_iter=1000).fit(x_NW.numpy(), label_N.numpy())
 
 
-def facts_of(fitted, x_NW, label_N) -> dict:
+def facts_of(fitted, x_NW, label_N, penalty: float = PENALTY) -> dict:
     weights_KW, intercept_K = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
-    value = objective(x_NW, label_N, weights_KW, intercept_K, penalty=PENALTY)
+    value = objective(x_NW, label_N, weights_KW, intercept_K, penalty=penalty)
     return {"iterations": int(np.max(fitted.n_iter_)), "objective": value}
 
 
@@ -118,28 +120,48 @@ def one_fit(name: str, x_NW: torch.Tensor, label_N: torch.Tensor, rounds: int) -
     return result
 
 
-def whole_sweep(name: str, x_NW: torch.Tensor, label_N: torch.Tensor) -> dict:
-    probe, cpu, wall = timed(lambda: ours(x_NW, label_N, "sweep"))
-    part_NW, part_N = held_out(x_NW, label_N)[0]
+def sweep_by_them(part_NW, part_N, visited: list[float]) -> tuple[dict, dict]:
+    """Fits for a few penalties, and what all of `visited` would take: (seconds CPU and wall in all, each fit)."""
     fits = {}
     for penalty in SWEPT_BY_THEM:
         fitted, *seconds = timed(lambda penalty=penalty: theirs(part_NW, part_N, penalty))
         fits[penalty] = (*seconds, int(np.max(fitted.n_iter_)))
-        print(f"{name:10} theirs at {penalty:g}: {seconds[0]:.1f} CPU s, {fits[penalty][2]} iterations", flush=True)
+        print(f"           theirs at {penalty:g}: {seconds[0]:.1f} CPU s, {fits[penalty][2]} iterations", flush=True)
     known = sorted(fits)
-    visited = np.log([*probe.validation_scores_, probe.penalty_])
     total = {
-        what: float(np.interp(visited, np.log(known), [fits[penalty][place] for penalty in known]).sum())
+        what: float(np.interp(np.log(visited), np.log(known), [fits[penalty][place] for penalty in known]).sum())
         for place, what in enumerate(("cpu", "wall"))
     }
-    told = {"ours": {"cpu": cpu, "wall": wall}, "theirs_in_part": {f"{p:g}": fits[p] for p in known}}
-    told |= {"theirs_extrapolated": total, "penalty": float(probe.penalty_), "fits": len(visited)}
-    told["ratio"] = {"cpu": total["cpu"] / cpu, "wall": total["wall"] / wall}
-    print(
-        f"{name:10} sweep of {len(visited)} fits: ours {cpu:.1f} CPU s ({wall:.1f} wall), theirs {total['cpu']:.0f} "
-        f"({total['wall']:.0f}), extrapolated: x{told['ratio']['cpu']:.0f} CPU, x{told['ratio']['wall']:.0f} wall",
-        flush=True,
-    )
+    return total, {f"{penalty:g}": fits[penalty] for penalty in known}
+
+
+def whole_sweep(name: str, x_NW: torch.Tensor, label_N: torch.Tensor, rounds: int) -> dict:
+    part_NW, part_N = held_out(x_NW, label_N)[0]
+    probe = ours(x_NW, label_N, "sweep")
+    visited = [*probe.validation_scores_, probe.penalty_]
+    told = {"penalty": float(probe.penalty_), "fits": len(visited), "scores": probe.validation_scores_}
+    told |= {"ours": [], "theirs_extrapolated": [], "theirs_in_part": [], "ratio": {"cpu": [], "wall": []}}
+    for index in range(rounds):
+        sides = [lambda: timed(lambda: ours(x_NW, label_N, "sweep")), lambda: sweep_by_them(part_NW, part_N, visited)]
+        (_, cpu, wall), (total, fits) = (
+            [side() for side in sides] if index % 2 else [side() for side in reversed(sides)][::-1]
+        )
+        told["ours"].append({"cpu": cpu, "wall": wall})
+        told["theirs_extrapolated"].append(total)
+        told["theirs_in_part"].append(fits)
+        for what, taken in (("cpu", cpu), ("wall", wall)):
+            told["ratio"][what].append(total[what] / taken)
+        print(
+            f"{name:10} sweep of {len(visited)} fits: ours {cpu:.1f} CPU s ({wall:.1f} wall), "
+            f"theirs {total['cpu']:.0f} ({total['wall']:.0f}), extrapolated: "
+            f"x{total['cpu'] / cpu:.1f} CPU, x{total['wall'] / wall:.1f} wall; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+    told["refit"] = {
+        side: facts_of(fitted, x_NW, label_N, penalty=probe.penalty_)
+        for side, fitted in (("ours", probe), ("theirs", theirs(x_NW, label_N, probe.penalty_)))
+    }
+    print(f"{name:10} the last fit, penalty {probe.penalty_:g}: {told['refit']}", flush=True)
     return told
 
 
@@ -148,7 +170,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--sweep", action="store_true")
+    parser.add_argument("--sweep", nargs="*", default=[], metavar="PROBLEM")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, scikit-learn {sklearn.__version__}, numpy {np.__version__}", flush=True)
@@ -157,10 +179,9 @@ def main() -> None:
     for name, problem in problems.items():
         result["one_fit"][name] = one_fit(name, *problem, given.rounds)
         given.out.write_text(json.dumps(result, indent=1) + "\n")
-    if given.sweep:
-        for name in ("real", "middling"):
-            result["sweep"][name] = whole_sweep(name, *problems[name])
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name in given.sweep:
+        result["sweep"][name] = whole_sweep(name, *problems[name], given.rounds)
+        given.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -125,6 +125,28 @@ def test_a_shift_is_shown_and_written(seesay, labelled: Path, paint, tmp_path: P
     assert json.loads((tmp_path / "scores.json").read_text())[-1]["gap"] == 0.25
 
 
+def test_a_set_of_the_papers_is_asked_in_its_words_and_a_line_says_so(seesay, paint, tmp_path: Path):
+    for name in ("one", "two"):
+        paint(tmp_path / "eval-mnist" / name / "0.png", "red")
+    code, _, err = seesay("evaluate", "box", tmp_path / "eval-mnist")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "template 'a photo of the number: \"{}\".' of the paper, for mnist, and its class names; --templates" in err
+    assert seesay("evaluate", "box", tmp_path / "eval-mnist", "--templates", "simple")[2] == ""
+
+
+def test_a_data_set_of_the_hub_is_a_set_by_its_split(seesay, labelled: Path, monkeypatch):
+    from seesay.data.evalsets import open_evalset
+
+    asked = []
+    monkeypatch.setattr(
+        "seesay.evaluation.run.open_evalset", lambda place: asked.append(place) or open_evalset(labelled)
+    )
+    code, _, _ = seesay("evaluate", "box", "hf:somebody/colours:test,label=colour")
+    assert (code, asked) == (0, ["hf:somebody/colours:test,label=colour"])
+    code, _, err = seesay("evaluate", "box", "hf:somebody/colours:test,lable=colour")
+    assert (code, err.count("\n")) == (2, 1) and "Nearest: label" in err
+
+
 def test_two_classes_of_one_name_are_named_and_measured(seesay, labelled: Path, tmp_path: Path):
     (tmp_path / "names.txt").write_text("blue\nblue\n")
     code, out, err = seesay("evaluate", "box", labelled, "--class-names", tmp_path / "names.txt")

@@ -63,6 +63,30 @@ def test_skipped_pictures_are_said_and_too_many_are_exit_3(seesay, sets):
     assert "skipped 1 pictures: 1 x not an image" in err
 
 
+def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr("seesay.model.encode_once.image_side", lambda model: "colours")
+    encoded = []
+    features = ColourTower.features
+    monkeypatch.setattr(ColourTower, "features", lambda self, x: encoded.append(len(x)) or features(self, x))
+    first = seesay("probe", *sets, "--model", "m", "--penalty", "1")
+    assert sum(encoded) == 18
+    assert seesay("probe", *sets, "--model", "m", "--penalty", "1") == first
+    assert sum(encoded) == 18
+    (sets[1] / "red" / "0.png").write_bytes((sets[1] / "blue" / "0.png").read_bytes())
+    seesay("probe", *sets, "--model", "m", "--penalty", "1")
+    assert sum(encoded) == 18 + 6
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_class_of_broken_pictures_is_named(seesay, sets, part: int):
+    for picture in (sets[part] / "red").iterdir():
+        picture.write_bytes(b"no picture")
+    code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"not one picture of class 'red' of {sets[part].name} can be read" in err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

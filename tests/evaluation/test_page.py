@@ -127,6 +127,6 @@ def test_every_figure_can_be_drawn_from_little_and_from_extremes():
     assert is_picture(charts.zero_shot_against_probe([point]))
     assert is_picture(charts.few_shot_curves({"one": (nothing, [(1, nothing), (2, score)])}))
     assert is_picture(charts.reliability_diagram(sure))
-    assert is_picture(charts.prompt_strip({"one": ({"{}": score}, 0.5)}))
+    assert is_picture(charts.prompt_strip({"one": ({"{}": score}, 0.5)}, up_to=0.6))
     assert is_picture(charts.shift_plot([point], [], None, names=("n", "s")))
     assert is_picture(charts.shift_plot([point], [inner], Line(slope=1.2, offset=-1.0), names=("n", "s")))

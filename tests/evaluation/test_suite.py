@@ -88,6 +88,18 @@ def test_templates_come_from_the_call_then_the_set_then_the_model(colour_model, 
     assert colour_model.texts_seen[-1] == "blue"
 
 
+def test_a_set_that_the_paper_knows_is_asked_as_the_paper_did(colour_model, paint, tmp_path: Path):
+    for name in ("seven", "other"):
+        paint(tmp_path / "eval-mnist" / name / "0.png", "red")
+    result = evaluate_set(colour_model, tmp_path / "eval-mnist")
+    assert result["templates"] == ['a photo of the number: "{}".']
+    assert result["templates_from"] == result["class_names_from"] == "the paper, for mnist"
+    assert colour_model.texts_seen[-2:] == ['a photo of the number: "other".', 'a photo of the number: "7".']
+    result = evaluate_set(colour_model, tmp_path / "eval-mnist", templates="none")
+    assert (result["templates_from"], result["class_names_from"]) == ("the call", "the set")
+    assert colour_model.texts_seen[-2:] == ["other", "seven"]
+
+
 def test_what_was_left_out_is_counted_by_reason_and_changes_n(colour_model, labelled: Path):
     (labelled / "red" / "1.png").write_bytes(b"no picture")
     (labelled / "green" / "3.heic").write_bytes(b"another kind")

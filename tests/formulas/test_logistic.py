@@ -1,6 +1,7 @@
 """The probe's objective, gradient and minimum, against scikit-learn and float64 autograd."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,10 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
 from seesay.formulas import logistic
-from seesay.formulas.logistic import CONVERGED, examples, fit, from_features, objective, slope_at, to_features
+from seesay.formulas.logistic import CONVERGED, Until, examples, fit, from_features, objective, slope_at, to_features
+
+# What of `Examples` is rounded.
+DOUBLED = ("centred_NW", "mean_W", "axes_WW", "variance_W", "share_K", "own_KW")
 
 
 def blobs(rows: int, width: int, classes: int, *, apart: float = 1.0, dtype=torch.float32):
@@ -52,7 +56,7 @@ def test_scikit_learn_at_its_own_settings_ends_no_lower():
     theirs = objective(
         x_NW, label_N, torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_), penalty=1 / 0.316
     )
-    weights_KW, intercept_K = to_features(given, fit(given, 1 / 0.316).theta_KW1)
+    weights_KW, intercept_K = to_features(given, fit(given, 1 / 0.316).end.theta_KW1)
     assert objective(x_NW, label_N, weights_KW, intercept_K, penalty=1 / 0.316) <= theirs
 
 
@@ -77,7 +81,7 @@ def test_the_value_of_a_fit_in_float32_is_the_objective_by_its_definition(monkey
     given = examples(x_NW, label_N, 5)
     found = fit(given, 0.5)
     assert found.value == pytest.approx(
-        objective(x_NW, label_N, *to_features(given, found.theta_KW1), penalty=0.5), rel=1e-6
+        objective(x_NW, label_N, *to_features(given, found.end.theta_KW1), penalty=0.5), rel=1e-6
     )
 
 
@@ -85,22 +89,22 @@ def test_a_start_from_a_part_ends_at_the_same_place_sooner(monkeypatch):
     monkeypatch.setattr(logistic, "LEAST_SUBSET", 100)
     x_NW, label_N = blobs(1600, 5, 4)
     given = examples(x_NW, label_N, 4)
-    start_KW1 = logistic.start_from_part(given, label_N, 1.0)
-    assert start_KW1 is not None
-    cold, warm = fit(given, 1.0), fit(given, 1.0, start_KW1=start_KW1)
+    start = logistic.start_from_part(given, 1.0)
+    assert start is not None
+    cold, warm = fit(given, 1.0), fit(given, 1.0, start=start)
     assert warm.value == pytest.approx(cold.value, rel=1e-7)
     assert warm.iterations < cold.iterations
 
 
 def test_few_examples_have_no_part_to_start_from():
     x_NW, label_N = blobs(40, 3, 2)
-    assert logistic.start_from_part(examples(x_NW, label_N, 2), label_N, 1.0) is None
+    assert logistic.start_from_part(examples(x_NW, label_N, 2), 1.0) is None
 
 
 def test_weights_go_to_other_examples_and_back():
     x_NW, label_N = blobs(50, 4, 3)
     given = examples(x_NW, label_N, 3)
-    theta_KW1 = fit(given, 1.0).theta_KW1
+    theta_KW1 = fit(given, 1.0).end.theta_KW1
     back_KW1 = from_features(given, *to_features(given, theta_KW1))
     torch.testing.assert_close(back_KW1[:, :-1], theta_KW1[:, :-1])
     # Intercepts mean the same when a number is added to all of them.
@@ -111,14 +115,14 @@ def test_fewer_examples_than_features_and_constant_features_are_no_trouble():
     x_NW, label_N = blobs(6, 20, 3)
     x_NW[:, :5] = 7.0
     found = fit(examples(x_NW, label_N, 3), 1e-6, until=CONVERGED)
-    assert found.value < 1e-3 and bool(found.theta_KW1.isfinite().all())
-    assert float(found.theta_KW1[:, :5].abs().max()) < 1e-6
+    assert found.value < 1e-3 and bool(found.end.theta_KW1.isfinite().all())
+    assert float(found.end.theta_KW1[:, :5].abs().max()) < 1e-6
 
 
 def test_features_that_say_nothing_leave_the_shares_of_the_classes():
     label_N = torch.tensor([0, 0, 0, 1])
     given = examples(torch.ones(4, 2), label_N, 2)
-    _, intercept_K = to_features(given, fit(given, 1.0).theta_KW1)
+    _, intercept_K = to_features(given, fit(given, 1.0).end.theta_KW1)
     assert intercept_K.softmax(0).numpy() == pytest.approx(np.array([0.75, 0.25]), abs=1e-4)
 
 
@@ -126,10 +130,59 @@ def test_a_penalty_that_allows_next_to_no_weight_still_gives_the_nearest_class(m
     monkeypatch.setattr(logistic, "SMALL_WORK", 0)
     x_NW, label_N = blobs(90, 6, 3, apart=5.0)
     given = examples(x_NW, label_N, 3)
-    weights_KW, intercept_K = to_features(given, fit(given, 1e6).theta_KW1)
+    weights_KW, intercept_K = to_features(given, fit(given, 1e6).end.theta_KW1)
     assert float(((x_NW.double() @ weights_KW.T + intercept_K).argmax(1) == label_N).double().mean()) > 0.9
 
 
 def test_no_more_steps_are_taken_than_allowed():
     x_NW, label_N = blobs(60, 6, 3)
     assert fit(examples(x_NW, label_N, 3), 1e-3, max_iterations=2).iterations == 2
+
+
+def test_what_is_known_from_one_penalty_shortens_the_search_for_the_next(monkeypatch):
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    x_NW, label_N = blobs(2000, 60, 20, apart=0.3)
+    given = examples(x_NW, label_N, 20)
+    neighbour = fit(given, 0.2, until=Until(5e-6)).end
+    cold = fit(given, 0.1, start=neighbour._replace(bends=()), until=Until(5e-6))
+    warm = fit(given, 0.1, start=neighbour, until=Until(5e-6))
+    assert warm.value == pytest.approx(cold.value, rel=1e-5)
+    assert warm.iterations < cold.iterations
+
+
+def test_bends_are_those_of_the_loss_without_the_penalty():
+    x_NW, label_N = blobs(90, 6, 3, dtype=torch.float64)
+    given = examples(x_NW, label_N, 3)
+    end = fit(given, 50.0).end
+    moved_KW1, bent_KW1 = end.bends[-1]
+    before = slope_at(given, end.theta_KW1 - moved_KW1, 0.0).gradient_KW1
+    torch.testing.assert_close(bent_KW1, slope_at(given, end.theta_KW1, 0.0).gradient_KW1 - before)
+
+
+def test_a_large_penalty_is_fitted_until_its_classes_are_settled_too(monkeypatch):
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    x_NW, label_N = blobs(300, 12, 5)
+    exact = by_logits(examples(x_NW.double(), label_N, 5), x_NW, Until(1e-12))
+    assert (by_logits(examples(x_NW, label_N, 5), x_NW, logistic.SETTLED) == exact).double().mean() > 0.99
+
+
+def by_logits(given, x_NW, until):
+    weights_KW, intercept_K = to_features(given, fit(given, 1e5, until=until).end.theta_KW1)
+    return (x_NW.double() @ weights_KW.T + intercept_K).argmax(1)
+
+
+def test_a_search_that_was_told_it_is_enough_ends_there():
+    x_NW, label_N = blobs(60, 6, 3)
+    until = Until(0.0, is_enough=lambda steps, theta_KW1: steps == 3)
+    assert fit(examples(x_NW, label_N, 3), 1e-3, until=until).iterations == 3
+
+
+def test_a_loss_of_next_to_nothing_is_not_lost_in_rounding(monkeypatch):
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    x_NW, label_N = blobs(300, 12, 3, apart=30.0)
+    given, exact = examples(x_NW, label_N, 3), examples(x_NW.double(), label_N, 3)
+    exact = replace(exact, **{name: getattr(exact, name).double() for name in DOUBLED})
+    theta_KW1 = fit(given, 1e-3).end.theta_KW1
+    here, there = slope_at(given, theta_KW1, 0.0), slope_at(exact, theta_KW1.double(), 0.0)
+    assert there.value < 1e-4
+    assert here.value == pytest.approx(there.value, rel=0.02, abs=1e-8)

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.model import download as module
+from seesay.base.hub import check_promised
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 from seesay.model.known_models import KNOWN
@@ -83,9 +83,9 @@ def test_bytes_other_than_promised_are_removed(tmp_path: Path):
     blob, link = tmp_path / hashlib.sha256(b"promised").hexdigest(), tmp_path / "model.safetensors"
     link.symlink_to(blob)
     blob.write_bytes(b"promised")
-    module._check(link)
+    check_promised(link)
     assert link.exists()
     blob.write_bytes(b"arrived")
     with pytest.raises(RefusedInput, match="other bytes than the hub promised"):
-        module._check(link)
+        check_promised(link)
     assert not blob.exists() and not link.is_symlink()

@@ -15,7 +15,9 @@ from sklearn.preprocessing import StandardScaler
 
 import seesay
 from seesay.base.errors import UsageError
-from seesay.tasks.linear_probe import LinearProbe, held_out, peak, penalty_at
+from seesay.formulas import logistic
+from seesay.tasks import linear_probe
+from seesay.tasks.linear_probe import GivenUp, LinearProbe, held_out, peak, penalty_at
 
 
 def blobs(rows: int = 60, classes: int = 3, seed: int = 0):
@@ -85,30 +87,60 @@ def test_it_is_there_without_scikit_learn():
 
 
 def test_the_search_looks_at_every_second_decade_and_then_halves_the_interval_around_the_best():
-    looked, seen = [], []
+    seen = []
 
     def score(place: int) -> float:
         seen.append(place)
         return -abs(place - 37)
 
-    def first_look(place: int) -> float:
-        looked.append(place)
-        return -abs(place - 37)
-
-    assert peak(score, first_look) == 37
-    assert looked == [96, 80, 64, 48, 32, 16, 0]
-    # The best again, then 8, 4, 2 and 1 places to both sides of the best so far.
-    assert seen == [32, 40, 24, 44, 36, 38, 34, 39, 37]
+    assert peak(score) == 37
+    # The first look, then 8, 4, 2 and 1 places to both sides of the best so far.
+    assert seen == [96, 80, 64, 48, 32, 16, 0, 40, 24, 44, 36, 38, 34, 39, 37]
 
 
 @pytest.mark.parametrize(("best", "found"), [(0, 0), (96, 96)])
 def test_the_search_reaches_both_ends(best: int, found: int):
-    assert peak(lambda place: -abs(place - best), lambda place: -abs(place - best)) == found
+    assert peak(lambda place: -abs(place - best)) == found
 
 
 def test_of_equal_scores_the_largest_penalty_is_best():
-    assert peak(lambda place: 0.5, lambda place: 0.5) == 96
+    assert peak(lambda place: 0.5) == 96
     assert [penalty_at(place) for place in (0, 48, 96)] == pytest.approx([1e-6, 1, 1e6])
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_the_sweep_chooses_what_it_would_with_every_fit_taken_to_its_end(monkeypatch, seed: int):
+    generator = np.random.default_rng(seed)
+    y_N = np.arange(600) % 5
+    spread_NW = generator.normal(size=(5, 40))[y_N] * 0.3 + generator.normal(size=(600, 40))
+    x_NW = (spread_NW * (1 + np.arange(40)) ** -0.8 + 1).astype(np.float32)
+    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    quick = LinearProbe().fit(x_NW, y_N)
+    monkeypatch.setattr(logistic, "SMALL_WORK", 1 << 60)
+    monkeypatch.setattr(linear_probe, "SETTLED", logistic.TO_THE_END)
+    monkeypatch.setattr(linear_probe.GivenUp, "__call__", lambda *_: False)
+    whole = LinearProbe().fit(x_NW, y_N)
+    assert 1e-6 < quick.penalty_ == whole.penalty_ < 1e6
+    assert quick.objective_ == pytest.approx(whole.objective_, rel=1e-3)
+
+
+def given_up(best_N: list[int], hits: list[list[int]]) -> list[bool]:
+    """What is said after 4, 8, ... steps whose right answers are `hits`."""
+    told = GivenUp(torch.tensor(best_N) > 0, lambda theta: torch.tensor(hits[int(theta)]) > 0)
+    return [told(4 * (place + 1), torch.tensor(place)) for place in range(len(hits))]
+
+
+def test_a_fit_is_given_up_when_it_is_far_behind_at_two_checks_and_gains_nothing():
+    # 30 right answers less: 5.5 standard deviations of 30 coin tosses.
+    assert given_up([1] * 100, [[1] * 70 + [0] * 30] * 3) == [False, True, True]
+    # 20 less are 4.5, and one that gains may come to win.
+    assert not any(given_up([1] * 100, [[1] * 80 + [0] * 20] * 3))
+    assert not any(given_up([1] * 100, [[1] * (50 + n) + [0] * (50 - n) for n in range(4)]))
+
+
+def test_between_checks_no_fit_is_given_up():
+    told = GivenUp(torch.ones(100) > 0, lambda theta: torch.zeros(100) > 0)
+    assert [told(steps, torch.zeros(())) for steps in (4, 5, 6, 7, 8)] == [False] * 4 + [True]
 
 
 def test_the_sweep_is_judged_on_the_validation_examples_and_the_last_fit_is_on_both():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.scores import as_tables, comparison_table, shift_table, tell_remarks
+from seesay.cli.scores import as_tables, comparison_table, shift_table, tell_remarks, tell_words
 from seesay.cli.tables import refuse_folder, refuse_too_many
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/mode
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-SETS = "Folders with a folder per class, shards with classnames.txt, or pictures with captions."
+SETS = (
+    "Folders with a folder per class, shards with classnames.txt, pictures with captions, "
+    "or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
+)
 TemplatesOption = Annotated[
     str | None, typer.Option(metavar="NAME|FILE", help="Sentences for the names; default: the set's, or the model's.")
 ]
@@ -85,7 +88,8 @@ def command(
     """Measure models on labelled or captioned pictures.
 
     Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. What was encoded
-    once is kept under SEESAY_CACHE ("off": nowhere).
+    once is kept under SEESAY_CACHE ("off": nowhere). A set called as one of the paper's, such as eval-cifar10, is
+    asked about in the paper's templates and class names, unless it has templates of its own; a line says so.
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
@@ -111,6 +115,7 @@ def command(
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models, of which the first word is one, and the sets after them; `UsageError` for a place that is neither."""
+    from seesay.data.hub_sets import is_hub_set, read_name
     from seesay.data.stored import missing_place
 
     count = 1
@@ -118,17 +123,21 @@ def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
         count += 1
     models, sets = tuple(dict.fromkeys(words[:count])), tuple(dict.fromkeys(words[count:]))
     if not sets:
-        raise UsageError(f"no set to measure {', '.join(models)} on; name one or more after the models.")
+        hub = " (a set of the hub has its split: hf:OWNER/NAME:SPLIT)" if words[-1].startswith("hf:") else ""
+        raise UsageError(f"no set to measure {', '.join(models)} on; name one or more after the models{hub}.")
     for place in sets:
         if is_model(place):
             raise UsageError(f"{place!r} is a model after a set; name all models first, then the sets.")
-        if not glob.has_magic(place) and not Path(place).exists():
+        if is_hub_set(place):
+            read_name(place)
+        elif not glob.has_magic(place) and not Path(place).exists():
             raise missing_place(Path(place))
     return models, sets
 
 
 def is_model(word: str) -> bool:
     """Whether a word names a model rather than a set; told without loading it."""
+    from seesay.data.hub_sets import is_hub_set
     from seesay.model.known_models import KNOWN, PACKAGED
 
     path = Path(word)
@@ -136,7 +145,7 @@ def is_model(word: str) -> bool:
         return any((path / name).is_file() for name in MODEL_FILES)
     if path.is_file():
         return path.suffix in MODEL_SUFFIXES
-    return word.startswith("hf:") or word in PACKAGED or word in KNOWN
+    return (word.startswith("hf:") and not is_hub_set(word)) or word in PACKAGED or word in KNOWN
 
 
 def read_request(words: dict[str, Any], *, probe: bool, shots: str | None, prompts: bool) -> "Request":
@@ -172,9 +181,10 @@ def read_shift_options(shift: str | None, baseline: Path | None, sets: Sequence[
         raise UsageError(f"--baseline {baseline} is of a shift; say which with --shift NATURAL=SHIFTED.")
     if shift is None:
         return {"shift": None, "baseline": None}
+    from seesay.data.evalsets import name_of_set
     from seesay.evaluation.robustness import read_baseline, read_shift
 
-    names = [Path(place).absolute().name for place in sets]
+    names = [name_of_set(place) for place in sets]
     return {"shift": read_shift(shift, names), "baseline": read_baseline(baseline) if baseline else None}
 
 
@@ -193,6 +203,8 @@ def measure(wanted: Wanted) -> tuple[list["Entry"], list[dict[str, Any]], list[d
             name = model.name if model.name not in taken else word
             for place in wanted.sets:
                 entries.append(measure_entry(name, model, place, wanted.request))
+                if word == wanted.models[0]:
+                    tell_words(entries[-1].result)
                 tell_remarks(entries[-1].result)
     finally:
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(wanted.models) > 1))

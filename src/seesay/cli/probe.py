@@ -15,7 +15,10 @@ COLUMNS = ["examples", "per class", "score [95 %]", "penalty"]
 
 def command(
     train: Annotated[
-        str, typer.Argument(metavar="TRAIN", help="A folder per class, or .tar with .cls and classnames.txt.")
+        str,
+        typer.Argument(
+            metavar="TRAIN", help="A folder per class, .tar with .cls and classnames.txt, or hf:OWNER/NAME:SPLIT."
+        ),
     ],
     test: Annotated[str, typer.Argument(metavar="TEST", help="The same, of other pictures; its classes are in TRAIN.")],
     *,
@@ -38,7 +41,7 @@ def command(
 
     The protocol is the paper's: features before the projection, logistic regression by L-BFGS, the penalty by a
     search on a held-out fifth of TRAIN, then a fit on all of it. Few shots are judged by pictures of TRAIN that were
-    not chosen. All numbers shown are percent.
+    not chosen. All numbers shown are percent. Features are kept under SEESAY_CACHE ("off": nowhere).
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
@@ -60,6 +63,7 @@ def measure(name: str | None, train: str, test: str, **question: Any) -> dict[st
     """The result, shown as a table; what cannot be done is said before a model is loaded."""
     from seesay.base.journal import progress
     from seesay.cli.classify import load_model
+    from seesay.model.kept import Kept
     from seesay.tasks.few_shot import check_question, check_sets, open_labelled, probe_sets
 
     check_question(**question)
@@ -67,7 +71,7 @@ def measure(name: str | None, train: str, test: str, **question: Any) -> dict[st
     check_sets(learned, asked, question["shots"])
     model = load_model(name)
     with progress(len(learned) + len(asked), "pictures") as advance:
-        result = probe_sets(model, learned, asked, progress=advance, **question)
+        result = probe_sets(model, learned, asked, kept=Kept.find(), progress=advance, **question)
     sys.stdout.write(as_text(result))
     return result
 

@@ -11,6 +11,15 @@ SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", 
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
 
 
+def tell_words(result: dict[str, Any]) -> None:
+    """That the classes of a set were asked about in the paper's words, where they were."""
+    if result.get("templates_from", "").startswith("the paper"):
+        names = ", and its class names" if result["class_names_from"] == result["templates_from"] else ""
+        count = len(result["templates"])
+        told = f"{count} templates" if count > 1 else f"template {result['templates'][0]!r}"
+        say(f"{result['set']}: {told} of {result['templates_from']}{names}; --templates takes others.")
+
+
 def tell_remarks(result: dict[str, Any]) -> None:
     """What was left out, and classes that can never be told apart."""
     from seesay.data.class_names import SAME_NAME
@@ -24,7 +33,9 @@ def tell_remarks(result: dict[str, Any]) -> None:
 
 
 def as_tables(results: Sequence[dict[str, Any]], *, several: bool) -> str:
-    """One table per task, for the tasks that were measured; with several models each row begins with its model."""
+    """One table per task, for the tasks that were measured, set by set; of several models each row names its own."""
+    sets = list(dict.fromkeys(result["set"] for result in results))
+    results = sorted(results, key=lambda result: sets.index(result["set"]))
     before = ["model"] if several else []
 
     def named(result: dict[str, Any], row: list[str]) -> list[str]:

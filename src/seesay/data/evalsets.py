@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
+from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.pairs import open_pairs, tars_in
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
@@ -75,9 +76,14 @@ def open_evalset(place: str | Path) -> LabelledSet | PairSource:
     Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there or in test/, that hold
     KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
     folder of images per class, or with train/ and test/ of such folders, of which test/ counts. Captioned: whatever
-    `open_pairs` opens, and a folder with test/*.tar.
+    `open_pairs` opens, and a folder with test/*.tar. Either: a data set of the Hugging Face hub, as `hub_sets` says.
     A place that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
+    if is_hub_set(place):
+        # What it opens is a set of this file.
+        from seesay.data.parquet_sets import open_hub_set
+
+        return open_hub_set(place)
     folder = Path(place)
     if not folder.is_dir():
         return open_pairs([place])
@@ -95,11 +101,32 @@ def open_evalset(place: str | Path) -> LabelledSet | PairSource:
     return open_pairs([folder])
 
 
+def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
+    """`UsageError` for a class that has pictures of which not one could be read: the scores would leave it out."""
+    lost = {found.label(index) for index in range(len(found))} - {found.label(index) for index in read}
+    if lost:
+        named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
+        raise UsageError(
+            f"not one picture of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
+            "mend the pictures, or leave the class out."
+        )
+
+
+def name_of_set(place: str | Path) -> str:
+    """What the set at a place is called, told without opening it."""
+    return read_name(place).name if is_hub_set(place) else Path(place).absolute().name
+
+
 def open_train_part(place: str | Path) -> LabelledSet | None:
     """What may be learned from before a labelled set is measured: train/ beside its test/, as tars or class folders.
 
-    None where there is none. Classes of tars are those of the set's classnames.txt. Raises what `open_evalset` does.
+    Of a set of the hub it is the split "train". None where there is none. Classes of tars are those of the set's
+    classnames.txt. Raises what `open_evalset` does.
     """
+    if is_hub_set(place):
+        from seesay.data.parquet_sets import open_train_split
+
+        return open_train_split(place)
     folder = Path(place)
     if (folder / CLASS_NAMES).is_file():
         tars = _tars_of(folder, "train")

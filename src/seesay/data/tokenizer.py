@@ -163,10 +163,13 @@ class CaptionTokenizer:
             raise UsageError(f"vocab_size is {vocab_size}; bytes and specials alone need {FIRST_MERGE + 2}.")
         learner = _tokenizer(models.BPE(end_of_word_suffix=WORD_END))
         # The library counts its own single symbols, not CLIP's 512, so it is asked for what surely suffices.
+        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
             min_frequency=2,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            initial_alphabet=alphabet,
+            # Pairs seen equally often are merged in the order of their symbols, and ends of words would come in any.
+            special_tokens=[symbol + WORD_END for symbol in alphabet],
             end_of_word_suffix=WORD_END,
             show_progress=False,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SHAPES = "os^v"
 DOTS_PER_INCH = 130
 # Ticks on logit axes, as fractions.
 LOGIT_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -83,14 +84,14 @@ def zero_shot_against_probe(points: Sequence[Point]) -> bytes:
     with drawn(4.6, 4.4) as (axes, file):
         axes.plot([0, 100], [0, 100], color="#999999", linewidth=1, linestyle="--")
         for number, point in enumerate(points):
-            _cross(axes, point, COLOURS[number % len(COLOURS)], scale=100)
+            _cross(axes, point, number, scale=100)
         axes.set(xlabel="zero-shot top-1, %", ylabel="linear probe, %", xlim=(0, 100), ylim=(0, 100))
         axes.legend(fontsize=8, loc="lower right")
     return file.getvalue()
 
 
-def _cross(axes: "Axes", point: Point, colour: str, *, scale: float) -> None:
-    """A point with its intervals in both directions."""
+def _cross(axes: "Axes", point: Point, number: int, *, scale: float) -> None:
+    """A point with its intervals in both directions; its colour and shape are those of its number."""
     spread = [
         None if interval is None else [[scale * (at - interval[0])], [scale * (interval[1] - at)]]
         for at, interval in ((point.x, point.x_interval), (point.y, point.y_interval))
@@ -100,10 +101,10 @@ def _cross(axes: "Axes", point: Point, colour: str, *, scale: float) -> None:
         scale * point.y,
         xerr=spread[0],
         yerr=spread[1],
-        fmt="o",
+        fmt=SHAPES[number // len(COLOURS) % len(SHAPES)],
         markersize=5,
         linewidth=1,
-        color=colour,
+        color=COLOURS[number % len(COLOURS)],
         label=point.name,
     )
 
@@ -142,8 +143,8 @@ def reliability_diagram(found: Reliability) -> bytes:
     return file.getvalue()
 
 
-def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]]) -> bytes:
-    """For every set a dot per single template, and a bar where all of them together are."""
+def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]], *, up_to: float) -> bytes:
+    """For every set a dot per single template, and a bar where all of them together are; the axis ends at `up_to`."""
     with drawn(7.5, 0.9 + 0.34 * len(spreads)) as (axes, file):
         for place, (by_template, together) in enumerate(spreads.values()):
             values = [100 * score.value for score in by_template.values()]
@@ -152,7 +153,7 @@ def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]]) -> by
             axes.plot([100 * together] * 2, [place - 0.3, place + 0.3], color=COLOURS[1], linewidth=2.5, zorder=3)
         axes.set_yticks(range(len(spreads)), labels=list(spreads))
         axes.set(xlabel="top-1, %", ylim=(len(spreads) - 0.4, -0.6))
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 100 * up_to)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
     return file.getvalue()
@@ -173,7 +174,7 @@ def shift_plot(
         for number, point in enumerate(baseline):
             axes.plot(logit(point.x), logit(point.y), "s", color="#888888", markersize=4, label=_once(number))
         for number, point in enumerate(models):
-            _cross(axes, _on_logits(point), COLOURS[number % len(COLOURS)], scale=1)
+            _cross(axes, _on_logits(point), number, scale=1)
         ticks = [tick for tick in LOGIT_TICKS if low <= tick <= high]
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(logit(np.array(ticks)), labels=[f"{100 * tick:g}" for tick in ticks])

@@ -16,6 +16,9 @@ PAIRS_SHOWN = 8
 
 def prompts_section(entries: Sequence[Entry]) -> Section | None:
     parts, rows = [], []
+    reached = [max(entry.spread.highest, entry.result["top1"]) for entry in entries if entry.spread]
+    # One axis for all models, so that they can be compared by eye.
+    up_to = min(1.0, 1.05 * max(reached, default=0.0) + 0.01)
     for name in dict.fromkeys(entry.name for entry in entries):
         own = [entry for entry in entries if entry.name == name and entry.spread]
         strips = {
@@ -25,7 +28,7 @@ def prompts_section(entries: Sequence[Entry]) -> Section | None:
             continue
         words = f"{name}: accuracy of single templates on {', '.join(strips)}"
         note = f"{name}: a dot for every single template, and in orange all of the set's templates together."
-        parts.append(Figure(picture=charts.prompt_strip(strips), words=words, note=note, width=760))
+        parts.append(Figure(picture=charts.prompt_strip(strips, up_to=up_to), words=words, note=note, width=760))
         for set_name, (by_template, together) in strips.items():
             best, worst = next(iter(by_template)), list(by_template)[-1]
             spread = by_template[best].value - by_template[worst].value
@@ -42,6 +45,8 @@ def prompts_section(entries: Sequence[Entry]) -> Section | None:
             )
     if not parts:
         return None
+    sets = list(dict.fromkeys(entry.result["set"] for entry in entries))
+    rows.sort(key=lambda row: sets.index(row[0]))
     head = ("set", "model", "templates", "spread, points", "together", "best template", "worst template")
     return Section(title="Prompt sensitivity", parts=[*parts, Table(head=head, rows=rows)])
 
@@ -62,7 +67,7 @@ def details_section(entry: Entry, *, several: bool) -> Section | None:
         for label, guess in zip(answers.label_N, answers.guess_N, strict=True)
         if label != guess
     ).most_common(PAIRS_SHOWN)
-    names, of = found.class_names, np.bincount(answers.label_N, minlength=len(found.class_names))
+    names, of = answers.classifier.class_names, np.bincount(answers.label_N, minlength=len(found.class_names))
     rows = [(names[label], names[guess], f"{count} of {of[label]}") for (label, guess), count in pairs]
     table = Table(head=("shown", "taken for", "pictures"), rows=rows)
     title = f"{entry.result['set']}, {entry.name}" if several else entry.result["set"]

@@ -27,9 +27,10 @@ def build_page(
     baseline: Baseline | None = None,
     facts: dict[str, str] | None = None,
 ) -> str:
-    """The whole page as HTML; sections without content are left out."""
+    """The whole page as HTML, set by set and all models on each; sections without content are left out."""
     models = list(dict.fromkeys(entry.name for entry in entries))
     sets = list(dict.fromkeys(entry.result["set"] for entry in entries))
+    entries = sorted(entries, key=lambda entry: sets.index(entry.result["set"]))
     sections = [
         scores_section(entries),
         comparison_section(comparisons),
@@ -67,7 +68,18 @@ def scores_section(entries: Sequence[Entry]) -> Section:
     return Section(title="Scores", parts=parts)
 
 
-ZERO_SHOT_HEAD = ("set", "model", "pictures", "classes", "top-1", "top-5", "mean per class", "chance", "ECE")
+ZERO_SHOT_HEAD = (
+    "set",
+    "model",
+    "pictures",
+    "classes",
+    "top-1",
+    "top-5",
+    "mean per class",
+    "chance",
+    "ECE",
+    "templates",
+)
 RETRIEVAL_HEAD = ("set", "model", "direction", "asked", "R@1", "R@5", "R@10", "chance R@1", "chance R@10")
 
 
@@ -83,6 +95,8 @@ def zero_shot_row(entry: Entry) -> tuple[str, ...]:
         with_interval(result["mean_per_class"], result["interval95_mean_per_class"]),
         percent(result["chance"]),
         percent(result["calibration_error"]),
+        # "the paper, for cifar10" as "18, paper": the column is narrow.
+        f"{len(result['templates'])}, {result['templates_from'].removeprefix('the ').partition(',')[0]}",
     )
 
 

@@ -9,10 +9,13 @@ from seesay.base.journal import progress
 from seesay.data.evalsets import LabelledSet, open_train_part
 from seesay.evaluation.suite import SEED
 from seesay.model.bundle import Model
+from seesay.model.kept import Kept
 from seesay.tasks.few_shot import check_sets, probe_sets
 
 
-def probe_set(model: Model, place: str | Path, test: LabelledSet, *, shots: Sequence[int]) -> dict[str, Any] | None:
+def probe_set(
+    model: Model, place: str | Path, test: LabelledSet, *, shots: Sequence[int], kept: Kept
+) -> dict[str, Any] | None:
     """`tasks.few_shot.probe_sets` on the train part of the set at `place`; None where it has none.
 
     Of many sets some have small classes: shots that a class does not have are left out, under "shots_left_out".
@@ -24,7 +27,7 @@ def probe_set(model: Model, place: str | Path, test: LabelledSet, *, shots: Sequ
     fewest = min(Counter(train.label(index) for index in range(len(train))).values())
     left_out, shots = [count for count in shots if count > fewest], [count for count in shots if count <= fewest]
     with progress(len(train) + len(test), f"{test.name} probe") as advance:
-        return probe_sets(model, train, test, shots=shots, progress=advance) | {
+        return probe_sets(model, train, test, shots=shots, kept=kept, progress=advance) | {
             "seed": SEED,
             "shots_left_out": left_out,
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.hub_sets import is_hub_set
 from seesay.evaluation.compare import compare_all
 from seesay.evaluation.probe import probe_set
 from seesay.evaluation.prompts import PromptSpread, prompt_spread
@@ -47,12 +48,16 @@ def measure_entry(name: str, model: Model, place: str, request: Request) -> Entr
     measured = replace(measured, result=measured.result | {"model": name})
     is_zero_shot = isinstance(found, LabelledSet)
     wants_spread = request.prompts and is_zero_shot and request.question.descriptions is None
+    kept = request.question.kept
+    probe = None
+    if request.probe and isinstance(found, LabelledSet):
+        probe = probe_set(model, place, found, shots=request.shots, kept=kept)
     return Entry(
         name=name,
         place=place,
         measured=measured,
-        spread=prompt_spread(model, measured, kept=request.question.kept) if wants_spread else None,
-        probe=probe_set(model, place, found, shots=request.shots) if request.probe and is_zero_shot else None,
+        spread=prompt_spread(model, measured, kept=kept) if wants_spread else None,
+        probe=probe,
     )
 
 
@@ -81,6 +86,6 @@ def result_files(entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str
         for result in [entry.result, *([entry.probe] if entry.probe else [])]:
             words = [entry.name, result["set"], result["task"]]
             stem = "--".join(word.replace("/", "-").replace("\\", "-").lstrip(".") for word in words)
-            place = Path(entry.place).absolute()
-            files[f"{stem}.json"] = {**result, "model": entry.name, "place": str(place), **facts}
+            place = entry.place if is_hub_set(entry.place) else str(Path(entry.place).absolute())
+            files[f"{stem}.json"] = {**result, "model": entry.name, "place": place, **facts}
     return files

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.class_names import ClassName, Descriptions, edited_names, repeated_names
-from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
+from seesay.data.known_sets import known_set
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.stored import count_reasons
 from seesay.formulas.metrics import mean_per_class, top_k_hits
@@ -28,7 +29,7 @@ from seesay.formulas.statistics import mean_per_class_interval, proportion_inter
 from seesay.model.bundle import Model
 from seesay.model.encode_once import encode_images_once, encode_prompts_once
 from seesay.model.kept import Kept
-from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.model.zero_shot import Classifier
 from seesay.tasks.retrieve import retrieval_scores
 
 Templates = str | Path | Sequence[str] | None
@@ -72,7 +73,7 @@ class Answers:
     label_N: np.ndarray
     guess_N: np.ndarray
     confidence_N: np.ndarray
-    classifier: ZeroShotClassifier
+    classifier: Classifier
     names: tuple[ClassName, ...]
     templates: tuple[str, ...]
 
@@ -101,10 +102,8 @@ def measure_set(model: Model, found: LabelledSet | PairSource, question: Questio
 
 
 def measure_zero_shot(model: Model, found: LabelledSet, question: Question, advance: Advance) -> Measured:
-    chosen, origin = choose_templates(model, found, question.templates)
-    names: Sequence[ClassName] = found.class_names
-    if question.class_names is not None:
-        names = edited_names(found.class_names, question.class_names)
+    words = choose_words(model, found, question)
+    names, chosen = words.names, words.templates
     classifier = model.classifier(
         names,
         chosen,
@@ -119,10 +118,9 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
         )
     refuse_unseen_classes(found, read, skipped)
     label_N = np.array([found.label(index) for index in read])
-    # Cosines and not probabilities: their order is the same, but a softmax rounds small ones to ties.
-    cosine_NC = image_ND @ classifier.weights.T
-    hits = top_k_hits(cosine_NC, torch.from_numpy(label_N), ks=(1, 5))
-    guess_N = cosine_NC.argmax(1)
+    score_NC = classifier.scores(image_ND)
+    hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, 5))
+    guess_N = score_NC.argmax(1)
     confidence_N = classifier.probabilities(image_ND).gather(1, guess_N[:, None])[:, 0].double().numpy()
     result = {
         **describe(model, found, task="zero-shot", n=len(read), skipped=skipped),
@@ -130,8 +128,8 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
         "calibration_error": reliability(confidence_N, hits[1]).expected_error,
         "same_names": repeated_names(names),
         "templates": list(chosen) if question.descriptions is None else [],
-        "templates_from": origin if question.descriptions is None else "descriptions",
-        "class_names_from": "the set" if question.class_names is None else str(question.class_names),
+        "templates_from": words.templates_from if question.descriptions is None else "descriptions",
+        "class_names_from": words.names_from,
     }
     answers = Answers(
         image_ND=image_ND,
@@ -145,17 +143,6 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
     each_N = np.arange(len(read))
     by_name, image_of_hit = {"top1": hits[1], "top5": hits[5]}, {"top1": each_N, "top5": each_N}
     return Measured(result=result, found=found, read=read, hits=by_name, image_of_hit=image_of_hit, answers=answers)
-
-
-def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
-    """`UsageError` for a class that has pictures of which not one could be read: the scores would leave it out."""
-    lost = {found.label(index) for index in range(len(found))} - {found.label(index) for index in read}
-    if lost:
-        named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
-        raise UsageError(
-            f"not one picture of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
-            "mend the pictures, or leave the class out."
-        )
 
 
 def zero_shot_numbers(hits: dict[int, np.ndarray], label_N: np.ndarray, *, classes: int) -> dict[str, Any]:
@@ -204,13 +191,34 @@ def measure_retrieval(model: Model, found: PairSource, question: Question, advan
     )
 
 
-def choose_templates(model: Model, found: LabelledSet, templates: Templates) -> tuple[tuple[str, ...], str]:
-    """What the call asks for, else what the set brings, else the model's own; and which of these it was."""
-    if templates is not None:
-        return load_templates(templates), "the call"
-    if found.templates is not None:
-        return found.templates, "the set"
-    return model.templates, "the model"
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a set's classes are called and asked in, and who said so."""
+
+    names: Sequence[ClassName]
+    names_from: str
+    templates: tuple[str, ...]
+    templates_from: str
+
+
+def choose_words(model: Model, found: LabelledSet, question: Question) -> Words:
+    """What the call asks for, else what the set brings, else what the paper did with a set of that name, else the
+    model's own templates. The paper's class names go with the paper's templates."""
+    if question.templates is not None:
+        templates, origin = load_templates(question.templates), "the call"
+    elif found.templates is not None:
+        templates, origin = found.templates, "the set"
+    elif known := known_set(found.name):
+        templates, origin = known.templates, f"the paper, for {known.name}"
+    else:
+        templates, origin = model.templates, "the model"
+    names, names_from = list[ClassName](found.class_names), "the set"
+    if question.class_names is not None:
+        names, names_from = edited_names(found.class_names, question.class_names), str(question.class_names)
+    elif origin.startswith("the paper") and (known := known_set(found.name)):
+        edited = known.names_for(found.class_names)
+        names, names_from = edited, origin if edited != names else names_from
+    return Words(names=names, names_from=names_from, templates=templates, templates_from=origin)
 
 
 def describe(

@@ -14,7 +14,7 @@ own mean. L-BFGS that starts from its inverse needs one evaluation where plain L
 found once for all penalties.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -47,16 +47,22 @@ BLOCK = 1 << 17
 
 
 class Until(NamedTuple):
-    """When a search is over: the next step promises less than `promise`, a share of the value.
+    """When a search is over: the next step promises less than `promise`, a share of what matters.
 
-    Or less than `promise_where_flat` where no element of the gradient is above 1e-4, scikit-learn's idea of the end.
+    That is the value, or the part of it that is quadratic in the logits, whichever is less: a large penalty keeps the
+    logits so near to 0 that the value hardly falls, and still the largest of them wins. Less than `promise_where_flat`
+    will do where no element of the gradient is above 1e-4, scikit-learn's idea of the end. `is_enough` is asked after
+    every step, with how many there were and where they led.
     """
 
     promise: float
     promise_where_flat: float = 0.0
+    is_enough: Callable[[int, Tensor], bool] = lambda steps, theta_KW1: False
 
 
 CONVERGED = Until(5e-5, 1e-3)
+# So near the minimum that the examples which are right are those at the minimum, but for one or two in a thousand.
+SETTLED = Until(2e-6)
 TO_THE_END = Until(1e-9)
 ROUGH = Until(1e-2)
 
@@ -69,6 +75,7 @@ class Examples:
     """
 
     centred_NW: Tensor
+    label_N: Tensor
     mean_W: Tensor
     axes_WW: Tensor
     variance_W: Tensor
@@ -76,11 +83,22 @@ class Examples:
     own_KW: Tensor
 
 
+class Start(NamedTuple):
+    """Where a search begins, and what is known of the way the loss bends there.
+
+    `bends` are steps and how the gradient of the loss changed along them, the newest last. The penalty is not in them:
+    it is added when they are used, so that they serve searches for other penalties.
+    """
+
+    theta_KW1: Tensor
+    bends: tuple[tuple[Tensor, Tensor], ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """Where the search ended: `value` is the objective there, `iterations` how many steps were taken."""
 
-    theta_KW1: Tensor
+    end: Start
     value: float
     iterations: int
 
@@ -107,41 +125,43 @@ def examples(features_NW: Tensor, label_N: Tensor, classes: int) -> Examples:
     variance_W = variance_W.clamp_min(least).masked_fill(is_flat & (len(seen_NW) == len(centred_NW)), 0)
     unlabelled = Examples(
         centred_NW=centred_NW,
+        label_N=label_N,
         mean_W=mean_W,
         axes_WW=axes_WW.to(mean_W.dtype),
         variance_W=variance_W.to(mean_W.dtype),
         share_K=mean_W.new_empty(classes),
         own_KW=mean_W.new_empty(classes, len(mean_W)),
     )
-    return labelled(unlabelled, label_N)
+    return with_own_means(unlabelled)
 
 
-def labelled(given: Examples, label_N: Tensor) -> Examples:
-    """`given` with what its objective has to know of the labels."""
-    count_K = torch.bincount(label_N, minlength=len(given.share_K))
-    own_KW = torch.zeros_like(given.own_KW).index_add_(0, label_N, given.centred_NW) / len(label_N)
-    return replace(given, share_K=count_K.to(own_KW.dtype) / len(label_N), own_KW=own_KW)
+def with_own_means(given: Examples) -> Examples:
+    """`given` with what its examples and labels come to."""
+    count_K = torch.bincount(given.label_N, minlength=len(given.share_K))
+    own_KW = torch.zeros_like(given.own_KW).index_add_(0, given.label_N, given.centred_NW) / len(given.label_N)
+    return replace(given, share_K=count_K.to(own_KW.dtype) / len(given.label_N), own_KW=own_KW)
 
 
-def start_from_part(given: Examples, label_N: Tensor, penalty: float) -> Tensor | None:
+def start_from_part(given: Examples, penalty: float) -> Start | None:
     """The minimum for one example in eight, near that for all of them at an eighth of the cost; None for few."""
-    if len(label_N) < SHARE_OF_SUBSET * LEAST_SUBSET:
+    count = len(given.label_N)
+    if count < SHARE_OF_SUBSET * LEAST_SUBSET:
         return None
-    order_N = torch.randperm(len(label_N), generator=torch.Generator().manual_seed(0))
-    chosen = order_N[: len(label_N) // SHARE_OF_SUBSET].to(label_N.device)
-    part = labelled(replace(given, centred_NW=given.centred_NW[chosen]), label_N[chosen])
-    return fit(part, penalty / SHARE_OF_SUBSET, until=ROUGH).theta_KW1
+    order_N = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    chosen = order_N[: count // SHARE_OF_SUBSET].to(given.label_N.device)
+    part = with_own_means(replace(given, centred_NW=given.centred_NW[chosen], label_N=given.label_N[chosen]))
+    return Start(fit(part, penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
 
 
 def fit(
     given: Examples,
     penalty: float,
     *,
-    start_KW1: Tensor | None = None,
+    start: Start | None = None,
     max_iterations: int = 1000,
     until: Until | None = None,
 ) -> Fit:
-    """The minimum of the objective, by preconditioned L-BFGS from `start_KW1` (default: zeros).
+    """The minimum of the objective, by preconditioned L-BFGS from `start` (default: zeros).
 
     It ends as `until` says (default: `CONVERGED`, and `TO_THE_END` in float64), where rounding hides any gain, or
     after `max_iterations`.
@@ -149,18 +169,17 @@ def fit(
     until = until or (TO_THE_END if given.centred_NW.dtype == torch.float64 else CONVERGED)
     classes, width = given.own_KW.shape
     charge = (2 if classes == 2 else 1) * penalty / len(given.centred_NW)
-    theta_KW1 = given.own_KW.new_zeros(classes, width + 1) if start_KW1 is None else start_KW1.clone()
+    start = start or Start(given.own_KW.new_zeros(classes, width + 1))
+    theta_KW1, pairs, iteration = start.theta_KW1, pairs_of(start.bends, charge), 0
     here = slope_at(given, theta_KW1, charge)
-    curvature, pairs = here.curvature, []
-    iteration = 0
+    curvature = here.curvature
     while iteration < max_iterations:
         # It falls by half at most from step to step, so that the pairs of the steps before still fit its scale.
         curvature = max(here.curvature, curvature / 2, LEAST_CURVATURE / classes)
         step_KW1 = direction(
             here.gradient_KW1, pairs, lambda x_KW1, h=curvature: preconditioned(given, x_KW1, h, charge)
         )
-        # Where a large penalty lets the value hardly fall, the first step from zeros still decides which class wins.
-        if (iteration or start_KW1 is not None) and is_over(until, here, step_KW1):
+        if is_over(until, here, step_KW1, quadratic_part(given, theta_KW1, here.curvature)):
             break
         there, length = search(
             lambda length, at=theta_KW1, step=step_KW1: slope_at(given, at + length * step, charge), here, step_KW1
@@ -171,41 +190,66 @@ def fit(
             pairs = []
             continue
         moved_KW1, bent_KW1 = length * step_KW1, there.gradient_KW1 - here.gradient_KW1
-        if (product := (moved_KW1 * bent_KW1).sum()) > 0:
-            pairs = [*pairs, (moved_KW1, bent_KW1, 1 / product)][-MEMORY:]
+        pairs = [*pairs, *bent_upwards([(moved_KW1, bent_KW1)])][-MEMORY:]
         theta_KW1, here = theta_KW1 + moved_KW1, there
         iteration += 1
-    return Fit(theta_KW1=theta_KW1, value=here.value, iterations=iteration)
+        if until.is_enough(iteration, theta_KW1):
+            break
+    bends = tuple((moved_KW1, charged(bent_KW1, moved_KW1, -charge)) for moved_KW1, bent_KW1, _ in pairs)
+    return Fit(end=Start(theta_KW1, bends), value=here.value, iterations=iteration)
 
 
-def is_over(until: Until, here: Slope, step_KW1: Tensor) -> bool:
+def charged(gradient_KW1: Tensor, theta_KW1: Tensor, charge: float) -> Tensor:
+    """A gradient with that of the penalty, which intercepts do not pay."""
+    return torch.cat([gradient_KW1[:, :-1] + charge * theta_KW1[:, :-1], gradient_KW1[:, -1:]], dim=1)
+
+
+def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return bent_upwards((moved_KW1, charged(bent_KW1, moved_KW1, charge)) for moved_KW1, bent_KW1 in bends)
+
+
+def bent_upwards(found: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Steps with the change of the gradient along them and 1 / the product of both; those where that is positive."""
+    products = [(moved_KW1, bent_KW1, (moved_KW1 * bent_KW1).sum()) for moved_KW1, bent_KW1 in found]
+    return [(moved_KW1, bent_KW1, 1 / product) for moved_KW1, bent_KW1, product in products if product > 0]
+
+
+def quadratic_part(given: Examples, theta_KW1: Tensor, curvature: float) -> float:
+    """Of the loss, as a function of the logits."""
+    return curvature / 2 * float((theta_KW1[:, :-1] @ given.axes_WW).square().sum(0) @ given.variance_W)
+
+
+def is_over(until: Until, here: Slope, step_KW1: Tensor, quadratic: float) -> bool:
     is_flat = float(here.gradient_KW1.abs().amax()) < FLAT_GRADIENT
-    share = -float((step_KW1 * here.gradient_KW1).sum()) / 2 / max(here.value, LEAST_LOSS)
-    return share < max(until.promise, until.promise_where_flat if is_flat else 0)
+    promised = -float((step_KW1 * here.gradient_KW1).sum()) / 2
+    share = max(until.promise, until.promise_where_flat if is_flat else 0)
+    return promised <= share * min(max(here.value, LEAST_LOSS), quadratic)
 
 
 def slope_at(given: Examples, theta_KW1: Tensor, charge: float) -> Slope:
     """Objective and gradient in one pass over the examples; `charge` is the penalty / N."""
     weights_KW, intercept_K = theta_KW1[:, :-1].contiguous(), theta_KW1[:, -1]
-    count = len(given.centred_NW)
-    gradient_KW, mean_K = torch.zeros_like(weights_KW), torch.zeros_like(intercept_K)
+    count, size = len(given.centred_NW), max(1, BLOCK // len(intercept_K))
+    gradient_KW, excess_K = torch.zeros_like(weights_KW), torch.zeros_like(intercept_K)
     # Summed in float64: single values round at 1e-7, and the gains that are looked for are smaller.
     value = squares = torch.zeros((), dtype=torch.float64, device=weights_KW.device)
-    for centred_BW in given.centred_NW.split(max(1, BLOCK // len(intercept_K))):
-        logits_BK = torch.addmm(intercept_K, centred_BW, weights_KW.T)
-        top_B1 = logits_BK.amax(1, keepdim=True)
-        odds_BK = logits_BK.sub_(top_B1).clamp_min_(LEAST_LOGIT).exp_()
+    for centred_BW, label_B in zip(given.centred_NW.split(size), given.label_N.split(size), strict=True):
+        logits_BK, label_B1 = torch.addmm(intercept_K, centred_BW, weights_KW.T), label_B[:, None]
+        logits_BK -= logits_BK.amax(1, keepdim=True)
+        known_B1 = logits_BK.gather(1, label_B1)
+        odds_BK = logits_BK.clamp_min_(LEAST_LOGIT).exp_()
         total_B1 = odds_BK.sum(1, keepdim=True)
-        value = value + (top_B1 + total_B1.log()).sum(dtype=torch.float64)
+        value = value + (total_B1.log() - known_B1).sum(dtype=torch.float64)
         probability_BK = odds_BK.div_(total_B1)
-        mean_K += probability_BK.sum(0)
         squares = squares + torch.linalg.vector_norm(probability_BK).double() ** 2
+        # Here, and not from the sums over examples: where everything is right their difference is all rounding.
+        probability_BK.scatter_add_(1, label_B1, probability_BK.new_full((1, 1), -1).expand_as(label_B1))
+        excess_K += probability_BK.sum(0)
         gradient_KW.addmm_(probability_BK.T, centred_BW)
-    gradient_KW = (gradient_KW / count).sub_(given.own_KW).add_(weights_KW, alpha=charge)
-    known = (weights_KW * given.own_KW).sum(dtype=torch.float64) + intercept_K.double() @ given.share_K.double()
+    gradient_KW = (gradient_KW / count).add_(weights_KW, alpha=charge)
     return Slope(
-        value=float(value / count - known + charge / 2 * weights_KW.square().sum(dtype=torch.float64)),
-        gradient_KW1=torch.cat([gradient_KW, (mean_K / count - given.share_K)[:, None]], dim=1),
+        value=float(value / count + charge / 2 * weights_KW.square().sum(dtype=torch.float64)),
+        gradient_KW1=torch.cat([gradient_KW, (excess_K / count)[:, None]], dim=1),
         curvature=float(1 - squares / count) / len(intercept_K),
     )
 
@@ -245,7 +289,7 @@ def search(at: Callable[[float], Slope], here: Slope, step_KW1: Tensor) -> tuple
     A loss within rounding of the one before is enough: without that the last steps are shortened for nothing.
     """
     down = float((step_KW1 * here.gradient_KW1).sum())
-    rounding = 4 * torch.finfo(step_KW1.dtype).eps * abs(here.value)
+    rounding = 4 * torch.finfo(step_KW1.dtype).eps * max(here.value, LEAST_LOSS)
     length = 1.0
     while length >= SHORTEST and down < 0:
         there = at(length)

@@ -16,7 +16,9 @@ import torch
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Skipped
-from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.class_names import ClassName
+from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
+from seesay.data.known_sets import known_set
 from seesay.data.stored import count_reasons
 from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
 from seesay.formulas.statistics import (
@@ -26,10 +28,14 @@ from seesay.formulas.statistics import (
     proportion_interval,
 )
 from seesay.model.bundle import Model
+from seesay.model.encode_once import encode_images_once
 from seesay.model.features import embeddings_of, encode_feature_set
+from seesay.model.kept import Kept
+from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.linear_probe import LinearProbe, check_settings
 
 Penalty = float | Literal["sweep"]
+NOT_KEPT = Kept(None)
 # CoOp's way with few shots (Zhou et al. 2022): a penalty is judged by as many further pictures, four at most.
 MOST_TO_JUDGE_BY = 4
 RANKING_METRICS = {"map11": mean_average_precision_11, "roc-auc": mean_roc_auc}
@@ -54,20 +60,22 @@ def probe_sets(
     seeds: int = 3,
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
+    kept: Kept = NOT_KEPT,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
 
-    Zero-shot chooses among the classes of `train` too. Every entry of "shots" has the scores of `seeds` random
+    Features are `kept` for the next time. Zero-shot chooses among the classes of `train` too, asked about as
+    `zero_shot_words` says. Every entry of "shots" has the scores of `seeds` random
     choices, their mean and its interval over choices; "shots_equal_to_zero_shot" is where their curve meets it.
     `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no picture of a set can be read.
     """
     check_question(shots, seeds, penalty, metric)
     check_sets(train, test, shots)
-    learned, asked = encode_set(model, train, train, progress), encode_set(model, test, train, progress)
+    learned, asked = encode_set(model, train, train, kept, progress), encode_set(model, test, train, kept, progress)
     refuse_too_few(train, learned.label_N, shots, "pictures that can be read")
-    templates = test.templates or train.templates or model.templates
-    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, asked, train, templates), asked.label_N)
+    templates, names = zero_shot_words(model, train, test)
+    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, asked, names, templates), asked.label_N)
     probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
     whole, interval_whole = measured(metric, probe_scores(probe, asked, train), asked.label_N)
     rounds = [few_shots(learned, asked, train, count, seeds, penalty, metric) for count in shots]
@@ -145,20 +153,25 @@ def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int]
         )
 
 
-def encode_set(model: Model, found: LabelledSet, train: LabelledSet, progress: Callable[[int], None]) -> Labelled:
+def encode_set(
+    model: Model, found: LabelledSet, train: LabelledSet, kept: Kept, progress: Callable[[int], None]
+) -> Labelled:
     """All pictures of a set that can be read; of two classes with the same name the first is meant."""
-    features_NW, kept, skipped = encode_feature_set(model, found.image, len(found), progress=progress)
-    if not kept:
+    features_NW, read, skipped = encode_images_once(
+        model, found.image, len(found), kept=kept, progress=progress, kind="features", encode=encode_feature_set
+    )
+    if not read:
         raise RefusedInput(
             f"none of the {len(found)} pictures of {found.name} could be read ({count_reasons(skipped)})."
         )
+    refuse_unseen_classes(found, read, skipped)
     if found is train:
         number_of = list(range(len(train.class_names)))
     else:
         number_of = [train.class_names.index(name) if name in train.class_names else -1 for name in found.class_names]
     return Labelled(
         features_NW=features_NW,
-        label_N=np.array([number_of[found.label(index)] for index in kept]),
+        label_N=np.array([number_of[found.label(index)] for index in read]),
         skipped=tuple(replace(item, key=found.key(int(item.key))) for item in skipped),
     )
 
@@ -202,10 +215,21 @@ def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, n
     return np.concatenate(chosen), np.concatenate(further)
 
 
-def zero_shot_scores(model: Model, asked: Labelled, train: LabelledSet, templates: Sequence[str]) -> np.ndarray:
+def zero_shot_words(model: Model, train: LabelledSet, test: LabelledSet) -> tuple[Sequence[str], Sequence[ClassName]]:
+    """Templates and what the classes are called: a set's own templates, else the paper's templates and class names
+    for a set of that name, else the model's templates."""
+    if own := test.templates or train.templates:
+        return own, train.class_names
+    if known := known_set(test.name) or known_set(train.name):
+        return known.templates, known.names_for(train.class_names)
+    return model.templates, train.class_names
+
+
+def zero_shot_scores(model: Model, asked: Labelled, names: Sequence[ClassName], templates: Sequence[str]) -> np.ndarray:
     """Probabilities of the classes of the training set by their names, (N, K)."""
-    head = model.classifier(train.class_names, templates)
+    head = model.classifier(names, templates)
     # In float64, where a softmax does not round small ones to ties.
+    assert isinstance(head, ZeroShotClassifier)
     image_ND = embeddings_of(model, asked.features_NW).double()
     return replace(head, weights=head.weights.double()).probabilities(image_ND).numpy()
 

@@ -13,15 +13,28 @@ import torch
 from torch import Tensor
 
 from seesay.base.errors import UsageError
-from seesay.formulas.logistic import CONVERGED, Examples, examples, fit, from_features, start_from_part, to_features
+from seesay.formulas.logistic import (
+    SETTLED,
+    Examples,
+    Start,
+    examples,
+    fit,
+    from_features,
+    start_from_part,
+    to_features,
+)
 
 # 1e-6 to 1e6 in 96 steps, 8 to the decade; the first look is at every second decade.
 STEPS = 96
 STEPS_PER_DECADE = 8
 LOWEST = -6
 FIRST_LOOK = 16
-# The least penalties of the first look have their minimum hundreds of steps away, where accuracy has long settled.
-STEPS_OF_FIRST_LOOK = 50
+# A fit is given up when, at two checks and so many steps apart, its errors are more than the best one's by so many
+# standard deviations, and did not become fewer.
+STEPS_BETWEEN_CHECKS = 4
+DECIDED = 5.0
+# Minima between which a start is drawn.
+POINTS = 3
 SHARE_HELD_OUT = 0.2
 
 
@@ -75,9 +88,9 @@ class LinearProbe:
 
     def _learn(self, x_NW: Tensor, label_N: Tensor, start: tuple[Tensor, Tensor] | None) -> None:
         given = examples(x_NW, label_N, len(self.classes_))
-        start_KW1 = from_features(given, *start) if start else start_from_part(given, label_N, self.penalty_)
-        found = fit(given, self.penalty_, start_KW1=start_KW1, max_iterations=self.max_iterations)
-        weights_KW, intercept_K = to_features(given, found.theta_KW1)
+        begin = Start(from_features(given, *start)) if start else start_from_part(given, self.penalty_)
+        found = fit(given, self.penalty_, start=begin, max_iterations=self.max_iterations)
+        weights_KW, intercept_K = to_features(given, found.end.theta_KW1)
         if len(self.classes_) == 2:
             weights_KW, intercept_K = weights_KW[1:] - weights_KW[:1], intercept_K[1:] - intercept_K[:1]
         self.coef_, self.intercept_ = weights_KW.cpu().numpy(), intercept_K.cpu().numpy()
@@ -145,52 +158,85 @@ class LinearProbe:
 
 
 class Sweep:
-    """Fits for many penalties on one part of the data, judged on another; each starts where its neighbour ended."""
+    """Fits for many penalties on one part of the data, judged on another; each starts from what is known around it.
+
+    A fit ends at its minimum (`SETTLED`), or where it is decided that its penalty is not the best one.
+    """
 
     def __init__(self, part: tuple[Tensor, Tensor], held: tuple[Tensor, Tensor], *, classes: int, max_iterations: int):
         self.scores: dict[float, float] = {}
         self._given: Examples = examples(*part, classes)
         self._held, self._max_iterations = held, max_iterations
-        self._found: dict[int, Tensor] = {}
+        self._found: dict[int, Start] = {}
+        self._best_N = torch.zeros(len(held[1]), dtype=torch.bool, device=held[1].device)
 
     def best(self) -> tuple[float, tuple[Tensor, Tensor]]:
         """The penalty with the best accuracy, the larger of equals, and weights and intercepts to start from."""
-        look = min(STEPS_OF_FIRST_LOOK, self._max_iterations)
-        place = peak(lambda place: self._score(place, self._max_iterations), lambda place: self._score(place, look))
-        return penalty_at(place), to_features(self._given, self._found[place])
+        place = peak(self._score)
+        return penalty_at(place), to_features(self._given, self._found[place].theta_KW1)
 
-    def _score(self, place: int, max_iterations: int) -> float:
-        penalty = penalty_at(place)
+    def _score(self, place: int) -> float:
+        until = SETTLED._replace(is_enough=GivenUp(self._best_N, self._hits))
+        given, limit = self._given, self._max_iterations
+        found = fit(given, penalty_at(place), start=self._start(place), max_iterations=limit, until=until)
+        self._found[place] = found.end
+        hit_N = self._hits(found.end.theta_KW1)
+        if hit_N.sum() > self._best_N.sum():
+            self._best_N = hit_N
+        self.scores[penalty_at(place)] = float(hit_N.double().mean())
+        return self.scores[penalty_at(place)]
+
+    def _start(self, place: int) -> Start | None:
+        """Between two penalties the parabola through the three nearest minima; else the nearest minimum."""
         # A larger penalty is the easier problem, so of two neighbours that one is the better start.
-        nearest = min(self._found, key=lambda other: (abs(other - place), -other), default=None)
-        found = fit(
-            self._given,
-            penalty,
-            start_KW1=None if nearest is None else self._found[nearest],
-            max_iterations=max_iterations,
-            until=CONVERGED,
-        )
-        self._found[place] = found.theta_KW1
-        weights_KW, intercept_K = to_features(self._given, found.theta_KW1)
+        near = sorted(self._found, key=lambda other: (abs(other - place), -other))
+        if not near:
+            return None
+        nearest = self._found[near[0]]
+        around = near[:POINTS]
+        if not min(around) < place < max(around):
+            return nearest
+        shares = [math.prod((place - q) / (p - q) for q in around if q != p) for p in around]
+        parts = [share * self._found[p].theta_KW1 for share, p in zip(shares, around, strict=True)]
+        return nearest._replace(theta_KW1=torch.stack(parts).sum(0))
+
+    def _hits(self, theta_KW1: Tensor) -> Tensor:
+        """Which of the examples that were kept back are right, (N,)."""
         x_NW, label_N = self._held
+        weights_KW, intercept_K = to_features(self._given, theta_KW1)
         guess_N = (x_NW @ weights_KW.to(x_NW).T + intercept_K.to(x_NW)).argmax(1)
-        self.scores[penalty] = float((guess_N == label_N.to(guess_N.device)).double().mean())
-        return self.scores[penalty]
+        return guess_N == label_N.to(guess_N.device)
+
+
+class GivenUp:
+    """Whether it is decided that a fit under way will not beat the best so far, whose right answers are `best_N`.
+
+    By the sign test: of the examples that one of the two has right and the other wrong too many are the best's.
+    """
+
+    def __init__(self, best_N: Tensor, hits: Callable[[Tensor], Tensor]):
+        self._best_N, self._hits = best_N, hits
+        self._right: list[int] = []
+
+    def __call__(self, steps: int, theta_KW1: Tensor) -> bool:
+        if steps % STEPS_BETWEEN_CHECKS:
+            return False
+        hit_N = self._hits(theta_KW1)
+        self._right.append(int(hit_N.sum()))
+        behind, odd = int(self._best_N.sum()) - self._right[-1], int((hit_N != self._best_N).sum())
+        return behind > DECIDED * math.sqrt(odd) and self._right[-1] <= self._right[-2:][0] and len(self._right) > 1
 
 
 def penalty_at(place: int) -> float:
     return 10.0 ** (LOWEST + place / STEPS_PER_DECADE)
 
 
-def peak(score: Callable[[int], float], first_look: Callable[[int], float]) -> int:
+def peak(score: Callable[[int], float]) -> int:
     """The paper's parametric binary search over 0..96: every 16th place, then half the interval around the best.
 
-    Of equal scores the highest place counts as best. `first_look` may be a rougher score; the best of the first look
-    is scored again.
+    Of equal scores the highest place counts as best.
     """
-    scores = {place: first_look(place) for place in range(STEPS, -1, -FIRST_LOOK)}
-    best = max(scores, key=lambda place: (scores[place], place))
-    scores[best] = score(best)
+    scores = {place: score(place) for place in range(STEPS, -1, -FIRST_LOOK)}
     step = FIRST_LOOK // 2
     while True:
         best = max(scores, key=lambda place: (scores[place], place))

@@ -1,0 +1,197 @@
+"""Labelled and captioned pictures in Parquet files, as Hugging Face data sets keep them.
+
+A picture is a struct {bytes, path}, or the bytes alone; a class is a number whose names stand in the file's metadata
+under "huggingface"; captions are a text or a list of texts.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.records import Skipped
+from seesay.data.evalsets import Labelled, LabelledSet
+from seesay.data.hub_sets import HubSet, fetch, read_name, splits_of
+from seesay.data.stored import Entry, PairList, count_reasons
+
+IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
+CAPTION_COLUMNS = ("caption", "captions", "text", "sentences", "sentence")
+TRAIN = "train"
+# Pictures are asked for in order, and some threads are a few ahead of others.
+GROUPS_IN_MEMORY = 3
+
+
+class ParquetCell(NamedTuple):
+    """A picture in one row of a row group; the group is read as a whole, since it is compressed as a whole."""
+
+    path: str
+    column: str
+    group: int
+    row: int
+    size: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}, row group {self.group}, row {self.row}"
+
+    def read(self) -> bytes:
+        try:
+            return _pictures(self.path, self.column, self.group)[self.row].as_py()
+        except OSError as error:
+            raise BrokenSample("unreadable file", f"{self.place}: {error}") from error
+
+
+class Row(NamedTuple):
+    """One picture and what the wanted column says of it; without a picture where the row holds none."""
+
+    key: str
+    image: ParquetCell | None
+    said: Any
+
+
+def open_hub_set(place: str | Path) -> LabelledSet | PairList:
+    """The set of the hub that is written so, fetched where it has to be; raises as `fetch` and `open_parquet`."""
+    wanted = read_name(place)
+    return open_parquet(fetch(wanted), wanted)
+
+
+def open_train_split(place: str | Path) -> LabelledSet | None:
+    """The split "train" of a labelled set of the hub; None where there is no other split than the set's own."""
+    wanted = read_name(place)
+    if wanted.split == TRAIN or TRAIN not in splits_of(wanted):
+        return None
+    found = open_hub_set(str(replace(wanted, split=TRAIN)))
+    return found if isinstance(found, LabelledSet) else None
+
+
+def open_parquet(files: Sequence[Path], wanted: HubSet) -> LabelledSet | PairList:
+    """The pictures of Parquet files that belong together, labelled where the first has classes, else captioned.
+
+    `UsageError` for columns that are not there, or cannot be told without being named; `RefusedInput` for a file that
+    is no Parquet, or labels that contradict the class names.
+    """
+    columns, features = _columns_of(files[0])
+    image = _column(wanted, "image", _of_type(features, "Image") or _known(columns, IMAGE_COLUMNS), columns)
+    classes = {name: features[name]["names"] for name in _of_type(features, "ClassLabel")}
+    if wanted.captions is None and (classes or wanted.label is not None):
+        usual = [name for name in LABEL_COLUMNS if name in classes]
+        label = _column(wanted, "label", usual[:1] or list(classes), columns)
+        if label not in classes:
+            raise UsageError(f"column {label!r} of {wanted} has no class names; those that have: {', '.join(classes)}.")
+        return _labelled(wanted, _rows(files, image, label), classes[label])
+    captions = _column(wanted, "captions", _known(columns, CAPTION_COLUMNS)[:1], columns)
+    return _captioned(wanted, _rows(files, image, captions))
+
+
+def _labelled(wanted: HubSet, rows: Iterator[Row], written: Sequence[str]) -> LabelledSet:
+    names = [str(name).replace("_", " ") for name in written]
+    samples, problems = [], []
+    for key, image, label in rows:
+        # Hidden labels of a competition are -1.
+        if label is None or label == -1:
+            problems.append(Skipped(key=key, reason="image without label"))
+        elif not isinstance(label, int) or not 0 <= label < len(names):
+            raise RefusedInput(f"{key} of {wanted} has label {label!r}, but there are {len(names)} classes.")
+        elif image is None or not image.size:
+            problems.append(Skipped(key=key, reason="label without image"))
+        else:
+            samples.append(Labelled(key, label, image))
+    if not samples:
+        raise UsageError(f"no labelled picture in {wanted}: {count_reasons(problems) or 'it is empty'}.")
+    return LabelledSet(wanted.name, names, samples=samples, problems=problems)
+
+
+def _captioned(wanted: HubSet, rows: Iterator[Row]) -> PairList:
+    entries, problems = [], []
+    for key, image, said in rows:
+        texts = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        captions = tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
+        if image is None or not image.size:
+            problems.append(Skipped(key=key, reason="caption without image"))
+        elif not captions:
+            problems.append(Skipped(key=key, reason="image without caption", place=image.place))
+        else:
+            entries.append(Entry(key, captions, image))
+    if not entries:
+        raise UsageError(f"no captioned picture in {wanted}: {count_reasons(problems) or 'it is empty'}.")
+    return PairList(wanted.name, entries, problems=problems)
+
+
+def _column(wanted: HubSet, kind: str, found: Sequence[str], columns: Sequence[str]) -> str:
+    """The column that is named, else the only one that can be meant."""
+    named = getattr(wanted, kind)
+    if named is not None and named not in columns:
+        raise UsageError(f"{wanted} has no column {named!r}; it has {', '.join(columns)}.{nearest(named, columns)}")
+    if named is None and len(found) != 1:
+        told = f"several that may hold the {kind}" if found else f"none that is known to hold the {kind}"
+        choices = ", ".join(found or columns)
+        raise UsageError(f"of the columns of {wanted} there are {told}; add ,{kind}=NAME, one of: {choices}.")
+    return named or found[0]
+
+
+def _columns_of(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """The names of the columns, and what Hugging Face's metadata say of each."""
+    schema = _opened(str(path)).schema_arrow
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        features = {}
+    known = features if isinstance(features, dict) else {}
+    return schema.names, {name: told for name, told in known.items() if isinstance(told, dict) and name in schema.names}
+
+
+def _of_type(features: dict[str, Any], kind: str) -> list[str]:
+    found = [name for name, told in features.items() if told.get("_type") == kind]
+    return [name for name in found if kind != "ClassLabel" or features[name].get("names")]
+
+
+def _known(columns: Sequence[str], usual: Sequence[str]) -> list[str]:
+    return [name for name in usual if name in columns]
+
+
+def _rows(files: Sequence[Path], image: str, told: str) -> Iterator[Row]:
+    """Every row, its picture by its place and length only; row groups are read one at a time."""
+    import pyarrow.compute as pc
+
+    for number, path in enumerate(files):
+        opened = _opened(str(path))
+        for name in (image, told):
+            if name not in opened.schema_arrow.names:
+                raise RefusedInput(f"{path} has no column {name!r}, unlike the first file of the set.")
+        for group in range(opened.num_row_groups):
+            sizes = pc.call_function("binary_length", [_pictures(str(path), image, group)]).to_pylist()
+            said = opened.read_row_group(group, columns=[told])[told].to_pylist()
+            for row, (size, value) in enumerate(zip(sizes, said, strict=True)):
+                cell = None if size is None else ParquetCell(str(path), image, group, row, size)
+                yield Row(f"{number}/{group}/{row}", cell, value)
+
+
+def _opened(path: str) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise RefusedInput(f"{path} is no Parquet file ({error}); fetch it again.") from error
+
+
+@lru_cache(maxsize=GROUPS_IN_MEMORY)
+def _pictures(path: str, column: str, group: int) -> Any:
+    """The pictures of a row group, as they are encoded."""
+    import pyarrow
+
+    try:
+        found = _opened(path).read_row_group(group, columns=[column])[column]
+    except pyarrow.ArrowInvalid as error:
+        raise RefusedInput(f"{path}, row group {group}, cannot be read ({error}); fetch it again.") from error
+    if pyarrow.types.is_struct(found.type):
+        place = found.type.get_field_index("bytes")
+        found = found.flatten()[place] if place >= 0 else found
+    if not (pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type)):
+        raise RefusedInput(f"column {column!r} of {path} holds {found.type} and no bytes of pictures.")
+    return found
