@@ -29,6 +29,16 @@ COLOURS = {
 }
 
 
+class ColourTower(torch.nn.Module):
+    """The mean colour of a picture; embeddings are the same, so that zero-shot and probe see one thing."""
+
+    def features(self, pixels_B3SS):
+        return pixels_B3SS.mean((2, 3))
+
+    def project(self, features_BW):
+        return features_BW
+
+
 class ColourModel(Model):
     """Embeds a picture as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
 
@@ -40,7 +50,7 @@ class ColourModel(Model):
         self.architecture = SimpleNamespace(
             embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict)
         )
-        self.clip = Clip(torch.nn.Identity(), torch.nn.Identity())
+        self.clip = Clip(ColourTower(), torch.nn.Identity())
         self.tokenizer = SimpleNamespace(context=8)
         self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.templates = ("a photo of something {}.",)

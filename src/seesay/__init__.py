@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from seesay.evaluation.contest import compare
     from seesay.evaluation.doctor import doctor
     from seesay.evaluation.training import train
     from seesay.formulas.contrastive import contrastive_loss
@@ -23,6 +24,7 @@ __all__ = [
     "ZeroShotClassifier",
     "build",
     "classify_folder",
+    "compare",
     "contrastive_loss",
     "doctor",
     "load",
@@ -37,6 +39,7 @@ _ADDRESS = {
     "ZeroShotClassifier": "seesay.model.zero_shot",
     "build": "seesay.model.build",
     "classify_folder": "seesay.tasks.classify_folder",
+    "compare": "seesay.evaluation.contest",
     "contrastive_loss": "seesay.formulas.contrastive",
     "doctor": "seesay.evaluation.doctor",
     "load": "seesay.model.hub",

@@ -1,23 +1,13 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from seesay.cli.probe import meeting
 
 
-class ColourTower:
-    projection = torch.eye(3)
-
-    def features(self, pixels_B3SS):
-        return pixels_B3SS.mean((2, 3))
-
-
 @pytest.fixture
-def sets(tmp_path: Path, paint, colour_model) -> tuple[Path, Path]:
-    colour_model.clip = SimpleNamespace(image_tower=ColourTower(), logit_scale=torch.zeros(()))
+def sets(tmp_path: Path, paint) -> tuple[Path, Path]:
     for part, count in (("train", 4), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
@@ -63,12 +53,13 @@ def test_skipped_pictures_are_said_and_too_many_are_exit_3(seesay, sets):
     assert "skipped 1 pictures: 1 x not an image" in err
 
 
-def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch):
+def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch, colour_model):
     monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr("seesay.model.encode_once.image_side", lambda model: "colours")
     encoded = []
-    features = ColourTower.features
-    monkeypatch.setattr(ColourTower, "features", lambda self, x: encoded.append(len(x)) or features(self, x))
+    tower = type(colour_model.clip.image_tower)
+    features = tower.features
+    monkeypatch.setattr(tower, "features", lambda self, x: encoded.append(len(x)) or features(self, x))
     first = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert sum(encoded) == 18
     assert seesay("probe", *sets, "--model", "m", "--penalty", "1") == first

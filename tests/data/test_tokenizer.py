@@ -152,3 +152,9 @@ def test_padding_is_as_long_as_the_longest():
     tokens = pad([[5, 6, 7], [8]])
     assert tokens.ids_BL.tolist() == [[5, 6, 7], [8, 0, 0]]
     assert tokens.length_B.tolist() == [3, 1]
+
+
+def test_pairs_seen_equally_often_are_merged_in_the_same_order_every_time():
+    captions = [" ".join(f"{first}{last}" for first in "abcdef") for last in "ghijkl"] * 3
+    learned = [CaptionTokenizer.train(captions, vocab_size=600, context=16).to_json() for _ in range(4)]
+    assert all(tokenizer == learned[0] for tokenizer in learned)

@@ -15,7 +15,7 @@ import torch
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
-from seesay.model.features import FeatureReader, embeddings_of
+from seesay.model.features import embeddings_of, features_of
 from seesay.model.hub import load
 from seesay.model.layouts import FILE_NAMES
 
@@ -77,7 +77,7 @@ def test_embeddings_without_a_direction_are_refused_in_every_way_to_them(largest
     for tower in (model.clip.image_tower, model.clip.text_tower):
         tower.projection.data.mul_(largest / tower.projection.abs().max())
     picture = np.full((16, 16, 3), 200, dtype=np.uint8)
-    features_1W = FeatureReader(model).encode_pixels(model.preprocess.read(picture)[None])
+    features_1W = features_of(model, model.preprocess.read(picture)[None])
     for encode in (
         lambda: model.encode_images([picture]),
         lambda: model.encode_texts(["a red dog"]),
@@ -92,7 +92,7 @@ def test_embeddings_without_a_direction_are_refused_in_every_way_to_them(largest
 def test_features_that_are_no_numbers_are_refused(model: Model):
     model.clip.image_tower.stem[0].weight.data.fill_(math.nan)
     with pytest.raises(RefusedInput, match="are not numbers; its weights are damaged"):
-        FeatureReader(model).encode_pixels(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+        features_of(model, torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
 
 
 def test_a_weight_whose_square_is_not_finite_is_named_on_loading(model: Model, tmp_path: Path):

@@ -68,33 +68,42 @@ def resolve(
 
 
 class ZeroShotCheck:
-    """Top-1 of a labelled set with the model's own templates; the pictures are decoded once and kept."""
+    """Top-1 of a labelled set with the model's own templates; the pictures are decoded once and kept.
 
-    def __init__(self, place: str | Path):
+    `most`: so many of them, evenly spread over the set. `n` is how many could be read, once it has measured.
+    """
+
+    def __init__(self, place: str | Path, *, most: int | None = None):
         opened = open_evalset(place)
         if not isinstance(opened, LabelledSet):
             raise UsageError(f"check set {place} has captions, not classes; give it as validation pairs (--val).")
         self.labelled = opened
+        count = len(opened) if most is None else min(most, len(opened))
+        self.chosen = [index * len(opened) // count for index in range(count)]
         self._pixels: torch.Tensor | None = None
         self._labels: list[int] = []
+
+    @property
+    def n(self) -> int:
+        return len(self._labels)
 
     def measure(self, model: Model) -> dict[str, float]:
         pixels, label_N = self._read(model), torch.tensor(self._labels)
         classifier = model.classifier(self.labelled.class_names)
         blocks = [model.encode_pixels(pixels[first : first + BLOCK]) for first in range(0, len(pixels), BLOCK)]
-        best_N = classifier.probabilities(torch.cat(blocks)).argmax(1)
+        best_N = classifier.scores(torch.cat(blocks)).argmax(1)
         return {"top1": float((best_N == label_N).float().mean())}
 
     def _read(self, model: Model) -> torch.Tensor:
         if self._pixels is None:
-            name, count = self.labelled.name, len(self.labelled)
-            pixels, kept, skipped = read_pixels(model, self.labelled.image, count)
+            name, count = self.labelled.name, len(self.chosen)
+            pixels, kept, skipped = read_pixels(model, lambda number: self.labelled.image(self.chosen[number]), count)
             if not pixels:
                 raise RefusedInput(f"none of the {count} pictures of {name} can be read ({count_reasons(skipped)}).")
             if skipped:
                 told = f"check {name}: {len(skipped)} of {count} pictures left out: {count_reasons(skipped)}"
                 print(told, file=sys.stderr, flush=True)
-            self._labels = [self.labelled.label(index) for index in kept]
+            self._labels = [self.labelled.label(self.chosen[number]) for number in kept]
             self._pixels = torch.stack(pixels)
         return self._pixels
 

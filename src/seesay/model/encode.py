@@ -14,17 +14,24 @@ from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model
 
 BLOCK = 64
+Encode = Callable[[Tensor], Tensor]
 
 
 def encode_image_set(
-    model: Model, read: Callable[[int], bytes], count: int, *, progress: Callable[[int], None] = lambda done: None
+    model: Model,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+    encode: Encode | None = None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
     """Pictures 0..count-1, as `read` gives their bytes, to ((N, D) unit rows, their indices, what was skipped).
 
-    `progress` is called with the number of pictures done since the last call.
+    `progress` is called with the number of pictures done since the last call. `encode` takes the place of
+    `model.encode_pixels`, and its rows that of unit rows.
     """
     blocks, kept, skipped = [], [], []
-    for image_BD, own, broken in encode_blocks(model, read, range(count)):
+    for image_BD, own, broken in encode_blocks(model, read, range(count), encode=encode):
         if own:
             blocks.append(image_BD)
         kept += own
@@ -35,14 +42,14 @@ def encode_image_set(
 
 
 def encode_blocks(
-    model: Model, read: Callable[[int], bytes], indices: Iterable[int]
+    model: Model, read: Callable[[int], bytes], indices: Iterable[int], *, encode: Encode | None = None
 ) -> Iterator[tuple[Tensor, list[int], list[Skipped]]]:
     """The pictures of these numbers as `encode_image_set` gives them, `BLOCK` at a time, so that nothing piles up."""
     for block in in_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
         good, broken = _sorted_out(block)
         image_BD = torch.empty(0, model.architecture.embed_dim)
         if good:
-            image_BD = model.encode_pixels(torch.stack([pixels for _, pixels in good]))
+            image_BD = (encode or model.encode_pixels)(torch.stack([pixels for _, pixels in good]))
         yield image_BD, [index for index, _ in good], broken
 
 

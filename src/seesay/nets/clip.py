@@ -71,6 +71,10 @@ class Clip(nn.Module):
         """Normalised pixels to (B, W): what a linear probe reads."""
         return self.image_tower.features(pixels_B3SS)  # type: ignore[operator]
 
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """Features to unit rows (B, D)."""
+        return F.normalize(self.image_projection(self.image_tower.project(features_BW)), dim=-1)  # type: ignore[operator]
+
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to unit rows (B, D)."""
         return F.normalize(self.image_projection(self.image_tower(pixels_B3SS)), dim=-1)
@@ -124,6 +128,11 @@ class Predictor(Clip):
         if self.head.reads_grid:
             return self.image_tower.grid(pixels_B3SS).mean(1)  # type: ignore[operator]
         return super().features(pixels_B3SS)
+
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """Features to rows of what the head reads, (B, D); of a grid there is no way back from its mean."""
+        assert not self.head.reads_grid
+        return self.image_tower.project(features_BW)  # type: ignore[operator]
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to rows of what the head reads, (B, D) or (B, G * D), not of unit length."""

@@ -71,6 +71,10 @@ class SiglipImage(nn.Module):
         x_TW = self.blocks(x_TW, [Group(B, L)])
         return self.head(self.ln_post(x_TW).unflatten(0, (B, L)))
 
+    def project(self, features_BW: Tensor) -> Tensor:
+        """As they are: the width of this tower is that of the shared space."""
+        return features_BW
+
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, D), not yet of unit length."""
         return self.features(pixels_B3SS)

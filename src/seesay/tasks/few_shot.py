@@ -29,7 +29,7 @@ from seesay.formulas.statistics import (
 )
 from seesay.model.bundle import Model
 from seesay.model.encode_once import encode_images_once
-from seesay.model.features import embeddings_of, encode_feature_set
+from seesay.model.features import embeddings_of, encode_feature_set, tells_embeddings
 from seesay.model.kept import Kept
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.linear_probe import LinearProbe, check_settings
@@ -75,7 +75,8 @@ def probe_sets(
     learned, asked = encode_set(model, train, train, kept, progress), encode_set(model, test, train, kept, progress)
     refuse_too_few(train, learned.label_N, shots, "pictures that can be read")
     templates, names = zero_shot_words(model, train, test)
-    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, asked, names, templates), asked.label_N)
+    row_NX = zero_shot_rows(model, test, asked, kept)
+    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, row_NX, names, templates), asked.label_N)
     probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
     whole, interval_whole = measured(metric, probe_scores(probe, asked, train), asked.label_N)
     rounds = [few_shots(learned, asked, train, count, seeds, penalty, metric) for count in shots]
@@ -225,13 +226,22 @@ def zero_shot_words(model: Model, train: LabelledSet, test: LabelledSet) -> tupl
     return model.templates, train.class_names
 
 
-def zero_shot_scores(model: Model, asked: Labelled, names: Sequence[ClassName], templates: Sequence[str]) -> np.ndarray:
+def zero_shot_rows(model: Model, found: LabelledSet, asked: Labelled, kept: Kept) -> torch.Tensor:
+    """The rows that the model's classifiers take of the pictures that were asked, (N, X)."""
+    if tells_embeddings(model):
+        return embeddings_of(model, asked.features_NW)
+    return encode_images_once(model, found.image, len(found), kept=kept)[0]
+
+
+def zero_shot_scores(
+    model: Model, row_NX: torch.Tensor, names: Sequence[ClassName], templates: Sequence[str]
+) -> np.ndarray:
     """Probabilities of the classes of the training set by their names, (N, K)."""
     head = model.classifier(names, templates)
-    # In float64, where a softmax does not round small ones to ties.
-    assert isinstance(head, ZeroShotClassifier)
-    image_ND = embeddings_of(model, asked.features_NW).double()
-    return replace(head, weights=head.weights.double()).probabilities(image_ND).numpy()
+    if isinstance(head, ZeroShotClassifier):
+        # In float64, where a softmax does not round small ones to ties.
+        row_NX, head = row_NX.double(), replace(head, weights=head.weights.double())
+    return head.probabilities(row_NX).numpy()
 
 
 def probe_scores(probe: LinearProbe, asked: Labelled, train: LabelledSet) -> np.ndarray:

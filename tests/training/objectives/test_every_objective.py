@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from PIL import Image
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Batch
@@ -21,6 +22,7 @@ from seesay.nets.architecture import (
     VisionTransformerConfig,
 )
 from seesay.nets.clip import Predictor, build_clip
+from seesay.tasks.few_shot import open_labelled, probe_sets
 from seesay.training.distributed import Peers
 from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import OBJECTIVES, objective_of
@@ -141,6 +143,24 @@ def test_a_model_answers_and_comes_back_from_its_file_with_the_same_answers(name
     again = load(tmp_path / "m")
     torch.testing.assert_close(again.classifier(labels).probabilities(again.encode_pixels(pixels)), told)
     assert again.architecture == architecture
+
+
+@every_objective
+def test_its_image_tower_is_probed_beside_its_own_answers(name, tmp_path):
+    clip, architecture = clip_of(name, image="conv")
+    model = Model(clip, architecture, TOKENIZER, preprocess=Preprocess(size=16), templates=("{}",), name="m")
+    for part in ("train", "test"):
+        for label, colour in (("dog", (250, 10, 10)), ("cat", (10, 10, 250))):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (16, 16), tuple(c + number for c in colour)).save(
+                    tmp_path / part / label / f"{number}.png"
+                )
+    found = probe_sets(model, open_labelled(tmp_path / "train"), open_labelled(tmp_path / "test"), penalty=1e-3)
+    assert found["score"] == 1.0
+    images = [tmp_path / "test" / label / f"{number}.png" for label in ("cat", "dog") for number in range(3)]
+    guess_N = model.classifier(["cat", "dog"]).predict_proba(images).argmax(1)
+    assert found["zero_shot"] == pytest.approx(float((guess_N == torch.tensor([0, 0, 0, 1, 1, 1])).float().mean()))
 
 
 @every_objective

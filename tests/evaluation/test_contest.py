@@ -1,0 +1,245 @@
+"""A contest without its runs: what the recipe may say, which runs come when, and what is said about the numbers."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from seesay.base.errors import UsageError
+from seesay.base.settings import as_toml
+from seesay.evaluation.contest_flops import sides_of
+from seesay.evaluation.contest_page import build_page
+from seesay.evaluation.contest_results import factors_of, most_by_guessing, points_of
+from seesay.evaluation.contest_schedule import Outcome, best_of, chosen_rate, runs_in_all, trials_known
+from seesay.evaluation.contest_settings import Contest, Trial, read_contest, settled
+from seesay.evaluation.contest_text import between, claim_lines, ranked
+from seesay.nets.clip import build_clip
+from seesay.nets.presets import preset
+from seesay.training.objectives import OBJECTIVES
+
+RECIPE = """
+objectives = ["contrastive", "contrastive-bow"]
+images = 1000
+points = 4
+learning_rates = [1e-3, 2e-3]
+seeds = [5, 6]
+pairs = ["photos"]
+check = "birds"
+[train]
+model = "conv-tiny"
+batch_size = 100
+device = "cpu"
+towers.precision = "float32"
+"""
+
+
+@pytest.fixture
+def contest(tmp_path):
+    def read(text=RECIPE, **given) -> Contest:
+        (tmp_path / "recipe.toml").write_text(text)
+        return read_contest(tmp_path / "recipe.toml", **given)
+
+    return read
+
+
+def test_every_run_has_the_settings_of_the_recipe_and_differs_in_three(contest):
+    trial = Trial(objective="contrastive", learning_rate=2e-3, seed=6)
+    settings = trial.settings(contest())
+    assert (settings.objective, settings.optimizer.learning_rate, settings.seed) == ("contrastive", 2e-3, 6)
+    assert (settings.steps, settings.batch_size, settings.check.at) == (10, 100, (1, 2, 5, 10))
+    assert trial.name == "contrastive/rate-0.002/seed-6"
+
+
+def test_each_point_is_after_half_the_images_of_the_next_and_the_last_at_the_end(contest):
+    assert contest().model_copy(update={"images": 100_000, "points": 6}).checked_steps == (31, 62, 125, 250, 500, 1000)
+    assert contest().model_copy(update={"images": 300, "points": 20}).checked_steps == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("learning_rate = [1e-3]", "Nearest: learning_rates"),
+        ("[train.optimizer]\nlearning_rate = 1e-3", "it follows from learning_rates"),
+        ("[train.check]\nevery = 0.5", "it follows from points"),
+        ("[train.data]\nvocab = 3", "Nearest: vocab_size"),
+    ],
+)
+def test_a_recipe_with_a_wrong_key_is_refused(contest, change, told):
+    text = RECIPE + change if change.startswith("[") else change + RECIPE
+    with pytest.raises(UsageError, match=told.replace("[", r"\[")):
+        contest(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("contrastive-bow", "contrastive-bag", "Nearest: contrastive-bow"),
+        ("contrastive-bow", "contrastive", "twice"),
+        ('pairs = ["photos"]', "", "--pairs"),
+        ('check = "birds"', "", "--check"),
+        ("batch_size", "steps = 3\nbatch_size", "train.steps is given"),
+    ],
+)
+def test_a_recipe_that_is_no_contest_is_refused(contest, old, new, told):
+    with pytest.raises(UsageError, match=told):
+        contest(RECIPE.replace(old, new))
+
+
+def test_places_on_the_command_line_take_the_place_of_the_recipes(contest):
+    found = contest(pairs=["others"], check="dogs", overrides=["train.batch_size=50"])
+    assert (found.pairs, found.check, found.steps) == (("others",), "dogs", 20)
+
+
+def test_a_folder_with_runs_of_another_recipe_is_refused_and_told_why(contest, tmp_path):
+    root = tmp_path / "out"
+    root.mkdir()
+    first = settled(contest(), root, device="cpu")
+    assert first.train.data.validation == 0
+    (root / "settings.toml").write_text(as_toml(first))
+    assert settled(contest(), root, device="cpu") == first
+    with pytest.raises(UsageError, match="images: 1000 -> 2000"):
+        settled(contest(RECIPE.replace("1000", "2000")), root, device="cpu")
+
+
+def test_the_precision_is_measured_once_for_all_runs(contest, tmp_path, monkeypatch):
+    text = RECIPE.replace('towers.precision = "float32"', "")
+    monkeypatch.setattr("seesay.evaluation.contest_settings.is_faster_in_bfloat16", lambda device: True)
+    first = settled(contest(text), tmp_path, device="cpu")
+    (tmp_path / "settings.toml").write_text(as_toml(first))
+    monkeypatch.setattr("seesay.evaluation.contest_settings.is_faster_in_bfloat16", lambda device: False)
+    assert settled(contest(text), tmp_path, device="cpu").train.towers.precision == "bfloat16"
+
+
+def test_the_other_seeds_begin_as_soon_as_their_objective_has_its_rate(contest):
+    settings, outcomes = contest(), {}
+    known = trials_known(settings, outcomes)
+    assert len(known) == 4 and {trial.seed for trial in known} == {5} and runs_in_all(settings) == 6
+    outcomes |= {
+        trial: Outcome(accuracy=trial.learning_rate, loss=1.0) for trial in known if trial.objective == "contrastive"
+    }
+    assert [trial.name for trial in trials_known(settings, outcomes)[4:]] == ["contrastive/rate-0.002/seed-6"]
+    outcomes |= {trial: None for trial in known if trial not in outcomes}
+    assert chosen_rate(settings, "contrastive-bow", outcomes) is None
+    assert len(trials_known(settings, outcomes)) == 5
+
+
+def test_the_rate_is_that_of_the_best_accuracy_then_of_the_lower_loss_then_the_smaller():
+    trials = [Trial(objective="contrastive", learning_rate=rate, seed=0) for rate in (3.0, 1.0, 2.0)]
+
+    def best(*outcomes):
+        made = [Outcome(accuracy=accuracy, loss=loss) for accuracy, loss in outcomes]
+        return best_of(dict(zip(trials, made, strict=True))).learning_rate
+
+    assert best((0.3, 9.0), (0.2, 1.0), (0.2, 1.0)) == 3.0
+    assert best((0.2, 2.0), (0.2, 2.0), (0.2, 1.0)) == 2.0
+    assert best((0.2, 1.0), (0.2, 1.0), (0.2, None)) == 1.0
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_all_objectives_begin_with_the_same_image_tower(name):
+    base = preset("conv-tiny")
+    plain, other = (
+        build_clip(OBJECTIVES[objective].architecture(base), seed=3).image_tower.state_dict()
+        for objective in ("contrastive", name)
+    )
+    shared = [key for key in other if key in plain and other[key].shape == plain[key].shape]
+    assert len(shared) >= len(other) - 4
+    assert all(torch.equal(plain[key], other[key]) for key in shared)
+
+
+def test_seconds_of_checks_are_taken_off_and_a_check_made_twice_counts_once():
+    check = {"event": "check", "zero-shot/n": 10.0, "smooth_loss": 2.0}
+    events = [
+        {**check, "step": 1, "pairs_seen": 4, "seconds": 3.0, "check_seconds": 1.0, "zero-shot/top1": 0.1},
+        {**check, "step": 2, "pairs_seen": 8, "seconds": 9.0, "check_seconds": 3.0, "zero-shot/top1": 0.7},
+        {**check, "step": 2, "pairs_seen": 8, "seconds": 8.0, "check_seconds": 3.0, "zero-shot/top1": 0.699999988079},
+    ]
+    first, last = points_of(events, flops=[0, 5, 11])
+    assert (first["seconds"], first["flops"], first["images"]) == (2.0, 5, 4)
+    assert (last["seconds"], last["flops"], last["accuracy"]) == (4.0, 11, 0.7)
+
+
+def test_steps_of_two_crop_sizes_are_counted_by_their_shares():
+    assert sides_of(((8, 0.75), (16, 0.25)), 8) == [8] * 6 + [16] * 2
+
+
+def test_guessing_gets_no_more_than_its_bound_in_39_of_40_tries():
+    for n, chance in ((2395, 1 / 200), (100, 0.1), (8, 0.5)):
+        assert most_by_guessing(n, chance) * n == pytest.approx(binom.ppf(0.975, n, chance))
+
+
+def result_of(middles, *, seeds=3, noise=0.0):
+    """What a contest would have written, with curves that rise to 40 % and are half-way at `middles` images."""
+    images, random = 128 * 2 ** np.arange(1, 11), np.random.default_rng(0)
+    machine = dict.fromkeys(("seesay", "commit", "python", "torch", "device", "cores", "processor"), "?")
+    objectives, runs = {}, []
+    for name, middle in middles.items():
+        told = {}
+        for seed in range(seeds):
+            share_P = 0.4 / (1 + middle / images) + random.normal(0, noise, len(images))
+            told[str(seed)] = [
+                {"images": int(n), "accuracy": float(share), "seconds": n / 100, "flops": int(n) * 10**6}
+                for n, share in zip(images, share_P, strict=True)
+            ]
+            points = [{**p, "interval95": [0.1, 0.2], "n": 100, "loss": 1.0} for p in told[str(seed)]]
+            run = {
+                "objective": name,
+                "learning_rate": 1e-3,
+                "seed": seed,
+                "settings": {"seed": seed},
+                "machine": machine,
+            }
+            runs.append({**run, "points": points})
+        tuning = [{"learning_rate": 1e-3, "seed": 0, "accuracy": 0.2, "loss": None}]
+        objectives[name] = {"learning_rate": 1e-3, "tuning": tuning, "seeds": told}
+    check = {"name": "birds", "n": 100, "classes": 20, "chance": 0.05, "most_by_guessing": 0.1, "fingerprint": "b" * 64}
+    return {
+        "recipe": {"images": int(images[-1]), "learning_rates": [1e-3], "seeds": list(range(seeds))},
+        "data": {"pairs": {"name": "photos <1>", "pairs": 9, "fingerprint": "a" * 64}, "check": check},
+        "objectives": objectives,
+        "efficiency": factors_of(objectives, floor=0.1),
+        "runs": runs,
+        "failed": {},
+        "jobs": 1,
+        "machine": machine,
+    }
+
+
+def test_the_papers_claims_are_held_against_the_numbers():
+    agrees = result_of({"caption": 48_000, "bag-of-words": 16_000, "contrastive-bow": 4000}, noise=0.004)
+    lines = claim_lines(agrees)
+    assert len(lines) == 2 and all("Agrees" in line for line in lines)
+    found = between(agrees, "contrastive-bow", "bag-of-words", over="images")
+    assert found
+    assert found["factor"] == pytest.approx(4, rel=0.2) and found["interval95"][0] < 4 < found["interval95"][1]
+    assert ranked(agrees) == ["contrastive-bow", "bag-of-words", "caption"]
+    (line,) = claim_lines(result_of({"contrastive-bow": 8000, "bag-of-words": 8000}, noise=0.01))
+    assert "Not shown" in line and "includes 1" in line
+    (line,) = claim_lines(result_of({"contrastive-bow": 8000, "bag-of-words": 4000}, noise=0.002))
+    assert "the other way round" in line
+    (line,) = claim_lines(result_of({"contrastive-bow": 4000, "bag-of-words": 8000}, noise=0.002))
+    assert "in direction only" in line and "smaller" in line
+    (line,) = claim_lines(result_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, seeds=1))
+    assert "Not shown" in line and "one seed" in line
+
+
+def test_a_factor_turned_round_is_one_over_it():
+    result = result_of({"a": 4000, "b": 8000}, noise=0.002)
+    there, back = between(result, "a", "b", over="flops"), between(result, "b", "a", over="flops")
+    assert there and back
+    assert there["factor"] * back["factor"] == pytest.approx(1)
+    assert back["interval95"] == pytest.approx([1 / there["interval95"][1], 1 / there["interval95"][0]])
+    assert between(result, "a", "c", over="flops") is None
+
+
+def test_the_page_shows_what_failed_and_loads_nothing():
+    result = result_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, noise=0.002)
+    result["objectives"]["caption"] = {"learning_rate": None, "tuning": [], "seeds": {}}
+    result["runs"][0]["machine"] = {**result["runs"][0]["machine"], "commit": "other"}
+    result["failed"] = {"caption/rate-0.001/seed-0": "exit code 1, see logs/x.txt"}
+    result["efficiency"] = factors_of(result["objectives"], floor=0.1)
+    page = build_page(result)
+    assert "caption/rate-0.001/seed-0 failed" in page and "photos &lt;1&gt;" in page
+    assert "not all of one version (seesay, commit, torch: ? ? ?; ? other ?)" in page
+    assert "http:" not in page and "https:" not in page and "<script" not in page
+    assert "no run of caption is done" in claim_lines(result)[1]
