@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from seesay.base.errors import Interrupted, Stopped
 from seesay.base.journal import Journal, ProgressLine
 from seesay.evaluation.contest_schedule import Outcome, outcome_of, runs_in_all, share_done, trials_known
 from seesay.evaluation.contest_settings import Contest, Trial
+from seesay.training.stopping import stop_requests
 
 MODULE = "seesay.evaluation.contest_run"
 LOGS = "logs"
@@ -47,7 +47,7 @@ class Runs:
         self._take_up_finished()
         line.say(f"{len(self.outcomes)} of {runs_in_all(self.contest)} runs are done; {self.jobs} at a time")
         before = self._share()
-        with _stop_requests() as asked:
+        with stop_requests() as asked:
             try:
                 while not asked and self._begin_some():
                     time.sleep(LOOK_SECONDS)
@@ -171,23 +171,3 @@ def _environment(threads: int) -> Mapping[str, str]:
     here = str(Path(seesay.__file__).resolve().parent.parent)
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
-
-
-@contextmanager
-def _stop_requests() -> Iterator[set[int]]:
-    """Signals that asked for a stop; a second one of them ends the process at once, and its runs save by themselves."""
-    asked: set[int] = set()
-
-    def ask(number: int, _: object) -> None:
-        asked.add(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: whoever owns it handles signals
-        before = {}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

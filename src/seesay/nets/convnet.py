@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.nets.architecture import ConvNetConfig
+from seesay.nets.tower import ImageTower
 
 
 class ResidualBlock(nn.Module):
@@ -33,7 +34,7 @@ class ResidualBlock(nn.Module):
         return F.relu(y + self.shortcut(x), inplace=True)
 
 
-class ConvNet(nn.Module):
+class ConvNet(ImageTower):
     """A two-convolution stem of stride 4, stages of doubling width, global average, linear projection.
 
     Convolutions keep torch's start, as the paper's ResNets do; the projection starts at N(0, W^-0.5).
@@ -68,21 +69,6 @@ class ConvNet(nn.Module):
     def grid(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to the G places of the last map, (B, G, W)."""
         return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
-
-    def project(self, features: Tensor) -> Tensor:
-        """Features or places of a grid, (..., W) to (..., D)."""
-        return features @ self.projection
-
-    def places(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the grid, projected, (B, G, D)."""
-        return self.project(self.grid(pixels_B3SS))
-
-    def give_up_pooling(self) -> None:
-        """There is nothing in it that is learned."""
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.project(self.features(pixels_B3SS))
 
     def _map(self, pixels_B3SS: Tensor) -> Tensor:
         return self.blocks(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.nets.architecture import ResNetConfig
+from seesay.nets.tower import ImageTower
 
 EXPANSION = 4
 
@@ -75,7 +76,7 @@ class AttentionPool(nn.Module):
         return mixed_BH1C.flatten(1)
 
 
-class ResNet(nn.Module):
+class ResNet(ImageTower):
     """A stem of three convolutions, four stages of bottlenecks, attention pooling.
 
     Source: Radford et al. 2021, section 2.4, and the released code for the initialisation.
@@ -115,19 +116,11 @@ class ResNet(nn.Module):
         """Features or places of a grid, (..., C) to (..., D)."""
         return self.pool.out(features)
 
-    def places(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the grid, projected, (B, G, D)."""
-        return self.project(self.grid(pixels_B3SS))
-
     def give_up_pooling(self) -> None:
         """Leave untrained what only pools, where the grid is read in its stead."""
         for part in (self.pool.query, self.pool.key, self.pool.value):
             part.requires_grad_(False)
         self.pool.positions.requires_grad_(False)
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.project(self.features(pixels_B3SS))
 
     def _map(self, pixels_B3SS: Tensor) -> Tensor:
         x = pixels_B3SS.contiguous(memory_format=torch.channels_last)

@@ -12,6 +12,7 @@ from seesay.base.records import Tokens
 from seesay.nets.architecture import SiglipImageConfig, SiglipTextConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks
 from seesay.nets.packing import Group
+from seesay.nets.tower import ImageTower
 
 # Where CLIP has 1e-5.
 EPS = 1e-6
@@ -45,7 +46,7 @@ class AttentionPool(nn.Module):
         return pooled_BW + self.proj(self.activation(self.fc(self.ln(pooled_BW))))
 
 
-class SiglipImage(nn.Module):
+class SiglipImage(ImageTower):
     """Patches without a class token, pre-norm blocks, one LayerNorm, attention pooling; no projection."""
 
     def __init__(self, config: SiglipImageConfig, embed_dim: int):
@@ -71,13 +72,9 @@ class SiglipImage(nn.Module):
         x_TW = self.blocks(x_TW, [Group(B, L)])
         return self.head(self.ln_post(x_TW).unflatten(0, (B, L)))
 
-    def project(self, features_BW: Tensor) -> Tensor:
+    def project(self, features: Tensor) -> Tensor:
         """As they are: the width of this tower is that of the shared space."""
-        return features_BW
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.features(pixels_B3SS)
+        return features
 
 
 class SiglipText(nn.Module):

@@ -10,9 +10,10 @@ from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_torch
 from seesay.nets.draws import row_uniforms
 from seesay.nets.packing import Group
+from seesay.nets.tower import ImageTower
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(ImageTower):
     """Patches, a class token, one LayerNorm before the blocks, the class token pooled after them.
 
     `patch_dropout` is the share of patches that a training step leaves out, other ones for every image: less work, and
@@ -52,21 +53,6 @@ class VisionTransformer(nn.Module):
         count, length, _ = x_BLW.shape
         x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
         return self.ln_post(x_TW.unflatten(0, (count, length))[:, 1:])
-
-    def project(self, features: Tensor) -> Tensor:
-        """Features or places of a grid, (..., W) to (..., D)."""
-        return features @ self.projection
-
-    def places(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the grid, projected, (B, G, D)."""
-        return self.project(self.grid(pixels_B3SS))
-
-    def give_up_pooling(self) -> None:
-        """The class token stays: patches look at it."""
-
-    def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, D), not yet of unit length."""
-        return self.project(self.features(pixels_B3SS))
 
     def _start(self, pixels_B3SS: Tensor) -> Tensor:
         x_BPW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2) + self.positions[1:]

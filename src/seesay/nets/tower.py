@@ -1,0 +1,32 @@
+"""What an image tower is. B = images, S = side, G = places of a grid, W = features, D = embedding width."""
+
+from torch import Tensor, nn
+
+
+class ImageTower(nn.Module):
+    """Features of a picture, or of the places of a grid, and a linear projection of either."""
+
+    projection: nn.Parameter
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W): what a linear probe reads."""
+        raise NotImplementedError
+
+    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the G places of the last map, (B, G, W)."""
+        raise NotImplementedError
+
+    def project(self, features: Tensor) -> Tensor:
+        """Features or places of a grid, (..., W) to (..., D)."""
+        return features @ self.projection
+
+    def places(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the grid, projected, (B, G, D)."""
+        return self.project(self.grid(pixels_B3SS))
+
+    def give_up_pooling(self) -> None:
+        """Leave untrained what only pools, where the grid is read in its stead."""
+
+    def forward(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, D), not yet of unit length."""
+        return self.project(self.features(pixels_B3SS))
