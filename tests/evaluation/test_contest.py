@@ -1,15 +1,17 @@
 """A contest without its runs: what the recipe may say, which runs come when, and what is said about the numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.settings import as_toml
 from seesay.evaluation.contest_flops import sides_of
 from seesay.evaluation.contest_page import build_page
-from seesay.evaluation.contest_results import factors_of, most_by_guessing, points_of
+from seesay.evaluation.contest_results import factors_of, most_by_guessing, points_of, refuse_other_data
 from seesay.evaluation.contest_schedule import Outcome, best_of, chosen_rate, runs_in_all, trials_known
 from seesay.evaluation.contest_settings import Contest, Trial, read_contest, settled
 from seesay.evaluation.contest_text import between, claim_lines, ranked
@@ -191,7 +193,7 @@ def result_of(middles, *, seeds=3, noise=0.0):
             }
             runs.append({**run, "points": points})
         tuning = [{"learning_rate": 1e-3, "seed": 0, "accuracy": 0.2, "loss": None}]
-        objectives[name] = {"learning_rate": 1e-3, "tuning": tuning, "seeds": told}
+        objectives[name] = {"learning_rate": 1e-3, "templates": [f"{name} {{}}"], "tuning": tuning, "seeds": told}
     check = {"name": "birds", "n": 100, "classes": 20, "chance": 0.05, "most_by_guessing": 0.1, "fingerprint": "b" * 64}
     return {
         "recipe": {"images": int(images[-1]), "learning_rates": [1e-3], "seeds": list(range(seeds))},
@@ -234,7 +236,7 @@ def test_a_factor_turned_round_is_one_over_it():
 
 def test_the_page_shows_what_failed_and_loads_nothing():
     result = result_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, noise=0.002)
-    result["objectives"]["caption"] = {"learning_rate": None, "tuning": [], "seeds": {}}
+    result["objectives"]["caption"] = {"learning_rate": None, "templates": ["{}"], "tuning": [], "seeds": {}}
     result["runs"][0]["machine"] = {**result["runs"][0]["machine"], "commit": "other"}
     result["failed"] = {"caption/rate-0.001/seed-0": "exit code 1, see logs/x.txt"}
     result["efficiency"] = factors_of(result["objectives"], floor=0.1)
@@ -243,3 +245,25 @@ def test_the_page_shows_what_failed_and_loads_nothing():
     assert "not all of one version (seesay, commit, torch: ? ? ?; ? other ?)" in page
     assert "http:" not in page and "https:" not in page and "<script" not in page
     assert "no run of caption is done" in claim_lines(result)[1]
+
+
+def test_the_page_says_what_class_names_were_put_into():
+    page = build_page(result_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, noise=0.002))
+    assert "contrastive-bow in &#39;contrastive-bow {}&#39;; bag-of-words in &#39;bag-of-words {}&#39;" in page
+
+
+def test_objectives_that_predict_words_are_asked_with_the_bare_name_and_all_others_alike(contest):
+    asked = {name: Trial(objective=name, learning_rate=1e-3, seed=0).templates(contest()) for name in OBJECTIVES}
+    assert asked["contrastive"] == asked["vse"] == asked["caption"] == ("a photo of a {}.",)
+    assert asked["bag-of-words"] == asked["n-grams"] == ("{}",)
+
+
+def test_runs_are_not_gone_on_with_on_other_pairs_or_another_check_set(tmp_path):
+    pairs, labelled = SimpleNamespace(fingerprint="a" * 64), SimpleNamespace(fingerprint="b" * 64)
+    refuse_other_data(tmp_path, pairs=pairs, labelled=labelled)
+    refuse_other_data(tmp_path, pairs=pairs, labelled=labelled)
+    other = SimpleNamespace(fingerprint="c" * 64)
+    with pytest.raises(RefusedInput, match="other pairs"):
+        refuse_other_data(tmp_path, pairs=other, labelled=labelled)
+    with pytest.raises(RefusedInput, match="other check set"):
+        refuse_other_data(tmp_path, pairs=pairs, labelled=other)

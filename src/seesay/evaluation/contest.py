@@ -12,7 +12,7 @@ from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
 from seesay.evaluation.contest_page import build_page, figure_of
 from seesay.evaluation.contest_processes import Runs
-from seesay.evaluation.contest_results import results_of
+from seesay.evaluation.contest_results import refuse_other_data, results_of
 from seesay.evaluation.contest_settings import Contest, read_contest, settled
 from seesay.evaluation.training import ZeroShotCheck, listed
 from seesay.training.sources import open_sources
@@ -49,13 +49,14 @@ def compare(
     jobs = _jobs(jobs, contest, runtime)
     refuse_unwritable(root)
     contest = settled(contest, root, device=runtime.device)
-    labelled = ZeroShotCheck(contest.check or "").labelled
+    asked = ZeroShotCheck(contest.check or "", most=contest.check_images)
     sources = open_sources(contest.pairs, (), contest.train)
+    refuse_other_data(root, pairs=sources.training, labelled=asked.labelled)
     with Journal(root) as journal:
         publish_file(root / SETTINGS_NAME, as_toml(contest).encode())
         runs = Runs(contest, root, journal, jobs=jobs, threads=max(1, runtime.cores // jobs))
         runs.make_all()
-        result = results_of(contest, root, runs.outcomes, pairs=sources.training, labelled=labelled)
+        result = results_of(contest, root, runs.outcomes, pairs=sources.training, asked=asked)
         result |= {
             "failed": {trial.name: told for trial, told in runs.failed.items()},
             "jobs": jobs,

@@ -11,7 +11,7 @@ from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
 from seesay.base.settings import read_settings
 from seesay.model.hub import load
-from seesay.training.assemble import batches_of
+from seesay.training.assemble import batches_of, set_up
 from seesay.training.distributed import Peers
 from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import objective_of
@@ -45,6 +45,7 @@ def step_flops(folder: Path, settings: TrainSettings, pairs: PairSource, *, side
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"cache": False})})
     batches = batches_of(model, settings, pairs, runtime)
     batch = next(batches.starting_at(0, size_at=lambda _: side, workers=0))
+    set_up(model.clip, settings.towers)
     clip = model.clip.train().requires_grad_(True)
     stepper = Stepper(
         spread=spread(clip, peers, parallel="ddp"),

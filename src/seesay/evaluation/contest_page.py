@@ -38,7 +38,7 @@ def build_page(result: Mapping[str, Any]) -> str:
         tuning_section(result),
         runs_section(result),
         settings_section(result),
-        Section(title="How it was measured", text=METHOD),
+        Section(title="How it was measured", text=(*METHOD, asked_words(result))),
         facts_section(result),
     ]
     pairs, check = result["data"]["pairs"], result["data"]["check"]
@@ -48,6 +48,12 @@ def build_page(result: Mapping[str, Any]) -> str:
         f"asked to name {check['n']:,} pictures of {check['name']} out of {check['classes']} classes."
     )
     return render_page("Objectives side by side", [section for section in sections if section], lead=lead)
+
+
+def asked_words(result: Mapping[str, Any]) -> str:
+    """What each objective's class names were put into."""
+    told = [f"{name} in {', '.join(map(repr, own['templates']))}" for name, own in result["objectives"].items()]
+    return f"Class names were put into these templates: {'; '.join(told)}."
 
 
 def figure_of(result: Mapping[str, Any]) -> bytes:

@@ -87,6 +87,7 @@ class Runs:
             "pairs": list(self.contest.pairs),
             "check": self.contest.check,
             "check_images": self.contest.check_images,
+            "templates": list(trial.templates(self.contest)),
             "out": str(trial.folder(self.root)),
             "settings": self._settings_of(trial),
         }

@@ -11,6 +11,7 @@ from scipy.special import bdtr
 
 from seesay.base.errors import RefusedInput
 from seesay.base.journal import EVENTS_NAME, read_events
+from seesay.base.publish import publish_file
 from seesay.base.records import PairSource
 from seesay.base.settings import read_settings
 from seesay.data.evalsets import LabelledSet
@@ -18,11 +19,13 @@ from seesay.evaluation.contest_flops import flops_by_step
 from seesay.evaluation.contest_run import CHECK
 from seesay.evaluation.contest_schedule import Outcome, checks_of_run, chosen_rate, tuning_trials
 from seesay.evaluation.contest_settings import Contest, Trial
+from seesay.evaluation.training import ZeroShotCheck
 from seesay.formulas.efficiency import Curve, efficiency
 from seesay.formulas.statistics import proportion_interval
 from seesay.training.settings import TrainSettings
 from seesay.training.start import FACTS_NAME, SETTINGS_NAME
 
+DATA_NAME = "data.json"
 OVER = ("images", "flops", "seconds")
 TAIL = 0.025
 
@@ -33,7 +36,7 @@ def results_of(
     outcomes: Mapping[Trial, Outcome | None],
     *,
     pairs: PairSource,
-    labelled: LabelledSet,
+    asked: ZeroShotCheck,
 ) -> dict[str, Any]:
     """Everything measured. A run that failed is left out of "runs"; an objective without any is in "objectives" empty.
 
@@ -46,22 +49,22 @@ def results_of(
         for name in dict.fromkeys(trial.objective for trial in done)
     }
     runs = [run_result(trial, root, flops=flops[trial.objective]) for trial in done]
-    _refuse_other_pairs(runs, pairs)
     n = max((point["n"] for run in runs for point in run["points"]), default=0)
-    chance = 1 / len(labelled.class_names)
-    floor = most_by_guessing(n, chance) if n else chance
+    chance = 1 / len(asked.labelled.class_names)
+    # A model that always says one name gets more than chance where that class is asked more often than others.
+    floor = most_by_guessing(n, max(chance, asked.largest_share)) if n else chance
     objectives = {name: _objective_result(name, contest, outcomes, runs) for name in contest.objectives}
     return {
         "recipe": contest.model_dump(mode="json", exclude_none=True),
         "data": {
             "pairs": {"name": pairs.name, "pairs": len(pairs), "fingerprint": pairs.fingerprint},
             "check": {
-                "name": labelled.name,
+                "name": asked.labelled.name,
                 "n": n,
-                "classes": len(labelled.class_names),
+                "classes": len(asked.labelled.class_names),
                 "chance": chance,
                 "most_by_guessing": floor,
-                "fingerprint": labelled.fingerprint,
+                "fingerprint": asked.labelled.fingerprint,
             },
         },
         "objectives": objectives,
@@ -133,7 +136,8 @@ def _objective_result(
         for run in runs
         if (run["objective"], run["learning_rate"]) == (name, rate)
     }
-    return {"learning_rate": rate, "tuning": tuning, "seeds": seeds}
+    templates = tuning_trials(contest)[contest.objectives.index(name)].templates(contest)
+    return {"learning_rate": rate, "templates": list(templates), "tuning": tuning, "seeds": seeds}
 
 
 def factors_of(objectives: Mapping[str, Mapping[str, Any]], *, floor: float) -> list[dict[str, Any]]:
@@ -168,10 +172,15 @@ def curve_of(seeds: Mapping[str, Sequence[Mapping[str, float]]], over: str) -> C
     return Curve(n_SP, accuracy_SP)
 
 
-def _refuse_other_pairs(runs: Sequence[Mapping[str, Any]], pairs: PairSource) -> None:
-    for run in runs:
-        if (before := run["data"]["fingerprint"]) != pairs.fingerprint:
+def refuse_other_data(root: Path, *, pairs: PairSource, labelled: LabelledSet) -> None:
+    """Keep in `root` what its runs learn from and are asked; `RefusedInput` where that is not what they began with."""
+    now = {"pairs": pairs.fingerprint, "check set": labelled.fingerprint}
+    kept = root / DATA_NAME
+    before = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else now
+    for what, fingerprint in now.items():
+        if before[what] != fingerprint:
             raise RefusedInput(
-                f"{run['folder']} learned from other pairs ({before[:12]}, now {pairs.fingerprint[:12]}); "
+                f"{root} holds runs with other {what} ({before[what][:12]}, now {fingerprint[:12]}); "
                 "choose another --out."
             )
+    publish_file(kept, json.dumps(now, indent=1).encode())

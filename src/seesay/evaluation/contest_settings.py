@@ -35,7 +35,9 @@ class Contest(Settings):
 
     `pairs` and `check` (a labelled set, of which `check_images` pictures are asked: all if None) may be given on the
     command line instead. Every run processes `images`; there are `points` checks, each after twice as many as the one
-    before. Each objective is tried with all `learning_rates` on the first of the `seeds`, and the others have the best.
+    before. Class names are put into `templates`, but for objectives that have their own, as those that predict words,
+    which are asked with the bare name. Each objective is tried with all `learning_rates` on the first of the `seeds`,
+    and the others have the best.
     `train` is shared by all: what is left out is chosen as `seesay train` chooses it, which but for the published
     augmentations of some objectives is the same for all.
     """
@@ -48,6 +50,7 @@ class Contest(Settings):
     pairs: tuple[str, ...] = ()
     check: str | None = None
     check_images: Positive | None = None
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = ("a photo of a {}.",)
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
@@ -93,6 +96,10 @@ class Trial:
 
     def folder(self, root: Path) -> Path:
         return root / RUNS / self.name
+
+    def templates(self, contest: Contest) -> tuple[str, ...]:
+        """What class names are put into when the model of this run is asked."""
+        return objective_of(self.objective).templates or contest.templates
 
     def settings(self, contest: Contest) -> TrainSettings:
         train = contest.train

@@ -1,6 +1,7 @@
 """Training with zero-shot checks on the way: the public `seesay.train`."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,20 +69,28 @@ def resolve(
 
 
 class ZeroShotCheck:
-    """Top-1 of a labelled set with the model's own templates; the pictures are decoded once and kept.
+    """Top-1 of a labelled set; the pictures are decoded once and kept.
 
-    `most`: so many of them, evenly spread over the set. `n` is how many could be read, once it has measured.
+    `templates` are the model's own if none are given. `most`: so many pictures, evenly spread over the set. `n` is how
+    many could be read, once it has measured.
     """
 
-    def __init__(self, place: str | Path, *, most: int | None = None):
+    def __init__(self, place: str | Path, *, most: int | None = None, templates: Sequence[str] | None = None):
         opened = open_evalset(place)
         if not isinstance(opened, LabelledSet):
             raise UsageError(f"check set {place} has captions, not classes; give it as validation pairs (--val).")
         self.labelled = opened
+        self.templates = templates
         count = len(opened) if most is None else min(most, len(opened))
         self.chosen = [index * len(opened) // count for index in range(count)]
         self._pixels: torch.Tensor | None = None
         self._labels: list[int] = []
+
+    @property
+    def largest_share(self) -> float:
+        """What always naming the most frequent class would get right."""
+        most = Counter(self.labelled.label(index) for index in self.chosen).most_common(1)[0][1]
+        return most / len(self.chosen)
 
     @property
     def n(self) -> int:
@@ -89,7 +98,7 @@ class ZeroShotCheck:
 
     def measure(self, model: Model) -> dict[str, float]:
         pixels, label_N = self._read(model), torch.tensor(self._labels)
-        classifier = model.classifier(self.labelled.class_names)
+        classifier = model.classifier(self.labelled.class_names, self.templates)
         blocks = [model.encode_pixels(pixels[first : first + BLOCK]) for first in range(0, len(pixels), BLOCK)]
         best_N = classifier.scores(torch.cat(blocks)).argmax(1)
         return {"top1": float((best_N == label_N).float().mean())}

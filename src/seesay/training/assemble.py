@@ -47,7 +47,7 @@ def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource) ->
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
     architecture = plan.architecture.model_copy(update={"text": text})
     clip = build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu")
-    _set_up(clip, plan.settings.towers)
+    set_up(clip, plan.settings.towers)
     objective.set_up(clip)
     if isinstance(clip, Predictor) and clip.head.wants_words:
         captions = [caption for index in range(len(pairs)) for caption in pairs.captions(index)]
@@ -62,7 +62,7 @@ def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource) ->
     )
 
 
-def _set_up(clip: Clip, settings: TowerSettings) -> None:
+def set_up(clip: Clip, settings: TowerSettings) -> None:
     """Give the towers their way of working; none of it is part of the model that is saved."""
     if settings.patch_dropout:
         clip.image_tower.patch_dropout = settings.patch_dropout  # type: ignore[assignment]
