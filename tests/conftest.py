@@ -1,5 +1,6 @@
 """What several folders of tests need: a model that can be checked by eye, and pictures of one colour."""
 
+import functools
 import io
 import os
 import tarfile
@@ -13,9 +14,12 @@ from PIL import Image
 
 from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
+from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.similarity import unit
 from seesay.model.bundle import Model
-from seesay.nets.clip import Clip
+from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig
+from seesay.nets.clip import Clip, Predictor, build_clip
+from seesay.training.objectives import objective_of
 
 # No test, and no command that one starts, reads or leaves anything in the home folder of who runs it.
 os.environ["SEESAY_CACHE"] = "off"
@@ -77,6 +81,34 @@ class ColourModel(Model):
 @pytest.fixture
 def colour_model() -> ColourModel:
     return ColourModel()
+
+
+@functools.cache
+def _few_words() -> tuple[list[str], CaptionTokenizer, list[str]]:
+    captions = ["a photo of a red dog", "a photo of a blue dog", "two red cats on a blue mat"] * 3
+    tokenizer = CaptionTokenizer.train(captions, vocab_size=530, context=16)
+    return captions, tokenizer, [tokenizer.decode([index]) for index in range(tokenizer.vocab_size)]
+
+
+@pytest.fixture
+def predictor() -> Callable[[str], Model]:
+    """A small untrained model of an objective that predicts captions, its words learned from a few."""
+
+    def build(name: str) -> Model:
+        captions, tokenizer, spelling = _few_words()
+        words = BagOfWordsConfig(width=16, context=16, vocab_size=tokenizer.vocab_size)
+        base = Architecture(embed_dim=16, image=ConvNetConfig(image_size=16, width=8, depths=(1, 1)), text=words)
+        objective = objective_of(name)
+        architecture = objective.architecture(base)
+        clip = build_clip(architecture, seed=0)
+        assert isinstance(clip, Predictor)
+        clip.head.learn_words(tokenizer(captions), spelling)
+        templates = objective.templates or ("{}",)
+        return Model(
+            clip, architecture, tokenizer, preprocess=Preprocess(size=16), templates=templates, name="predictor"
+        )
+
+    return build
 
 
 @pytest.fixture

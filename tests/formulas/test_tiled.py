@@ -237,6 +237,15 @@ def test_sigmoid_loss_of_a_block_without_matches_has_wrong_pairs_only():
         torch.testing.assert_close(found, sigmoid_written_out(image[:4], text[:6], scale, bias, first=first))
 
 
+def test_a_process_without_pairs_adds_nothing_to_any_loss():
+    inputs = [*embedded(), torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)]
+    image, text, scale, bias = inputs
+    softmax = part_of_contrastive_loss(image, text, scale, part=slice(13, 13))
+    for loss in (tiled_sigmoid_loss(image[:0], text, scale, bias, first=13), softmax + 0 * bias):
+        assert loss == 0
+        assert not any(gradient.any() for gradient in torch.autograd.grad(loss, inputs))
+
+
 def test_sigmoid_in_bfloat16_is_summed_in_float32():
     inputs = [*embedded(dtype=torch.bfloat16), torch.tensor(-3.0, requires_grad=True)]
     exact = [x.detach().double().requires_grad_() for x in inputs]

@@ -40,6 +40,13 @@ def test_parts_add_up_to_the_whole():
     whole = weighted_contrastive_loss(image_ND, text_ND, torch.tensor(10.0), image_weight=0.75)
     parts = [
         weighted_contrastive_loss(image_ND, text_ND, torch.tensor(10.0), image_weight=0.75, part=slice(*ends))
-        for ends in ((0, 2), (2, 6))
+        for ends in ((0, 2), (2, 2), (2, 6))
     ]
     torch.testing.assert_close(sum(parts), whole)
+
+
+def test_a_part_without_pairs_has_no_loss_and_gradients_of_0():
+    inputs = [x.requires_grad_() for x in (*rows(), torch.tensor(10.0))]
+    loss = weighted_contrastive_loss(*inputs, image_weight=0.75, part=slice(3, 3))
+    assert loss == 0
+    assert not any(gradient.any() for gradient in torch.autograd.grad(loss, inputs))

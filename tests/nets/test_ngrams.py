@@ -1,14 +1,16 @@
 """The n-gram head against a dictionary of tuples and the recursion written out."""
 
+import time
 from collections import Counter
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import NGramsConfig
-from seesay.nets.ngrams import NGrams
+from seesay.nets.ngrams import NGrams, frequent_runs
 
 START, END = 5, 6
 CAPTIONS = [[0, 1, 2], [0, 1, 2, 0, 1], [2, 0, 1], [3, 3, 3], [0, 1], [4]]
@@ -68,6 +70,34 @@ def test_the_dictionary_has_every_word_and_the_most_frequent_runs():
     assert len(longer) == 7
     assert min(counts[run] for run in longer) >= max(counts[run] for run in counts if run not in longer)
     assert all(run[:-1] in runs for run in longer)
+
+
+def test_the_dictionary_is_that_of_a_plain_count_of_all_runs():
+    generator = np.random.default_rng(0)
+    captions = [[START, *generator.integers(0, 5, size).tolist(), END] for size in generator.integers(0, 9, 60)]
+    for room, longest in ((3, 5), (40, 5), (200, 3), (5000, 5), (0, 5), (9, 1)):
+        counts = Counter(
+            tuple(words[first : first + size])
+            for words in (caption[1:-1] for caption in captions)
+            for size in range(2, longest + 1)
+            for first in range(len(words) - size + 1)
+        )
+        best = sorted(counts, key=lambda run: (-counts[run], len(run), run))[:room]
+        place = {(word,): word for word in range(7)}
+        for run in sorted(best, key=lambda run: (len(run), run)):
+            place[run] = len(place)
+        expected = [(place[run[:-1]] + 1) * 7 + run[-1] for run in place if len(run) > 1]
+        assert frequent_runs(captions, vocab_size=7, longest=longest, room=room).tolist() == expected
+    assert not len(frequent_runs([[START, END], []], vocab_size=7, longest=5, room=9))
+
+
+@pytest.mark.slow
+def test_the_runs_of_200_000_captions_are_counted_in_seconds():
+    generator = np.random.default_rng(0)
+    captions = [[8190, *row, 8191] for row in generator.zipf(1.3, (200_000, 12)).clip(max=8189).tolist()]
+    began = time.process_time()
+    assert len(frequent_runs(captions, vocab_size=8192, longest=5, room=4 * 8192)) == 4 * 8192
+    assert time.process_time() - began < 15
 
 
 def test_room_that_the_captions_do_not_fill_changes_nothing():

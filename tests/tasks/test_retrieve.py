@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import seesay
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.pairs import open_pairs
 from seesay.tasks.retrieve import retrieval_scores
 
@@ -96,3 +96,10 @@ def test_recall_takes_tensors_counts_ties_against_the_model_and_names_its_argume
     assert found == {direction: {1: 0.0, 2: 0.0, 3: 1.0} for direction in ("text_to_image", "image_to_text")}
     with pytest.raises(ValueError, match="at least once"):
         seesay.recall_at_k(same, same, [0, 0, 1])
+
+
+def test_a_model_that_predicts_captions_is_refused_before_any_picture_is_read(predictor, captioned, monkeypatch):
+    monkeypatch.setattr("seesay.tasks.retrieve.encode_pictures", lambda *_: pytest.fail("pictures are encoded"))
+    with pytest.raises(UsageError, match="predictor predicts captions, and has no embedding of a text") as told:
+        retrieval_scores(predictor("bag-of-words"), open_pairs([captioned]))
+    assert "\n" not in str(told.value)

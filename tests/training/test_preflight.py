@@ -27,8 +27,10 @@ from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConf
 from seesay.nets.clip import build_clip
 from seesay.training import preflight
 from seesay.training.judgement import overfit_finding
+from seesay.training.objectives import objective_of
+from seesay.training.objectives.contrastive import least_loss
 from seesay.training.rehearsal import Rehearsed
-from seesay.training.rehearsal_process import least_loss, overfit
+from seesay.training.rehearsal_process import overfit
 from seesay.training.settings import TrainSettings
 
 pytestmark = pytest.mark.journey  # whole runs
@@ -159,6 +161,19 @@ def test_one_batch_is_learned_by_heart_at_a_good_rate_and_not_at_a_tiny_one(colo
     assert report.guess == pytest.approx(math.log(8)) and (learned or report.steps == steps)
     finding = overfit_finding(report, Rehearsed())
     assert finding.level == ("ok" if learned else "stop") and finding.found.startswith("yes" if learned else "no:")
+
+
+@pytest.mark.parametrize("objective", ["bag-of-words", "vse"])
+def test_one_batch_is_learned_by_heart_with_the_objectives_own_loss(coloured_pairs, objective):
+    crops, model = crops_and_model(coloured_pairs(8))
+    architecture = objective_of(objective).architecture(model.architecture)
+    clip = build_clip(architecture, seed=0)
+    model = Model(clip, architecture, model.tokenizer, preprocess=Preprocess(size=16), name="untrained")
+    base = {"batch_size": 8, "optimizer": {"learning_rate": 1e-2, "weight_decay": 0.1}, "objective": objective}
+    told = overfit(model, crops, read_settings(TrainSettings, file=None, base=base), seconds=60, steps=150)
+    assert told["learned"] and told["losses"][-1] < told["floor"] + 0.3 * (told["losses"][0] - told["floor"])
+    # Sums over the seven others, which VSE++ begins with, would be more than twice as large.
+    assert objective != "vse" or told["losses"][0] < 1
 
 
 def test_the_least_loss_is_that_of_pairs_that_cannot_be_told_apart():

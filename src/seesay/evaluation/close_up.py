@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seesay.base.records import Ranking
 from seesay.data.evalsets import LabelledSet
 from seesay.evaluation import charts
 from seesay.evaluation.report import Card, Cards, Figure, Section, Table, percent, thumbnail, with_interval
@@ -84,6 +85,10 @@ def confusion_card(entry: Entry, label: int, guess: int) -> Card:
     assert answers is not None and isinstance(found, LabelledSet)
     mistaken_N = np.flatnonzero((answers.label_N == label) & (answers.guess_N == guess))
     worst = int(mistaken_N[answers.confidence_N[mistaken_N].argmax()])
-    ranking = answers.classifier.rank(answers.image_ND[worst : worst + 1], top=3)[0]
+    names = answers.classifier.class_names
+    ranking = Ranking(
+        labels=tuple(names[index] for index in answers.best_NR[worst].tolist()),
+        probabilities=tuple(answers.share_NR[worst].tolist()),
+    )
     picture = thumbnail(found.image(entry.measured.read[worst]), side=128)
-    return Card(picture=picture, truth=answers.classifier.class_names[label], ranking=ranking)
+    return Card(picture=picture, truth=names[label], ranking=ranking)

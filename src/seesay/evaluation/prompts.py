@@ -35,9 +35,12 @@ class PromptSpread:
 
 
 def prompt_spread(model: Model, measured: Measured, *, kept: Kept) -> PromptSpread:
-    """The pictures of a zero-shot measurement asked again with one template at a time, and with the bare name."""
+    """The pictures of a zero-shot measurement asked again with one template at a time, and with the bare name.
+
+    `model` is one that embeds texts.
+    """
     answers = measured.answers
-    assert answers is not None, "only a zero-shot measurement has templates"
+    assert answers is not None and answers.image_ND is not None, "only a zero-shot measurement has templates"
     own = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[USUAL]
     templates = tuple(dict.fromkeys([*own, *answers.templates, "{}"]))
     label_N = torch.from_numpy(answers.label_N)

@@ -14,6 +14,7 @@ from seesay.evaluation.prompts import PromptSpread, prompt_spread
 from seesay.evaluation.robustness import Baseline, Shift, robustness_of
 from seesay.evaluation.suite import Measured, Question, measure_set
 from seesay.model.bundle import Model
+from seesay.nets.clip import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,9 @@ def measure_entry(name: str, model: Model, place: str, request: Request) -> Entr
     measured = measure_set(model, found, request.question)
     measured = replace(measured, result=measured.result | {"model": name})
     is_zero_shot = isinstance(found, LabelledSet)
-    wants_spread = request.prompts and is_zero_shot and request.question.descriptions is None
+    # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
+    has_templates = request.question.descriptions is None and not isinstance(model.clip, Predictor)
+    wants_spread = request.prompts and is_zero_shot and has_templates
     kept = request.question.kept
     probe = None
     if request.probe and isinstance(found, LabelledSet):

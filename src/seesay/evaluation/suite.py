@@ -1,4 +1,5 @@
-"""One model on one set to one dict of numbers, ready for JSON. N = pictures read, C = classes, D = embedding width.
+"""One model on one set to one dict of numbers, ready for JSON. N = pictures read, C = classes, R = best of them,
+D = embedding width.
 
 Every share and every end of an interval is a fraction from 0 to 1; every share stands beside its 95 % interval and
 what guessing would give. Ties count against the model (`formulas.metrics`); the intervals are those of
@@ -18,25 +19,27 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
-from seesay.data.class_names import ClassName, Descriptions, edited_names, repeated_names
+from seesay.data.class_names import ClassName, Descriptions, repeated_names
 from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
-from seesay.data.known_sets import known_set
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.stored import count_reasons
 from seesay.formulas.metrics import mean_per_class, top_k_hits
 from seesay.formulas.reliability import reliability
 from seesay.formulas.statistics import mean_per_class_interval, proportion_interval
 from seesay.model.bundle import Model
-from seesay.model.encode_once import encode_images_once, encode_prompts_once
+from seesay.model.encode_once import encode_prompts_once, score_images_once
 from seesay.model.kept import Kept
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.retrieve import retrieval_scores
+from seesay.tasks.words import choose_words
 
 Templates = str | Path | Sequence[str] | None
 Advance = Callable[[int], None]
 NOT_KEPT = Kept(None)
 # Of all bootstraps; nothing else is left to chance.
 SEED = 0
+# Classes that are kept of what was said to a picture, as many as a card of the report shows.
+RANKED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +70,15 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a zero-shot classifier said to N pictures, and which prompts its classes were made of."""
+    """What a zero-shot classifier said to N pictures, and which prompts its classes were made of.
 
-    image_ND: Tensor
+    `best_NR` are the numbers of the best classes, and `share_NR` their probabilities. There is no `image_ND` where a
+    picture's row is a whole grid.
+    """
+
+    image_ND: Tensor | None
+    best_NR: Tensor
+    share_NR: Tensor
     label_N: np.ndarray
     guess_N: np.ndarray
     confidence_N: np.ndarray
@@ -102,7 +111,7 @@ def measure_set(model: Model, found: LabelledSet | PairSource, question: Questio
 
 
 def measure_zero_shot(model: Model, found: LabelledSet, question: Question, advance: Advance) -> Measured:
-    words = choose_words(model, found, question)
+    words = choose_words(model, (found,), found.class_names, templates=question.templates, called=question.class_names)
     names, chosen = words.names, words.templates
     classifier = model.classifier(
         names,
@@ -110,7 +119,9 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
         descriptions=question.descriptions,
         rows=lambda prompts: encode_prompts_once(model, prompts, kept=question.kept),
     )
-    image_ND, read, skipped = encode_images_once(model, found.image, len(found), kept=question.kept, progress=advance)
+    score_NC, image_ND, read, skipped = score_images_once(
+        model, classifier, found.image, len(found), kept=question.kept, progress=advance
+    )
     skipped = [replace(item, key=found.key(int(item.key))) for item in skipped]
     if not read:
         raise RefusedInput(
@@ -118,10 +129,11 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
         )
     refuse_unseen_classes(found, read, skipped)
     label_N = np.array([found.label(index) for index in read])
-    score_NC = classifier.scores(image_ND)
     hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, 5))
     guess_N = score_NC.argmax(1)
-    confidence_N = classifier.probabilities(image_ND).gather(1, guess_N[:, None])[:, 0].double().numpy()
+    share_NC = classifier.probabilities_of(score_NC)
+    confidence_N = share_NC.gather(1, guess_N[:, None])[:, 0].double().numpy()
+    best_NR = score_NC.topk(min(RANKED, score_NC.shape[1]), dim=1).indices
     result = {
         **describe(model, found, task="zero-shot", n=len(read), skipped=skipped),
         **zero_shot_numbers(hits, label_N, classes=len(found.class_names)),
@@ -133,6 +145,8 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
     }
     answers = Answers(
         image_ND=image_ND,
+        best_NR=best_NR,
+        share_NR=share_NC.gather(1, best_NR),
         label_N=label_N,
         guess_N=guess_N.numpy(),
         confidence_N=confidence_N,
@@ -189,36 +203,6 @@ def measure_retrieval(model: Model, found: PairSource, question: Question, advan
         hits=hits,
         image_of_hit={name: asked[name.partition(" ")[0]] for name in hits},
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Words:
-    """What a set's classes are called and asked in, and who said so."""
-
-    names: Sequence[ClassName]
-    names_from: str
-    templates: tuple[str, ...]
-    templates_from: str
-
-
-def choose_words(model: Model, found: LabelledSet, question: Question) -> Words:
-    """What the call asks for, else what the set brings, else what the paper did with a set of that name, else the
-    model's own templates. The paper's class names go with the paper's templates."""
-    if question.templates is not None:
-        templates, origin = load_templates(question.templates), "the call"
-    elif found.templates is not None:
-        templates, origin = found.templates, "the set"
-    elif known := known_set(found.name):
-        templates, origin = known.templates, f"the paper, for {known.name}"
-    else:
-        templates, origin = model.templates, "the model"
-    names, names_from = list[ClassName](found.class_names), "the set"
-    if question.class_names is not None:
-        names, names_from = edited_names(found.class_names, question.class_names), str(question.class_names)
-    elif origin.startswith("the paper") and (known := known_set(found.name)):
-        edited = known.names_for(found.class_names)
-        names, names_from = edited, origin if edited != names else names_from
-    return Words(names=names, names_from=names_from, templates=templates, templates_from=origin)
 
 
 def describe(

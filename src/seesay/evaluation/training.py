@@ -99,8 +99,12 @@ class ZeroShotCheck:
     def measure(self, model: Model) -> dict[str, float]:
         pixels, label_N = self._read(model), torch.tensor(self._labels)
         classifier = model.classifier(self.labelled.class_names, self.templates)
-        blocks = [model.encode_pixels(pixels[first : first + BLOCK]) for first in range(0, len(pixels), BLOCK)]
-        best_N = classifier.scores(torch.cat(blocks)).argmax(1)
+        # A picture's row may be a whole grid, so none outlives its block.
+        blocks = [
+            classifier.scores(model.encode_pixels(pixels[first : first + BLOCK])).argmax(1)
+            for first in range(0, len(pixels), BLOCK)
+        ]
+        best_N = torch.cat(blocks)
         return {"top1": float((best_N == label_N).float().mean())}
 
     def _read(self, model: Model) -> torch.Tensor:

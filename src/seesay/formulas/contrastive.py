@@ -69,15 +69,19 @@ def weighted_contrastive_loss(
     """As `contrastive_loss`, with weight `image_weight` on finding captions for images (Zhang et al. 2020, equation 4).
 
     The rest is on finding images for captions. Returns a scalar: the sum over the pairs of `part` divided by N, so that
-    the parts add up to the whole.
+    the parts add up to the whole; a part without pairs is 0. Each part holds the N x N matches of all.
     """
     is_match_NN = (
         torch.eye(len(image_ND), dtype=torch.bool, device=image_ND.device) if is_match_NN is None else is_match_NN
     )
-    image_loss = shared_softmax_loss(image_ND[part], text_ND, scale, target_BN=share(is_match_NN[part]))
-    text_loss = shared_softmax_loss(text_ND[part], image_ND, scale, target_BN=share(is_match_NN.T[part]))
-    weighted = image_weight * image_loss + (1 - image_weight) * text_loss
-    return weighted * (len(image_ND[part]) / len(image_ND))
+    total = image_ND.new_zeros((), dtype=widened(image_ND[:0]).dtype)
+    for weight, one_ND, other_ND, match_NN in (
+        (image_weight, image_ND, text_ND, is_match_NN),
+        (1 - image_weight, text_ND, image_ND, is_match_NN.T),
+    ):
+        log_p_BN = _logits(one_ND[part], other_ND, scale).log_softmax(1)
+        total = total - weight * (share(match_NN[part]) * log_p_BN).sum()
+    return total / len(image_ND)
 
 
 def sigmoid_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0) -> Tensor:

@@ -78,10 +78,10 @@ def tiled_sigmoid_loss(
 
     Image `i` belongs to caption `first + i` alone (Zhai et al. 2023, SigLIP), which may lie outside this block of
     captions. With captions gathered from other processes, `B / N` of this is the part that B of N pairs add to the
-    loss of all: every combination is made once.
+    loss of all: every combination is made once. Without images it is 0, and so are its gradients.
     """
     _check_tile(tile)
-    return _SigmoidSum.apply(image_BD, text_ND, scale, bias, first, tile) / len(image_BD)
+    return _SigmoidSum.apply(image_BD, text_ND, scale, bias, first, tile) / max(1, len(image_BD))
 
 
 def _surprise(odds_B: Tensor) -> Tensor:

@@ -29,8 +29,6 @@ from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotCla
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip, Predictor
 
-LIKELIHOODS_AT_ONCE = 64
-
 
 class Model:
     """Images and texts to unit vectors of one space."""
@@ -56,13 +54,18 @@ class Model:
 
     @classmethod
     def of(cls, parts: Parts) -> "Model":
-        """The model that was read from a file; `RefusedInput` if the factor on its cosines is not finite."""
+        """The model that was read from a file; `RefusedInput` for what its numbers cannot be.
+
+        That is a factor on its cosines that is not finite, or words that its head cannot have learned.
+        """
         learned = parts.clip.logit_scale.detach()
         if not learned.exp().isfinite():
             raise RefusedInput(
                 f"model {parts.name!r} has a logit_scale of {float(learned):g}, whose exp is not finite; "
                 "its weights are damaged, fetch it again."
             )
+        if isinstance(parts.clip, Predictor):
+            parts.clip.head.refuse_words()
         return cls(
             parts.clip,
             parts.architecture,
@@ -178,7 +181,7 @@ class Model:
                 class_names=names,
                 prompts=self.tokenizer.tokens([prompt for own in prompts for prompt in own]),
                 sizes=tuple(len(own) for own in prompts),
-                log_likelihoods=self._log_likelihoods,
+                log_likelihoods=self.log_likelihoods,
                 scale=self.logit_scale,
                 encode_images=self.encode_images,
             )
@@ -191,14 +194,13 @@ class Model:
         )
 
     @torch.inference_mode()
-    def _log_likelihoods(self, image_NX: Tensor, prompts: Tokens) -> Tensor:
+    def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
+        """Rows of `encode_images` and P texts to (B, P) float32 on the CPU; of a model that predicts captions.
+
+        How likely each text is, in nats, as `Head.log_likelihoods` says it. All rows are worked on at once.
+        """
         assert isinstance(self.clip, Predictor)
-        prompts = prompts.to(self.device)
-        blocks = [
-            self.clip.log_likelihoods(image_BX.to(self.device), prompts).float().cpu()
-            for image_BX in image_NX.split(LIKELIHOODS_AT_ONCE)
-        ]
-        return torch.cat(blocks) if blocks else torch.empty(0, len(prompts.length_B))
+        return self.clip.log_likelihoods(image_BX.to(self.device), prompts.to(self.device)).float().cpu()
 
     def classify(
         self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None

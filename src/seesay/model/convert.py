@@ -12,6 +12,7 @@ from torch import Tensor
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.model.bundle import Model, load_folder
+from seesay.nets.clip import Predictor
 
 ALLOWED_DIFFERENCE = 1e-5
 TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
@@ -19,7 +20,10 @@ TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """The largest difference between any two numbers of the unit rows before and after."""
+    """The largest difference between any two numbers before and after: of unit rows, or what takes their place.
+
+    A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the pictures.
+    """
 
     images: float
     texts: float
@@ -54,8 +58,14 @@ def compare(one: Model, other: Model) -> Proof:
     """The largest differences over a few pictures and captions that are always the same."""
     return Proof(
         images=_largest(one.encode_images(_pictures()), other.encode_images(_pictures())),
-        texts=_largest(one.encode_texts(TEXTS), other.encode_texts(TEXTS)),
+        texts=_largest(_of_texts(one), _of_texts(other)),
     )
+
+
+def _of_texts(model: Model) -> Tensor:
+    if isinstance(model.clip, Predictor):
+        return model.log_likelihoods(model.encode_images(_pictures()), model.tokenizer.tokens(TEXTS))
+    return model.encode_texts(TEXTS)
 
 
 def _pictures() -> list[np.ndarray]:

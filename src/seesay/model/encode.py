@@ -1,6 +1,6 @@
 """A whole set of pictures to one matrix: decoded in threads, encoded in blocks, broken ones named and left out.
 
-N = pictures that could be read, D = embedding width.
+N = pictures that could be read, B = those of a block, C = classes, D = embedding width.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +12,8 @@ from seesay.base.errors import BrokenSample
 from seesay.base.records import Skipped
 from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model
+from seesay.model.zero_shot import Classifier
+from seesay.nets.clip import Predictor
 
 BLOCK = 64
 Encode = Callable[[Tensor], Tensor]
@@ -39,6 +41,27 @@ def encode_image_set(
         progress(len(own) + len(broken))
     embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
     return embeddings, kept, skipped
+
+
+def score_image_set(
+    model: Model,
+    classifier: Classifier,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Tensor, list[int], list[Skipped]]:
+    """As `encode_image_set`, with the classifier's scores (N, C) in place of rows, which end with their block."""
+
+    def scores(pixels_B3SS: Tensor) -> Tensor:
+        return classifier.scores(model.encode_pixels(pixels_B3SS))
+
+    return encode_image_set(model, read, count, progress=progress, encode=scores)
+
+
+def reads_grid(model: Model) -> bool:
+    """Whether a picture's row is a grid, 100 times as long as an embedding: rows of a whole set would be gigabytes."""
+    return isinstance(model.clip, Predictor) and model.clip.head.reads_grid
 
 
 def encode_blocks(

@@ -1,6 +1,6 @@
 """What `encode` does, but only for what was not encoded before, whenever and by whichever process.
 
-N = pictures that could be read, P = things made of prompts (classes, captions), D = embedding width.
+N = pictures that could be read, P = things made of prompts (classes, captions), C = classes, D = embedding width.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from seesay.base.records import Skipped
 from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
 from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model
-from seesay.model.encode import BLOCK, encode_image_set
+from seesay.model.encode import BLOCK, encode_image_set, reads_grid, score_image_set
 from seesay.model.kept import Kept, content_of, image_side, key_of, text_side
 from seesay.model.zero_shot import Classifier, prompt_rows
 
@@ -55,6 +55,26 @@ def encode_images_once(
     image_ND, index, skipped = encode(model, read, count, progress=progress)
     kept.write(kind, key, {"image_ND": image_ND, "index": torch.tensor(index, dtype=torch.int64)})
     return image_ND, index, skipped
+
+
+def score_images_once(
+    model: Model,
+    classifier: Classifier,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    kept: Kept,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Tensor, Tensor | None, list[int], list[Skipped]]:
+    """As `encode_images_once`, with scores (N, C) before the rows (N, D).
+
+    Where rows are grids there are none, neither in memory nor on disk, and pictures are encoded each time.
+    """
+    if reads_grid(model):
+        score_NC, index, skipped = score_image_set(model, classifier, read, count, progress=progress)
+        return score_NC, None, index, skipped
+    image_ND, index, skipped = encode_images_once(model, read, count, kept=kept, progress=progress)
+    return classifier.scores(image_ND), image_ND, index, skipped
 
 
 def encode_prompts_once(model: Model, prompts: Sequence[Sequence[str]], *, kept: Kept) -> Tensor:

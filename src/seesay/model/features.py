@@ -32,13 +32,11 @@ def encode_feature_set(
     return encode_image_set(model, read, count, progress=progress, encode=partial(features_of, model))
 
 
-def tells_embeddings(model: Model) -> bool:
-    """Whether `embeddings_of` can be made of features; not where a head reads a grid, whose mean they are."""
-    return not (isinstance(model.clip, Predictor) and model.clip.head.reads_grid)
-
-
 @torch.inference_mode()
 def embeddings_of(model: Model, features_NW: Tensor) -> Tensor:
-    """Features to what `Model.encode_images` would have given, (N, D) float32 on the CPU."""
+    """Features to what `Model.encode_images` would have given, (N, D) float32 on the CPU.
+
+    Not where a head `reads_grid`: features are the grid's mean.
+    """
     row_ND = model.clip.embed_features(features_NW.to(model.device)).float().cpu()
     return numbers(row_ND) if isinstance(model.clip, Predictor) else directed(row_ND)

@@ -1,6 +1,7 @@
 """A classifier made of words.
 
-C = classes, P = prompts of all classes, D = embedding width, X = width of a picture's row, N = images.
+C = classes, P = prompts of all classes, K = prompts of one, D = embedding width, X = width of a picture's row,
+N = images, B = images worked on at once.
 """
 
 from abc import ABC, abstractmethod
@@ -15,6 +16,8 @@ from seesay.formulas.similarity import widened
 from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
 
 PROMPTS_AT_ONCE = 1 << 16
+# What a picture's prompts come to is many times what its classes do.
+LIKELIHOODS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +45,24 @@ class Classifier(ABC):
 
     def probabilities(self, image_NX: Tensor) -> Tensor:
         """Rows of pictures to (N, C) probabilities; whether rows sum to 1 is said above."""
-        return self._probabilities(self.scores(image_NX))
+        return self.probabilities_of(self.scores(image_NX))
 
     def rank(self, image_NX: Tensor, *, top: int | None = None) -> list[Ranking]:
         """The best `top` labels (default all) for every row, best first."""
+        return self.rank_scores(self.scores(image_NX), top=top)
+
+    def rank_scores(self, score_NC: Tensor, *, top: int | None = None) -> list[Ranking]:
+        """As `rank`, for scores that are there already."""
         count = min(top or len(self.class_names), len(self.class_names))
-        score_NC = self.scores(image_NX)
         best_NC = score_NC.topk(count, dim=1).indices
-        values_NC = self._probabilities(score_NC).gather(1, best_NC)
+        values_NC = self.probabilities_of(score_NC).gather(1, best_NC)
         return [
             Ranking(labels=tuple(self.class_names[index] for index in indices), probabilities=tuple(values))
             for indices, values in zip(best_NC.tolist(), values_NC.tolist(), strict=True)
         ]
 
-    def _probabilities(self, score_NC: Tensor) -> Tensor:
+    def probabilities_of(self, score_NC: Tensor) -> Tensor:
+        """As `probabilities`, for scores that are there already."""
         if self.bias is None:
             return probabilities(score_NC, self.scale)
         return match_probabilities(score_NC, self.scale, self.bias)
@@ -84,8 +91,19 @@ class LikelihoodClassifier(Classifier):
     log_likelihoods: Callable[[Tensor, Tokens], Tensor]
 
     def scores(self, image_NX: Tensor) -> Tensor:
-        told_NP = self.log_likelihoods(image_NX, self.prompts)
-        return torch.stack([log_mean_exp(own_NK) for own_NK in told_NP.split(self.sizes, dim=1)], dim=1)
+        if not len(image_NX):
+            return torch.empty(0, len(self.class_names))
+        # A block of pictures at a time, and prompts to classes at once: all of a set's would be gigabytes.
+        blocks = [
+            self._of_classes(self.log_likelihoods(image_BX, self.prompts))
+            for image_BX in image_NX.split(LIKELIHOODS_AT_ONCE)
+        ]
+        return torch.cat(blocks)
+
+    def _of_classes(self, told_BP: Tensor) -> Tensor:
+        if len(set(self.sizes)) == 1:
+            return log_mean_exp(told_BP.reshape(-1, self.sizes[0])).view(len(told_BP), -1)
+        return torch.stack([log_mean_exp(own_BK) for own_BK in told_BP.split(self.sizes, dim=1)], dim=1)
 
 
 def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:

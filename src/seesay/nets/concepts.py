@@ -76,7 +76,10 @@ class Concepts(nn.Module):
         return min(frames, key=lambda frame: (-frames[frame], frame), default=((), ()))
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """(B, L): for each token the number of the concept it is part of, counted from 1 in each caption; 0 if none."""
+        """(B, L): for each token the number of the concept it is part of, 0 if none.
+
+        A caption's different concepts count from 1, in the order in which they first occur.
+        """
         ids_BL = tokens.ids_BL
         is_inner_BL = is_inner(tokens.length_B, ids_BL.shape[1])
         ends_BL = (self.end_V[ids_BL] > 0) | ~is_inner_BL
@@ -90,12 +93,24 @@ class Concepts(nn.Module):
         place_BL = torch.searchsorted(self.key_K, key_BL).clamp(max=len(self.key_K) - 1)
         is_concept_BL = self.key_K[place_BL] == key_BL
         is_concept_BL[:, 0] = False
-        return (is_concept_BL.cumsum(1) * is_concept_BL).gather(1, word_BL)
+        first_BL = _first_places(key_BL)
+        is_new_BL = is_concept_BL & (first_BL == place_L)
+        return (is_new_BL.cumsum(1).gather(1, first_BL) * is_concept_BL).gather(1, word_BL)
 
 
 def _hashes(ids_BL: Tensor, place_BL: Tensor) -> Tensor:
     """A number for a token at a place of its word; their sum, which may run over, is the word's."""
     return mixed(ids_BL + GOLDEN * (place_BL + 1))
+
+
+def _first_places(key_BL: Tensor) -> Tensor:
+    """For each key the first place of its row that holds the same one, (B, L)."""
+    sorted_BL, order_BL = key_BL.sort(dim=1, stable=True)
+    is_new_BL = torch.ones_like(sorted_BL, dtype=torch.bool)
+    is_new_BL[:, 1:] = sorted_BL[:, 1:] != sorted_BL[:, :-1]
+    place_L = torch.arange(key_BL.shape[1], device=key_BL.device)
+    first_BL = order_BL.gather(1, torch.where(is_new_BL, place_L, 0).cummax(1).values)
+    return torch.empty_like(first_BL).scatter(1, order_BL, first_BL)
 
 
 def _split(caption: Sequence[int], ends: Sequence[bool]) -> Iterator[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from seesay.base.errors import RefusedInput
 from seesay.base.records import Tokens
 
 
@@ -29,3 +30,10 @@ class Head(nn.Module):
         `captions` are the token ids of all training captions, start and end token included, and `words` the spelling
         of every id, with a space behind those that end a word. It must follow from these alone, and be kept in buffers.
         """
+
+    def refuse_words(self) -> None:
+        """`RefusedInput` if the buffers hold what `learn_words` never writes, as those of a damaged file may."""
+
+
+def damaged_words(what: str) -> RefusedInput:
+    return RefusedInput(f"the model's {what}; its weights are damaged, fetch or train it again.")

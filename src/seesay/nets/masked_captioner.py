@@ -17,7 +17,7 @@ from seesay.nets.architecture import MaskedCaptionerConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks, start_as_gpt
 from seesay.nets.concepts import Concepts
 from seesay.nets.draws import row_uniforms
-from seesay.nets.head import Head
+from seesay.nets.head import Head, damaged_words
 from seesay.nets.packing import Group, Packed, pack
 
 TAG_WEIGHT = 1.0
@@ -27,8 +27,9 @@ NO_ID = -1
 class MaskedCaptioner(Head):
     """Blocks over the caption with one concept masked, then a fusion with the grid; and tags, from the grid alone.
 
-    A pass draws one concept of each caption (`nets.draws`); while the head is evaluated it is the middle one. The
-    output layer is the token vectors (as BERT's), whose last row is the mask.
+    A pass draws one of each caption's different concepts (`nets.draws`) and masks it wherever it occurs; while the
+    head is evaluated it is the middle one. The output layer is the token vectors (as BERT's), whose last row is the
+    mask.
     """
 
     reads_grid = True
@@ -63,6 +64,13 @@ class MaskedCaptioner(Head):
         self.frame_L.fill_(NO_ID)
         self.frame_L[: len(frame)] = torch.tensor(frame, dtype=torch.int64)
 
+    def refuse_words(self) -> None:
+        frame_L, key_K, end_V = self.frame_L, self.concepts.key_K, self.concepts.end_V
+        if bool(((frame_L < NO_ID) | (frame_L > self.mask)).any()) or int((frame_L == self.mask).sum()) > 1:
+            raise damaged_words("frame around a name (frame_L) holds ids that its vocabulary does not have")
+        if bool((key_K[1:] < key_K[:-1]).any()) or bool(((end_V < 0) | (end_V > 1)).any()):
+            raise damaged_words("concepts (key_K, end_V) are not such as words have")
+
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The mean cross-entropy of the masked word's tokens, and the tags' loss, (B,)."""
         grid_BGW = self.ln_grid(image_BD)
@@ -79,11 +87,14 @@ class MaskedCaptioner(Head):
 
         All of the name is masked. It stands in a usual frame (`Concepts.learn`), where the context has room for it.
         Names of equally many tokens are the same input, which is worked on once. A name without tokens is as likely as
-        a token by chance.
+        a token by chance, in both terms.
         """
+        by_chance = -(1 + TAG_WEIGHT) * math.log(self.mask)
+        if not len(image_BD):
+            return image_BD.new_empty(0, len(prompts.length_B))
         grid_BGW = self.ln_grid(image_BD)
         log_tag_BV = F.logsigmoid(widened(self.tags(grid_BGW.mean(1))))
-        mean_BP = grid_BGW.new_full((len(grid_BGW), len(prompts.length_B)), -math.log(self.mask), dtype=torch.float32)
+        mean_BP = grid_BGW.new_full((len(grid_BGW), len(prompts.length_B)), by_chance, dtype=torch.float32)
         size_P = prompts.length_B - 2
         for size in sorted(set(size_P.tolist()) - {0}):
             own_P = (size_P == size).nonzero()[:, 0]

@@ -5,8 +5,10 @@ G = runs that others begin with, X = places of texts.
 """
 
 import math
-from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,8 @@ from seesay.base.records import Tokens
 from seesay.formulas.language import grouped_log_softmax, is_inner, jelinek_mercer
 from seesay.formulas.similarity import widened
 from seesay.nets.architecture import NGramsConfig
-from seesay.nets.head import Head
+from seesay.nets.decoder import texts_at_once
+from seesay.nets.head import Head, damaged_words
 
 # Li et al. 2017, section 3: what an order keeps of the probability for itself.
 SHARE = 0.2
@@ -45,19 +48,10 @@ class NGrams(Head):
 
     def learn_words(self, captions: list[list[int]], words: list[str]) -> None:
         """Keep the most frequent runs; of equally frequent ones the shorter, then the one with smaller ids."""
-        seen: Counter[tuple[int, ...]] = Counter()
-        for caption in captions:
-            ids = caption[1:-1]
-            for size in range(2, self.longest + 1):
-                seen.update(tuple(ids[first : first + size]) for first in range(len(ids) - size + 1))
-        room = len(self.key_C) - self.vocab_size
-        # A run is at most as frequent as what it continues, and longer: what it continues is always kept before it.
-        best = sorted(seen, key=lambda run: (-seen[run], len(run), run))[:room]
-        place: dict[tuple[int, ...], int] = {(word,): word for word in range(self.vocab_size)}
-        for run in sorted(best, key=lambda run: (len(run), run)):
-            place[run] = len(place)
-        keys = [(place[run[:-1]] + 1) * self.vocab_size + run[-1] for run in list(place)[self.vocab_size :]]
-        self.key_C[self.vocab_size : len(place)] = torch.tensor(keys, dtype=torch.int64)
+        keys = frequent_runs(
+            captions, vocab_size=self.vocab_size, longest=self.longest, room=len(self.key_C) - self.vocab_size
+        )
+        self.key_C[self.vocab_size : self.vocab_size + len(keys)] = torch.from_numpy(keys)
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The mean over the caption's words of -log p(word | words before it, picture), (B,)."""
@@ -72,13 +66,25 @@ class NGrams(Head):
 
         With the mean, names whose words foretell one another would be likely for every picture.
         """
+        observed_CB = self._observed(image_BD)
+        return torch.cat([self._of_some_texts(observed_CB, some) for some in texts_at_once(prompts)], dim=1)
+
+    def _of_some_texts(self, observed_CB: Tensor, prompts: Tokens) -> Tensor:
         run_NPK, has_context_NPK, is_word_PK = self._runs(prompts)
-        found_NPKB = self._observed(image_BD)[run_NPK.clamp(min=0)]
+        found_NPKB = observed_CB[run_NPK.clamp(min=0)]
         found_NPKB = found_NPKB.masked_fill((run_NPK == UNKNOWN)[..., None], -math.inf)
         log_p_PKB = jelinek_mercer(found_NPKB, has_context_NPK[..., None], share=SHARE)
         sum_PB = (log_p_PKB * is_word_PK[..., None]).sum(1)
         by_chance = -math.log(self.vocab_size)
         return torch.where(is_word_PK.any(1, keepdim=True), sum_PB, by_chance).T
+
+    def refuse_words(self) -> None:
+        words = torch.arange(self.vocab_size, device=self.key_C.device)
+        is_in_order = bool((self.key_C[1:] >= self.key_C[:-1]).all())
+        # Of keys in order the last says that no other is beyond those of unused places.
+        is_near = int(self.key_C[-1]) <= (len(self.key_C) + 1) * self.vocab_size
+        if not (is_in_order and is_near and torch.equal(self.key_C[: self.vocab_size], words)):
+            raise damaged_words("dictionary of runs (key_C) holds keys that no run of words has")
 
     def _observed(self, image_BD: Tensor) -> Tensor:
         """log p_obs(last word of the run | the words before it, picture) of every run, (C, B)."""
@@ -108,3 +114,55 @@ class NGrams(Head):
             runs.append(place_BK.masked_fill(~is_known_BK, UNKNOWN))
             has_context.append((count_G[before_BK + 1] > 0) & (before_BK != UNKNOWN))
         return torch.stack(runs), torch.stack(has_context), is_word_BK
+
+
+def frequent_runs(captions: Sequence[Sequence[int]], *, vocab_size: int, longest: int, room: int) -> np.ndarray:
+    """The keys, as `NGrams` has them, of the `room` most frequent runs of 2 to `longest` words, in ascending order.
+
+    A run is at most as frequent as what it continues, and longer: what it continues is always kept before it. So runs
+    are counted one order after the other, and only where they continue one that is kept so far.
+    """
+    if longest < 2:
+        return np.empty(0, np.int64)
+    # Start and end token part the captions; no run holds one of those.
+    token_T = np.fromiter(chain.from_iterable(captions), np.int64)
+    length_B = np.fromiter(map(len, captions), np.int64, len(captions))
+    last_B = length_B.cumsum() - 1
+    is_word_T = np.ones(len(token_T), dtype=bool)
+    is_word_T[last_B[length_B > 0]] = False
+    is_word_T[(last_B - length_B + 1)[length_B > 0]] = False
+    # By its number among those of its order, the run that ends at each place.
+    run_T = np.where(is_word_T, token_T, UNKNOWN)
+    orders: list[np.ndarray] = []
+    counts: list[np.ndarray] = []
+    for _ in range(2, longest + 1):
+        place_X = np.flatnonzero(is_word_T[1:] & (run_T[:-1] != UNKNOWN)) + 1
+        run_X = run_T[place_X - 1] * vocab_size + token_T[place_X]
+        found_R, count_R = np.unique(run_X, return_counts=True)
+        is_kept_R = _most_frequent([*counts, count_R], room)[-1]
+        orders.append(found_R[is_kept_R])
+        counts.append(count_R[is_kept_R])
+        run_T = np.full_like(run_T, UNKNOWN)
+        run_T[place_X] = _numbers(orders[-1], run_X)
+    keys, continued, row = [], np.arange(vocab_size), vocab_size
+    for found_R, is_kept_R in zip(orders, _most_frequent(counts, room), strict=True):
+        before, word = np.divmod(found_R[is_kept_R], vocab_size)
+        keys.append((continued[before] + 1) * vocab_size + word)
+        continued = row - 1 + is_kept_R.cumsum()
+        row += len(before)
+    return np.concatenate(keys)
+
+
+def _most_frequent(counts: Sequence[np.ndarray], room: int) -> list[np.ndarray]:
+    """Which runs are among the `room` most frequent of all orders; of equally frequent ones the first."""
+    is_kept_X = np.zeros(sum(map(len, counts)), dtype=bool)
+    is_kept_X[np.argsort(-np.concatenate(counts), kind="stable")[:room]] = True
+    return np.split(is_kept_X, np.cumsum([len(count_R) for count_R in counts])[:-1])
+
+
+def _numbers(known_R: np.ndarray, run_X: np.ndarray) -> np.ndarray:
+    """The place of each run among the known ones, which are in ascending order; UNKNOWN if it is not there."""
+    if not len(known_R):
+        return np.full_like(run_X, UNKNOWN)
+    place_X = np.searchsorted(known_R, run_X).clip(max=len(known_R) - 1)
+    return np.where(known_R[place_X] == run_X, place_X, UNKNOWN)

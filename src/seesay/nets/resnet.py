@@ -60,9 +60,11 @@ class AttentionPool(nn.Module):
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, embed_dim)
-        for linear in (self.query, self.key, self.value, self.out):
+        for linear in (self.query, self.key, self.value):
             nn.init.normal_(linear.weight, std=channels**-0.5)
+        # Drawn last, so that all else starts alike whatever the embedding's width.
+        self.out = nn.Linear(channels, embed_dim)
+        nn.init.normal_(self.out.weight, std=channels**-0.5)
 
     def forward(self, map_BCSS: Tensor) -> Tensor:
         """The last map to (B, C), mixed but not yet projected."""

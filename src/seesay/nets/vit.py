@@ -36,9 +36,10 @@ class VisionTransformer(ImageTower):
         blocks = [Block(config, causal=False) for _ in range(config.layers)]
         self.blocks = Blocks(blocks)
         self.ln_post = nn.LayerNorm(width)
-        self.projection = nn.Parameter(torch.randn(width, embed_dim) * start)
         for block in blocks:
             start_as_torch(block)
+        # Drawn last, so that all else starts alike whatever the embedding's width.
+        self.projection = nn.Parameter(torch.randn(width, embed_dim) * start)
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""

@@ -29,7 +29,7 @@ from seesay.formulas.calibration import (
     threshold_holding,
 )
 from seesay.model.bundle import Model
-from seesay.model.encode import encode_image_set
+from seesay.model.encode import score_image_set
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.judge import Judge, Rules
 
@@ -112,7 +112,7 @@ def judge_for(
 def read_known(
     model: Model, classifier: Classifier, found: LabelledSet, progress: Callable[[int], None]
 ) -> KnownPhotos:
-    image_ND, kept, skipped = encode_image_set(model, found.image, len(found), progress=progress)
+    score_NC, kept, skipped = score_image_set(model, classifier, found.image, len(found), progress=progress)
     skipped = [*found.problems, *(replace(item, key=found.key(int(item.key))) for item in skipped)]
     if not kept:
         raise RefusedInput(f"none of {len(found)} photos of {found.name} could be read ({count_reasons(skipped)}).")
@@ -120,7 +120,7 @@ def read_known(
     label_N = np.array([place_of.get(found.class_names[found.label(index)], UNKNOWN) for index in kept])
     if (count := int((label_N != UNKNOWN).sum())) < FEWEST:
         raise UsageError(f"{found.name} has {count} photos of the labels that can be read; give {FEWEST} or more.")
-    cosine_NC = classifier.scores(image_ND).numpy()
+    cosine_NC = score_NC.numpy()
     # Photos of the labels first: then both halves of them have some.
     order_N = np.argsort(label_N == UNKNOWN, kind="stable")
     return KnownPhotos(name=found.name, cosine_NC=cosine_NC[order_N], label_N=label_N[order_N], skipped=tuple(skipped))

@@ -18,7 +18,6 @@ from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Skipped
 from seesay.data.class_names import ClassName
 from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
-from seesay.data.known_sets import known_set
 from seesay.data.stored import count_reasons
 from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
 from seesay.formulas.statistics import (
@@ -28,11 +27,13 @@ from seesay.formulas.statistics import (
     proportion_interval,
 )
 from seesay.model.bundle import Model
+from seesay.model.encode import reads_grid, score_image_set
 from seesay.model.encode_once import encode_images_once
-from seesay.model.features import embeddings_of, encode_feature_set, tells_embeddings
+from seesay.model.features import embeddings_of, encode_feature_set
 from seesay.model.kept import Kept
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.linear_probe import LinearProbe, check_settings
+from seesay.tasks.words import choose_words
 
 Penalty = float | Literal["sweep"]
 NOT_KEPT = Kept(None)
@@ -66,7 +67,7 @@ def probe_sets(
     """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
 
     Features are `kept` for the next time. Zero-shot chooses among the classes of `train` too, asked about as
-    `zero_shot_words` says. Every entry of "shots" has the scores of `seeds` random
+    `choose_words` says. Every entry of "shots" has the scores of `seeds` random
     choices, their mean and its interval over choices; "shots_equal_to_zero_shot" is where their curve meets it.
     `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no picture of a set can be read.
     """
@@ -74,9 +75,9 @@ def probe_sets(
     check_sets(train, test, shots)
     learned, asked = encode_set(model, train, train, kept, progress), encode_set(model, test, train, kept, progress)
     refuse_too_few(train, learned.label_N, shots, "pictures that can be read")
-    templates, names = zero_shot_words(model, train, test)
-    row_NX = zero_shot_rows(model, test, asked, kept)
-    zero_shot, interval_zero_shot = measured(metric, zero_shot_scores(model, row_NX, names, templates), asked.label_N)
+    words = choose_words(model, (test, train), train.class_names)
+    told_NK = zero_shot_scores(model, test, asked, words.names, words.templates)
+    zero_shot, interval_zero_shot = measured(metric, told_NK, asked.label_N)
     probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
     whole, interval_whole = measured(metric, probe_scores(probe, asked, train), asked.label_N)
     rounds = [few_shots(learned, asked, train, count, seeds, penalty, metric) for count in shots]
@@ -101,7 +102,7 @@ def probe_sets(
         "validation_scores": {f"{value:.6g}": share for value, share in sorted(probe.validation_scores_.items())},
         "zero_shot": zero_shot,
         "interval95_zero_shot": list(interval_zero_shot),
-        "templates": list(templates),
+        "templates": list(words.templates),
         "shots": rounds,
         "seeds": seeds,
         "shots_equal_to_zero_shot": shots_equal_to(zero_shot, curve) if shots else None,
@@ -216,28 +217,15 @@ def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, n
     return np.concatenate(chosen), np.concatenate(further)
 
 
-def zero_shot_words(model: Model, train: LabelledSet, test: LabelledSet) -> tuple[Sequence[str], Sequence[ClassName]]:
-    """Templates and what the classes are called: a set's own templates, else the paper's templates and class names
-    for a set of that name, else the model's templates."""
-    if own := test.templates or train.templates:
-        return own, train.class_names
-    if known := known_set(test.name) or known_set(train.name):
-        return known.templates, known.names_for(train.class_names)
-    return model.templates, train.class_names
-
-
-def zero_shot_rows(model: Model, found: LabelledSet, asked: Labelled, kept: Kept) -> torch.Tensor:
-    """The rows that the model's classifiers take of the pictures that were asked, (N, X)."""
-    if tells_embeddings(model):
-        return embeddings_of(model, asked.features_NW)
-    return encode_images_once(model, found.image, len(found), kept=kept)[0]
-
-
 def zero_shot_scores(
-    model: Model, row_NX: torch.Tensor, names: Sequence[ClassName], templates: Sequence[str]
+    model: Model, found: LabelledSet, asked: Labelled, names: Sequence[ClassName], templates: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of the classes of the training set by their names, (N, K)."""
+    """Probabilities of the classes of the training set by their names for the pictures that were asked, (N, K)."""
     head = model.classifier(names, templates)
+    if reads_grid(model):
+        score_NK, _, _ = score_image_set(model, head, found.image, len(found))
+        return head.probabilities_of(score_NK).numpy()
+    row_NX = embeddings_of(model, asked.features_NW)
     if isinstance(head, ZeroShotClassifier):
         # In float64, where a softmax does not round small ones to ties.
         row_NX, head = row_NX.double(), replace(head, weights=head.weights.double())

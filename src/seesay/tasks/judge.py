@@ -77,10 +77,10 @@ class Judge:
 
     def answers(self, image_ND: "Tensor", *, top: int) -> list[tuple[Ranking, tuple[str, ...] | None]]:
         """For every row the `top` labels, and the labels that are its answer: see `tasks.answers.Answer`."""
-        rankings = self.classifier.rank(image_ND, top=top)
+        cosine_NC = self.classifier.scores(image_ND)
+        rankings = self.classifier.rank_scores(cosine_NC, top=top)
         if self.floor_C is None:
             return [(ranking, None) for ranking in rankings]
-        cosine_NC = self.classifier.scores(image_ND)
         order_NC = cosine_NC.argsort(1, descending=True)
         if not self.is_multi_label:
             order_NC = order_NC[:, :1]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.prompts import TEMPLATES, fill, load_templates
 from seesay.data.stored import count_reasons
@@ -23,6 +23,7 @@ from seesay.formulas.statistics import recall_by_guessing, recall_interval
 from seesay.model.bundle import Model
 from seesay.model.encode_once import encode_images_once, encode_prompts_once
 from seesay.model.kept import Kept
+from seesay.nets.clip import Predictor
 
 RECALLS = (1, 5, 10)
 
@@ -72,8 +73,15 @@ def retrieval_scores(
 
     text_to_image asks once per caption, among the N pictures; image_to_text once per picture, among the M captions,
     and any of its own will do. Captions are encoded as they are; with `templates` each is put into every template
-    first, and the embeddings averaged. Raises `RefusedInput` when not one picture can be read.
+    first, and the embeddings averaged. Raises `RefusedInput` when not one picture can be read, and `UsageError`
+    for a model that has no embeddings of texts.
     """
+    # Before any picture is encoded: that may take hours.
+    if isinstance(model.clip, Predictor):
+        raise UsageError(
+            f"{model.name} predicts captions, and has no embedding of a text to find pictures of {pairs.name} by; "
+            "measure it on sets with classes."
+        )
     image_ND, read, skipped = encode_pictures(model, pairs, kept, progress)
     if not read:
         raise RefusedInput(

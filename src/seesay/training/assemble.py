@@ -40,8 +40,11 @@ WITH_MOMENTS = 3
 Check = Callable[[Model], Mapping[str, float]]
 
 
-def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource) -> Model:
-    """The untrained model of the run; `words` is its tokenizer as JSON."""
+def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource, *, is_main: bool) -> Model:
+    """The untrained model of the run; `words` is its tokenizer as JSON.
+
+    What a head has to know of the captions only the main process works out; `run_of` gives it to the others.
+    """
     objective = objective_of(plan.settings.objective or "")
     tokenizer = CaptionTokenizer.from_json(words)
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
@@ -49,7 +52,7 @@ def model_of(out: Path, plan: Plan, words: dict[str, Any], pairs: PairSource) ->
     clip = build_clip(architecture, seed=plan.settings.seed).to(plan.settings.device or "cpu")
     set_up(clip, plan.settings.towers)
     objective.set_up(clip)
-    if isinstance(clip, Predictor) and clip.head.wants_words:
+    if is_main and isinstance(clip, Predictor) and clip.head.wants_words:
         captions = [caption for index in range(len(pairs)) for caption in pairs.captions(index)]
         clip.head.learn_words(tokenizer(captions), tokenizer.spellings())
     return Model(
@@ -106,6 +109,7 @@ def run_of(
         spread=shared,
         objective=objective_of(plan.settings.objective or ""),
         pairs=len(pairs),
+        vocab_size=model.architecture.text.vocab_size,
         key=pairs.key,
     )
 
@@ -149,7 +153,9 @@ def checks_of(
     """What is measured while the run goes on; each is a function of nothing."""
     measured: dict[str, Callable] = {}
     if validation_pairs is not None:
-        validation = Validation(model, validation_pairs, batch_size=run.settings.batch_size or 2)
+        validation = Validation(
+            model, validation_pairs, batch_size=run.settings.batch_size or 2, objective=run.objective
+        )
         run.skips.note(validation.skipped)
         measured["validation"] = validation.measure
     for name, check in checks.items():

@@ -44,7 +44,8 @@ Check = Callable[[], Mapping[str, Any]]
 class Run:
     """Everything a run holds while it goes on.
 
-    `steps` is None where the length is given in minutes; `pairs` is how many it learns from.
+    `steps` is None where the length is given in minutes; `pairs` is how many it learns from, `vocab_size` how
+    many words its captions are made of.
 
     With several processes each holds one. All go through the same steps; the first alone writes and speaks.
     """
@@ -64,6 +65,7 @@ class Run:
     spread: Spread | None = None
     objective: Objective = field(default_factory=lambda: OBJECTIVES["contrastive"])
     pairs: int = 1
+    vocab_size: int = 1
     key: Callable[[int], str] = str
     bad_steps: BadSteps = field(default_factory=BadSteps)
     spikes: SpikeWatch = field(default_factory=SpikeWatch)
@@ -172,7 +174,8 @@ def step_once(run: Run, batch: Batch) -> None:
     if sum(rows) < 2:
         return
     visits = (position.step - 1) * (run.settings.batch_size or 2) / run.pairs
-    value, norm = run.stepper.gradients(batch, rows, step=position.step, visits=visits)
+    done = run.share(position.step - 1)
+    value, norm = run.stepper.gradients(batch, rows, step=position.step, visits=visits, done=done)
     if not (math.isfinite(value) and math.isfinite(norm)):
         _leave_out(run, batch, value, norm)
         return
@@ -320,7 +323,7 @@ def _judge(run: Run, batch_size: int) -> None:
     if run.was_judged or position.step < JUDGED_STEPS or run.share(position.step) < JUDGED_AFTER:
         return
     run.was_judged = True
-    guess = run.objective.guess(batch_size)
+    guess = run.objective.guess(batch_size, run.vocab_size)
     if guess is not None and (position.smooth_loss or 0.0) > guess - LEARNING_MARGIN:
         run.say("not_learning", smooth_loss=position.smooth_loss, guess=guess)
         run.line.say(

@@ -30,7 +30,6 @@ from seesay.training.estimates import halved, memory_of, speeds, time_of
 from seesay.training.judgement import findings_of
 from seesay.training.plan import Plan, caption_chances, choose, image_chances, repeated_share, steps_of
 from seesay.training.rehearsal import Job, Rehearsed, rehearse
-from seesay.training.rehearsal_process import is_fitted
 from seesay.training.settings import TrainSettings
 from seesay.training.sources import data_facts, open_sources
 from seesay.training.trackers import refuse_missing
@@ -209,7 +208,7 @@ def overfit_report(rehearsed: Rehearsed) -> OverfitReport | None:
         last=last,
         floor=floor,
         seconds=told["seconds"],
-        learned=last is not None and is_fitted(first, last, floor),
+        learned=told["learned"],
     )
 
 

@@ -3,6 +3,7 @@
 B = pairs in the batch, L = longest caption, S = side.
 """
 
+import itertools
 import json
 import math
 import os
@@ -25,13 +26,11 @@ from seesay.data.augment import Augment
 from seesay.data.loader import Crops, Draw
 from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.formulas.contrastive import matches
 from seesay.model.bundle import Model
-from seesay.nets.clip import build_clip
+from seesay.nets.clip import Clip, build_clip
 from seesay.training.distributed import Peers
 from seesay.training.objectives import objective_of, usual
-from seesay.training.objectives.contrastive import Contrastive
-from seesay.training.objectives.face import AllPairs
+from seesay.training.objectives.face import AllPairs, Objective
 from seesay.training.optimizer import adamw
 from seesay.training.settings import CheckpointSettings, CheckSettings, LogSettings, TrainSettings
 from seesay.training.start import train_model
@@ -154,55 +153,69 @@ def _copy_some(pairs: PairSource, folder: Path, *, count: int) -> None:
 def overfit(model: Model, crops: Crops, settings: TrainSettings, *, seconds: float, steps: int) -> dict[str, Any]:
     """Train a new model like `model` on one batch, always the same, at the run's peak rate.
 
-    Ends where the loss `is_fitted`, or is no number, or time or steps are up.
+    Ends where the loss `is_fitted`, or is no number, or time or `steps` with the objective's own loss are up. What a
+    run begins with, this begins with, for as great a share; those losses are not told.
     """
-    device = model.clip.logit_scale.device
     batch = _one_batch(crops, side=model.preprocess.size, count=min(OVERFIT_PAIRS, settings.batch_size or 2))
     pairs = len(batch.image_id_B)
     if pairs < 2:
         return {"pairs": pairs, "losses": [], "floor": None}
     objective = objective_of(settings.objective or usual(model.architecture))
-    clip = build_clip(model.architecture, seed=settings.seed).to(device).train()
-    objective.set_up(clip)
-    for name, buffer in clip.text_tower.named_buffers():
-        buffer.copy_(model.clip.text_tower.get_buffer(name))
+    clip = _started_anew(model, objective, seed=settings.seed)
     optimizer = adamw(clip, settings.optimizer)
-    pixels_B3SS = model.preprocess.normalise(batch.pixels_B3SS.to(device))
-    tokens = batch.tokens.to(device)
-    ids = (batch.image_id_B.to(device), batch.caption_id_B.to(device)) if settings.data.share_repeats else (None, None)
-    peers = Peers(Runtime(device=device.type, cores=1))
-    alone = AllPairs(peers=peers, rows=[pairs], image_id_B=ids[0], caption_id_B=ids[1])
-    floor = None
-    if isinstance(objective, Contrastive):
-        floor = least_loss(batch, is_ordered=model.architecture.text.kind != "bag-of-words")
+    floor = objective.floor(batch)
     losses: list[float] = []
     started = time.monotonic()
-    while len(losses) <= steps:
+    for made in itertools.count():
         for group in optimizer.param_groups:
-            group["lr"] = (settings.optimizer.learning_rate or 0.0) * min(1.0, (len(losses) + 1) / WARMUP)
-        loss = objective.loss(clip(pixels_B3SS, tokens), alone)
-        losses.append(float(loss.detach()))
+            group["lr"] = (settings.optimizer.learning_rate or 0.0) * min(1.0, (made + 1) / WARMUP)
+        alone = _alone(batch, clip, shares=bool(settings.data.share_repeats), done=made / max(1, steps))
+        pixels_B3SS = model.preprocess.normalise(batch.pixels_B3SS.to(model.device))
+        loss = objective.loss(clip(pixels_B3SS, batch.tokens.to(model.device)), alone)
         is_over = time.monotonic() - started > seconds
-        if is_fitted(losses[0], losses[-1], floor) or not math.isfinite(losses[-1]) or is_over:
-            break
+        if objective.is_own(alone) or is_over:
+            losses.append(float(loss.detach()))
+            is_learned = is_fitted(losses[0], losses[-1], floor, left=objective.left)
+            if is_learned or not math.isfinite(losses[-1]) or is_over or len(losses) > steps:
+                break
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         clip.hold_logit_scale()
-    finite = [loss if math.isfinite(loss) else None for loss in losses]
-    guess = objective.guess(pairs)
     return {
         "pairs": pairs,
-        "losses": finite,
+        "losses": [loss if math.isfinite(loss) else None for loss in losses],
         "floor": floor,
-        "guess": guess,
+        "guess": objective.guess(pairs, model.architecture.text.vocab_size),
+        "learned": is_learned,
         "seconds": time.monotonic() - started,
     }
 
 
-def is_fitted(first: float, last: float, floor: float | None) -> bool:
-    """Whether the loss is within `FITTED` of the least that is possible; where that is not known, down to a quarter."""
-    return last < (first / 4 if floor is None else floor + FITTED)
+def _started_anew(model: Model, objective: Objective, *, seed: int) -> Clip:
+    """An untrained model like `model`, which knows the same words."""
+    clip = build_clip(model.architecture, seed=seed).to(model.device).train()
+    objective.set_up(clip)
+    for name, buffer in clip.text_tower.named_buffers():
+        buffer.copy_(model.clip.text_tower.get_buffer(name))
+    return clip
+
+
+def _alone(batch: Batch, clip: Clip, *, shares: bool, done: float) -> AllPairs:
+    """The batch as the only one of the only process, with a share `done` of all steps made."""
+    device = clip.logit_scale.device
+    return AllPairs(
+        peers=Peers(Runtime(device=device.type, cores=1)),
+        rows=[len(batch.image_id_B)],
+        image_id_B=batch.image_id_B.to(device) if shares else None,
+        caption_id_B=batch.caption_id_B.to(device) if shares else None,
+        done=done,
+    )
+
+
+def is_fitted(first: float, last: float, floor: float, *, left: float) -> bool:
+    """Whether no more than `left` of the way down to the floor is left, or no more than `FITTED`."""
+    return last < floor + max(FITTED, left * (first - floor))
 
 
 def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:
@@ -219,21 +232,6 @@ def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:
         if len(kept) == count:
             break
     return batch
-
-
-def least_loss(batch: Batch, *, is_ordered: bool) -> float:
-    """The mean over pairs of ln(how many pairs of the batch cannot be told from it, itself included).
-
-    Those have the same image, words, tokens or pixels; a tower that is not `is_ordered` sees no order of tokens.
-    Shared targets have the same floor: the entropy of a target with k equal parts is ln(k).
-    """
-    ids_BL = batch.tokens.ids_BL if is_ordered else batch.tokens.ids_BL.sort(1).values
-    pixels_BP = batch.pixels_B3SS.flatten(1)
-    is_same_BB = matches(batch.image_id_B, batch.caption_id_B)
-    for rows in (ids_BL, pixels_BP):
-        number_B = rows.unique(dim=0, return_inverse=True)[1]
-        is_same_BB = is_same_BB | (number_B[:, None] == number_B)
-    return float(is_same_BB.sum(1).float().log().mean())
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _train(
                 _change(out, plan, pairs)
                 journal.event(event="changed", changes=changes)
         words = peers.from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8")))
-        model = model_of(out, plan, words, pairs.training)
+        model = model_of(out, plan, words, pairs.training, is_main=peers.is_main)
         run = run_of(model, plan, pairs.training, journal=journal, skips=skips, line=line, peers=peers)
         warn_of_batch_norm(run)
         run.checks = checks_of(run, model, pairs.validation, checks)

@@ -1,22 +1,26 @@
 """Pairs that the run never learns from: their loss, and how often an image picks its own caption."""
 
+import math
 from dataclasses import replace
 
 import torch
 
-from seesay.base.records import PairSource, Predicted
-from seesay.formulas.contrastive import contrastive_loss
+from seesay.base.records import Embedded, PairSource, Predicted
+from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.nets.clip import Predictor
+from seesay.training.distributed import Peers
+from seesay.training.objectives.face import AllPairs, Objective
 
 
 class Validation:
     """Pixels and first captions of the validation pairs, read once and kept; `skipped` names what is broken."""
 
-    def __init__(self, model: Model, pairs: PairSource, *, batch_size: int):
+    def __init__(self, model: Model, pairs: PairSource, *, batch_size: int, objective: Objective):
         self.model = model
         self.batch_size = batch_size
+        self.objective = objective
         self._pixels, kept, skipped = read_pixels(model, lambda index: pairs[index].image, len(pairs))
         self._captions = [pairs.captions(index)[0] for index in kept]
         self.skipped = [
@@ -24,9 +28,10 @@ class Validation:
         ]
 
     def measure(self) -> dict[str, float]:
-        """`loss` in batches of the run's size, and `match`: the share of images nearest to their own caption there.
+        """`loss`, the objective's own in batches of the run's size, and `match`.
 
-        A model that predicts captions has no `match`, and its loss is the head's.
+        That is the share of images nearest to their own caption in the batch, equal captions not counted as one. A
+        model that predicts captions has none.
         """
         size = min(self.batch_size, len(self._pixels))
         if size < 2:
@@ -34,15 +39,23 @@ class Validation:
         if isinstance(self.model.clip, Predictor):
             parts = [slice(first, first + size) for first in range(0, len(self._pixels) - size + 1, size)]
             return {"loss": sum(float(self._predicted(part).loss_B.mean()) for part in parts) / len(parts)}
-        scale = torch.tensor(self.model.logit_scale)
-        losses, hits, seen = [], 0, 0
+        scale, bias = self.model.logit_scale, self.model.logit_bias
+        peers = Peers(Runtime(device="cpu", cores=1))
+        # At the end of a run, where every objective has the loss of its own; each repeat counts as a mismatch.
+        pairs = AllPairs(peers=peers, rows=[size], visits=math.inf, done=1.0)
+        losses, hits = [], 0
         for first in range(0, len(self._pixels) - size + 1, size):
             image_BD = self.model.encode_pixels(torch.stack(self._pixels[first : first + size]))
             text_BD = self.model.encode_texts(self._captions[first : first + size])
-            losses.append(float(contrastive_loss(image_BD, text_BD, scale)))
+            seen = Embedded(
+                image_BD=image_BD,
+                text_BD=text_BD,
+                scale=torch.tensor(scale),
+                bias=None if bias is None else torch.tensor(bias),
+            )
+            losses.append(float(self.objective.loss(seen, pairs)))
             hits += int(((image_BD @ text_BD.T).argmax(1) == torch.arange(size)).sum())
-            seen += size
-        return {"loss": sum(losses) / len(losses), "match": hits / seen} if losses else {}
+        return {"loss": sum(losses) / len(losses), "match": hits / (size * len(losses))} if losses else {}
 
     @torch.inference_mode()
     def _predicted(self, part: slice) -> Predicted:

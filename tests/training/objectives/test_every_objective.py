@@ -1,17 +1,23 @@
 """What holds for each of them: a whole model, every gradient, pieces that add up, and a file that comes back."""
 
+import math
 import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Batch
 from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
+from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer, pad
+from seesay.evaluation.page import build_page
+from seesay.evaluation.run import Request, measure_entry
 from seesay.model.bundle import Model
+from seesay.model.convert import convert
 from seesay.model.hub import load
 from seesay.nets.architecture import (
     Architecture,
@@ -26,9 +32,10 @@ from seesay.tasks.few_shot import open_labelled, probe_sets
 from seesay.training.distributed import Peers
 from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import OBJECTIVES, objective_of
-from seesay.training.objectives.face import Objective
+from seesay.training.objectives.face import AllPairs, Objective
 from seesay.training.spread import Spread
 from seesay.training.step import Stepper
+from seesay.training.validation import Validation
 
 HEADINGS = ("What", "Source", "Formula", "Inputs", "Settings", "Zero-shot", "Differences")
 CAPTIONS = [
@@ -49,6 +56,7 @@ TEXTS = {
     "transformer": TextTransformerConfig(width=16, layers=1, heads=2, context=16, vocab_size=TOKENIZER.vocab_size),
     "bag-of-words": BagOfWordsConfig(width=16, context=16, vocab_size=TOKENIZER.vocab_size),
 }
+PROJECTIONS = ("projection", "pool.out.weight", "pool.out.bias")
 every_objective = pytest.mark.parametrize("name", list(OBJECTIVES))
 
 
@@ -82,7 +90,7 @@ def batch(side=16) -> Batch:
     )
 
 
-def gradients(clip, name, *, micro_batch=None, side=16, visits=2.0):
+def gradients(clip, name, *, micro_batch=None, side=16, visits=2.0, done=1.0):
     peers = Peers(Runtime(device="cpu", cores=1))
     stepper = Stepper(
         spread=Spread(clip=clip, forward=clip, peers=peers),
@@ -95,7 +103,7 @@ def gradients(clip, name, *, micro_batch=None, side=16, visits=2.0):
         share_repeats=True,
     )
     clip.zero_grad()
-    value, _ = stepper.gradients(batch(side), [len(CAPTIONS)], step=3, visits=visits)
+    value, _ = stepper.gradients(batch(side), [len(CAPTIONS)], step=3, visits=visits, done=done)
     return value, {key: p.grad for key, p in clip.named_parameters() if p.requires_grad}
 
 
@@ -163,6 +171,24 @@ def test_its_image_tower_is_probed_beside_its_own_answers(name, tmp_path):
     assert found["zero_shot"] == pytest.approx(float((guess_N == torch.tensor([0, 0, 0, 1, 1, 1])).float().mean()))
 
 
+@pytest.mark.journey
+@every_objective
+def test_it_is_converted_and_evaluated_with_a_report(name, tmp_path):
+    clip, architecture = clip_of(name, image="conv")
+    templates = objective_of(name).templates or ("{}",)
+    model = Model(clip, architecture, TOKENIZER, preprocess=Preprocess(size=16), templates=templates, name="m")
+    proof = convert(model, tmp_path / "converted", "seesay")
+    assert (proof.images, proof.texts) == (0, 0)
+    for label, colour in (("dog", (250, 10, 10)), ("cat", (10, 10, 250))):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (16, 16), colour).save(tmp_path / "set" / label / f"{number}.png")
+    entry = measure_entry("m", load(tmp_path / "converted"), str(tmp_path / "set"), Request(prompts=True))
+    assert (entry.spread is None) == isinstance(clip, Predictor)
+    page = build_page([entry], comparisons=[], shifts=[], baseline=None, facts={})
+    assert "<h2>Scores</h2>" in page
+
+
 @every_objective
 @pytest.mark.parametrize("layout", ["hf", "open_clip"])
 def test_what_other_programs_have_no_name_for_is_not_written_for_them(name, layout, tmp_path):
@@ -202,3 +228,74 @@ def test_the_registry_holds_each_under_its_own_name_and_names_the_nearest():
     assert all(isinstance(objective, Objective) and name == objective.name for name, objective in OBJECTIVES.items())
     with pytest.raises(UsageError, match="contrastive"):
         objective_of("contrastve")
+
+
+@pytest.mark.parametrize("image", list(IMAGES))
+def test_every_objective_starts_from_the_same_image_tower_but_for_its_projection(image):
+    base = Architecture(embed_dim=16, image=IMAGES[image], text=TEXTS["transformer"])
+    needed = [each.architecture(base) for each in OBJECTIVES.values()]
+    # One of each width is enough.
+    needed = list({each.embed_dim: each for each in needed}.values())
+    starts = [build_clip(each, seed=0).image_tower.state_dict() for each in needed]
+    assert len({start[key].shape for start in starts for key in start if key in PROJECTIONS}) > 1
+    for start in starts:
+        assert start.keys() == starts[0].keys()
+        assert all(torch.equal(start[key], starts[0][key]) for key in start if key not in PROJECTIONS)
+
+
+def test_guessing_among_all_words_is_what_an_untrained_model_does():
+    for name in ("bag-of-words", "caption", "bicaption"):
+        clip, _ = clip_of(name)
+        value, _ = gradients(clip.double().train(), name)
+        assert objective_of(name).guess(len(CAPTIONS), TOKENIZER.vocab_size) == pytest.approx(value, rel=0.1)
+
+
+def test_the_floor_is_what_is_left_for_a_model_that_knows_every_caption():
+    found = {name: objective_of(name).floor(batch()) for name in OBJECTIVES}
+    sizes = [len(set(ids[1:-1])) for ids in TOKENIZER(CAPTIONS)]
+    assert found["bag-of-words"] == pytest.approx(sum(map(math.log, sizes)) / len(sizes))
+    # Every caption is there twice.
+    assert found["contrastive"] == found["convirt"] == pytest.approx(math.log(2))
+    assert {found[name] for name in ("caption", "bicaption", "sigmoid", "vse", "masked-caption")} == {0.0}
+
+
+def test_vse_begins_with_sums_for_one_visit_or_a_tenth_of_the_run():
+    peers = Peers(Runtime(device="cpu", cores=1))
+    vse = objective_of("vse")
+    own = [
+        vse.is_own(AllPairs(peers=peers, rows=[2], visits=visits, done=done))
+        for visits, done in ((0, 0), (0.9, 0.09), (1, 0.01), (0.2, 0.1))
+    ]
+    assert own == [False, False, True, True]
+    clip, _ = clip_of("vse")
+    values = [gradients(clip.double(), "vse", visits=0.2, done=done)[0] for done in (0.09, 0.1)]
+    assert values[1] < values[0]
+
+
+def held_out(folder):
+    for number, caption in enumerate(CAPTIONS[:6]):
+        Image.new("RGB", (16, 16), (40 * number, 99, 250 - 40 * number)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(caption)
+    return open_pairs([folder])
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid", "convirt", "vse"])
+def test_held_out_pairs_are_judged_by_the_objectives_own_loss(name, tmp_path):
+    pairs = held_out(tmp_path)
+    clip, architecture = clip_of(name, image="conv")
+    model = Model(clip.eval(), architecture, TOKENIZER, preprocess=Preprocess(size=16), name="m")
+    found = Validation(model, pairs, batch_size=6, objective=objective_of(name)).measure()
+    scale = model.logit_scale
+    image_BD = torch.cat([model.encode_images([tmp_path / f"{number}.png"]) for number in range(6)])
+    cosine_BB = (image_BD @ model.encode_texts(CAPTIONS[:6]).T).double()
+    rows, columns = ((scale * cosine_BB).log_softmax(dim).diag().mean() for dim in (1, 0))
+    sign_BB = 2 * torch.eye(6) - 1
+    over_BB = (0.2 + cosine_BB - cosine_BB.diag()[:, None]).clamp_min(0).fill_diagonal_(0)
+    under_BB = (0.2 + cosine_BB - cosine_BB.diag()).clamp_min(0).fill_diagonal_(0)
+    expected = {
+        "contrastive": -(rows + columns) / 2,
+        "convirt": -(0.75 * rows + 0.25 * columns),
+        "sigmoid": -F.logsigmoid(sign_BB * (scale * cosine_BB + (model.logit_bias or 0))).sum() / 6,
+        "vse": (over_BB.amax(1) + under_BB.amax(0)).mean(),
+    }
+    assert found["loss"] == pytest.approx(float(expected[name]), rel=1e-4)

@@ -48,7 +48,7 @@ def batch(tokenizer, rows: slice) -> Batch:
     )
 
 
-def gradients(peers, name, parallel, part, micro_batch=None):
+def gradients(peers, name, parallel, part, *, micro_batch=None, held=4):
     clip, tokenizer = clip_of(name)
     stepper = Stepper(
         spread=spread(clip, peers, parallel=parallel),
@@ -60,7 +60,7 @@ def gradients(peers, name, parallel, part, micro_batch=None):
         micro_batch=micro_batch,
         share_repeats=True,
     )
-    ends = [0, 4, 6] if peers.ranks > 1 else [0, 6]
+    ends = [0, held, 6] if peers.ranks > 1 else [0, 6]
     rows = [last - first for first, last in pairwise(ends)]
     value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, visits=2.0)
     found = {key: whole(p.grad).detach().clone().numpy() for key, p in clip.named_parameters() if p.grad is not None}
@@ -72,8 +72,10 @@ def on_two(rank):
     found = {}
     with joined(Runtime.find("cpu"), timeout_seconds=60) as peers:
         for name in OBJECTIVES:
-            for parallel, micro_batch in (("ddp", None), ("ddp", 1), ("fsdp", None)):
-                found[name, parallel, micro_batch] = gradients(peers, name, parallel, rank, micro_batch)
+            # In the last, the second process has none.
+            for case in (("ddp", None, 4), ("ddp", 1, 4), ("fsdp", None, 4), ("ddp", None, 6)):
+                parallel, micro_batch, held = case
+                found[name, *case] = gradients(peers, name, parallel, rank, micro_batch=micro_batch, held=held)
     return found
 
 
@@ -83,8 +85,8 @@ def test_two_processes_have_the_loss_and_the_gradients_of_one(in_processes):
         for name in OBJECTIVES:
             wanted[name] = gradients(peers, name, "ddp", 0)
     for told in in_processes(2, on_two):
-        for (name, parallel, micro_batch), (value, norm, found) in told.items():
-            where = f"{name} {parallel} {micro_batch}"
+        for (name, *case), (value, norm, found) in told.items():
+            where = f"{name} {case}"
             assert value == pytest.approx(wanted[name][0], rel=1e-5), where
             assert norm == pytest.approx(wanted[name][1], rel=1e-3), where
             assert found.keys() == wanted[name][2].keys(), where

@@ -11,6 +11,10 @@ Differences: the paper says no more than the name; the loss is Joulin's with all
 they drew one per visit and classes uniformly.
 """
 
+import math
+
+from seesay.base.records import Batch
+from seesay.formulas.language import is_inner, shares_of_types
 from seesay.nets.architecture import Architecture, WordsConfig
 from seesay.training.objectives.face import PLAIN, Predicting, with_text
 
@@ -23,3 +27,12 @@ class BagOfWordsPrediction(Predicting):
 
     def architecture(self, base: Architecture) -> Architecture:
         return with_text(base, WordsConfig(context=base.text.context, vocab_size=base.text.vocab_size))
+
+    def guess(self, batch_size: int, vocab_size: int) -> float:
+        return math.log(vocab_size)
+
+    def floor(self, batch: Batch) -> float:
+        # The different words of a caption share the probability.
+        tokens = batch.tokens
+        share_BL = shares_of_types(tokens.ids_BL, is_inner(tokens.length_B, tokens.ids_BL.shape[1]))[1]
+        return float((share_BL > 0).sum(1).clamp(min=1).log().mean())

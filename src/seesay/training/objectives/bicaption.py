@@ -13,6 +13,8 @@ a batch. The grid's linear map has no bias, which the keys and values made of it
 tokenizer are the run's own. The publication has no zero-shot answers.
 """
 
+import math
+
 from seesay.data.captions import CaptionRule
 from seesay.nets.architecture import Architecture, BicaptionerConfig
 from seesay.training.objectives.face import Predicting, blocks, with_text
@@ -28,3 +30,6 @@ class Bicaption(Predicting):
     def architecture(self, base: Architecture) -> Architecture:
         text = BicaptionerConfig(**{**blocks(base), "layers": 1})
         return with_text(base, text, embed_dim=text.width)
+
+    def guess(self, batch_size: int, vocab_size: int) -> float:
+        return 2 * math.log(vocab_size)

@@ -9,6 +9,8 @@ Differences: the paper says neither how its classes were scored nor whether the 
 embedding as output weights and takes the sum (`nets.captioner` says why), of one template, as figure 2 has one prompt.
 """
 
+import math
+
 from seesay.nets.architecture import Architecture, CaptionerConfig
 from seesay.training.objectives.face import Predicting, blocks, with_text
 
@@ -22,3 +24,6 @@ class Caption(Predicting):
     def architecture(self, base: Architecture) -> Architecture:
         text = CaptionerConfig(**blocks(base))
         return with_text(base, text, embed_dim=text.prefix * text.width)
+
+    def guess(self, batch_size: int, vocab_size: int) -> float:
+        return math.log(vocab_size)

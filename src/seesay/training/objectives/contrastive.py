@@ -9,10 +9,11 @@ Differences: none, but for the shared targets.
 """
 
 import math
+from typing import ClassVar
 
 from torch import Tensor
 
-from seesay.base.records import Embedded, Predicted
+from seesay.base.records import Batch, Embedded, Predicted
 from seesay.formulas.contrastive import contrastive_loss, matches
 from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss
 from seesay.nets.architecture import Architecture
@@ -26,6 +27,8 @@ class Contrastive(Objective):
     """CLIP, with the transformer as text tower."""
 
     name = "contrastive"
+    left = 0.0
+    is_ordered: ClassVar[bool] = True
 
     def architecture(self, base: Architecture) -> Architecture:
         return with_text(base, transformer(base))
@@ -41,8 +44,11 @@ class Contrastive(Objective):
         image_id_B, caption_id_B = ids or (None, None)
         return tiled_contrastive_loss(image_BD, text_BD, scale, image_id_B=image_id_B, caption_id_B=caption_id_B)
 
-    def guess(self, batch_size: int) -> float:
+    def guess(self, batch_size: int, vocab_size: int) -> float:
         return math.log(batch_size)
+
+    def floor(self, batch: Batch) -> float:
+        return least_loss(batch, is_ordered=self.is_ordered)
 
     def _part(self, seen: Embedded, ids: tuple[Tensor, Tensor] | None, pairs: AllPairs) -> Tensor:
         image_id_N, caption_id_N = ids or (None, None)
@@ -54,3 +60,18 @@ class Contrastive(Objective):
             image_id_N=image_id_N,
             caption_id_N=caption_id_N,
         )
+
+
+def least_loss(batch: Batch, *, is_ordered: bool) -> float:
+    """The mean over pairs of ln(how many pairs of the batch cannot be told from it, itself included).
+
+    Those have the same image, words, tokens or pixels; a tower that is not `is_ordered` sees no order of tokens.
+    Shared targets have the same floor: the entropy of a target with k equal parts is ln(k).
+    """
+    ids_BL = batch.tokens.ids_BL if is_ordered else batch.tokens.ids_BL.sort(1).values
+    pixels_BP = batch.pixels_B3SS.flatten(1)
+    is_same_BB = matches(batch.image_id_B, batch.caption_id_B)
+    for rows in (ids_BL, pixels_BP):
+        number_B = rows.unique(dim=0, return_inverse=True)[1]
+        is_same_BB = is_same_BB | (number_B[:, None] == number_B)
+    return float(is_same_BB.sum(1).float().log().mean())

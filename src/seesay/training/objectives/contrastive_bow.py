@@ -17,6 +17,7 @@ class ContrastiveBow(Contrastive):
     """CLIP, with the bag of words as text tower."""
 
     name = "contrastive-bow"
+    is_ordered = False
 
     def architecture(self, base: Architecture) -> Architecture:
         return bag_of_words(base)

@@ -6,24 +6,27 @@ Formula: L = (1/N) sum over i of w l_i(v to u) + (1 - w) l_i(u to v), softmax lo
 Inputs: images and captions; a caption of several sentences gives one of them, drawn anew at every visit. Where they
 repeat in a batch, targets are shared out over all that are equal.
 Settings: w = 0.75 and t = 0.1, fixed as published; data.augment, by default as published: crops of 0.6 of the area or
-more, mirrored half of the time, turned by up to 20 degrees and moved by up to a tenth, brightness and contrast changed
-by up to 0.4, blurred.
+more, mirrored half of the time, turned by up to 20 degrees and moved by up to a tenth, colours changed by up to 0.4,
+blurred.
 Zero-shot: the cosine of an image and the mean of a class's prompts.
 Differences: the text tower is CLIP's transformer, pooled at the end token and trained from scratch, where the
 publication takes the maximum over ClinicalBERT's tokens; the first layer of each head has no bias; crops are square,
-and not zoomed by another 5 %.
+and not zoomed by another 5 %. Brightness and contrast: each channel is multiplied by 1 +- 0.4 +- 0.2, the 0.2 of
+its own, and moved by up to 51 of 255, where the publication scales brightness and contrast of the picture
+by 0.6 to 1.4. Every process holds the N x N logits of its rows and the N x N matches of all.
 """
 
 import math
 
 from torch import Tensor
 
-from seesay.base.records import Embedded, Predicted
+from seesay.base.records import Batch, Embedded, Predicted
 from seesay.data.augment import Augment
 from seesay.data.captions import CaptionRule
 from seesay.formulas.contrastive import matches, weighted_contrastive_loss
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip
+from seesay.training.objectives.contrastive import least_loss
 from seesay.training.objectives.face import AllPairs, Objective, fix_scale, transformer, with_text
 
 IMAGE_WEIGHT = 0.75
@@ -56,5 +59,8 @@ class Convirt(Objective):
         )
         return part_of_loss * pairs.peers.ranks
 
-    def guess(self, batch_size: int) -> float:
+    def guess(self, batch_size: int, vocab_size: int) -> float:
         return math.log(batch_size)
+
+    def floor(self, batch: Batch) -> float:
+        return least_loss(batch, is_ordered=True)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seesay.base.records import Embedded, Predicted
+from seesay.base.records import Batch, Embedded, Predicted
 from seesay.data.augment import Augment
 from seesay.data.captions import CaptionRule
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, TextTransformerConfig
@@ -26,7 +26,7 @@ class AllPairs:
     """The pairs of a step, as a loss has to know them: `rows` is how many each process holds.
 
     Ids are None where equal images and captions count as mismatches. `visits` is how many times the run has been
-    through its pairs.
+    through its pairs, `done` which share of the run is over.
     """
 
     peers: Peers
@@ -34,6 +34,7 @@ class AllPairs:
     image_id_B: Tensor | None = None
     caption_id_B: Tensor | None = None
     visits: float = 0.0
+    done: float = 0.0
 
     @property
     def part(self) -> slice:
@@ -62,12 +63,14 @@ class Objective:
 
     `crops` are the augmentations that belong to it, if it was published with some, and `captions` says which words a
     visit sees. `templates` is what class names are put into by a model that was trained with it, if not the usual ones.
+    One batch counts as learned by heart where `left` is left of the way from the first loss down to the floor.
     """
 
     name: ClassVar[str]
     crops: ClassVar[Augment | None] = None
     captions: ClassVar[CaptionRule] = CaptionRule()
     templates: ClassVar[tuple[str, ...] | None] = None
+    left: ClassVar[float] = 0.25
 
     def architecture(self, base: Architecture) -> Architecture:
         """`base`, a preset, with the text tower or head that the objective needs."""
@@ -80,9 +83,17 @@ class Objective:
         """The mean over all pairs; with several processes their mean is that, each giving its part."""
         raise NotImplementedError
 
-    def guess(self, batch_size: int) -> float | None:
+    def is_own(self, pairs: AllPairs) -> bool:
+        """Whether the loss is the objective's own by now, and no longer what a run begins with."""
+        return True
+
+    def guess(self, batch_size: int, vocab_size: int) -> float | None:
         """The loss of a model that knows nothing; None where it is not known beforehand."""
         return None
+
+    def floor(self, batch: Batch) -> float:
+        """The least loss on a batch of a model that has learned it by heart, as far as it is known; no less than 0."""
+        return 0.0
 
 
 class Predicting(Objective):

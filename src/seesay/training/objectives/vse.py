@@ -2,7 +2,7 @@
 
 Source: Faghri et al. 2018, "VSE++: Improving Visual-Semantic Embeddings with Hard Negatives", equations 5 and 6.
 Formula: L = (1/N) sum over i of max_j [m - s_ii + s_ij]_+ + max_j [m - s_ii + s_ji]_+ for cosines s, j no match of i;
-in the first visit to the pairs sums over j in place of the maxima.
+in the first visit to the pairs, at most in the first tenth of the run, sums over j in place of the maxima.
 Inputs: images and captions; where they repeat in a batch they are not one another's negatives.
 Settings: data.share_repeats; the margin m is 0.2, as published.
 Zero-shot: the cosine of an image and the mean of a class's prompts; probabilities at CLIP's starting scale, as the
@@ -22,6 +22,7 @@ from seesay.training.objectives.face import AllPairs, Objective, fix_scale, tran
 
 MARGIN = 0.2
 VISITS_OF_SUMS = 1.0
+SHARE_OF_SUMS = 0.1
 
 
 class Vse(Objective):
@@ -35,6 +36,9 @@ class Vse(Objective):
     def set_up(self, clip: Clip) -> None:
         fix_scale(clip, LOGIT_SCALE_START)
 
+    def is_own(self, pairs: AllPairs) -> bool:
+        return pairs.visits >= VISITS_OF_SUMS or pairs.done >= SHARE_OF_SUMS
+
     def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
         assert isinstance(seen, Embedded)
         ids = pairs.ids()
@@ -42,7 +46,7 @@ class Vse(Objective):
             pairs.gather(seen.image_BD),
             pairs.gather(seen.text_BD),
             margin=MARGIN,
-            hardest=pairs.visits >= VISITS_OF_SUMS,
+            hardest=self.is_own(pairs),
             part=pairs.part,
             is_match_NN=matches(*ids) if ids else None,
         )

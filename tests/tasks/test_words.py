@@ -1,0 +1,47 @@
+"""Who says what the classes of a set are asked in, for models with embeddings of texts and without."""
+
+from pathlib import Path
+
+import pytest
+
+from seesay.evaluation.suite import evaluate_set
+from seesay.tasks.few_shot import open_labelled, probe_sets
+from seesay.tasks.words import choose_words
+
+
+@pytest.fixture
+def mnist(paint, tmp_path: Path) -> Path:
+    for name, colour in (("seven", "red"), ("other", "blue")):
+        for number in range(2):
+            paint(tmp_path / "eval-mnist" / name / f"{number}.png", colour)
+    return tmp_path / "eval-mnist"
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("bag-of-words", "{}"), ("masked-caption", "{}"), ("caption", "a photo of a {}.")],
+)
+def test_a_model_that_predicts_captions_keeps_its_own_templates_and_takes_the_papers_names(name, own, predictor, mnist):
+    model = predictor(name)
+    result = evaluate_set(model, mnist)
+    assert (result["templates"], result["templates_from"]) == ([own], "the model")
+    assert result["class_names_from"] == "the paper, for mnist"
+    found = open_labelled(mnist)
+    assert probe_sets(model, found, found, penalty=1e-3)["templates"] == [own]
+    asked = evaluate_set(model, mnist, templates=["the {}"])
+    assert (asked["templates"], asked["templates_from"]) == (["the {}"], "the call")
+    assert asked["class_names_from"] == "the set"
+
+
+def test_names_and_templates_of_sets_come_from_the_first_that_has_them(colour_model, predictor, mnist, paint, tmp_path):
+    known = open_labelled(mnist)
+    with_templates = open_labelled(mnist)
+    with_templates.templates = ("a {} thing",)
+    names = known.class_names
+    words = choose_words(colour_model, (known, with_templates), names)
+    assert (words.templates, words.templates_from, list(words.names)) == (("a {} thing",), "the set", list(names))
+    words = choose_words(colour_model, (known,), names)
+    assert words.templates_from == words.names_from == "the paper, for mnist"
+    assert "7" in words.names
+    words = choose_words(predictor("n-grams"), (known, with_templates), names)
+    assert (words.templates, words.templates_from, words.names_from) == (("{}",), "the model", "the set")
