@@ -69,7 +69,8 @@ def test_a_kill_at_any_write_fsync_or_rename_leaves_a_checkpoint_that_loads(save
             assert killed.returncode != 0, (call, number)
             clip, optimizer = state(9)
             position, faults = restore_latest(root, clip, optimizer)
-            assert position.step in (2, 3) and faults == [], (call, number)
+            # What was being written is told, and no checkpoint that was whole is at fault.
+            assert position.step in (2, 3) and all("is removed" in fault for fault in faults), (call, number)
             expected = build_clip(preset("conv-tiny"), seed=position.step)
             assert all(torch.equal(a, b) for a, b in zip(clip.parameters(), expected.parameters(), strict=True))
             save_checkpoint(root, clip, optimizer, Position(step=4), keep=2)

@@ -108,7 +108,6 @@ def run_of(
         peers=peers,
         spread=shared,
         objective=objective_of(plan.settings.objective or ""),
-        pairs=len(pairs),
         vocab_size=model.architecture.text.vocab_size,
         key=pairs.key,
     )

@@ -44,8 +44,8 @@ Check = Callable[[], Mapping[str, Any]]
 class Run:
     """Everything a run holds while it goes on.
 
-    `steps` is None where the length is given in minutes; `pairs` is how many it learns from, `vocab_size` how
-    many words its captions are made of.
+    `steps` is None where the length is given in minutes; `vocab_size` is how many words its captions are
+    made of.
 
     With several processes each holds one. All go through the same steps; the first alone writes and speaks.
     """
@@ -64,7 +64,6 @@ class Run:
     peers: Peers = field(default_factory=lambda: Peers(Runtime(device="cpu", cores=1)))
     spread: Spread | None = None
     objective: Objective = field(default_factory=lambda: OBJECTIVES["contrastive"])
-    pairs: int = 1
     vocab_size: int = 1
     key: Callable[[int], str] = str
     bad_steps: BadSteps = field(default_factory=BadSteps)
@@ -173,9 +172,8 @@ def step_once(run: Run, batch: Batch) -> None:
     position.step += 1
     if sum(rows) < 2:
         return
-    visits = (position.step - 1) * (run.settings.batch_size or 2) / run.pairs
     done = run.share(position.step - 1)
-    value, norm = run.stepper.gradients(batch, rows, step=position.step, visits=visits, done=done)
+    value, norm = run.stepper.gradients(batch, rows, step=position.step, done=done)
     if not (math.isfinite(value) and math.isfinite(norm)):
         _leave_out(run, batch, value, norm)
         return

@@ -38,23 +38,19 @@ class Stepper:
     share_repeats: bool
     in_bfloat16: bool = False
 
-    def gradients(
-        self, batch: Batch, rows: Sequence[int], *, step: int, visits: float = 0.0, done: float = 0.0
-    ) -> tuple[float, float]:
+    def gradients(self, batch: Batch, rows: Sequence[int], *, step: int, done: float = 0.0) -> tuple[float, float]:
         """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
 
-        `rows` is how many pairs each process holds, `visits` how often the run has been through its pairs, `done`
-        which share of the run is over. What a tower draws through `nets.draws` depends on (seed, step, sample) alone;
-        what it draws from torch's generator, on (seed, step, process).
+        `rows` is how many pairs each process holds, `done` which share of the run is over. What a tower draws through
+        `nets.draws` depends on (seed, step, sample) alone; what it draws from torch's generator, on (seed, step,
+        process).
         """
         self.statistics.keep()
         self._seed_generators(step)
         seed_B = mixed(batch.sample_B ^ seed_of(self.seed, step))
         ids = (batch.image_id_B.to(self._device), batch.caption_id_B.to(self._device)) if self.share_repeats else None
         image_id_B, caption_id_B = ids or (None, None)
-        pairs = AllPairs(
-            peers=self.peers, rows=rows, image_id_B=image_id_B, caption_id_B=caption_id_B, visits=visits, done=done
-        )
+        pairs = AllPairs(peers=self.peers, rows=rows, image_id_B=image_id_B, caption_id_B=caption_id_B, done=done)
 
         @contextmanager
         def see(piece: slice) -> Iterator[Embedded | Predicted]:

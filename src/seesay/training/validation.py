@@ -1,6 +1,5 @@
 """Pairs that the run never learns from: their loss, and how often an image picks its own caption."""
 
-import math
 from dataclasses import replace
 
 import torch
@@ -42,7 +41,7 @@ class Validation:
         scale, bias = self.model.logit_scale, self.model.logit_bias
         peers = Peers(Runtime(device="cpu", cores=1))
         # At the end of a run, where every objective has the loss of its own; each repeat counts as a mismatch.
-        pairs = AllPairs(peers=peers, rows=[size], visits=math.inf, done=1.0)
+        pairs = AllPairs(peers=peers, rows=[size], done=1.0)
         losses, hits = [], 0
         for first in range(0, len(self._pixels) - size + 1, size):
             image_BD = self.model.encode_pixels(torch.stack(self._pixels[first : first + size]))

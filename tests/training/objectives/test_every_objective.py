@@ -90,7 +90,7 @@ def batch(side=16) -> Batch:
     )
 
 
-def gradients(clip, name, *, micro_batch=None, side=16, visits=2.0, done=1.0):
+def gradients(clip, name, *, micro_batch=None, side=16, done=1.0):
     peers = Peers(Runtime(device="cpu", cores=1))
     stepper = Stepper(
         spread=Spread(clip=clip, forward=clip, peers=peers),
@@ -103,7 +103,7 @@ def gradients(clip, name, *, micro_batch=None, side=16, visits=2.0, done=1.0):
         share_repeats=True,
     )
     clip.zero_grad()
-    value, _ = stepper.gradients(batch(side), [len(CAPTIONS)], step=3, visits=visits, done=done)
+    value, _ = stepper.gradients(batch(side), [len(CAPTIONS)], step=3, done=done)
     return value, {key: p.grad for key, p in clip.named_parameters() if p.requires_grad}
 
 
@@ -259,17 +259,14 @@ def test_the_floor_is_what_is_left_for_a_model_that_knows_every_caption():
     assert {found[name] for name in ("caption", "bicaption", "sigmoid", "vse", "masked-caption")} == {0.0}
 
 
-def test_vse_begins_with_sums_for_one_visit_or_a_tenth_of_the_run():
-    peers = Peers(Runtime(device="cpu", cores=1))
-    vse = objective_of("vse")
-    own = [
-        vse.is_own(AllPairs(peers=peers, rows=[2], visits=visits, done=done))
-        for visits, done in ((0, 0), (0.9, 0.09), (1, 0.01), (0.2, 0.1))
-    ]
-    assert own == [False, False, True, True]
+def test_vse_takes_sums_in_the_first_half_of_the_run_and_maxima_from_then_on():
     clip, _ = clip_of("vse")
-    values = [gradients(clip.double(), "vse", visits=0.2, done=done)[0] for done in (0.09, 0.1)]
-    assert values[1] < values[0]
+    peers = Peers(Runtime(device="cpu", cores=1))
+    values = []
+    for done in (0.0, 0.49, 0.5):
+        assert objective_of("vse").is_own(AllPairs(peers=peers, rows=[2], done=done)) == (done == 0.5)
+        values.append(gradients(clip.double(), "vse", done=done)[0])
+    assert values[2] < values[1] == values[0]
 
 
 def held_out(folder):

@@ -62,7 +62,7 @@ def gradients(peers, name, parallel, part, *, micro_batch=None, held=4):
     )
     ends = [0, held, 6] if peers.ranks > 1 else [0, 6]
     rows = [last - first for first, last in pairwise(ends)]
-    value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, visits=2.0)
+    value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, done=1.0)
     found = {key: whole(p.grad).detach().clone().numpy() for key, p in clip.named_parameters() if p.grad is not None}
     all_whole(clip.state_dict())
     return value, norm, found

@@ -25,15 +25,14 @@ PLAIN = ("{}",)
 class AllPairs:
     """The pairs of a step, as a loss has to know them: `rows` is how many each process holds.
 
-    Ids are None where equal images and captions count as mismatches. `visits` is how many times the run has been
-    through its pairs, `done` which share of the run is over.
+    Ids are None where equal images and captions count as mismatches. `done` is which share of the run is
+    over.
     """
 
     peers: Peers
     rows: Sequence[int]
     image_id_B: Tensor | None = None
     caption_id_B: Tensor | None = None
-    visits: float = 0.0
     done: float = 0.0
 
     @property
