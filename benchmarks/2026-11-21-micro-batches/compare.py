@@ -153,6 +153,17 @@ def main():
                     f"towers {told['towers_relative_difference']:.1e}  scale {told['scale_relative_difference']:.1e}  "
                     f"factor on the scale's gradient {told['scale_factor']:.4f}"
                 )
+    for patch_dropout in (0.5, 0.0):
+        exact = ours(1, patch_dropout=patch_dropout, dtype=torch.float64)
+        for pieces in PIECES:
+            told = compared(exact, ours(pieces, patch_dropout=patch_dropout))
+            result["measured"].append(
+                {"side": "seesay beside float64 undivided", "patch_dropout": patch_dropout, "pieces": pieces, **told}
+            )
+            print(
+                f"seesay beside float64 undivided  patch dropout {patch_dropout:.1f}  pieces {pieces}  "
+                f"towers {told['towers_relative_difference']:.1e}  scale {told['scale_relative_difference']:.1e}"
+            )
     out.write_text(json.dumps(result, indent=1) + "\n")
 
 
