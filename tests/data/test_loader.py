@@ -1,6 +1,7 @@
 """Batches: the order and the crops depend on (seed, step) alone; what is broken is named."""
 
 import io
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -56,8 +57,9 @@ def crops(cache=None, augment=STRONG):
 
 
 def stream(first_step, count, *, workers=0, size_at=lambda step: 16):
-    batches = Batches(crops(), batch_size=4).starting_at(first_step, size_at=size_at, workers=workers)
-    return [next(batches) for _ in range(count)]
+    with closing(Batches(crops(), batch_size=4)) as batches:
+        found = batches.starting_at(first_step, size_at=size_at, workers=workers)
+        return [next(found) for _ in range(count)]
 
 
 def same(left, right):
