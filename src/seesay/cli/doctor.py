@@ -21,6 +21,9 @@ def command(
     pairs: Pairs,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [runs/NAME].")] = None,
     model: Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [by the data].")] = None,
+    objective: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What is learned [contrastive, CLIP's own].")
+    ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="How long: steps,")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="... or visits to each pair,")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="... or minutes.")] = None,
@@ -53,6 +56,7 @@ def command(
     refuse_folder(json_file, "--json")
     given = {
         "model": model,
+        "objective": objective,
         "steps": steps,
         "epochs": epochs,
         "minutes": minutes,
