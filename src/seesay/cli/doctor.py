@@ -9,7 +9,7 @@ import typer
 from seesay.base.errors import SeesayError, TooManySkipped
 from seesay.cli.interrupts import ended_at_once
 from seesay.cli.tables import printable, refuse_folder, table
-from seesay.cli.train import Pairs
+from seesay.cli.train import Objective, Pairs
 
 if TYPE_CHECKING:
     from seesay.training.diagnosis import Diagnosis
@@ -21,9 +21,7 @@ def command(
     pairs: Pairs,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [runs/NAME].")] = None,
     model: Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [by the data].")] = None,
-    objective: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What is learned [contrastive, CLIP's own].")
-    ] = None,
+    objective: Objective = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="How long: steps,")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="... or visits to each pair,")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="... or minutes.")] = None,
@@ -39,9 +37,7 @@ def command(
     sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N pictures [all].")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=1, max=3600, help="Time for a short real run.")] = 60.0,
     max_bad: Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Broken pairs allowed.")] = 0.05,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything found there.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all that is found.")] = None,
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
 

@@ -8,15 +8,14 @@ import typer
 from seesay.cli.interrupts import ended_at_once
 
 Pairs = Annotated[list[str], typer.Argument(metavar="PAIRS...", help="Folders, CSV/TSV/Parquet tables, or tar shards.")]
+Objective = Annotated[str | None, typer.Option(metavar="NAME", help="What is learned [contrastive, CLIP's own].")]
 
 
 def command(
     pairs: Pairs,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [runs/NAME].")] = None,
     model: Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [by the data].")] = None,
-    objective: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What is learned [contrastive, CLIP's own].")
-    ] = None,
+    objective: Objective = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="How long: steps,")] = None,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="... or visits to each pair,")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", help="... or minutes.")] = None,
