@@ -7,18 +7,13 @@ import torch
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Batch
-from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer, pad
 from seesay.model.bundle import Model, load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig, VisionTransformerConfig
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
-from seesay.training.distributed import Peers
-from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import OBJECTIVES
-from seesay.training.spread import Spread
-from seesay.training.step import Stepper
 
 BOTH = ["caption", "bicaption"]
 TINY = Architecture(
@@ -62,22 +57,8 @@ def batch(rows):
     )
 
 
-def stepper_of(name, clip, *, micro_batch=None):
-    peers = Peers(Runtime(device="cpu", cores=1))
-    return Stepper(
-        spread=Spread(clip=clip, forward=clip, peers=peers),
-        peers=peers,
-        preprocess=Preprocess(size=16),
-        objective=OBJECTIVES[name],
-        statistics=RunningStatistics(clip),
-        seed=1,
-        micro_batch=micro_batch,
-        share_repeats=False,
-    )
-
-
 @pytest.mark.parametrize("name", BOTH)
-def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, monkeypatch):
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, monkeypatch, stepper_of):
     monkeypatch.setattr(Preprocess, "normalise", lambda self, pixels_B3SS: pixels_B3SS.double() / 255)
     clip = build_clip(OBJECTIVES[name].architecture(TINY), seed=0).double().train()
     found = []
@@ -118,7 +99,7 @@ def test_a_saved_model_is_read_back_and_foreign_layouts_refuse_it(name, tmp_path
 
 @pytest.mark.journey
 @pytest.mark.parametrize("name", BOTH)
-def test_64_pairs_are_learned_by_heart(name):
+def test_64_pairs_are_learned_by_heart(name, stepper_of):
     """One caption per picture, so that nothing is left to guess."""
     torch.manual_seed(0)
     colours = torch.randint(0, 256, (64, 3, 1, 1), dtype=torch.uint8)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from seesay.base.records import Batch
-from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.language import jelinek_mercer
@@ -15,12 +14,8 @@ from seesay.model.bundle import Model, load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import Predictor, build_clip
 from seesay.nets.presets import preset
-from seesay.training.distributed import Peers
-from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import OBJECTIVES
 from seesay.training.objectives.face import PLAIN
-from seesay.training.spread import Spread
-from seesay.training.step import Stepper
 
 MASKED = ["masked-caption", "masked-caption-att-fc"]
 ALL = ["bag-of-words", "n-grams", *MASKED]
@@ -53,20 +48,6 @@ def batch(rows):
     )
 
 
-def stepper_of(name, clip, *, micro_batch=None):
-    peers = Peers(Runtime(device="cpu", cores=1))
-    return Stepper(
-        spread=Spread(clip=clip, forward=clip, peers=peers),
-        peers=peers,
-        preprocess=Preprocess(size=16),
-        objective=OBJECTIVES[name],
-        statistics=RunningStatistics(clip),
-        seed=1,
-        micro_batch=micro_batch,
-        share_repeats=False,
-    )
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_heads_fit_the_presets_and_class_names_stand_alone(name):
     for base in (preset("conv-tiny"), preset("RN50"), preset("ViT-B/32")):
@@ -77,7 +58,7 @@ def test_heads_fit_the_presets_and_class_names_stand_alone(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name):
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, stepper_of):
     # As a validated model, so that BatchNorm does not see which rows are together; heads draw their masks as always.
     clip = model_of(name).eval()
     clip.head.train()
@@ -142,7 +123,7 @@ def lowest(name, clip, tokens):
 
 @pytest.mark.journey
 @pytest.mark.parametrize("name", ALL)
-def test_64_pairs_are_learned_by_heart(name):
+def test_64_pairs_are_learned_by_heart(name, stepper_of):
     clip, pairs = model_of(name), batch(64)
     floor = lowest(name, clip, pairs.tokens)
     optimizer = torch.optim.AdamW(clip.parameters(), lr=3e-3, weight_decay=0.0)
