@@ -1,8 +1,8 @@
 """From nothing to a model that reads handwritten digits, in words: this is what `make demo` runs.
 
-1. Write real handwriting (it comes with scikit-learn) as a folder of pictures, each with captions beside it.
+1. Write real handwriting (it comes with scikit-learn) as a folder of images, each with captions beside it.
 2. Train two small networks on these pairs, from random weights.
-3. Classify pictures the model never saw with a sentence it never read.
+3. Classify images the model never saw with a sentence it never read.
 4. Let `box`, the small model that comes with the package, name what is in a few photographs.
 5. Show everything on one page.
 
@@ -49,17 +49,17 @@ EPOCHS = 30
 NAMES = (*PHOTOS.values(), "dog", "car", "house", "fish")
 
 STORY = (
-    "Pictures of handwriting lay beside sentences about them: “someone wrote the number seven”, “ink strokes that mean "
-    "7”. Two small networks, one for pictures and one for sentences, began with random numbers and learned one thing: "
-    "a picture and its own sentence shall point the same way, any others shall not.",
-    f"To read a new picture, ten sentences like “{PROMPT.format('seven')}” are made, and the one that points most "
-    "nearly the way of the picture wins. No caption it learned from holds that sentence, and the pictures it is tested "
+    "Images of handwriting lay beside sentences about them: “someone wrote the number seven”, “ink strokes that mean "
+    "7”. Two small networks, one for images and one for sentences, began with random numbers and learned one thing: "
+    "an image and its own sentence shall point the same way, any others shall not.",
+    f"To read a new image, ten sentences like “{PROMPT.format('seven')}” are made, and the one that points most "
+    "nearly the way of the image wins. No caption it learned from holds that sentence, and the images it is tested "
     "on were never shown to it. They come from the same hands, though: other people’s digits would be harder.",
 )
 LEARNING = (
-    "Left, the loss: how surprised the model is by which sentence belongs to which picture. It cannot reach zero, as "
-    "of two sevens in a batch each fits the sentence of the other. Right, held-out pictures classified on the way, "
-    "with plainer sentences such as “a picture of a seven.”",
+    "Left, the loss: how surprised the model is by which sentence belongs to which image. It cannot reach zero, as "
+    "of two sevens in a batch each fits the sentence of the other. Right, held-out images classified on the way, "
+    "with plainer sentences such as “an image of a seven.”",
 )
 SIMILARITY = ("Bright means alike. Where the model is right, the brightest cell of a row is on the diagonal.",)
 EXAMPLES = ("At most six mistakes, then six right answers, each with the three likeliest digits.",)
@@ -73,15 +73,15 @@ PHOTOGRAPHS = (
 def main(words: list[str] | None = None) -> None:
     options = argparse.ArgumentParser(description="Train a small CLIP on handwritten digits and show what it can do.")
     options.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything, made anew (demo)")
-    options.add_argument("--quick", action="store_true", help="few pictures, few seconds: only to see that it runs")
+    options.add_argument("--quick", action="store_true", help="few images, few seconds: only to see that it runs")
     given = options.parse_args(words)
     out, started = given.out, time.monotonic()
     clear(out)
-    say("\n1  Writing pictures of handwriting, with captions")
+    say("\n1  Writing images of handwriting, with captions")
     write_pictures(out, quick=given.quick)
-    say("\n2  Training from random weights; on the way the held-out pictures are classified")
+    say("\n2  Training from random weights; on the way the held-out images are classified")
     model = train(out, epochs=2 if given.quick else EPOCHS)
-    say("\n3  Classifying the held-out pictures with a new sentence")
+    say("\n3  Classifying the held-out images with a new sentence")
     answers = classify_held_out(model, out)
     say("\n4  Letting box, a small model of everyday things, name photographs")
     named = name_photos(seesay.load("box"))
@@ -105,7 +105,7 @@ def clear(out: Path) -> None:
 
 
 def write_pictures(out: Path, *, quick: bool) -> None:
-    """`digits/` with x.png and x.txt to learn from, and `held-out/` with one folder of pictures per digit."""
+    """`digits/` with x.png and x.txt to learn from, and `held-out/` with one folder of images per digit."""
     digits = load_digits()
     everything = np.arange(len(digits.target))
     training, held_out = train_test_split(everything, test_size=360, stratify=digits.target, random_state=0)
@@ -119,9 +119,9 @@ def write_pictures(out: Path, *, quick: bool) -> None:
         (out / "digits" / f"{index:04}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for index in held_out:
         draw(digits.images[index]).save(out / "held-out" / WORDS[digits.target[index]] / f"{index:04}.png")
-    say(f"   {len(training):,} pictures to learn from in {out / 'digits'}, each with four captions such as")
+    say(f"   {len(training):,} images to learn from in {out / 'digits'}, each with four captions such as")
     say("\n".join(f"     {line}" for line in captions(7, random.Random(0))))
-    say(f"   {len(held_out):,} held-out pictures in {out / 'held-out'}")
+    say(f"   {len(held_out):,} held-out images in {out / 'held-out'}")
 
 
 def draw(ink_88: np.ndarray) -> Image.Image:
@@ -159,7 +159,7 @@ def classify_held_out(model: seesay.Model, out: Path) -> list[report.Card]:
 
 
 def held_out_files(out: Path) -> list[list[Path]]:
-    """The held-out pictures of zero, of one, ..., of nine."""
+    """The held-out images of zero, of one, ..., of nine."""
     return [sorted((out / "held-out" / word).iterdir()) for word in WORDS]
 
 
@@ -182,16 +182,16 @@ def told(cards: list[report.Card]) -> str:
 def write_page(out: Path, model: seesay.Model, answers: list[report.Card], named: list[report.Card]) -> Path:
     wrong, right = [card for card in answers if not card.is_right], [card for card in answers if card.is_right]
     examples = [*wrong[:6], *right[:: max(1, len(right) // 6)][:6]]
-    words = "two curves over the pairs seen: the loss falls, the share of held-out pictures right rises"
-    curves = report.Figure(picture=(out / "run" / "curves.png").read_bytes(), words=words, width=1000)
+    words = "two curves over the pairs seen: the loss falls, the share of held-out images right rises"
+    curves = report.Figure(image=(out / "run" / "curves.png").read_bytes(), words=words, width=1000)
     sections = [
         report.Section(title="What happened here", text=STORY, parts=[numbers(model, answers)]),
         report.Section(title="How it learned", text=LEARNING, parts=[curves]),
-        report.Section(title="Pictures against sentences", text=SIMILARITY, parts=matrices(model, out)),
+        report.Section(title="Images against sentences", text=SIMILARITY, parts=matrices(model, out)),
         report.Section(title="Right and wrong", text=EXAMPLES, parts=[report.Cards(cards=examples)]),
         report.Section(title="Photographs", text=[PHOTOGRAPHS, told(named)], parts=[report.Cards(cards=named)]),
     ]
-    lead = f"A small CLIP, trained here from nothing, on pictures it never saw: {told(answers)}."
+    lead = f"A small CLIP, trained here from nothing, on images it never saw: {told(answers)}."
     page = out / "digits.html"
     page.write_text(report.render_page("Reading digits, in words", sections, lead=lead), encoding="utf-8")
     return page
@@ -201,10 +201,10 @@ def numbers(model: seesay.Model, answers: list[report.Card]) -> report.Table:
     training, score = model.facts["training"], report.score_of(answers)
     weights = sum(weight.numel() for weight in model.clip.parameters())
     rows = [
-        ("held-out pictures right", f"{score.value:.1%} of {score.n}"),
+        ("held-out images right", f"{score.value:.1%} of {score.n}"),
         ("95% interval", "{:.1%} to {:.1%}".format(*score.interval95)),
         ("by guessing", f"{score.chance:.0%}"),
-        ("learned from", f"{training['data']['pairs']:,} pictures, each {training['settings']['epochs']} times"),
+        ("learned from", f"{training['data']['pairs']:,} images, each {training['settings']['epochs']} times"),
         ("training took", f"{training['seconds']:.0f} s on {training['machine']['threads']} thread(s)"),
         ("model", f"{weights:,} weights, {weights * 4 / 1e6:.1f} MB"),
     ]
@@ -212,7 +212,7 @@ def numbers(model: seesay.Model, answers: list[report.Card]) -> report.Table:
 
 
 def matrices(model: seesay.Model, out: Path) -> list[report.Figure]:
-    """Ten held-out pictures against the ten prompts, and forty against a caption for each of them."""
+    """Ten held-out images against the ten prompts, and forty against a caption for each of them."""
     chance = random.Random(0)
     ten = [files[0] for files in held_out_files(out)]
     forty = [file for files in held_out_files(out) for file in files[:4]]
@@ -220,17 +220,17 @@ def matrices(model: seesay.Model, out: Path) -> list[report.Figure]:
     lines = [captions(WORDS.index(name), chance)[0] for name in names]
     prompt_1010 = model.encode_images(ten) @ model.encode_texts(fill([PROMPT], WORDS)).T
     caption_4040 = model.encode_images(forty) @ model.encode_texts(lines).T
-    pictures = [open_image(file) for file in ten]
+    images = [open_image(file) for file in ten]
     return [
         report.Figure(
-            picture=report.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, pictures=pictures),
-            words="cosine similarity of ten held-out pictures and ten sentences, bright on the diagonal",
-            note=f"A held-out picture of each digit against “{PROMPT.format('…')}”",
+            image=report.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, images=images),
+            words="cosine similarity of ten held-out images and ten sentences, bright on the diagonal",
+            note=f"A held-out image of each digit against “{PROMPT.format('…')}”",
         ),
         report.Figure(
-            picture=report.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
-            words="cosine similarity of forty held-out pictures and forty captions, in bright blocks of four",
-            note="Four held-out pictures of each digit, each with a caption: one for a seven fits every seven.",
+            image=report.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
+            words="cosine similarity of forty held-out images and forty captions, in bright blocks of four",
+            note="Four held-out images of each digit, each with a caption: one for a seven fits every seven.",
         ),
     ]
 

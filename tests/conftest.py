@@ -1,4 +1,4 @@
-"""What several folders of tests need: a model that can be checked by eye, and pictures of one colour."""
+"""What several folders of tests need: a model that can be checked by eye, and images of one colour."""
 
 import functools
 import io
@@ -18,7 +18,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.similarity import unit
 from seesay.model.bundle import Model
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig
-from seesay.nets.clip import Clip, Predictor, build_clip
+from seesay.nets.clip import CaptionPredictor, DualEncoder, build_clip
 from seesay.training.objectives import objective_of
 
 # No test, and no command that one starts, reads or leaves anything in the home folder of who runs it.
@@ -34,7 +34,7 @@ COLOURS = {
 
 
 class ColourTower(torch.nn.Module):
-    """The mean colour of a picture; embeddings are the same, so that zero-shot and probe see one thing."""
+    """The mean colour of an image; embeddings are the same, so that zero-shot and probe see one thing."""
 
     def features(self, pixels_B3SS):
         return pixels_B3SS.mean((2, 3))
@@ -44,7 +44,7 @@ class ColourTower(torch.nn.Module):
 
 
 class ColourModel(Model):
-    """Embeds a picture as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
+    """Embeds an image as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
 
     logit_scale = 10.0
     logit_bias = None
@@ -54,7 +54,7 @@ class ColourModel(Model):
         self.architecture = SimpleNamespace(
             embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict)
         )
-        self.clip = Clip(ColourTower(), torch.nn.Identity())
+        self.clip = DualEncoder(ColourTower(), torch.nn.Identity())
         self.tokenizer = SimpleNamespace(context=8)
         self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.templates = ("a photo of something {}.",)
@@ -101,8 +101,8 @@ def predictor() -> Callable[[str], Model]:
         objective = objective_of(name)
         architecture = objective.architecture(base)
         clip = build_clip(architecture, seed=0)
-        assert isinstance(clip, Predictor)
-        clip.head.learn_words(tokenizer(captions), spelling)
+        assert isinstance(clip, CaptionPredictor)
+        clip.head.fit_vocabulary(tokenizer(captions), spelling)
         templates = objective.templates or ("{}",)
         return Model(
             clip, architecture, tokenizer, preprocess=Preprocess(size=16), templates=templates, name="predictor"
@@ -113,7 +113,7 @@ def predictor() -> Callable[[str], Model]:
 
 @pytest.fixture
 def paint() -> Callable[..., Path]:
-    """Write a picture of one named colour; the folder is made, the suffix decides the format."""
+    """Write an image of one named colour; the folder is made, the suffix decides the format."""
 
     def write(path: Path, colour: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

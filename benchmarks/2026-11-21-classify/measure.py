@@ -114,12 +114,13 @@ def fitted_and_tested(data: Path) -> dict:
     """CIFAR-10 split in half, both ways: fitted on one, tested on the other and on two sets of other things."""
     import torch
 
-    from seesay.data.evalsets import LabelledSet, open_evalset
+    from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet
     from seesay.formulas.calibration import sigmoid_loss_and_error, softmax_loss_and_error
     from seesay.model.encode import encode_image_set
     from seesay.model.hub import load
-    from seesay.tasks.calibrate import judge_for
-    from seesay.tasks.judge import Rules
+    from seesay.tasks.calibrate import decision_for
+    from seesay.tasks.decision import Rules
 
     model, whole = load("box"), open_evalset(data / "eval-cifar10")
     others = {}
@@ -136,24 +137,24 @@ def fitted_and_tested(data: Path) -> dict:
             test_ND = encode_image_set(model, lambda i, test=test: whole.image(test[i]), len(test))[0]
             label_N = torch.tensor([whole.label(i) for i in test]).numpy()
             entry: dict = {"split": seed, "n_fitted": len(known), "n_tested": len(test)}
-            plain = judge_for(model, classifier, rules=Rules(), found=known).classifier
+            plain = decision_for(model, classifier, rules=Rules(), found=known).classifier
             for when, own in (("before", classifier), ("after", plain)):
                 logits = (own.scale * test_ND @ own.weights.T).numpy()
                 loss, error = softmax_loss_and_error(logits, label_N)
                 entry |= {f"log_loss_{when}": loss, f"calibration_error_{when}": error}
             for rate in (0.01, 0.05, 0.1):
-                judge = judge_for(model, classifier, rules=Rules(none_of_these=rate), found=known)
+                judge = decision_for(model, classifier, rules=Rules(none_of_these=rate), found=known)
                 none = {name: share_without(judge, rows) for name, rows in {"known": test_ND, **others}.items()}
                 entry[f"none_of_these_{rate}"] = {"bound": judge.facts["rate_held"], **none}
-            judge = judge_for(model, classifier, rules=Rules(multi_label=True), found=known)
-            is_own = torch.nn.functional.one_hot(torch.from_numpy(label_N), len(whole.class_names)).bool()
-            is_given = test_ND @ classifier.weights.T >= judge.floor_C
-            wrong_C = (is_given & ~is_own).sum(0) / (~is_own).sum(0)
+            judge = decision_for(model, classifier, rules=Rules(multi_label=True), found=known)
+            is_final_form = torch.nn.functional.one_hot(torch.from_numpy(label_N), len(whole.class_names)).bool()
+            is_given = test_ND @ classifier.weights.T >= judge.threshold_C
+            wrong_C = (is_given & ~is_final_form).sum(0) / (~is_final_form).sum(0)
             logits = (judge.classifier.scale * test_ND @ judge.classifier.weights.T + judge.classifier.bias).numpy()
-            loss, error = sigmoid_loss_and_error(logits, is_own.numpy())
+            loss, error = sigmoid_loss_and_error(logits, is_final_form.numpy())
             entry["multi_label_0.05"] = {
                 "false_alarms_by_label": [round(float(share), 4) for share in wrong_C],
-                "own_label_found": float((is_given & is_own).sum() / is_own.sum()),
+                "own_label_found": float((is_given & is_final_form).sum() / is_final_form.sum()),
                 "log_loss": loss,
                 "calibration_error": error,
             }

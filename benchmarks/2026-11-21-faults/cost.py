@@ -25,18 +25,18 @@ from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training import loop
 from seesay.training.checkpoint import Position, restore_latest
-from seesay.training.guards import RunningStatistics, SpikeWatch
-from seesay.training.heartbeat import ended_when_stuck
+from seesay.nets.batch_norm import RunningStatistics, SpikeWatch
+from seesay.training.faults import ended_when_stuck
 from seesay.training.loop import Run, save, step_once
 from seesay.training.optimizer import adamw
 from seesay.training.settings import TrainSettings
-from seesay.training.skips import SkipLog
-from seesay.training.spread import Spread
+from seesay.training.sharding import ParallelModel
+from seesay.training.faults import SkipLog
 
 STEPS = 6
 GUARDS = (
     (RunningStatistics, "keep", lambda self: None),
-    (Spread, "gradient_norm", lambda self: 0.0),
+    (ParallelModel, "gradient_norm", lambda self: 0.0),
     (SpikeWatch, "sees", lambda self, loss: None),
     (loop, "_log", lambda run, loss, rate: None),
 )
@@ -79,7 +79,7 @@ def seconds_of(run: Run, batch: Batch) -> float:
     with ended_when_stuck(60) as alive:
         for _ in range(STEPS):
             alive()
-            step_once(run, batch)
+            train_step(run, batch)
     return (time.process_time() - begun) / STEPS
 
 

@@ -75,11 +75,11 @@ def compare(name: str) -> dict:
         "images": model.clip.embed_images(pixels),
         "texts": model.clip.embed_texts(Tokens(ids_BL=ids, length_B=lengths)),
     }
-    peers = {"open_clip": by_open_clip}
+    processes = {"open_clip": by_open_clip}
     if name.startswith("ViT"):
-        peers["hf"] = by_transformers
+        processes["hf"] = by_transformers
     differences, equal = {}, {}
-    for layout, embed in peers.items():
+    for layout, embed in processes.items():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "model"
             model.save(folder, layout)

@@ -49,10 +49,10 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
     from seesay.data.images import Preprocess
     from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
     from seesay.nets.clip import build_clip
-    from seesay.training.distributed import Peers
-    from seesay.training.guards import RunningStatistics
+    from seesay.nets.batch_norm import RunningStatistics
     from seesay.training.objectives import OBJECTIVES
-    from seesay.training.spread import Spread
+    from seesay.training.process_group import ProcessGroup
+    from seesay.training.sharding import ParallelModel
     from seesay.training.step import Stepper
 
     architecture = Architecture(
@@ -67,10 +67,10 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
 
     clip = build_clip(architecture, seed=0).to(dtype).train()
     clip.image_tower.patch_dropout = patch_dropout
-    peers = Peers(Runtime(device="cpu", cores=1))
+    processes = ProcessGroup(Runtime(device="cpu", cores=1))
     stepper = Stepper(
-        spread=Spread(clip=clip, forward=clip, peers=peers),
-        peers=peers,
+        spread=ParallelModel(clip=clip, forward=clip, processes=processes),
+        processes=processes,
         preprocess=Typed(size=SIDE),
         objective=OBJECTIVES["contrastive"],
         statistics=RunningStatistics(clip),

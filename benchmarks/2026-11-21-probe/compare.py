@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 import seesay
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.formulas.logistic import objective
-from seesay.model.features import encode_feature_set
+from seesay.model.encode import encode_feature_set
 from seesay.tasks.linear_probe import held_out
 
 PENALTY = 1 / 0.316

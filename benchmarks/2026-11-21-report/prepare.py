@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from seesay import LinearProbe
-from seesay.data.evalsets import LabelledSet, open_evalset
+from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet
 from seesay.data.images import open_image
 
 HALVED = ("cifar10", "mnist", "dtd10", "rsicd30", "caltech101")

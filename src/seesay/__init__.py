@@ -3,56 +3,46 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from seesay.base.version import __version__ as __version__
+
 if TYPE_CHECKING:
-    from seesay.evaluation.contest import compare
-    from seesay.evaluation.doctor import doctor
-    from seesay.evaluation.training import train
-    from seesay.formulas.contrastive import contrastive_loss
-    from seesay.model.build import build
-    from seesay.model.bundle import Model
-    from seesay.model.encode_once import zero_shot_classifier
-    from seesay.model.hub import load
-    from seesay.model.zero_shot import ZeroShotClassifier
-    from seesay.tasks.classify_folder import classify_folder
-    from seesay.tasks.linear_probe import LinearProbe
-    from seesay.tasks.retrieve import recall_at_k
+    from seesay.experiments.compare import compare as compare
+    from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
+    from seesay.model.build import build as build
+    from seesay.model.bundle import Model as Model
+    from seesay.model.cache import zero_shot_classifier as zero_shot_classifier
+    from seesay.model.hub import load as load
+    from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
+    from seesay.preflight.doctor import doctor as doctor
+    from seesay.tasks.classify_folder import classify_folder as classify_folder
+    from seesay.tasks.linear_probe import LinearProbe as LinearProbe
+    from seesay.tasks.retrieve import recall_at_k as recall_at_k
+    from seesay.training.run_folder import open_run as open_run
+    from seesay.training.train import train as train
 
-__version__ = "0.1.0"
-__all__ = [
-    "LinearProbe",
-    "Model",
-    "ZeroShotClassifier",
-    "build",
-    "classify_folder",
-    "compare",
-    "contrastive_loss",
-    "doctor",
-    "load",
-    "recall_at_k",
-    "train",
-    "zero_shot_classifier",
-]
-
-_ADDRESS = {
-    "LinearProbe": "seesay.tasks.linear_probe",
-    "Model": "seesay.model.bundle",
-    "ZeroShotClassifier": "seesay.model.zero_shot",
-    "build": "seesay.model.build",
-    "classify_folder": "seesay.tasks.classify_folder",
-    "compare": "seesay.evaluation.contest",
-    "contrastive_loss": "seesay.formulas.contrastive",
-    "doctor": "seesay.evaluation.doctor",
-    "load": "seesay.model.hub",
-    "recall_at_k": "seesay.tasks.retrieve",
-    "train": "seesay.evaluation.training",
-    "zero_shot_classifier": "seesay.model.encode_once",
+# Every public name and the module it is in; the imports above say the same to a type checker.
+_MODULES = {
+    "LinearProbe": "tasks.linear_probe",
+    "Model": "model.bundle",
+    "ZeroShotClassifier": "model.zero_shot",
+    "build": "model.build",
+    "classify_folder": "tasks.classify_folder",
+    "compare": "experiments.compare",
+    "contrastive_loss": "formulas.contrastive",
+    "doctor": "preflight.doctor",
+    "load": "model.hub",
+    "open_run": "training.run_folder",
+    "recall_at_k": "tasks.retrieve",
+    "train": "training.train",
+    "zero_shot_classifier": "model.cache",
 }
+__all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ADDRESS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'seesay' has no attribute {name!r}")
-    return getattr(import_module(_ADDRESS[name]), name)
+    return getattr(import_module(f"seesay.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -115,8 +115,8 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
             "zzz=1",
             "zzz is not a setting. Known: seed, note, shuffle, limit, out, words, optimizer, schedule, final.",
         ),
-        ("seed", "--set 'seed' is not of the form section.key=value, as in optimizer.lr=0.001."),
-        ("a..b=1", "--set 'a..b=1' is not of the form section.key=value, as in optimizer.lr=0.001."),
+        ("seed", "--set 'seed' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
+        ("a..b=1", "--set 'a..b=1' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
     ],
 )
 def test_a_wrong_setting_is_answered_in_one_line(override, sentence):

@@ -183,7 +183,7 @@ def test_all_broken_photos_are_listed_in_a_file_and_a_few_by_name(seesay, album:
 
 @pytest.fixture
 def known(tmp_path: Path, paint) -> Path:
-    """Sixty pictures with known labels, red and green."""
+    """Sixty images with known labels, red and green."""
     for number in range(60):
         colour = ("red", "green")[number % 2]
         paint(tmp_path / "known" / colour / f"{number}.png", colour)

@@ -34,7 +34,7 @@ def test_the_factors_are_told_on_standard_output(seesay, recipe, monkeypatch, tm
         asked.update(given)
         return {"efficiency": [found]}
 
-    monkeypatch.setattr("seesay.evaluation.contest.compare", compare)
+    monkeypatch.setattr("seesay.experiments.compare.compare", compare)
     code, told, _ = seesay(
         "compare", recipe, "--out", "o", "--pairs", "p", "--pairs", "q", "--check", "c", "--jobs", "2"
     )

@@ -3,9 +3,9 @@
 import re
 
 from seesay.cli.doctor import as_text
-from seesay.training.diagnosis import CaptionReport, Diagnosis, Finding, PictureReport
+from seesay.preflight.report import CaptionReport, DoctorReport, Finding, ImageReport
 
-PICTURES = PictureReport(
+IMAGES = ImageReport(
     of=2, looked_at=2, broken=1, broken_by_reason={"empty file": 1}, broken_keys=("a",), equal=0, alike=0,
     equal_keys=(), alike_keys=(), median_side=4, smallest=(4, 4), largest=(4, 4), model_side=4, below_model_side=0.0,
     seconds_each=0.1,
@@ -17,21 +17,21 @@ CAPTIONS = CaptionReport(
 )  # fmt: skip
 
 
-def diagnosis(*findings: Finding) -> Diagnosis:
-    return Diagnosis(
-        name="two\x1b[2J", pairs=2, held_out=0, unusable={}, plan=("model    tiny",), pictures=PICTURES,
+def diagnosis(*findings: Finding) -> DoctorReport:
+    return DoctorReport(
+        name="two\x1b[2J", pairs=2, held_out=0, unusable={}, plan=("model    tiny",), images=IMAGES,
         captions=CAPTIONS, overfit=None, memory=None, time=None, findings=findings,
     )  # fmt: skip
 
 
 WELL = Finding(topic="pairs", level="ok", found="2 pairs")
-POOR = Finding(topic="pictures", level="warning", found="1 broken", way_out="remove it")
-BAD = Finding(topic="memory", level="stop", found="too much", way_out="--micro-batch 2")
+POOR = Finding(topic="images", level="warning", found="1 broken", hint="remove it")
+BAD = Finding(topic="memory", level="stop", found="too much", hint="--micro-batch 2")
 
 
 def test_the_worst_finding_is_the_verdict_and_each_fault_has_its_way_out():
     text = as_text(diagnosis(WELL, POOR, BAD))
-    assert text.endswith("warning: pictures: remove it\nSTOP: memory: --micro-batch 2\nverdict: STOP\n")
+    assert text.endswith("warning: images: remove it\nSTOP: memory: --micro-batch 2\nverdict: STOP\n")
     assert re.search(r"^pairs +ok +2 pairs$", text, re.MULTILINE)
     assert as_text(diagnosis(WELL)).endswith("verdict: ok\n")
 

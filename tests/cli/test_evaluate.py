@@ -71,14 +71,14 @@ def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
     assert err.count("\n") == 1
 
 
-def test_skipped_pictures_are_counted_by_reason_and_too_many_are_exit_3(seesay, labelled: Path, tmp_path: Path):
-    (labelled / "red" / "0.png").write_bytes(b"no picture")
+def test_skipped_images_are_counted_by_reason_and_too_many_are_exit_3(seesay, labelled: Path, tmp_path: Path):
+    (labelled / "red" / "0.png").write_bytes(b"no image")
     code, out, err = seesay("evaluate", "box", labelled, "--json", tmp_path / "scores.json")
     assert code == 3
     assert "zero-shot" in out
     assert json.loads((tmp_path / "scores.json").read_text())[0]["skipped"] == 1
-    assert "colours: skipped 1 of 4 pictures: 1 x not an image" in err
-    assert "1 of 4 pictures of colours were skipped, more than 5%" in err
+    assert "colours: skipped 1 of 4 images: 1 x not an image" in err
+    assert "1 of 4 images of colours were skipped, more than 5%" in err
 
 
 def test_sets_before_one_that_fails_are_still_shown(seesay, labelled: Path, tmp_path: Path):
@@ -139,7 +139,7 @@ def test_a_data_set_of_the_hub_is_a_set_by_its_split(seesay, labelled: Path, mon
 
     asked = []
     monkeypatch.setattr(
-        "seesay.evaluation.run.open_evalset", lambda place: asked.append(place) or open_evalset(labelled)
+        "seesay.evaluation.evaluate.open_evalset", lambda place: asked.append(place) or open_evalset(labelled)
     )
     code, _, _ = seesay("evaluate", "box", "hf:somebody/colours:test,label=colour")
     assert (code, asked) == (0, ["hf:somebody/colours:test,label=colour"])
@@ -151,7 +151,7 @@ def test_two_classes_of_one_name_are_named_and_measured(seesay, labelled: Path, 
     (tmp_path / "names.txt").write_text("blue\nblue\n")
     code, out, err = seesay("evaluate", "box", labelled, "--class-names", tmp_path / "names.txt")
     assert code == 0
-    assert "colours: more than one class is called 'blue'; pictures of classes that share a name" in err
+    assert "colours: more than one class is called 'blue'; images of classes that share a name" in err
     assert " 0.0 [0.0, 60.2] " in out
 
 
@@ -179,7 +179,7 @@ def test_options_that_cannot_be_followed_are_one_line_before_any_model_is_loaded
     assert err.count("\n") == 1
 
 
-def test_a_class_without_a_picture_is_named(seesay, labelled: Path):
+def test_a_class_without_a_image_is_named(seesay, labelled: Path):
     (labelled / "empty").mkdir()
     code, _, err = seesay("evaluate", "box", labelled)
     assert code == 2
@@ -187,9 +187,9 @@ def test_a_class_without_a_picture_is_named(seesay, labelled: Path):
     assert err.count("\n") == 1
 
 
-def test_a_class_of_broken_pictures_is_named(seesay, labelled: Path):
-    (labelled / "blue" / "0.png").write_bytes(b"no picture")
+def test_a_class_of_broken_images_is_named(seesay, labelled: Path):
+    (labelled / "blue" / "0.png").write_bytes(b"no image")
     code, _, err = seesay("evaluate", "box", labelled)
     assert code == 2
-    assert "not one picture of class 'blue' of colours can be read (1 x not an image in all)" in err
+    assert "not one image of class 'blue' of colours can be read (1 x not an image in all)" in err
     assert err.count("\n") == 1

@@ -33,7 +33,7 @@ def test_the_page_is_written_without_templates_the_model_was_not_trained_in(
     assert "<h2>Scores</h2>" in page and "Prompt sensitivity" not in page
     result = json.loads((tmp_path / "scores.json").read_text())[0]
     assert result["templates_from"] == "the model"
-    # Likelihoods are what costs: each picture is asked about once, for the scores, the confidences and the cards.
+    # Likelihoods are what costs: each image is asked about once, for the scores, the confidences and the cards.
     assert sum(asked) == result["n"]
 
 

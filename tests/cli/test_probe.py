@@ -21,7 +21,7 @@ def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path:
     )
     assert (code, err, seesay.asked) == (0, "", ["m"])
     title, head, _, *rows, last = out.splitlines()
-    assert title == "test: accuracy of 6 pictures, 3 classes, chance 33.3"
+    assert title == "test: accuracy of 6 images, 3 classes, chance 33.3"
     assert " ".join(head.split()) == "examples per class score [95 %] penalty"
     assert [" ".join(row.split()) for row in rows] == [
         "zero-shot 0 66.7 [22.3, 95.7] -",
@@ -46,16 +46,16 @@ def test_without_shots_there_are_two_rows(seesay, sets):
     assert code == 0 and len(out.splitlines()) == 5 and "roc-auc" in out and "chance 50.0" in out
 
 
-def test_skipped_pictures_are_said_and_too_many_are_exit_3(seesay, sets):
-    (sets[0] / "red" / "0.png").write_bytes(b"no picture")
+def test_skipped_images_are_said_and_too_many_are_exit_3(seesay, sets):
+    (sets[0] / "red" / "0.png").write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert code == 3 and "all" in out
-    assert "skipped 1 pictures: 1 x not an image" in err
+    assert "skipped 1 images: 1 x not an image" in err
 
 
 def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch, colour_model):
     monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "kept"))
-    monkeypatch.setattr("seesay.model.encode_once.image_side", lambda model: "colours")
+    monkeypatch.setattr("seesay.model.cache.image_fingerprint", lambda model: "colours")
     encoded = []
     tower = type(colour_model.clip.image_tower)
     features = tower.features
@@ -70,12 +70,12 @@ def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_a_class_of_broken_pictures_is_named(seesay, sets, part: int):
-    for picture in (sets[part] / "red").iterdir():
-        picture.write_bytes(b"no picture")
+def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
+    for image in (sets[part] / "red").iterdir():
+        image.write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"not one picture of class 'red' of {sets[part].name} can be read" in err
+    assert f"not one image of class 'red' of {sets[part].name} can be read" in err
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_class_of_broken_pictures_is_named(seesay, sets, part: int):
         (["{train}", "{test}/nowhere"], "There is no "),
         (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
         (["{train}", "{test}", "--shots", ""], "--shots '' should be numbers"),
-        (["{train}", "{test}", "--shots", "5"], "5 shots are asked for, but class 'blue' of train has 4 pictures"),
+        (["{train}", "{test}", "--shots", "5"], "5 shots are asked for, but class 'blue' of train has 4 images"),
         (["{train}", "{test}", "--seeds", "0"], "seeds 0"),
         (["{train}", "{test}", "--penalty", "swep"], "should be sweep or a number"),
         (["{train}", "{test}", "--penalty", "-1"], "penalty is -1.0"),

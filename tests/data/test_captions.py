@@ -36,7 +36,7 @@ def test_the_sentence_is_drawn_apart_from_the_caption():
         ("bright lights, leftovers", "bright lights, leftovers"),
     ],
 )
-def test_left_and_right_change_places_in_a_mirrored_picture(caption, mirrored):
+def test_left_and_right_change_places_in_a_mirrored_image(caption, mirrored):
     rule = CaptionRule(swaps_sides=True)
     assert rule.draw((caption,), 0.0, is_mirrored=True) == mirrored
     assert rule.draw((caption,), 0.0, is_mirrored=False) == caption

@@ -1,4 +1,4 @@
-"""Pictures that are there twice are found, and others are not taken for them."""
+"""Images that are there twice are found, and others are not taken for them."""
 
 import io
 
@@ -10,7 +10,7 @@ from seesay.data.decode import decode
 from seesay.data.duplicates import alike_groups, equal_groups, looks
 
 
-def picture(seed: int, side: int = 96) -> Image.Image:
+def image(seed: int, side: int = 96) -> Image.Image:
     """Smooth random colours, as a photo has."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC)
@@ -36,18 +36,16 @@ def groups(images) -> list[list[int]]:
         lambda image: saved(image.resize((150, 150)), "WEBP", quality=80),
     ],
 )
-def test_the_same_picture_saved_again_looks_alike(again):
+def test_the_same_image_saved_again_looks_alike(again):
     for seed in range(20):
-        assert groups([saved(picture(seed), "PNG"), saved(picture(seed + 100), "PNG"), again(picture(seed))]) == [
-            [0, 2]
-        ]
+        assert groups([saved(image(seed), "PNG"), saved(image(seed + 100), "PNG"), again(image(seed))]) == [[0, 2]]
 
 
-def test_two_hundred_different_pictures_are_all_different():
-    assert groups([saved(picture(seed), "PNG") for seed in range(200)]) == []
+def test_two_hundred_different_images_are_all_different():
+    assert groups([saved(image(seed), "PNG") for seed in range(200)]) == []
 
 
-def test_flat_pictures_are_told_apart_by_their_colour():
+def test_flat_images_are_told_apart_by_their_colour():
     flat = [np.full((32, 32, 3), value, dtype=np.uint8) for value in (10, 200, 11, 90)]
     assert groups(flat) == [[0, 2]]
 

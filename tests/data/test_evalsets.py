@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.data.evalsets import LabelledSet, open_evalset, open_train_part
+from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.labelled import LabelledSet
 from seesay.data.pairs import PairList
 
 

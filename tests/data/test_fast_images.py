@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from seesay.base.errors import BrokenSample
 from seesay.data.augment import Augment, enough_for_crop, training_crops, uniforms
 from seesay.data.images import FastPreprocess, Preprocess, decode
-from seesay.data.jpeg import Picture, decode_shrunk
+from seesay.data.jpeg import DecodedImage, decode_shrunk
 
 RANDOM = np.random.default_rng(11)
 SHAPES = [
@@ -102,8 +102,8 @@ def test_grey_and_cmyk_jpegs_are_as_in_the_exact_mode(mode):
 def test_other_formats_are_decoded_by_pillow_and_never_shrunk(kind):
     file = io.BytesIO()
     Image.fromarray(scene(40, 50)).save(file, kind)
-    picture = decode_shrunk(file.getvalue(), lambda height, width: 100)
-    assert picture.shrink == 1 and np.array_equal(picture.pixels_HW3, decode(file.getvalue()))
+    image = decode_shrunk(file.getvalue(), lambda height, width: 100)
+    assert image.shrink == 1 and np.array_equal(image.pixels_HW3, decode(file.getvalue()))
 
 
 @pytest.mark.parametrize("orientation", range(10))
@@ -122,9 +122,9 @@ def test_a_photo_is_shrunk_while_it_stays_twice_as_large_as_needed():
         asked.append((height, width))
         return 4.9
 
-    picture = decode_shrunk(jpeg(scene(203, 301), exif=exif(1)), most)
-    assert asked == [(203, 301)] and picture.shrink == 4
-    assert (picture.height, picture.width) == (203, 301) and picture.pixels_HW3.shape == (51, 76, 3)
+    image = decode_shrunk(jpeg(scene(203, 301), exif=exif(1)), most)
+    assert asked == [(203, 301)] and image.shrink == 4
+    assert (image.height, image.width) == (203, 301) and image.pixels_HW3.shape == (51, 76, 3)
     turned = decode_shrunk(jpeg(scene(200, 304), exif=exif(6)), most)
     assert asked[1] == (304, 200) and turned.pixels_HW3.shape == (76, 50, 3)
     # Half a block at the edge would be turned to the front, and everything would be moved by it.
@@ -158,7 +158,7 @@ def bomb(height: int, width: int) -> bytes:
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\xff\xd8\xff", b"BM" + bytes(40), bomb(60_000, 60_000), bomb(0, 4), bomb(4, 0)]
 )
-def test_what_is_no_picture_is_refused_alike(data):
+def test_what_is_no_image_is_refused_alike(data):
     exact, fast = (outcome(mode, data) for mode in MODES)
     assert exact == fast and not exact.startswith("(")
 
@@ -197,7 +197,7 @@ def test_a_thousand_mutated_jpegs_end_alike_in_both_modes():
 # Training crops
 
 
-def test_a_crop_of_a_shrunk_picture_is_near_that_of_the_whole_one():
+def test_a_crop_of_a_shrunk_image_is_near_that_of_the_whole_one():
     data = jpeg(scene(403, 601))
     random_BK = uniforms(0, np.arange(6), np.zeros(6, dtype=np.int64))
     augment = Augment(scale=0.3, stretch=1.3)
@@ -205,9 +205,9 @@ def test_a_crop_of_a_shrunk_picture_is_near_that_of_the_whole_one():
         decode_shrunk(data, lambda h, w, row=row: enough_for_crop(h, w, 32, augment=augment, random_K=row))
         for row in random_BK
     ]
-    assert {picture.shrink for picture in shrunk} >= {4, 8}
+    assert {image.shrink for image in shrunk} >= {4, 8}
     near = training_crops(shrunk, 32, augment=augment, random_BK=random_BK)
-    exact = training_crops([Picture.whole(decode(data))] * 6, 32, augment=augment, random_BK=random_BK)
+    exact = training_crops([DecodedImage.whole(decode(data))] * 6, 32, augment=augment, random_BK=random_BK)
     # The box ends at a whole pixel of what is left, up to half a pixel of the crop beside the exact one.
     assert levels(near, exact).mean() < 8
 

@@ -12,9 +12,10 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from pyarrow import parquet
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.data.evalsets import LabelledSet, name_of_set, open_evalset, open_train_part
+from seesay.data.evalsets import name_of_set, open_evalset, open_train_part
 from seesay.data.hub_sets import HubSet, chosen_shards, is_hub_set, read_name, shard_of
-from seesay.data.stored import PairList
+from seesay.data.labelled import LabelledSet
+from seesay.data.sources import PairList
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAMES = ["red_ball", "blue"]
@@ -43,15 +44,15 @@ def write(path: Path, columns: dict, features: dict | None = None, *, rows_in_gr
     return path
 
 
-def pictures(*contents: bytes | None) -> pa.Array:
+def images(*contents: bytes | None) -> pa.Array:
     return pa.array(
         [None if content is None else {"bytes": content, "path": "x.png"} for content in contents], type=PICTURE
     )
 
 
-def test_a_labelled_split_has_its_class_names_and_the_bytes_of_its_pictures(hub: Path):
+def test_a_labelled_split_has_its_class_names_and_the_bytes_of_its_images(hub: Path):
     for number, contents in enumerate([[b"a", b"bb", b"ccc"], [b"dddd"]]):
-        columns = {"img": pictures(*contents), "label": [1, 0, 1][: len(contents)]}
+        columns = {"img": images(*contents), "label": [1, 0, 1][: len(contents)]}
         write(hub / "plain_text" / f"test-{number:05}-of-00002.parquet", columns, LABELLED)
     found = open_evalset("hf:somebody/colours:test")
     assert isinstance(found, LabelledSet)
@@ -61,8 +62,8 @@ def test_a_labelled_split_has_its_class_names_and_the_bytes_of_its_pictures(hub:
     assert name_of_set("hf:somebody/colours:test") == found.name
 
 
-def test_pictures_without_a_label_or_bytes_are_counted(hub: Path):
-    columns = {"img": pictures(b"a", None, b"", b"d", b"e"), "label": [0, 0, 1, -1, None]}
+def test_images_without_a_label_or_bytes_are_counted(hub: Path):
+    columns = {"img": images(b"a", None, b"", b"d", b"e"), "label": [0, 0, 1, -1, None]}
     write(hub / "data" / "test-00000-of-00001.parquet", columns, LABELLED)
     found = open_evalset("hf:somebody/colours:test")
     assert len(found) == 1
@@ -70,7 +71,7 @@ def test_pictures_without_a_label_or_bytes_are_counted(hub: Path):
 
 
 def test_captions_are_a_text_or_a_list_of_texts(hub: Path):
-    columns = {"image": pictures(b"a", b"b", b"c"), "caption": [["one", " two "], [], ["three"]]}
+    columns = {"image": images(b"a", b"b", b"c"), "caption": [["one", " two "], [], ["three"]]}
     write(hub / "data" / "test-00000-of-00001.parquet", columns)
     found = open_evalset("hf:somebody/colours:test")
     assert isinstance(found, PairList)
@@ -82,7 +83,7 @@ def test_captions_are_a_text_or_a_list_of_texts(hub: Path):
 
 def test_columns_are_named_where_they_cannot_be_told(hub: Path):
     names = {"names": ["x", "y"], "_type": "ClassLabel"}
-    columns = {"left": pictures(b"a"), "right": pictures(b"bb"), "fine": [1], "coarse": [0], "note": ["hello"]}
+    columns = {"left": images(b"a"), "right": images(b"bb"), "fine": [1], "coarse": [0], "note": ["hello"]}
     features = {"left": {"_type": "Image"}, "right": {"_type": "Image"}, "fine": names, "coarse": names}
     write(hub / "test.parquet", columns, features)
     for options, complaint in [
@@ -100,7 +101,7 @@ def test_columns_are_named_where_they_cannot_be_told(hub: Path):
 
 def test_the_train_split_is_what_may_be_learned_from(hub: Path):
     for split in ("train", "test"):
-        write(hub / "data" / f"{split}-00000-of-00001.parquet", {"img": pictures(b"a"), "label": [1]}, LABELLED)
+        write(hub / "data" / f"{split}-00000-of-00001.parquet", {"img": images(b"a"), "label": [1]}, LABELLED)
     train = open_train_part("hf:somebody/colours:test")
     assert train is not None and train.name == "colours:train"
     assert open_train_part("hf:somebody/colours:train") is None
@@ -110,7 +111,7 @@ def test_what_the_hub_converted_is_read_where_the_repository_has_no_parquet(hub:
     (hub.parents[1] / "refs" / "refs" / "convert").mkdir(parents=True)
     (hub.parents[1] / "refs" / "refs" / "convert" / "parquet").write_text("f" * 40)
     converted = hub.parent / ("f" * 40) / "default" / "test" / "0000.parquet"
-    write(converted, {"img": pictures(b"a"), "label": [1]}, LABELLED)
+    write(converted, {"img": images(b"a"), "label": [1]}, LABELLED)
     (hub / "README.md").parent.mkdir(parents=True)
     assert len(open_evalset("hf:somebody/colours:test")) == 1
 
@@ -127,25 +128,25 @@ def test_what_the_hub_converted_is_read_where_the_repository_has_no_parquet(hub:
 )
 def test_what_is_not_there_is_said_with_the_way_out(hub: Path, place: str, kind, complaint: str):
     for name in ("test-00000-of-00001", "train-00001-of-00002"):
-        write(hub / "a" / f"{name}.parquet", {"img": pictures(b"a"), "label": [1]}, LABELLED)
+        write(hub / "a" / f"{name}.parquet", {"img": images(b"a"), "label": [1]}, LABELLED)
     with pytest.raises(kind, match=complaint):
         open_evalset(place)
 
 
 def test_a_damaged_file_and_labels_beyond_the_classes_are_refused(hub: Path):
-    write(hub / "test.parquet", {"img": pictures(b"a"), "label": [2]}, LABELLED)
+    write(hub / "test.parquet", {"img": images(b"a"), "label": [2]}, LABELLED)
     with pytest.raises(RefusedInput, match="label 2, but there are 2 classes"):
         open_evalset("hf:somebody/colours:test")
     (hub / "train.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(RefusedInput, match="is no Parquet file"):
         open_evalset("hf:somebody/colours:train")
     write(hub / "val.parquet", {"img": [1], "label": [1]}, {"label": LABELLED["label"]})
-    with pytest.raises(RefusedInput, match="holds int64 and no bytes of pictures"):
+    with pytest.raises(RefusedInput, match="holds int64 and no bytes of images"):
         open_evalset("hf:somebody/colours:val")
 
 
 def test_with_a_network_the_files_of_the_split_alone_are_fetched(tmp_path: Path, monkeypatch):
-    path = write(tmp_path / "test.parquet", {"img": pictures(b"a"), "label": [1]}, LABELLED)
+    path = write(tmp_path / "test.parquet", {"img": images(b"a"), "label": [1]}, LABELLED)
     files = [SimpleNamespace(rfilename=f"data/{split}-00000-of-00001.parquet") for split in ("train", "test")]
     asked = []
 

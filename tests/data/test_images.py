@@ -83,7 +83,7 @@ def test_lossless_files_give_back_the_pixels_that_went_in():
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG"])
-def test_a_picture_of_one_pixel_is_a_picture(kind):
+def test_a_image_of_one_pixel_is_a_image(kind):
     assert np.abs(decode(encoded(np.full((1, 1, 3), 200, np.uint8), kind)).astype(int) - 200).max() <= 2
 
 
@@ -264,7 +264,7 @@ def test_of_an_animation_the_first_frame_is_taken(kind):
         (b'<?xml version="1.0"?><svg xmlns="x"/>', "unsupported format", "SVG"),
     ],
 )
-def test_what_is_not_a_supported_picture_is_named(data, reason, named):
+def test_what_is_not_a_supported_image_is_named(data, reason, named):
     with pytest.raises(BrokenSample) as caught:
         decode(data)
     assert caught.value.reason == reason
@@ -278,7 +278,7 @@ def test_the_error_survives_a_trip_between_processes():
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_a_truncated_picture_is_broken_and_never_half_grey(kind):
+def test_a_truncated_image_is_broken_and_never_half_grey(kind):
     data = encoded(noise(40, 40), kind)
     whole = decode(data)
     broken = 0
@@ -337,11 +337,11 @@ def test_the_limit_is_200_million_pixels_and_not_pillows_own(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
-def test_a_picture_without_pixels_is_broken(kind, size):
+def test_a_image_without_pixels_is_broken(kind, size):
     assert reason_of(resized_header(kind, *size)) == "damaged image"
 
 
-def test_a_thousand_mutated_pictures_give_pixels_or_one_kind_of_error():
+def test_a_thousand_mutated_images_give_pixels_or_one_kind_of_error():
     seed = 20261121
     randomness = random.Random(seed)
     animation = [Image.fromarray(noise(12, 10)) for _ in range(3)]
@@ -362,11 +362,11 @@ def test_a_thousand_mutated_pictures_give_pixels_or_one_kind_of_error():
         for number in range(1000):
             data = mutated(seeds[number % len(seeds)], randomness)
             try:
-                picture = decode(data)
+                image = decode(data)
             except BrokenSample as error:
                 reasons[error.reason] = reasons.get(error.reason, 0) + 1
             else:
-                assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3, f"{seed=} {number=}"
+                assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3, f"{seed=} {number=}"
     assert set(reasons) <= {
         "empty file", "not an image", "unsupported format", "truncated image", "damaged image", "image too large",
     }  # fmt: skip
@@ -441,7 +441,7 @@ def test_open_image_lays_arrays_and_pillow_images_on_white_and_takes_grey():
     ],
     ids=["float", "channels first", "flat", "empty"],
 )
-def test_an_array_that_is_no_picture_is_a_usage_error_that_names_its_shape(array):
+def test_an_array_that_is_no_image_is_a_usage_error_that_names_its_shape(array):
     with pytest.raises(UsageError, match=r"uint8 of shape \(height, width, 3\)"):
         open_image(array)
 
@@ -559,7 +559,7 @@ def test_preprocess_defaults_to_clip_and_refuses_what_it_does_not_know():
         Preprocess(size=8).size = 9
 
 
-def test_a_picture_file_that_vanishes_into_a_pipe_is_not_waited_for(tmp_path: Path):
+def test_a_image_file_that_vanishes_into_a_pipe_is_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(BrokenSample, match="not a regular file"):
         open_image(tmp_path / "pipe.png")

@@ -11,7 +11,7 @@ from PIL import Image
 from seesay.base.errors import BrokenSample
 from seesay.base.records import Pair
 from seesay.data.augment import COLUMNS, Augment, training_crops, uniforms
-from seesay.data.jpeg import Picture
+from seesay.data.jpeg import DecodedImage
 from seesay.data.loader import Batches, Crops, Draw, Order, Subset, caption_id
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.tokenizer import CaptionTokenizer
@@ -28,7 +28,7 @@ def encoded(index: int, side: int = 24) -> bytes:
 
 
 class TenPairs:
-    """Ten random pictures; number 3 is broken."""
+    """Ten random images; number 3 is broken."""
 
     name = "ten"
     fingerprint = "0"
@@ -48,7 +48,7 @@ class TenPairs:
     def captions(self, index):
         return (f"cat {index}", f"at {index}", "the same")
 
-    def place(self, index):
+    def location(self, index):
         return f"byte {index}"
 
 
@@ -75,7 +75,7 @@ def same(left, right):
 
 def test_every_pair_is_visited_once_before_any_is_visited_again():
     order = Order(10, seed=1)
-    places = [place for step in range(15) for place in order.places(step, 4)]
+    places = [place for step in range(15) for place in order.samples(step, 4)]
     for visit in range(6):
         mine = [sample for sample, which in places if which == visit]
         assert sorted(mine) == list(range(10))
@@ -100,13 +100,13 @@ def test_another_seed_gives_another_order_and_other_crops():
     first = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=5, cache=None).__getitems__([Draw(1, 0, 16)])
     other = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=6, cache=None).__getitems__([Draw(1, 0, 16)])
     assert not torch.equal(first.pixels_B3SS, other.pixels_B3SS)
-    assert Order(10, 5).places(0, 10) != Order(10, 6).places(0, 10)
+    assert Order(10, 5).samples(0, 10) != Order(10, 6).samples(0, 10)
 
 
-def test_a_broken_picture_is_named_and_leaves_the_batch_smaller():
+def test_a_broken_image_is_named_and_leaves_the_batch_smaller():
     batch = crops().__getitems__([Draw(2, 0, 16), Draw(3, 0, 16), Draw(4, 0, 16)])
     assert batch.sample_B.tolist() == [2, 4]
-    assert [(s.key, s.reason, s.place) for s in batch.skipped] == [("k3", "truncated image", "byte 3")]
+    assert [(s.key, s.reason, s.location) for s in batch.skipped] == [("k3", "truncated image", "byte 3")]
     empty = crops().__getitems__([Draw(3, 0, 16)])
     assert len(empty.sample_B) == len(empty.image_id_B) == 0 and len(empty.skipped) == 1
 
@@ -118,14 +118,14 @@ def test_every_caption_is_drawn_and_equal_ones_have_equal_ids():
 
 
 class Repeated(TenPairs):
-    """Picture 6 is picture 5 again, under other words."""
+    """Image 6 is image 5 again, under other words."""
 
     def __getitem__(self, index):
         return Pair(key=f"k{index}", image=encoded(min(index, 5)), captions=self.captions(index))
 
 
 @pytest.mark.parametrize("is_cached", [False, True])
-def test_equal_pictures_have_equal_ids_that_do_not_depend_on_when_they_are_read(is_cached):
+def test_equal_images_have_equal_ids_that_do_not_depend_on_when_they_are_read(is_cached):
     def ids(*samples, times=1):
         cache = PixelCache(10, side=24) if is_cached else None
         mine = Crops(Repeated(), TOKENIZER, augment=STRONG, seed=5, cache=cache)
@@ -149,7 +149,7 @@ def test_the_side_of_the_crops_follows_the_schedule():
     assert sizes == [8, 8, 16, 16]
 
 
-def test_cached_pictures_give_the_same_crops_when_they_need_no_shrinking():
+def test_cached_images_give_the_same_crops_when_they_need_no_shrinking():
     cache = PixelCache(10, side=24)
     cached = crops(cache)
     draws = [Draw(1, 0, 16), Draw(2, 1, 16)]
@@ -158,7 +158,7 @@ def test_cached_pictures_give_the_same_crops_when_they_need_no_shrinking():
     assert same(first, cached.__getitems__(draws)) and same(first, crops().__getitems__(draws))
 
 
-def test_cache_keeps_the_middle_of_long_pictures_and_shrinks_large_ones():
+def test_cache_keeps_the_middle_of_long_images_and_shrinks_large_ones():
     cache = PixelCache(2, side=8)
     assert cache.get(0) is None
     long = np.zeros((16, 100, 3), dtype=np.uint8)
@@ -180,21 +180,21 @@ def test_random_numbers_are_uniform_and_belong_to_their_sample_and_visit():
 
 
 def test_without_settings_a_crop_is_the_papers_square_of_the_shorter_side():
-    picture = np.random.default_rng(0).integers(0, 256, (16, 40, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (16, 40, 3), dtype=np.uint8)
     random = uniforms(0, np.arange(30), np.zeros(30, dtype=np.int64))
-    found = training_crops([Picture.whole(picture)] * 30, 16, augment=Augment(), random_BK=random)
-    windows = {picture[:, left : left + 16].tobytes(): left for left in range(25)}
+    found = training_crops([DecodedImage.whole(image)] * 30, 16, augment=Augment(), random_BK=random)
+    windows = {image[:, left : left + 16].tobytes(): left for left in range(25)}
     lefts = [windows[crop.permute(1, 2, 0).contiguous().numpy().tobytes()] for crop in found]
     assert len(set(lefts)) > 10
 
 
 def test_flips_and_colours_change_what_they_say_and_nothing_else():
-    picture = np.random.default_rng(1).integers(60, 180, (16, 16, 3), dtype=np.uint8)
+    image = np.random.default_rng(1).integers(60, 180, (16, 16, 3), dtype=np.uint8)
     random = uniforms(0, np.arange(50), np.zeros(50, dtype=np.int64))
-    plain = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(), random_BK=random)
-    flipped = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(flip=1.0), random_BK=random)
+    plain = training_crops([DecodedImage.whole(image)] * 50, 16, augment=Augment(), random_BK=random)
+    flipped = training_crops([DecodedImage.whole(image)] * 50, 16, augment=Augment(flip=1.0), random_BK=random)
     assert torch.equal(flipped, plain.flip(3))
-    coloured = training_crops([Picture.whole(picture)] * 50, 16, augment=Augment(colour=0.2), random_BK=random)
+    coloured = training_crops([DecodedImage.whole(image)] * 50, 16, augment=Augment(colour=0.2), random_BK=random)
     ratio = coloured.float().mean((2, 3)) / plain.float().mean((2, 3))
     assert 0.4 < ratio.min() < 0.9 and 1.1 < ratio.max() < 1.6
 

@@ -128,7 +128,7 @@ def test_the_fingerprint_follows_content_and_neither_place_nor_time(tmp_path):
     ("files", "message"),
     [
         ({f"{n}.jpg": "1" for n in range(12)}, "12 images and no captions: write x.txt beside x.jpg, or use a table"),
-        ({"a.txt": "x"}, "no images and 1 caption: pictures are x.jpg, .png, .webp or .gif"),
+        ({"a.txt": "x"}, "no images and 1 caption: images are x.jpg, .png, .webp or .gif"),
         ({"notes.md": "x"}, "no images and no captions"),
         (
             {"a.jpg": "1", "b.txt": "x"},
@@ -164,7 +164,7 @@ def test_what_is_neither_folder_tar_nor_table_is_a_usage_error(tmp_path):
     os.mkfifo(tmp_path / "pipe.tar")
     with pytest.raises(UsageError, match="neither a folder nor a regular file"):
         open_pairs([tmp_path / "pipe.tar"])
-    with pytest.raises(UsageError, match="No place"):
+    with pytest.raises(UsageError, match="no source of pairs"):
         open_pairs([])
 
 

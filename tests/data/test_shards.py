@@ -16,7 +16,7 @@ from seesay.data.shards import open_shards
 
 
 def pair(key: str, caption: str = "a cat", suffix: str = "jpg") -> list[tuple[str, bytes]]:
-    return [(f"{key}.{suffix}", f"picture of {key}".encode()), (f"{key}.txt", caption.encode())]
+    return [(f"{key}.{suffix}", f"image of {key}".encode()), (f"{key}.txt", caption.encode())]
 
 
 def open_tar(path: Path):
@@ -31,7 +31,7 @@ def test_images_and_captions_come_back_in_the_order_they_were_written(tmp_path, 
     members = pair("b", "two") + pair("a", "one\n\n  uno \r\n", "webp") + pair("dir/c.v2", "three", "PNG")
     source = open_tar(write_tar(tmp_path / "x.tar", members))
     assert [source.captions(index) for index in range(3)] == [("two",), ("one", "uno"), ("three",)]
-    assert [source[index].image for index in (2, 0, 1)] == [b"picture of dir/c.v2", b"picture of b", b"picture of a"]
+    assert [source[index].image for index in (2, 0, 1)] == [b"image of dir/c.v2", b"image of b", b"image of a"]
     assert [item.key for item in source] == ["x.tar/b", "x.tar/a", "x.tar/dir/c.v2"]
     assert source[-1] == source[2]
     assert list(source.problems) == []
@@ -49,7 +49,7 @@ def test_long_and_foreign_names_work_in_every_tar_dialect(tmp_path, form, write_
     source = open_tar(write_tar(tmp_path / "x.tar", pair(key, "a dög"), form))
     assert source[0].key == f"x.tar/{key}"
     assert source[0].captions == ("a dög",)
-    assert source[0].image == f"picture of {key}".encode()
+    assert source[0].image == f"image of {key}".encode()
 
 
 def test_the_quick_header_reader_agrees_with_tarfile(tmp_path, write_tar):
@@ -150,7 +150,7 @@ def test_of_a_truncated_tar_the_whole_samples_are_used_and_the_rest_is_counted(t
         # Four blocks for each pair: two headers, two bodies; a body of less than a block may be whole in a cut block.
         assert len(source) in (cut // 2048, cut // 2048 + 1)
         for number, item in enumerate(source):
-            assert (item.image, item.captions) == (f"picture of {number:02}".encode(), (f"caption {number}",))
+            assert (item.image, item.captions) == (f"image of {number:02}".encode(), (f"caption {number}",))
         found = [reason for _, reason in reasons(source.problems)]
         assert found.count("truncated shard") == 1
         assert set(found) <= {"truncated shard", "image without caption"}
@@ -277,4 +277,4 @@ def test_a_million_headers_are_not_kept(tmp_path, monkeypatch, write_tar):
 def test_problems_are_skipped_records(tmp_path, write_tar):
     source = open_tar(write_tar(tmp_path / "x.tar", [*pair("a"), ("b.jpg", b"1")]))
     place = f"{tmp_path / 'x.tar'}, byte 2560"
-    assert list(source.problems) == [Skipped(key="x.tar/b", reason="image without caption", place=place)]
+    assert list(source.problems) == [Skipped(key="x.tar/b", reason="image without caption", location=place)]

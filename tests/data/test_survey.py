@@ -5,13 +5,13 @@ import pytest
 
 from seesay.data import survey
 from seesay.data.pairs import open_pairs
-from seesay.data.survey import survey_captions, survey_pictures
+from seesay.data.survey import survey_captions, survey_images
 from seesay.data.tokenizer import CaptionTokenizer
 
 
 @pytest.fixture
 def folder(tmp_path, paint):
-    """Three pictures, one of them broken; captions of 1, 2 and 30 words, a file name and a row of dots."""
+    """Three images, one of them broken; captions of 1, 2 and 30 words, a file name and a row of dots."""
     for name in "abc":
         paint(tmp_path / f"{name}.png", "red")
     (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -21,8 +21,8 @@ def folder(tmp_path, paint):
     return tmp_path
 
 
-def test_every_picture_is_seen_and_broken_ones_are_named(folder):
-    seen = survey_pictures(open_pairs([folder]))
+def test_every_image_is_seen_and_broken_ones_are_named(folder):
+    seen = survey_images(open_pairs([folder]))
     assert seen.looked_at == seen.of == 3
     assert [sample.key for sample in seen.broken] == ["b"]
     assert seen.found_N["pair"].tolist() == [0, 2] and set(seen.found_N["width"].tolist()) == {4}
@@ -30,15 +30,15 @@ def test_every_picture_is_seen_and_broken_ones_are_named(folder):
 
 
 def test_several_processes_see_what_one_sees(folder, monkeypatch):
-    alone = survey_pictures(open_pairs([folder]))
+    alone = survey_images(open_pairs([folder]))
     monkeypatch.setattr(survey, "ALONE", 1)
     monkeypatch.setattr(survey, "CHUNK", 1)
-    together = survey_pictures(open_pairs([folder]), cores=2)
+    together = survey_images(open_pairs([folder]), cores=2)
     assert together.found_N.tobytes() == alone.found_N.tobytes() and together.broken == alone.broken
 
 
 def test_a_sample_is_as_large_as_was_asked(folder):
-    assert survey_pictures(open_pairs([folder]), sample=2).looked_at == 2
+    assert survey_images(open_pairs([folder]), sample=2).looked_at == 2
 
 
 def test_captions_are_measured_before_they_are_cut(folder):

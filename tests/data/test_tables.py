@@ -16,7 +16,7 @@ from seesay.data.tables import open_table
 def folder(tmp_path) -> Path:
     (tmp_path / "img").mkdir()
     for name in ("a", "b", "c"):
-        (tmp_path / "img" / f"{name}.jpg").write_bytes(f"picture {name}".encode())
+        (tmp_path / "img" / f"{name}.jpg").write_bytes(f"image {name}".encode())
     return tmp_path
 
 
@@ -30,7 +30,7 @@ def contents(source) -> list[tuple[str, bytes, tuple[str, ...]]]:
     return [(item.key, item.image, item.captions) for item in source]
 
 
-EXPECTED = [("img/a.jpg", b"picture a", ("a cat", "one cat")), ("img/b.jpg", b"picture b", ('a "dog", wet',))]
+EXPECTED = [("img/a.jpg", b"image a", ("a cat", "one cat")), ("img/b.jpg", b"image b", ('a "dog", wet',))]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -66,7 +66,7 @@ def test_parquet_gives_the_same_as_csv(folder, kind):
 @pytest.mark.parametrize("caption", ["caption", "TEXT", "title"])
 def test_usual_column_names_are_found_in_any_order_and_case(folder, image, caption):
     assert contents(open_table(table(folder, f"{caption},x,{image}\na cat,1,img/a.jpg\n"))) == [
-        ("img/a.jpg", b"picture a", ("a cat",))
+        ("img/a.jpg", b"image a", ("a cat",))
     ]
 
 

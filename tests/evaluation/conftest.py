@@ -1,18 +1,18 @@
-"""Sets and measurements of pictures of one colour."""
+"""Sets and measurements of images of one colour."""
 
 from pathlib import Path
 
 import pytest
 
-from seesay.evaluation.run import Entry, Request, measure_entry
+from seesay.evaluation.evaluate import Entry, Request, measure_entry
 
 
 @pytest.fixture
 def colours(tmp_path: Path, paint):
-    """Write class folders: `colours("set", red=["red", "blue"])` holds two pictures of class red, one of them blue."""
+    """Write class folders: `colours("set", red=["red", "blue"])` holds two images of class red, one of them blue."""
 
-    def write(name: str, **pictures: list[str]) -> Path:
-        for label, painted in pictures.items():
+    def write(name: str, **images: list[str]) -> Path:
+        for label, painted in images.items():
             for number, colour in enumerate(painted):
                 paint(tmp_path / name / label / f"{number:03}.png", colour)
         return tmp_path / name

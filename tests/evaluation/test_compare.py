@@ -26,7 +26,7 @@ def test_two_models_are_compared_by_the_exact_sign_test():
     assert test["interval95"][0] < 5 / 16 < test["interval95"][1]
 
 
-def test_only_pictures_that_both_could_read_are_compared():
+def test_only_images_that_both_could_read_are_compared():
     first, second = zero_shot([True, True, False], read=[0, 2, 3]), zero_shot([False, True, False], read=[0, 1, 3])
     (test,) = compare_all([first, second], ["a", "b"])
     assert (test["n"], test["first_only"], test["second_only"]) == (2, 1, 0)
@@ -37,7 +37,7 @@ def test_other_sets_and_the_same_model_are_not_compared():
     assert compare_all([zero_shot([True]), zero_shot([True])], ["a", "a"]) == []
 
 
-def test_retrieval_is_compared_over_pictures_with_all_their_captions():
+def test_retrieval_is_compared_over_images_with_all_their_captions():
     def retrieval(hits):
         own = np.repeat(np.arange(30), 5)
         return Measured(

@@ -1,148 +1,132 @@
-"""The page holds everything it shows, escapes what it is told, and runs nothing."""
+"""The report: every section where there is something for it, numbers as they were measured, nothing from outside."""
 
 import io
-from html.parser import HTMLParser
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seesay.base.records import Ranking
-from seesay.evaluation.report import (
-    Card,
-    Cards,
-    Figure,
-    Section,
-    Table,
-    classified,
-    data_uri,
-    render_page,
-    score_of,
-    similarity_figure,
-    thumbnail,
-)
-
-HOSTILE = "<script>alert('a')</script>\" onload=\"x <img src=http://evil.example/x>"
-
-
-def picture(kind="png", size=(4, 4)):
-    file = io.BytesIO()
-    Image.new("RGB", size, (255, 0, 0)).save(file, kind)
-    return file.getvalue()
-
-
-def card(truth="cat", labels=("cat", "dog", "fish", "bird")):
-    return Card(picture=picture(), truth=truth, ranking=Ranking(labels=labels, probabilities=(0.7, 0.2, 0.075, 0.025)))
-
-
-class Elements(HTMLParser):
-    """All elements of a page with their attributes, and its text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.found, self.text = [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.found if name == tag]
+from seesay.base.records import Score
+from seesay.evaluation import charts
+from seesay.evaluation.evaluate import comparisons, result_files
+from seesay.evaluation.hard_cases import hard_case_of
+from seesay.evaluation.report import build_page
+from seesay.evaluation.robustness import robustness_of
+from seesay.formulas.reliability import reliability
+from seesay.formulas.robustness import Line
 
 
 @pytest.fixture
-def hostile_page():
-    parts = [
-        Figure(picture=picture(), words=HOSTILE, note=HOSTILE),
-        Table(head=(HOSTILE, "b"), rows=[(HOSTILE, "1")]),
-        Cards(cards=[card(), card(truth=HOSTILE, labels=(HOSTILE, "dog")), card(truth=HOSTILE)]),
+def entry(colours, measured):
+    return measured(colours("colours", red=["red"] * 3 + ["blue"] * 2, blue=["blue"] * 4), prompts=True)
+
+
+def headings(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
+
+
+def test_one_model_on_one_set_has_scores_prompts_details_and_method(entry):
+    page = build_page([entry], facts={"commit": "abc123"})
+    assert headings(page) == ["Scores", "Prompt sensitivity", "colours", "How it was measured"]
+    assert "77.8 [40.0, 97.2]" in page  # 7 of 9, Clopper-Pearson
+    assert "<td>red</td><td>blue</td><td>2 of 5</td>" in page
+    assert "red, taken for blue" in page
+    assert "abc123" in page
+    assert "<script" not in page and "http:" not in page and "https:" not in page
+
+
+def test_two_models_are_compared_and_each_has_its_details(entry, colours, measured):
+    other = measured(Path(entry.place), name="other")
+    page = build_page([entry, other], comparisons=comparisons([entry, other]))
+    assert "Models compared" in headings(page)
+    assert {"colours, colours", "colours, other"} < set(headings(page))
+    assert "+0.0 [+0.0, +0.0]" in page
+
+
+def test_a_shift_has_its_figure_and_its_numbers(entry, colours, measured):
+    other = measured(colours("drawn", red=["red", "blue"], blue=["blue"]))
+    page = build_page([entry, other], shifts=[robustness_of(entry.measured, other.measured, None)])
+    assert "Distribution shift" in headings(page)
+    assert "no baseline given" in page
+
+
+def test_retrieval_has_both_directions_with_chance(measured, paint, tmp_path: Path):
+    for colour in ("red", "green", "blue"):
+        paint(tmp_path / "pairs" / f"{colour}.png", colour)
+        (tmp_path / "pairs" / f"{colour}.txt").write_text(colour)
+    page = build_page([measured(tmp_path / "pairs")])
+    assert headings(page) == ["Scores", "How it was measured"]
+    assert "text to image" in page and "image to text" in page and "<td>33.3</td>" in page
+
+
+def test_a_probe_has_its_scatter_and_its_curves(entry):
+    probe = {
+        "set": "colours",
+        "task": "linear-probe",
+        "n": 9,
+        "n_train": 20,
+        "zero_shot": 0.5,
+        "interval95_zero_shot": [0.2, 0.8],
+        "score": 0.9,
+        "interval95": [0.6, 1.0],
+        "chance": 0.5,
+        "penalty": 1.0,
+        "shots": [{"shots": 1, "mean": 0.4, "interval95": None}, {"shots": 2, "mean": 0.7, "interval95": [0.6, 0.8]}],
+        "shots_left_out": [4],
+        "shots_equal_to_zero_shot": 1.3,
+    }
+    probed = type(entry)(name="a", place=entry.place, measured=entry.measured, probe=probe)
+    page = build_page([probed])
+    assert {"Zero-shot against a linear probe", "Few shots"} < set(headings(page))
+    assert "zero-shot is worth 1.3 images per class. A class has too few training images for 4 shots." in page
+    assert "90.0 [60.0, 100.0]" in page
+
+
+def test_hard_cases_are_told_by_the_name_of_the_set(colours, measured):
+    assert [hard_case_of(name) for name in ("eval-cifar10", "pets")] == [None, None]
+    tasks = [hard_case_of(name) for name in ("eval-counting-nlvr", "eval-mnist", "eval-dtd10", "EuroSAT")]
+    assert [case and case.task for case in tasks] == [
+        "counting",
+        "handwritten digits",
+        "texture",
+        "satellite and aerial",
     ]
-    return render_page(HOSTILE, [Section(title=HOSTILE, text=[HOSTILE], parts=parts)], lead=HOSTILE)
+    page = build_page([measured(colours("mnist", red=["red"], blue=["blue"]))])
+    assert "Hard cases" in headings(page) and "MNIST, 10 classes: 88.3, probe 99.2" in page
 
 
-def test_hostile_text_stays_text(hostile_page):
-    page = Elements(hostile_page)
-    assert {tag for tag, _ in page.found}.isdisjoint({"script", "iframe", "object", "link", "base", "form"})
-    assert not [name for _, attributes in page.found for name in attributes if name.startswith("on")]
-    assert page.text.count("alert('a')") >= 9
-    assert page.named("img")[0]["alt"] == HOSTILE
+def test_single_templates_are_scored_with_the_bare_name_among_them(entry):
+    assert entry.spread is not None
+    assert set(entry.spread.by_template) > {"{}", "itap of a {}.", "a photo of something {}."}
+    # Colour words are all that the model knows, so every template does the same.
+    assert entry.spread.lowest == entry.spread.highest == pytest.approx(7 / 9)
 
 
-def test_the_page_needs_nothing_from_outside(hostile_page):
-    page = Elements(hostile_page)
-    addresses = [attributes[name] for _, attributes in page.found for name in ("src", "href") if name in attributes]
-    assert len(addresses) == 4
-    assert all(address.startswith("data:image/png;base64,") for address in addresses)
-    assert "url(" not in hostile_page
-    assert "@import" not in hostile_page
-    assert "<script" not in hostile_page
+def test_one_json_per_result_holds_settings_commit_and_seed(entry):
+    (name, result), *more = result_files([entry], {"templates": None}).items()
+    assert (name, more) == ("colours--colours--zero-shot.json", [])
+    assert result["settings"] == {"templates": None} and result["seed"] == 0 and len(result["data_fingerprint"]) == 64
+    assert {"commit", "torch", "processor"} < result["environment"].keys()
 
 
-def test_a_page_of_harmless_text_holds_no_address_at_all():
-    page = render_page("Results", [Section(title="One", parts=[Cards(cards=[card()])])])
-    assert "http:" not in page
-    assert "https:" not in page
-    assert "//" not in page.replace(data_uri(picture()), "")
+def is_image(png: bytes) -> bool:
+    shown = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    return shown.shape[0] > 100 and len(np.unique(shown.reshape(-1, 3), axis=0)) > 3
 
 
-def test_the_browser_is_told_to_load_and_run_nothing(hostile_page):
-    policy = next(meta for meta in Elements(hostile_page).named("meta") if "http-equiv" in meta)
-    assert policy["content"].startswith("default-src 'none'; img-src data:")
-
-
-def test_parts_come_in_the_order_given_and_empty_ones_are_no_error():
-    sections = [
-        Section(title="First", text=["one", "two"], parts=[Table(head=("a",), rows=[("b",)])]),
-        Section(title="Second", parts=[Cards(cards=[])]),
-    ]
-    words = Elements(render_page("Title", sections)).text.split()
-    assert words[-6:] == ["First", "one", "two", "a", "b", "Second"]
-
-
-def test_a_card_shows_its_verdict_and_its_three_likeliest_labels():
-    text = " ".join(
-        Elements(render_page("Title", [Section(title="", parts=[Cards(cards=[card("dog")])])])).text.split()
-    )
-    assert "✗ dog, taken for cat" in text
-    assert "cat 70% dog 20% fish 8%" in text
-    assert "bird" not in text
-
-
-def test_pictures_of_three_kinds_become_data():
-    assert data_uri(picture("jpeg")).startswith("data:image/jpeg;base64,/9j/")
-    assert data_uri(picture("webp")).startswith("data:image/webp;base64,")
-    assert data_uri(picture("png")).startswith("data:image/png;base64,")
-
-
-def test_a_thumbnail_keeps_the_shape_and_is_never_enlarged():
-    assert Image.open(io.BytesIO(thumbnail(picture(size=(40, 20)), side=10))).size == (10, 5)
-    assert Image.open(io.BytesIO(thumbnail(picture(size=(4, 4)), side=10))).size == (4, 4)
-
-
-def test_pictures_are_classified_and_counted(colour_model, tmp_path, paint):
-    files = [paint(tmp_path / f"{colour}.png", colour) for colour in ("red", "green", "blue", "white")]
-    cards = classified(colour_model, files, truths=["red", "green", "blue", "red"], labels=["red", "green", "blue"])
-    assert [card.is_right for card in cards[:3]] == [True, True, True]
-    score = score_of([*cards[:3], card("dog", ("cat", "dog", "fish"))])
-    assert (score.value, score.n, score.chance) == (0.75, 4, pytest.approx(1 / 3))
-    assert score.interval95 == pytest.approx((0.194, 0.994), abs=1e-3)  # Clopper-Pearson for 3 of 4
-
-
-def pixels(png):
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
-
-
-def test_the_matrix_is_brighter_where_pictures_and_sentences_agree():
-    agree = pixels(similarity_figure(np.eye(40), rows=["a"] * 20 + ["b"] * 20, columns=["a"] * 20 + ["b"] * 20))
-    yellow, blue = (abs(agree - np.array(colour)).sum(2) < 12 for colour in ((254, 232, 56), (0, 34, 78)))
-    # One field in forty agrees; the bar of colours adds a few more of each.
-    assert 0.01 < yellow.sum() / blue.sum() < 0.1
-
-
-def test_pictures_stand_beside_their_rows():
-    green = np.zeros((8, 8, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
-    shown = pixels(similarity_figure(np.eye(3), rows="abc", columns="abc", pictures=[green] * 3))
-    assert (shown == [0, 255, 0]).all(2).sum() > 1000
+@pytest.mark.slow
+def test_every_figure_can_be_drawn_from_little_and_from_extremes():
+    score = Score(value=1.0, interval95=(0.5, 1.0), chance=0.1, n=3)
+    nothing = Score(value=0.0, interval95=(0.0, 0.3), chance=0.1, n=3)
+    point = charts.Point(name="a", x=0.0, y=1.0, x_interval=(0.0, 0.2), y_interval=(0.8, 1.0))
+    inner = charts.Point(name="b", x=0.3, y=0.1)
+    sure = reliability(np.array([1.0, 0.5]), np.array([True, False]))
+    assert is_image(charts.bars({"one": {"a": score, "b": nothing}, "two": {"b": score}}, axis="top-1"))
+    assert is_image(charts.zero_shot_against_probe([point]))
+    assert is_image(charts.few_shot_curves({"one": (nothing, [(1, nothing), (2, score)])}))
+    assert is_image(charts.reliability_diagram(sure))
+    assert is_image(charts.prompt_strip({"one": ({"{}": score}, 0.5)}, up_to=0.6))
+    assert is_image(charts.shift_plot([point], [], None, names=("n", "s")))
+    assert is_image(charts.shift_plot([point], [inner], Line(slope=1.2, offset=-1.0), names=("n", "s")))

@@ -101,7 +101,7 @@ def test_a_set_that_the_paper_knows_is_asked_as_the_paper_did(colour_model, pain
 
 
 def test_what_was_left_out_is_counted_by_reason_and_changes_n(colour_model, labelled: Path):
-    (labelled / "red" / "1.png").write_bytes(b"no picture")
+    (labelled / "red" / "1.png").write_bytes(b"no image")
     (labelled / "green" / "3.heic").write_bytes(b"another kind")
     result = evaluate_set(colour_model, labelled)
     assert (result["n"], result["skipped"]) == (7, 2)
@@ -115,10 +115,10 @@ def test_the_fingerprint_knows_another_set(colour_model, labelled: Path, paint):
     assert evaluate_set(colour_model, labelled)["data_fingerprint"] != before
 
 
-def test_a_set_of_broken_pictures_is_refused(colour_model, labelled: Path):
-    for picture in labelled.glob("*/*.png"):
-        picture.write_bytes(b"no picture")
-    with pytest.raises(RefusedInput, match=r"none of the 8 pictures of colours could be read.*8 x not an image"):
+def test_a_set_of_broken_images_is_refused(colour_model, labelled: Path):
+    for image in labelled.glob("*/*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(RefusedInput, match=r"none of the 8 images of colours could be read.*8 x not an image"):
         evaluate_set(colour_model, labelled)
 
 

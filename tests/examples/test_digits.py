@@ -36,14 +36,14 @@ def made(digits, tmp_path_factory):
     return out
 
 
-def test_pictures_and_captions_are_what_a_user_would_have(digits, made):
-    pictures, texts = sorted((made / "digits").glob("*.png")), sorted((made / "digits").glob("*.txt"))
-    assert [file.stem for file in pictures] == [file.stem for file in texts]
-    assert len(pictures) == 200
+def test_images_and_captions_are_what_a_user_would_have(digits, made):
+    images, texts = sorted((made / "digits").glob("*.png")), sorted((made / "digits").glob("*.txt"))
+    assert [file.stem for file in images] == [file.stem for file in texts]
+    assert len(images) == 200
     assert all(len(set(file.read_text().splitlines())) == 4 for file in texts)
     held_out = [file.stem for files in digits.held_out_files(made) for file in files]
     assert len(held_out) == 120
-    assert set(held_out).isdisjoint(file.stem for file in pictures)
+    assert set(held_out).isdisjoint(file.stem for file in images)
 
 
 def test_a_caption_names_its_digit_and_no_other(digits):

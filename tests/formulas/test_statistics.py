@@ -114,7 +114,7 @@ def test_a_paired_difference_knows_that_answers_belong_together():
     assert (back, low_back, high_back) == pytest.approx((-difference, -high, -low), abs=0.01) and p_back == p
 
 
-def test_captions_of_one_picture_count_as_one_draw():
+def test_captions_of_one_image_count_as_one_draw():
     hit_N = np.random.default_rng(1).uniform(size=60) < 0.3
     none_M, five_M, image_M = np.zeros(300, bool), np.repeat(hit_N, 5), np.repeat(np.arange(60), 5)
     once = paired_difference(np.zeros(60, bool), hit_N, np.arange(60))

@@ -22,7 +22,7 @@ from seesay.model.hub import load
 TEXTS = ["a red dog", "", "blue " * 30, "Käse & 猫"]
 
 
-def pictures(count: int) -> list[np.ndarray]:
+def images(count: int) -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     return [generator.integers(0, 256, (14 + index, 22 - index, 3), dtype=np.uint8) for index in range(count)]
 
@@ -54,7 +54,7 @@ def test_a_saved_model_comes_back_equal_to_the_last_bit(model: Model, folder: Pa
     assert again.tokenizer.merges == model.tokenizer.merges
     assert again.logit_scale == model.logit_scale == pytest.approx(1 / 0.07)
     assert math.isnan(again.facts["training"].pop("loss")) and again.facts == {"training": {"steps": 0}}
-    assert torch.equal(again.encode_images(pictures(3)), model.encode_images(pictures(3)))
+    assert torch.equal(again.encode_images(images(3)), model.encode_images(images(3)))
     assert torch.equal(again.encode_texts(TEXTS), model.encode_texts(TEXTS))
 
 
@@ -73,7 +73,7 @@ def test_half_precision_halves_the_file_and_comes_back_as_float32_of_rounded_num
         assert torch.equal(again.clip.state_dict()[name], tensor.half().float() if is_float else tensor), name
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
     assert sizes[0] < 0.7 * sizes[1]
-    cosines = (again.encode_images(pictures(4)) * model.encode_images(pictures(4))).sum(1)
+    cosines = (again.encode_images(images(4)) * model.encode_images(images(4))).sum(1)
     assert cosines.min() > 0.999
 
 
@@ -96,11 +96,11 @@ def test_a_loaded_model_can_be_trained_on(folder: Path):
     assert all(parameter.grad is not None for name, parameter in model.clip.named_parameters() if name != "logit_scale")
 
 
-# Pictures and words in
+# Images and words in
 
 
-def test_paths_bytes_pillow_images_and_arrays_are_the_same_pictures(model: Model, tmp_path: Path):
-    image_HW3 = pictures(1)[0]
+def test_paths_bytes_pillow_images_and_arrays_are_the_same_images(model: Model, tmp_path: Path):
+    image_HW3 = images(1)[0]
     (tmp_path / "x.png").write_bytes(encoded(image_HW3))
     kinds = [tmp_path / "x.png", str(tmp_path / "x.png"), encoded(image_HW3), Image.fromarray(image_HW3), image_HW3]
     rows = model.encode_images(kinds)
@@ -114,7 +114,7 @@ def test_texts_that_begin_alike_or_come_twice_are_what_each_alone_gives(
 ):
     texts = [*TEXTS, *(f"a photo of {thing}" for thing in "abcdefghijkl"), *TEXTS]
     alone_ND = torch.cat([model.encode_texts([text]) for text in texts])
-    monkeypatch.setattr("seesay.model.texts.TOKENS_AT_ONCE", tokens)
+    monkeypatch.setattr("seesay.model.encode.TOKENS_AT_ONCE", tokens)
     rows_ND = model.encode_texts(texts)
     torch.testing.assert_close(rows_ND, alone_ND, rtol=0, atol=1e-6)
     torch.testing.assert_close(rows_ND.norm(dim=1), torch.ones(len(texts)))
@@ -122,8 +122,8 @@ def test_texts_that_begin_alike_or_come_twice_are_what_each_alone_gives(
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_many_at_once_are_what_one_by_one_gives_and_of_unit_length(model: Model, batch_size: int):
-    alone_ND = torch.cat([model.encode_images([picture]) for picture in pictures(7)])
-    rows_ND = model.encode_images(pictures(7), batch_size=batch_size)
+    alone_ND = torch.cat([model.encode_images([image]) for image in images(7)])
+    rows_ND = model.encode_images(images(7), batch_size=batch_size)
     torch.testing.assert_close(rows_ND, alone_ND, rtol=0, atol=1e-6)
     torch.testing.assert_close(rows_ND.norm(dim=1), torch.ones(7))
     assert not rows_ND.requires_grad
@@ -136,7 +136,7 @@ def test_nothing_in_gives_no_rows_of_the_right_width(model: Model):
 
 
 def test_a_single_thing_in_place_of_a_list_is_refused(model: Model, tmp_path: Path):
-    image_HW3 = pictures(1)[0]
+    image_HW3 = images(1)[0]
     for single in ("dog.jpg", tmp_path / "dog.jpg", encoded(image_HW3), image_HW3, Image.fromarray(image_HW3)):
         with pytest.raises(TypeError):
             model.encode_images(single)
@@ -146,11 +146,11 @@ def test_a_single_thing_in_place_of_a_list_is_refused(model: Model, tmp_path: Pa
         model.classify([image_HW3], "dog")
 
 
-def test_a_picture_that_is_missing_or_broken_is_an_error_of_ours(model: Model, tmp_path: Path):
+def test_a_image_that_is_missing_or_broken_is_an_error_of_ours(model: Model, tmp_path: Path):
     with pytest.raises(UsageError, match="no-such"):
         model.encode_images([tmp_path / "no-such.png"])
     with pytest.raises(BrokenSample):
-        model.encode_images([encoded(pictures(1)[0])[:50]])
+        model.encode_images([encoded(images(1)[0])[:50]])
 
 
 # Classes
@@ -158,29 +158,29 @@ def test_a_picture_that_is_missing_or_broken_is_an_error_of_ours(model: Model, t
 
 def test_probabilities_sum_to_one_and_labels_come_best_first(model: Model):
     labels = ["red dog", "blue dog", "cat", "mat"]
-    probability_NC = model.classifier(labels).predict_proba(pictures(5))
+    probability_NC = model.classifier(labels).predict_proba(images(5))
     torch.testing.assert_close(probability_NC.sum(1), torch.ones(5))
-    for row, ranking in zip(probability_NC, model.classify(pictures(5), labels), strict=True):
+    for row, ranking in zip(probability_NC, model.classify(images(5), labels), strict=True):
         assert list(ranking.probabilities) == sorted(row.tolist(), reverse=True)
         assert [labels[index] for index in row.argsort(descending=True)] == list(ranking.labels)
 
 
 def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_mean_prompt(model: Model):
-    labels, picture = ["dog", "cat"], pictures(1)
+    labels, image = ["dog", "cat"], images(1)
     rows = []
     for label in labels:
         prompts = torch.stack([model.encode_texts([text])[0] for text in (f"a photo of a {label}.", f"the {label}")])
         rows.append(prompts.double().mean(0) / prompts.double().mean(0).norm())
-    logits = model.logit_scale * torch.stack(rows) @ model.encode_images(picture)[0].double()
+    logits = model.logit_scale * torch.stack(rows) @ model.encode_images(image)[0].double()
     expected = dict(zip(labels, (logits.exp() / logits.exp().sum()).tolist(), strict=True))
-    found = model.classify(picture, labels)[0]
+    found = model.classify(image, labels)[0]
     assert dict(zip(found.labels, found.probabilities, strict=True)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_templates_of_the_call_take_the_place_of_the_models(model: Model):
     plain = model.classifier(["dog", "cat"], templates=["{}"])
     torch.testing.assert_close(plain.weights, model.encode_texts(["dog", "cat"]))
-    assert len(plain.rank(model.encode_images(pictures(2)), top=1)[1].labels) == 1
+    assert len(plain.rank(model.encode_images(images(2)), top=1)[1].labels) == 1
     with pytest.raises(UsageError, match="places for the name"):
         model.classifier(["dog", "cat"], templates=["no place"])
     with pytest.raises(UsageError, match="no class names"):

@@ -1,4 +1,4 @@
-"""A whole set of pictures to one matrix: in order, whatever is broken left out and named."""
+"""A whole set of images to one matrix: in order, whatever is broken left out and named."""
 
 import io
 import threading
@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError
-from seesay.model.ahead import in_blocks
 from seesay.model.bundle import Model, load_folder
-from seesay.model.encode import BLOCK, encode_image_set
+from seesay.model.encode import BLOCK, encode_image_set, prefetch_blocks
 
 
-def picture(index: int) -> bytes:
+def image(index: int) -> bytes:
     data = io.BytesIO()
     generator = np.random.default_rng(index)
     Image.fromarray(generator.integers(0, 256, (16, 18, 3), dtype=np.uint8)).save(data, "PNG")
@@ -25,20 +24,20 @@ def picture(index: int) -> bytes:
 
 def test_a_set_is_encoded_in_its_order_as_one_by_one(model: Model):
     count, told = 2 * BLOCK + 5, []
-    image_ND, kept, skipped = encode_image_set(model, picture, count, progress=told.append)
+    image_ND, kept, skipped = encode_image_set(model, image, count, progress=told.append)
     assert kept == list(range(count)) and skipped == []
     assert sum(told) == count and len(told) == 3
-    expected_ND = torch.cat([model.encode_images([picture(index)]) for index in range(count)])
+    expected_ND = torch.cat([model.encode_images([image(index)]) for index in range(count)])
     torch.testing.assert_close(image_ND, expected_ND, rtol=0, atol=1e-6)
 
 
-def test_broken_pictures_are_left_out_and_named_with_their_reason(model: Model):
+def test_broken_images_are_left_out_and_named_with_their_reason(model: Model):
     def read(index: int) -> bytes:
         if index == 3:
-            return picture(index)[:100]
+            return image(index)[:100]
         if index == 5:
             raise BrokenSample("missing file", "it was there a moment ago")
-        return b"" if index == BLOCK + 1 else picture(index)
+        return b"" if index == BLOCK + 1 else image(index)
 
     image_ND, kept, skipped = encode_image_set(model, read, BLOCK + 4)
     assert kept == [index for index in range(BLOCK + 4) if index not in (3, 5, BLOCK + 1)]
@@ -47,20 +46,20 @@ def test_broken_pictures_are_left_out_and_named_with_their_reason(model: Model):
         ("5", "missing file"),
         (str(BLOCK + 1), "empty file"),
     ]
-    torch.testing.assert_close(image_ND[3], model.encode_images([picture(4)])[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(image_ND[3], model.encode_images([image(4)])[0], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_set_without_one_picture_gives_no_rows(model: Model, count: int):
-    image_ND, kept, skipped = encode_image_set(model, lambda _: b"no picture", count)
+def test_a_set_without_one_image_gives_no_rows(model: Model, count: int):
+    image_ND, kept, skipped = encode_image_set(model, lambda _: b"no image", count)
     assert image_ND.shape == (0, 8) and kept == [] and len(skipped) == count
 
 
-def test_what_is_no_broken_picture_ends_the_work_and_leaves_no_thread(model: Model):
+def test_what_is_no_broken_image_ends_the_work_and_leaves_no_thread(model: Model):
     def read(index: int) -> bytes:
         if index == 70:
             raise StorageError("the disk is gone")
-        return picture(index)
+        return image(index)
 
     before = threading.active_count()
     with pytest.raises(StorageError, match="the disk is gone"):
@@ -75,7 +74,7 @@ def photo(index: int) -> bytes:
     return data.getvalue()
 
 
-def test_pictures_of_any_kind_are_encoded_in_their_order(model: Model, tmp_path: Path):
+def test_images_of_any_kind_are_encoded_in_their_order(model: Model, tmp_path: Path):
     images: list = [photo(index) for index in range(12)]
     (tmp_path / "3.jpg").write_bytes(images[3])
     images[3], images[7] = tmp_path / "3.jpg", Image.open(io.BytesIO(images[7]))
@@ -102,7 +101,7 @@ def test_the_fast_mode_is_chosen_for_a_model_and_never_saved(model: Model, tmp_p
 
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
-def test_a_broken_picture_among_many_is_named(model: Model, tmp_path: Path, mode: str):
+def test_a_broken_image_among_many_is_named(model: Model, tmp_path: Path, mode: str):
     images: list = [photo(index) for index in range(9)]
     images[4] = images[4][:200]
     with pytest.raises(BrokenSample, match=r"^truncated image: image 4: ") as caught:
@@ -128,7 +127,7 @@ def test_the_next_block_is_made_while_one_is_in_use_and_items_are_taken_by_the_c
         made.append(index)
         return index
 
-    blocks = in_blocks(work, items(), size=3)
+    blocks = prefetch_blocks(work, items(), size=3)
     assert next(blocks) == [0, 1, 2]
     deadline = time.monotonic() + 10
     while len(made) < 6 and time.monotonic() < deadline:

@@ -13,11 +13,10 @@ import seesay
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.data.prompts import TEMPLATES
 from seesay.model.bundle import Model
-from seesay.model.encode_once import encode_images_once, encode_prompts_once
-from seesay.model.kept import SETTING, Kept
+from seesay.model.cache import SETTING, EmbeddingCache, cached_encode_images, cached_encode_prompts
 
 
-def picture(index: int) -> bytes:
+def image(index: int) -> bytes:
     data = io.BytesIO()
     generator = np.random.default_rng(index)
     # A BMP-like PNG: stored without compression, so that other pixels take as many bytes.
@@ -26,13 +25,13 @@ def picture(index: int) -> bytes:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path / "kept")
+def cache(tmp_path: Path) -> EmbeddingCache:
+    return EmbeddingCache(tmp_path / "kept")
 
 
 @pytest.fixture
 def encoded(model: Model, monkeypatch) -> list[int]:
-    """How many pictures each call of the image tower was given."""
+    """How many images each call of the image tower was given."""
     told: list[int] = []
     original = Model.encode_pixels
 
@@ -44,66 +43,66 @@ def encoded(model: Model, monkeypatch) -> list[int]:
     return told
 
 
-def test_pictures_are_encoded_once(model: Model, kept: Kept, encoded: list[int]):
-    first, index, skipped = encode_images_once(model, picture, 5, kept=kept)
+def test_images_are_encoded_once(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    first, index, skipped = cached_encode_images(model, image, 5, cache=cache)
     done: list[int] = []
-    again, same, none = encode_images_once(model, picture, 5, kept=kept, progress=done.append)
+    again, same, none = cached_encode_images(model, image, 5, cache=cache, progress=done.append)
     assert encoded == [5] and sum(done) == 5
     assert torch.equal(first, again) and index == same == [0, 1, 2, 3, 4] and skipped == none == []
 
 
-def test_one_weight_makes_all_pictures_new(model: Model, kept: Kept, encoded: list[int]):
-    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
+def test_one_weight_makes_all_images_new(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    first, _, _ = cached_encode_images(model, image, 5, cache=cache)
     with torch.no_grad():
         next(model.clip.image_tower.parameters()).view(-1)[0] += 0.5
-    again, _, _ = encode_images_once(model, picture, 5, kept=kept)
+    again, _, _ = cached_encode_images(model, image, 5, cache=cache)
     assert encoded == [5, 5] and not torch.equal(first, again)
 
 
-def test_one_picture_of_the_same_size_makes_the_set_new(model: Model, kept: Kept, encoded: list[int]):
-    assert len(picture(4)) == len(picture(99))
-    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
-    again, _, _ = encode_images_once(model, lambda index: picture(99 if index == 4 else index), 5, kept=kept)
+def test_one_image_of_the_same_size_makes_the_set_new(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    assert len(image(4)) == len(image(99))
+    first, _, _ = cached_encode_images(model, image, 5, cache=cache)
+    again, _, _ = cached_encode_images(model, lambda index: image(99 if index == 4 else index), 5, cache=cache)
     assert encoded == [5, 5]
     assert torch.equal(first[:4], again[:4]) and not torch.equal(first[4], again[4])
 
 
-def test_another_way_to_prepare_pictures_makes_them_new(model: Model, kept: Kept, encoded: list[int]):
-    encode_images_once(model, picture, 5, kept=kept)
-    encode_images_once(model.with_preprocess("fast"), picture, 5, kept=kept)
+def test_another_way_to_prepare_images_makes_them_new(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    cached_encode_images(model, image, 5, cache=cache)
+    cached_encode_images(model.with_preprocess("fast"), image, 5, cache=cache)
     model.preprocess = model.preprocess.model_copy(update={"mean": (0.5, 0.5, 0.5)})
-    encode_images_once(model, picture, 5, kept=kept)
+    cached_encode_images(model, image, 5, cache=cache)
     assert encoded == [5, 5, 5]
 
 
-def test_the_words_of_the_text_tower_do_not_count_for_pictures(model: Model, kept: Kept, encoded: list[int]):
-    encode_images_once(model, picture, 5, kept=kept)
+def test_the_words_of_the_text_tower_do_not_count_for_images(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    cached_encode_images(model, image, 5, cache=cache)
     with torch.no_grad():
         next(model.clip.text_tower.parameters()).view(-1)[0] += 0.5
-    encode_images_once(model, picture, 5, kept=kept)
+    cached_encode_images(model, image, 5, cache=cache)
     assert encoded == [5]
 
 
-def test_broken_pictures_are_told_again_with_their_reasons(model: Model, kept: Kept):
+def test_broken_images_are_told_again_with_their_reasons(model: Model, cache: EmbeddingCache):
     def read(index: int) -> bytes:
         if index == 1:
             raise BrokenSample("missing file", "gone")
-        return b"no picture" if index == 3 else picture(index)
+        return b"no image" if index == 3 else image(index)
 
-    first = encode_images_once(model, read, 5, kept=kept)
-    again = encode_images_once(model, read, 5, kept=kept)
+    first = cached_encode_images(model, read, 5, cache=cache)
+    again = cached_encode_images(model, read, 5, cache=cache)
     assert again[1] == [0, 2, 4] == first[1]
     assert again[2] == first[2] and [item.key for item in again[2]] == ["1", "3"]
 
 
-def test_a_damaged_or_cut_file_is_ignored_and_made_again(model: Model, kept: Kept, encoded: list[int]):
-    first, _, _ = encode_images_once(model, picture, 5, kept=kept)
-    assert kept.folder is not None
-    (file,) = (kept.folder / "images").iterdir()
+def test_a_damaged_or_cut_file_is_ignored_and_made_again(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    first, _, _ = cached_encode_images(model, image, 5, cache=cache)
+    assert cache.folder is not None
+    (file,) = (cache.folder / "images").iterdir()
     whole = file.read_bytes()
     for damaged in (whole[:-1], whole[:40], b"", whole[:-5] + b"\x00" + whole[-4:]):
         file.write_bytes(damaged)
-        again, _, _ = encode_images_once(model, picture, 5, kept=kept)
+        again, _, _ = cached_encode_images(model, image, 5, cache=cache)
         assert torch.equal(first, again)
         assert file.read_bytes() == whole
     assert encoded == [5] * 5
@@ -112,33 +111,35 @@ def test_a_damaged_or_cut_file_is_ignored_and_made_again(model: Model, kept: Kep
 def test_a_disk_that_says_no_costs_a_warning_and_not_the_work(model: Model, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.warns(UserWarning, match="embeddings are not kept"):
-        rows = encode_images_once(model, picture, 2, kept=Kept(tmp_path / "file"))[0]
+        rows = cached_encode_images(model, image, 2, cache=EmbeddingCache(tmp_path / "file"))[0]
     assert rows.shape == (2, 8)
 
 
 def test_the_setting_says_where_and_whether(monkeypatch, tmp_path: Path):
     monkeypatch.setenv(SETTING, "off")
-    assert Kept.find().folder is None
+    assert EmbeddingCache.find().folder is None
     monkeypatch.setenv(SETTING, str(tmp_path))
-    assert Kept.find().folder == tmp_path
+    assert EmbeddingCache.find().folder == tmp_path
     monkeypatch.delenv(SETTING)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert Kept.find().folder == tmp_path / "cache" / "seesay"
+    assert EmbeddingCache.find().folder == tmp_path / "cache" / "seesay"
 
 
-def test_prompts_are_encoded_once_for_the_same_weights_names_and_templates(model: Model, kept: Kept, monkeypatch):
+def test_prompts_are_encoded_once_for_the_same_weights_names_and_templates(
+    model: Model, cache: EmbeddingCache, monkeypatch
+):
     asked: list[int] = []
     original = Model.encode_texts
     monkeypatch.setattr(Model, "encode_texts", lambda self, texts: asked.append(len(texts)) or original(self, texts))
     prompts = [("a red dog", "the red dog"), ("a blue cat",)]
-    first = encode_prompts_once(model, prompts, kept=kept)
-    assert torch.equal(first, encode_prompts_once(model, prompts, kept=kept)) and asked == [3]
+    first = cached_encode_prompts(model, prompts, cache=cache)
+    assert torch.equal(first, cached_encode_prompts(model, prompts, cache=cache)) and asked == [3]
     # The same ids in other groups are other classes.
-    encode_prompts_once(model, [prompts[0][:1], (prompts[0][1], *prompts[1])], kept=kept)
-    encode_prompts_once(model, [("a red dog", "the red cat"), ("a blue cat",)], kept=kept)
+    cached_encode_prompts(model, [prompts[0][:1], (prompts[0][1], *prompts[1])], cache=cache)
+    cached_encode_prompts(model, [("a red dog", "the red cat"), ("a blue cat",)], cache=cache)
     with torch.no_grad():
         next(model.clip.text_tower.parameters()).view(-1).add_(0.5)
-    encode_prompts_once(model, prompts, kept=kept)
+    cached_encode_prompts(model, prompts, cache=cache)
     assert asked == [3, 3, 3, 3]
 
 

@@ -217,12 +217,12 @@ def lying(rng: random.Random) -> str:
     """An honest description with one number that is a lie, a field too much, one too few, or another kind."""
     config = json.loads(json.dumps(HONEST))
     tower = rng.choice(["image", "text"])
-    numbers = [name for name in config[tower] if name != "kind"]
+    check_finite = [name for name in config[tower] if name != "kind"]
     kind = rng.randrange(6)
     if kind == 0:
         config["embed_dim"] = rng.choice(LIES)
     elif kind == 1:
-        del config[tower][rng.choice(numbers)]
+        del config[tower][rng.choice(check_finite)]
     elif kind == 2:
         config[tower][rng.choice(["auto_map", "trust_remote_code", "../../etc/passwd", "__class__"])] = "os.system"
     elif kind == 3:
@@ -230,7 +230,7 @@ def lying(rng: random.Random) -> str:
     elif kind == 4:
         config[tower] = rng.choice(LIES)
     else:
-        config[tower][rng.choice(numbers)] = rng.choice(LIES)
+        config[tower][rng.choice(check_finite)] = rng.choice(LIES)
     return json.dumps(config)
 
 

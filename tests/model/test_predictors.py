@@ -13,10 +13,9 @@ from seesay.base.records import Tokens
 from seesay.formulas.zero_shot import log_mean_exp
 from seesay.model import encode
 from seesay.model.bundle import Model
+from seesay.model.cache import EmbeddingCache, cached_score_images
 from seesay.model.convert import compare, convert
-from seesay.model.encode_once import score_images_once
 from seesay.model.hub import load
-from seesay.model.kept import Kept
 from seesay.model.zero_shot import LIKELIHOODS_AT_ONCE, LikelihoodClassifier
 from seesay.nets import decoder
 
@@ -25,7 +24,7 @@ VECTORS = ["caption", "bag-of-words", "n-grams"]
 LABELS = ["red dog", "cat", ["blue mat", "mat"]]
 
 
-def picture(index: int) -> bytes:
+def image(index: int) -> bytes:
     data = io.BytesIO()
     Image.new("RGB", (16, 16), (10 * index, 100, 200 - 10 * index)).save(data, "PNG")
     return data.getvalue()
@@ -45,23 +44,23 @@ def test_no_grid_outlives_its_block_or_is_kept_on_disk(name, predictor, tmp_path
     monkeypatch.setattr(encode, "BLOCK", 2)
     monkeypatch.setattr(Model, "encode_pixels", encode_pixels)
     classifier = model.classifier(LABELS)
-    score_NC, rows, index, skipped = score_images_once(model, classifier, picture, 8, kept=Kept(tmp_path))
+    score_NC, rows, index, skipped = cached_score_images(model, classifier, image, 8, cache=EmbeddingCache(tmp_path))
     assert (rows, index, skipped, list(tmp_path.iterdir())) == (None, list(range(8)), [], [])
     assert len(most) >= 4 and max(most) == 0
-    torch.testing.assert_close(score_NC, classifier.scores(model.encode_images([picture(n) for n in range(8)])))
+    torch.testing.assert_close(score_NC, classifier.scores(model.encode_images([image(n) for n in range(8)])))
 
 
 def test_rows_that_are_vectors_are_kept_on_disk_and_scored_alike(predictor, tmp_path):
     model = predictor("n-grams")
     classifier = model.classifier(LABELS)
-    first_NC, image_ND, _, _ = score_images_once(model, classifier, picture, 4, kept=Kept(tmp_path))
-    again_NC, _, _, _ = score_images_once(model, classifier, picture, 4, kept=Kept(tmp_path))
+    first_NC, image_ND, _, _ = cached_score_images(model, classifier, image, 4, cache=EmbeddingCache(tmp_path))
+    again_NC, _, _, _ = cached_score_images(model, classifier, image, 4, cache=EmbeddingCache(tmp_path))
     assert list((tmp_path / "images").iterdir())
     assert torch.equal(first_NC, again_NC) and torch.equal(first_NC, classifier.scores(image_ND))
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2), (1, 3, 2)])
-def test_likelihoods_of_prompts_are_those_of_a_block_of_pictures_and_end_as_classes(sizes, model):
+def test_likelihoods_of_prompts_are_those_of_a_block_of_images_and_end_as_classes(sizes, model):
     asked = []
 
     def log_likelihoods(image_BX: Tensor, prompts: Tokens) -> Tensor:
@@ -108,15 +107,15 @@ def test_a_conversion_proves_what_is_said_of_texts(name, predictor, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*GRIDS, *VECTORS])
-def test_no_pictures_have_no_likelihoods(name, predictor):
+def test_no_images_have_no_likelihoods(name, predictor):
     model = predictor(name)
-    width = model.encode_images([picture(1)]).shape[1]
+    width = model.encode_images([image(1)]).shape[1]
     assert model.log_likelihoods(torch.empty(0, width), model.tokenizer.tokens(["dog", ""])).shape == (0, 2)
 
 
 def test_an_empty_name_does_not_beat_a_name_by_having_one_term_only(predictor):
     model = predictor("masked-caption")
-    told_BP = model.log_likelihoods(model.encode_images([picture(1)]), model.tokenizer.tokens(["", "red dog"]))
+    told_BP = model.log_likelihoods(model.encode_images([image(1)]), model.tokenizer.tokens(["", "red dog"]))
     by_chance = -2 * torch.tensor(float(model.tokenizer.vocab_size)).log()
     torch.testing.assert_close(told_BP[:, 0], by_chance[None])
 
@@ -149,5 +148,5 @@ def test_words_that_cannot_have_been_learned_are_refused_in_one_line(
 @pytest.mark.parametrize("name", ["n-grams", "masked-caption"])
 def test_words_that_were_learned_or_not_yet_learned_are_not_refused(name, predictor):
     head = predictor(name).clip.head
-    head.refuse_words()
-    type(head)(predictor(name).architecture.text, 16).refuse_words()
+    head.check_vocabulary()
+    type(head)(predictor(name).architecture.text, 16).check_vocabulary()

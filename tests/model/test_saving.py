@@ -15,7 +15,7 @@ import torch
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
-from seesay.model.features import embeddings_of, features_of
+from seesay.model.encode import embeddings_of, features_of
 from seesay.model.hub import load
 from seesay.model.layouts import FILE_NAMES
 
@@ -76,10 +76,10 @@ def test_embeddings_without_a_direction_are_refused_in_every_way_to_them(largest
     model.clip.image_tower.stem[4].weight.data.mul_(1e3)
     for tower in (model.clip.image_tower, model.clip.text_tower):
         tower.projection.data.mul_(largest / tower.projection.abs().max())
-    picture = np.full((16, 16, 3), 200, dtype=np.uint8)
-    features_1W = features_of(model, model.preprocess.read(picture)[None])
+    image = np.full((16, 16, 3), 200, dtype=np.uint8)
+    features_1W = features_of(model, model.preprocess.read(image)[None])
     for encode in (
-        lambda: model.encode_images([picture]),
+        lambda: model.encode_images([image]),
         lambda: model.encode_texts(["a red dog"]),
         lambda: embeddings_of(model, features_1W),
         lambda: convert(model, tmp_path / "new", "seesay"),

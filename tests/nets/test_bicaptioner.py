@@ -93,9 +93,9 @@ def test_likelihoods_with_shared_work_are_those_of_each_prompt_by_itself(head, t
         shared = head.log_likelihoods(grid_BGW, pad(texts))
         monkeypatch.setattr(decoder, "TEXTS_AT_ONCE", 9)
         monkeypatch.setitem(decoder.BYTES_AT_ONCE, "cpu", 1 << 16)
-        in_blocks = head.log_likelihoods(grid_BGW, pad(texts))
+        prefetch_blocks = head.log_likelihoods(grid_BGW, pad(texts))
     torch.testing.assert_close(shared, torch.tensor(plain, dtype=torch.float64), rtol=1e-12, atol=1e-10)
-    torch.testing.assert_close(in_blocks, shared, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(prefetch_blocks, shared, rtol=1e-12, atol=1e-10)
 
 
 def test_neither_direction_sees_its_own_future(head, monkeypatch):
@@ -134,7 +134,7 @@ def test_directions_start_alike_and_share_what_stands_around_them():
     assert all(abs(float(matrix.detach().std()) - 0.02) < 0.002 for matrix in matrices)
 
 
-def test_no_pictures_give_no_rows(head):
+def test_no_images_give_no_rows(head):
     none = Tokens(ids_BL=torch.ones(0, 3, dtype=torch.int64), length_B=torch.ones(0, dtype=torch.int64))
     assert head.losses(grids(0), none).shape == (0,)
     assert head.log_likelihoods(grids(0), pad(PROMPTS)).shape == (0, 24)

@@ -72,7 +72,7 @@ def test_likelihoods_with_shared_work_are_those_of_each_prompt_by_itself(head, t
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_picture_and_beginnings_in_common_are_worked_on_once_per_layer(layers):
+def test_the_image_and_beginnings_in_common_are_worked_on_once_per_layer(layers):
     torch.manual_seed(0)
     head = captioner.Captioner(CONFIG.model_copy(update={"layers": layers}), 128)
     rows = []
@@ -80,7 +80,7 @@ def test_the_picture_and_beginnings_in_common_are_worked_on_once_per_layer(layer
         block.fc.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
     with torch.no_grad():
         head.log_likelihoods(images(3).float(), pad(PROMPTS))
-    # Behind 4 rows of the picture: the start token and 10, 11 and 12 once, then 17 tokens of names after each of the
+    # Behind 4 rows of the image: the start token and 10, 11 and 12 once, then 17 tokens of names after each of the
     # two beginnings, after the second of which 13 follows 12 times.
     assert rows == [3 * (4 + 2 + 2 + 17 + 17 + 12)] * layers
 
@@ -125,7 +125,7 @@ def test_every_image_token_matters(head):
     assert (image_BD.grad.view(4, 32).abs().sum(1) > 0).all()
 
 
-def test_no_pictures_give_no_rows(head):
+def test_no_images_give_no_rows(head):
     none = Tokens(ids_BL=torch.ones(0, 3, dtype=torch.int64), length_B=torch.ones(0, dtype=torch.int64))
     assert head.losses(images(0), none).shape == (0,)
     assert head.log_likelihoods(images(0), pad(PROMPTS)).shape == (0, 24)

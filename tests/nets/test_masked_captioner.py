@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import MaskedCaptionerConfig
 from seesay.nets.concepts import Concepts
-from seesay.nets.draws import row_seeds
 from seesay.nets.masked_captioner import MaskedCaptioner
+from seesay.nets.row_random import row_seeds
 
 # "straw" and "berry " make one word; "the " is a function word, "." has no letter.
 WORDS = ["the ", "a ", "dog ", "straw", "berry ", ". ", "cat ", "on ", "rare ", "", ""]
@@ -33,7 +33,7 @@ def head(fusion="tfm"):
     sizes = {"width": 16, "layers": 1, "heads": 2, "context": 12, "vocab_size": 11}
     config = MaskedCaptionerConfig.model_validate({**sizes, "fusion": fusion})
     captioner = MaskedCaptioner(config, 16)
-    captioner.learn_words([[START, *words, END] for words in CAPTIONS], WORDS)
+    captioner.fit_vocabulary([[START, *words, END] for words in CAPTIONS], WORDS)
     for parameter in captioner.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return captioner

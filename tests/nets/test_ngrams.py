@@ -24,7 +24,7 @@ def head(per_word=1, longest=3):
     torch.manual_seed(0)
     config = NGramsConfig(context=8, vocab_size=7, per_word=per_word, longest=longest)
     ngrams = NGrams(config, 8)
-    ngrams.learn_words([[START, *words, END] for words in CAPTIONS], [""] * 7)
+    ngrams.fit_vocabulary([[START, *words, END] for words in CAPTIONS], [""] * 7)
     torch.nn.init.normal_(ngrams.vectors)
     return ngrams
 
@@ -40,7 +40,7 @@ def runs_of(ngrams):
 
 
 def brute_force(ngrams, image, words):
-    """log p of every word of a text, one picture at a time, in float64."""
+    """log p of every word of a text, one image at a time, in float64."""
     row_of = {run: row for row, run in runs_of(ngrams).items()}
     scores = np.exp(ngrams.vectors.detach().double().numpy() @ image.double().numpy())
     found = []
@@ -118,7 +118,7 @@ def test_loss_is_the_mean_over_words_of_the_written_out_recursion():
 
 
 @torch.no_grad()
-def test_every_text_is_scored_for_every_picture_whatever_stands_beside_it():
+def test_every_text_is_scored_for_every_image_whatever_stands_beside_it():
     ngrams, image = head(), torch.randn(3, 8)
     words = [[0, 1, 2], [4], [2, 0, 1, 2], []]
     found = ngrams.log_likelihoods(image, texts(*words))

@@ -92,7 +92,7 @@ def test_captions_that_begin_alike_at_more_depths_than_calls_may_nest_are_placed
     whole, row = [], 0
     for group in packed.groups:
         before = [] if group.before_P is None else packed.ids_T[group.before_P].tolist()
-        for _ in range(group.count):
+        for _ in range(group.sequences):
             end = row + group.length
             assert packed.position_T[row] == len(before)
             if group.is_end:

@@ -66,11 +66,11 @@ def attention_pool(x, w, heads):
     query, key, value = (
         positions @ w[f"pool.{name}.weight"].T + w[f"pool.{name}.bias"] for name in ("query", "key", "value")
     )
-    mixed = []
+    splitmix64 = []
     for part in np.split(np.arange(query.shape[1]), heads):
         scores = np.exp(key[:, part] @ query[0, part] / np.sqrt(len(part)))
-        mixed.append(scores / scores.sum() @ value[:, part])
-    return np.concatenate(mixed) @ w["pool.out.weight"].T + w["pool.out.bias"]
+        splitmix64.append(scores / scores.sum() @ value[:, part])
+    return np.concatenate(splitmix64) @ w["pool.out.weight"].T + w["pool.out.bias"]
 
 
 @torch.no_grad()

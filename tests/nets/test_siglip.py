@@ -39,12 +39,12 @@ def mlp(x, w, prefix):
 
 
 def attend(q, k, v, heads):
-    mixed, width = np.empty_like(q), q.shape[-1] // heads
+    splitmix64, width = np.empty_like(q), q.shape[-1] // heads
     for head in range(heads):
         part = slice(head * width, (head + 1) * width)
         weights = np.exp(q[:, part] @ k[:, part].T / math.sqrt(width))
-        mixed[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
-    return mixed
+        splitmix64[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
+    return splitmix64
 
 
 def blocks(x, w, config):
@@ -73,7 +73,7 @@ def image_written_out(pixels_3SS, w):
 def test_the_image_tower_equals_the_written_out_formula_and_leaves_the_edge_out():
     tower, w = moved(SiglipImage(IMAGE, 32))
     pixels = torch.randn(3, 3, 18, 18, generator=torch.Generator().manual_seed(1))
-    wanted = np.array([image_written_out(picture, w) for picture in pixels.double().numpy()])
+    wanted = np.array([image_written_out(image, w) for image in pixels.double().numpy()])
     np.testing.assert_allclose(tower(pixels).detach().numpy(), wanted, atol=2e-5)
     pixels[:, :, 16:, :] = 9.0
     np.testing.assert_allclose(tower(pixels).detach().numpy(), wanted, atol=2e-5)

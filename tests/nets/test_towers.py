@@ -10,7 +10,7 @@ from seesay.base.errors import UsageError
 from seesay.base.records import Tokens
 from seesay.nets.architecture import BagOfWordsConfig, ConvNetConfig, TextTransformerConfig, VisionTransformerConfig
 from seesay.nets.bag_of_words import BagOfWords
-from seesay.nets.clip import LOGIT_SCALE_MAX, Clip, build_clip, empty_clip
+from seesay.nets.clip import LOGIT_SCALE_MAX, DualEncoder, build_clip, empty_clip
 from seesay.nets.convnet import ConvNet
 from seesay.nets.presets import PRESETS, preset
 from seesay.nets.text import TextTransformer
@@ -38,7 +38,7 @@ def layer_norm(x, weight, bias):
 def attention(x, w, prefix, heads, *, causal):
     """One image or caption at a time, one head at a time."""
     q, k, v = np.split(x @ w[f"{prefix}qkv.weight"].T + w[f"{prefix}qkv.bias"], 3, axis=-1)
-    mixed = np.empty_like(q)
+    splitmix64 = np.empty_like(q)
     width = q.shape[-1] // heads
     for head in range(heads):
         part = slice(head * width, (head + 1) * width)
@@ -46,8 +46,8 @@ def attention(x, w, prefix, heads, *, causal):
         if causal:
             scores = np.where(np.tril(np.ones_like(scores)) > 0, scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
-        mixed[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
-    return mixed @ w[f"{prefix}out.weight"].T + w[f"{prefix}out.bias"]
+        splitmix64[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
+    return splitmix64 @ w[f"{prefix}out.weight"].T + w[f"{prefix}out.bias"]
 
 
 def block(x, w, prefix, heads, *, causal):
@@ -181,7 +181,7 @@ def test_initial_spread_is_the_papers():
 
 
 def test_logit_scale_starts_at_the_papers_value_and_is_held_at_one_hundred():
-    clip = Clip(torch.nn.Identity(), torch.nn.Identity())
+    clip = DualEncoder(torch.nn.Identity(), torch.nn.Identity())
     assert clip.logit_scale.item() == pytest.approx(2.659260)
     assert not clip.hold_logit_scale()
     clip.logit_scale.data.fill_(5.0)

@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.data.evalsets import LabelledSet
+from seesay.data.labelled import LabelledSet
 from seesay.formulas.similarity import unit
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.calibrate import (
     UNKNOWN,
     KnownPhotos,
+    decision_for,
     fit_sigmoid,
     fit_softmax,
     floors,
     in_words,
-    judge_for,
     open_labelled_photos,
 )
-from seesay.tasks.judge import Judge, Rules
+from seesay.tasks.decision import LabelDecision, Rules
 
 LABELS = ("red", "green", "blue")
 
@@ -42,7 +42,7 @@ def known() -> KnownPhotos:
 
 @pytest.fixture
 def labelled(tmp_path: Path, paint) -> LabelledSet:
-    """Ten pictures each of red and green, and ten of yellow, which is no label."""
+    """Ten images each of red and green, and ten of yellow, which is no label."""
     for colour in ("red", "green", "yellow"):
         for number in range(10):
             paint(tmp_path / "labelled" / colour / f"{number}.png", colour)
@@ -69,27 +69,27 @@ def test_labels_judged_one_by_one_get_as_much_probability_as_photos_show_them(
 
 
 def test_one_floor_holds_the_rate_on_photos_of_the_labels(classifier: ZeroShotClassifier, known: KnownPhotos):
-    floor_C = floors(classifier, Rules(none_of_these=0.1), known)
-    assert floor_C is not None
+    threshold_C = floors(classifier, Rules(none_of_these=0.1), known)
+    assert threshold_C is not None
     best_N = known.cosine_NC[:300].max(1)
-    assert len(set(floor_C.tolist())) == 1
-    assert 0.03 < (best_N < floor_C[0].item()).mean() <= 0.1
+    assert len(set(threshold_C.tolist())) == 1
+    assert 0.03 < (best_N < threshold_C[0].item()).mean() <= 0.1
 
 
 def test_a_floor_of_each_label_holds_the_rate_on_photos_of_others(classifier: ZeroShotClassifier, known: KnownPhotos):
-    floor_C = floors(classifier, Rules(multi_label=True, false_alarms=0.1), known)
-    assert floor_C is not None
+    threshold_C = floors(classifier, Rules(multi_label=True, false_alarms=0.1), known)
+    assert threshold_C is not None
     for place in range(3):
         other_N = known.cosine_NC[known.label_N != place, place]
-        assert 0.03 < (other_N >= floor_C[place].item()).mean() <= 0.1
+        assert 0.03 < (other_N >= threshold_C[place].item()).mean() <= 0.1
 
 
 def test_a_given_probability_becomes_the_cosine_that_has_it(classifier: ZeroShotClassifier, known: KnownPhotos):
     sigmoid = replace(classifier, scale=2.0, bias=-1.0)
-    floor_C = floors(sigmoid, Rules(multi_label=True, threshold=0.5, thresholds={"blue": 0.3}), known)
+    threshold_C = floors(sigmoid, Rules(multi_label=True, threshold=0.5, thresholds={"blue": 0.3}), known)
     # 2 x - 1 = 0, and 2 x - 1 = log(3 / 7).
-    assert floor_C is not None
-    assert floor_C.tolist() == pytest.approx([0.5, 0.5, (1 + math.log(3 / 7)) / 2])
+    assert threshold_C is not None
+    assert threshold_C.tolist() == pytest.approx([0.5, 0.5, (1 + math.log(3 / 7)) / 2])
     assert floors(sigmoid, Rules(multi_label=True), None).tolist() == [0.5] * 3  # pyright: ignore[reportOptionalMemberAccess]
 
 
@@ -103,7 +103,7 @@ def test_too_few_photos_for_a_rate_are_told_how_many_it_takes(classifier: ZeroSh
 
 def test_a_single_answer_is_the_best_label_or_none(classifier: ZeroShotClassifier):
     image_ND = unit(torch.tensor([[1.0, 0.1, 0.0], [1.0, 1.0, 1.0]]))
-    judge = Judge(classifier=classifier, floor_C=torch.full((3,), 0.8))
+    judge = LabelDecision(classifier=classifier, threshold_C=torch.full((3,), 0.8))
     told = judge.answers(image_ND, top=1)
     assert [labels for _, labels in told] == [("red",), ()]
     assert told[0][0].labels == ("red",)
@@ -111,14 +111,14 @@ def test_a_single_answer_is_the_best_label_or_none(classifier: ZeroShotClassifie
 
 def test_several_answers_come_best_first_whatever_top_is(classifier: ZeroShotClassifier):
     image_ND = unit(torch.tensor([[0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]))
-    judge = Judge(classifier=classifier, floor_C=torch.tensor([0.4, 0.4, 1.1]), is_multi_label=True)
+    judge = LabelDecision(classifier=classifier, threshold_C=torch.tensor([0.4, 0.4, 1.1]), is_multi_label=True)
     assert [labels for _, labels in judge.answers(image_ND, top=1)] == [("green", "red"), ()]
 
 
 def test_a_labelled_folder_gives_a_judge_that_turns_other_things_away(colour_model, labelled: LabelledSet):
     rules = Rules(none_of_these=0.5)
     classifier = colour_model.classifier(["red", "green", "white"], "none")
-    judge = judge_for(colour_model, classifier, rules=rules, found=labelled)
+    judge = decision_for(colour_model, classifier, rules=rules, found=labelled)
     facts = judge.facts
     assert (facts["n"], facts["known"], facts["known_lost"]) == (20, 20, 0)
     # Yellow is as far from red, green and white as one colour can be: its best cosine is below 1.
@@ -134,13 +134,13 @@ def test_a_labelled_folder_gives_a_judge_that_turns_other_things_away(colour_mod
 def test_labels_without_a_probability_of_their_own_need_known_photos(colour_model):
     classifier = colour_model.classifier(LABELS)
     with pytest.raises(UsageError, match=r"colours shares probabilities out .* --calibrate FOLDER"):
-        judge_for(colour_model, classifier, rules=Rules(multi_label=True))
-    assert judge_for(colour_model, classifier, rules=Rules()).facts == {}
+        decision_for(colour_model, classifier, rules=Rules(multi_label=True))
+    assert decision_for(colour_model, classifier, rules=Rules()).facts == {}
 
 
 def test_a_set_of_other_classes_is_refused_with_their_names(colour_model, labelled: LabelledSet):
     with pytest.raises(UsageError, match="no class of labelled is one of the labels; its classes: green, red, yellow"):
-        judge_for(colour_model, colour_model.classifier(["cat", "dog"]), rules=Rules(), found=labelled)
+        decision_for(colour_model, colour_model.classifier(["cat", "dog"]), rules=Rules(), found=labelled)
 
 
 def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, paint):
@@ -148,11 +148,11 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
         paint(tmp_path / "few" / "red" / f"{number}.png", "red")
     classifier = colour_model.classifier(LABELS)
     with pytest.raises(UsageError, match="few has 9 photos of the labels that can be read; give 10 or more"):
-        judge_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
+        decision_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
     for photo in (tmp_path / "few").rglob("*.png"):
         photo.write_bytes(b"broken")
     with pytest.raises(RefusedInput, match="none of 9 photos of few could be read"):
-        judge_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
+        decision_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
 )
 def test_rules_that_cannot_be_kept_say_the_way_out(rules: Rules, complaint: str):
     with pytest.raises(UsageError, match=complaint):
-        rules.check(LABELS, has_pictures=False)
+        rules.check(LABELS, has_images=False)
 
 
 def test_labels_that_would_be_taken_for_something_else_are_refused():
     with pytest.raises(UsageError, match="'none of these' is what --none-of-these answers"):
-        Rules(none_of_these=0.1).check(["cat", "none of these"], has_pictures=True)
+        Rules(none_of_these=0.1).check(["cat", "none of these"], has_images=True)
     with pytest.raises(UsageError, match="'a; b' holds '; '"):
-        Rules(multi_label=True).check(["a; b", "c"], has_pictures=True)
+        Rules(multi_label=True).check(["a; b", "c"], has_images=True)

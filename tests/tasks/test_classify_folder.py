@@ -7,7 +7,7 @@ import pytest
 from seesay.base.errors import Interrupted, RefusedInput, UsageError
 from seesay.model.encode import BLOCK
 from seesay.tasks.classify_folder import Question, classify_folder
-from seesay.tasks.judge import Rules
+from seesay.tasks.decision import Rules
 
 COUNT = 2 * BLOCK + 12
 QUESTION = Question(labels=("red", "green", "blue"), top=2)

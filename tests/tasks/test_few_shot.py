@@ -1,4 +1,4 @@
-"""Probes on whole sets and on a few pictures of every class, with a model that can be checked by eye."""
+"""Probes on whole sets and on a few images of every class, with a model that can be checked by eye."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def model(colour_model):
 
 @pytest.fixture
 def sets(tmp_path: Path, paint) -> tuple[Path, Path]:
-    """Nine pictures per class to learn from, two to be asked; "green" is painted yellow, which words do not tell."""
+    """Nine images per class to learn from, two to be asked; "green" is painted yellow, which words do not tell."""
     for part, count in (("train", 9), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
@@ -52,7 +52,7 @@ def test_every_metric_is_a_fraction_with_an_interval_around_it(model, sets, metr
     assert result["shots"] == [] and result["shots_equal_to_zero_shot"] is None
 
 
-def test_one_shot_of_sets_without_further_pictures_asks_for_a_penalty(model, tmp_path: Path, paint):
+def test_one_shot_of_sets_without_further_images_asks_for_a_penalty(model, tmp_path: Path, paint):
     for part in ("train", "test"):
         for colour in ("red", "blue"):
             paint(tmp_path / part / colour / "0.png", colour)
@@ -72,9 +72,9 @@ def test_classes_are_matched_by_name(model, tmp_path: Path, paint):
     assert (result["score"], result["zero_shot"], result["classes"]) == (0.5, 0.5, 3)
 
 
-def test_broken_pictures_are_left_out_and_counted(model, sets):
-    (sets[0] / "red" / "0.png").write_bytes(b"no picture")
-    (sets[1] / "red" / "0.png").write_bytes(b"no picture")
+def test_broken_images_are_left_out_and_counted(model, sets):
+    (sets[0] / "red" / "0.png").write_bytes(b"no image")
+    (sets[1] / "red" / "0.png").write_bytes(b"no image")
     result = probe(model, sets, penalty=1.0)
     assert (result["n"], result["n_train"], result["skipped_by_reason"]) == (5, 26, {"not an image": 2})
 
@@ -82,28 +82,28 @@ def test_broken_pictures_are_left_out_and_counted(model, sets):
 # What is refused
 
 
-def test_a_class_that_training_does_not_have_is_named_before_a_picture_is_read(sets, paint):
+def test_a_class_that_training_does_not_have_is_named_before_a_image_is_read(sets, paint):
     paint(sets[1] / "gren" / "0.png", "green")
     with pytest.raises(UsageError, match=r"classes of test that train does not have: 'gren'. Nearest: green"):
         probe(None, sets)
 
 
-def test_fewer_pictures_than_shots_are_named(sets, model):
-    with pytest.raises(UsageError, match="16 shots are asked for, but class 'blue' of train has 9 pictures"):
+def test_fewer_images_than_shots_are_named(sets, model):
+    with pytest.raises(UsageError, match="16 shots are asked for, but class 'blue' of train has 9 images"):
         probe(None, sets, shots=(1, 16))
-    (sets[0] / "red" / "0.png").write_bytes(b"no picture")
-    with pytest.raises(UsageError, match="class 'red' of train has 8 pictures that can be read"):
+    (sets[0] / "red" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match="class 'red' of train has 8 images that can be read"):
         probe(model, sets, shots=(9,))
 
 
-def test_a_set_without_one_picture_that_can_be_read_is_refused(sets, model):
+def test_a_set_without_one_image_that_can_be_read_is_refused(sets, model):
     for file in sets[1].rglob("*.png"):
-        file.write_bytes(b"no picture")
-    with pytest.raises(RefusedInput, match="none of the 6 pictures of test could be read"):
+        file.write_bytes(b"no image")
+    with pytest.raises(RefusedInput, match="none of the 6 images of test could be read"):
         probe(model, sets)
 
 
-def test_pictures_with_captions_are_no_classes(tmp_path: Path, paint):
+def test_images_with_captions_are_no_classes(tmp_path: Path, paint):
     paint(tmp_path / "0.png", "red")
     (tmp_path / "0.txt").write_text("red")
     with pytest.raises(UsageError, match="a probe needs classes"):

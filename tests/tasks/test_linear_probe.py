@@ -59,7 +59,7 @@ def test_scikit_learns_tools_take_it():
     assert search.best_params_["penalty"] in (1e4, 1.0)
 
 
-def test_several_labels_per_picture_are_one_probe_each():
+def test_several_labels_per_image_are_one_probe_each():
     x_NW, _ = blobs()
     several_NK = (x_NW[:, :3] > 0.5).astype(int)
     many = OneVsRestClassifier(LinearProbe(penalty=1.0)).fit(x_NW, several_NK)

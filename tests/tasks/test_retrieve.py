@@ -26,10 +26,10 @@ def captioned(tmp_path: Path, paint) -> Path:
 def test_recalls_can_be_counted_by_hand(colour_model, captioned: Path):
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
     by_text, by_image = scores["text_to_image"], scores["image_to_text"]
-    # Of six captions only "a blue lie" does not rank its own picture first: blue, then white, are ahead, green ties.
+    # Of six captions only "a blue lie" does not rank its own image first: blue, then white, are ahead, green ties.
     assert by_text["r1"].value == pytest.approx(5 / 6)
     assert by_text["r5"].value == 1
-    # The blue picture's own captions score 1, but so does that foreign one, and ties count against us.
+    # The blue image's own captions score 1, but so does that foreign one, and ties count against us.
     assert by_image["r1"].value == pytest.approx(3 / 4)
     assert by_image["r5"].value == 1
     assert (by_text["r1"].n, by_image["r1"].n) == (6, 4)
@@ -39,7 +39,7 @@ def test_chance_is_that_of_drawing_without_putting_back(colour_model, captioned:
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
     assert scores["text_to_image"]["r1"].chance == pytest.approx(1 / 4)
     assert scores["text_to_image"]["r10"].chance == 1
-    # Two pictures have 2 of the 6 captions, two have 1. Five of six miss both with no, one with 1/6 chance.
+    # Two images have 2 of the 6 captions, two have 1. Five of six miss both with no, one with 1/6 chance.
     assert scores["image_to_text"]["r1"].chance == pytest.approx((2 / 6 + 2 / 6 + 1 / 6 + 1 / 6) / 4)
     assert scores["image_to_text"]["r5"].chance == pytest.approx((1 + 1 + 5 / 6 + 5 / 6) / 4)
 
@@ -60,22 +60,22 @@ def test_captions_are_encoded_as_they_are_unless_templates_are_given(colour_mode
     assert colour_model.texts_seen[:3] == ["something red", "a photo of something red", "a blue lie"]
 
 
-def test_a_broken_picture_takes_its_captions_with_it(colour_model, captioned: Path):
-    (captioned / "a.png").write_bytes(b"no picture")
+def test_a_broken_image_takes_its_captions_with_it(colour_model, captioned: Path):
+    (captioned / "a.png").write_bytes(b"no image")
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
     assert scores["text_to_image"]["r1"].n == 4
     assert scores["text_to_image"]["r1"].value == 1
     assert [(item.key, item.reason) for item in scores["skipped"]] == [("a", "not an image")]
 
 
-def test_only_broken_pictures_are_an_error(colour_model, captioned: Path):
-    for picture in captioned.glob("*.png"):
-        picture.write_bytes(b"no picture")
-    with pytest.raises(RefusedInput, match=r"none of the 4 pictures.*4 x not an image"):
+def test_only_broken_images_are_an_error(colour_model, captioned: Path):
+    for image in captioned.glob("*.png"):
+        image.write_bytes(b"no image")
+    with pytest.raises(RefusedInput, match=r"none of the 4 images.*4 x not an image"):
         retrieval_scores(colour_model, open_pairs([captioned]))
 
 
-def test_recall_is_that_of_the_whole_matrix_with_several_captions_per_picture():
+def test_recall_is_that_of_the_whole_matrix_with_several_captions_per_image():
     generator = np.random.default_rng(0)
     image_ND, image_of_text_M = generator.normal(size=(1500, 4)), np.sort(generator.permutation(4000) % 1500)
     text_MD = image_ND[image_of_text_M] + 0.5 * generator.normal(size=(4000, 4))
@@ -98,8 +98,8 @@ def test_recall_takes_tensors_counts_ties_against_the_model_and_names_its_argume
         seesay.recall_at_k(same, same, [0, 0, 1])
 
 
-def test_a_model_that_predicts_captions_is_refused_before_any_picture_is_read(predictor, captioned, monkeypatch):
-    monkeypatch.setattr("seesay.tasks.retrieve.encode_pictures", lambda *_: pytest.fail("pictures are encoded"))
+def test_a_model_that_predicts_captions_is_refused_before_any_image_is_read(predictor, captioned, monkeypatch):
+    monkeypatch.setattr("seesay.tasks.retrieve.encode_images_of", lambda *_: pytest.fail("images are encoded"))
     with pytest.raises(UsageError, match="predictor predicts captions, and has no embedding of a text") as told:
         retrieval_scores(predictor("bag-of-words"), open_pairs([captioned]))
     assert "\n" not in str(told.value)

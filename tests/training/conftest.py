@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from steppers import shared
 
 from seesay.base.journal import Journal, ProgressLine
 from seesay.base.records import Batch
@@ -21,17 +22,18 @@ from seesay.data.tokenizer import pad
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training.checkpoint import Position
-from seesay.training.loop import Run
+from seesay.training.faults import SkipLog
 from seesay.training.optimizer import adamw
+from seesay.training.plan import DataFacts, choose
 from seesay.training.settings import TrainSettings
-from seesay.training.skips import SkipLog
+from seesay.training.state import TrainState
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "yellow": (230, 220, 40)}
 
 
 @pytest.fixture
 def coloured_pairs(tmp_path: Path) -> Callable[..., Path]:
-    """Write `count` pictures of 16 px with two captions each; returns the folder."""
+    """Write `count` images of 16 px with two captions each; returns the folder."""
 
     def write(count: int = 48, *, name: str = "pairs") -> Path:
         folder = tmp_path / name
@@ -56,23 +58,27 @@ def small_run(tmp_path):
         file=None,
         base={
             "model": "conv-tiny",
+            "objective": "contrastive",
             "batch_size": 4,
             "steps": 100,
             "optimizer": {"learning_rate": 1e-3, "weight_decay": 0.1},
+            "data": {"share_repeats": False},
         },
     )
+    facts = {"pairs": 100, "captions": 100, "median_side": 16, "device": "cpu", "cores": 1, "can_fork": True}
+    plan = choose(settings, DataFacts(**facts))
     clip = build_clip(preset("conv-tiny"), seed=0)
     with Journal(tmp_path / "run") as journal, SkipLog(tmp_path / "run", 100) as skips:
-        run = Run(
-            clip=clip,
-            optimizer=adamw(clip, settings.optimizer),
+        run = TrainState(
+            plan=plan,
+            parallel=shared(clip),
+            optimizer=adamw(clip, plan.optimizer),
             preprocess=Preprocess(size=16),
-            settings=settings,
-            steps=100,
             position=Position(),
             journal=journal,
             skips=skips,
             line=ProgressLine("train"),
+            vocab_size=1,
         )
         run.start_clock()
         yield run
@@ -80,7 +86,7 @@ def small_run(tmp_path):
 
 @pytest.fixture
 def batch():
-    """Four random pictures with words; another seed, other ones."""
+    """Four random images with words; another seed, other ones."""
 
     def make(seed: int = 0) -> Batch:
         generator = torch.Generator().manual_seed(seed)
@@ -116,26 +122,26 @@ def free_port() -> int:
         return asked.getsockname()[1]
 
 
-def _places(ranks: int, port: int | None = None) -> list[dict[str, str]]:
+def _places(world_size: int, port: int | None = None) -> list[dict[str, str]]:
     port = port or free_port()
     return [
         {
             "RANK": str(rank),
-            "WORLD_SIZE": str(ranks),
+            "WORLD_SIZE": str(world_size),
             "LOCAL_RANK": str(rank),
-            "LOCAL_WORLD_SIZE": str(ranks),
+            "LOCAL_WORLD_SIZE": str(world_size),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "OMP_NUM_THREADS": "1",
         }
-        for rank in range(ranks)
+        for rank in range(world_size)
     ]
 
 
-def _in_processes(ranks: int, work: Callable[[int], Any], *, seconds: float = 100) -> list[Any]:
+def _in_processes(world_size: int, work: Callable[[int], Any], *, seconds: float = 100) -> list[Any]:
     context = multiprocessing.get_context("fork")
     pipes, processes = [], []
-    for rank, environment in enumerate(_places(ranks)):
+    for rank, environment in enumerate(_places(world_size)):
         here, there = context.Pipe(duplex=False)
         process = context.Process(target=_run, args=(work, rank, environment, there))
         process.start()

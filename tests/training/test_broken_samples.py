@@ -21,7 +21,7 @@ SHARDS, IN_EACH = 100, 10
 
 
 def damaged(data: bytes, kind: int) -> tuple[bytes, str]:
-    """A picture that is none any more, and what is said of it."""
+    """An image that is none any more, and what is said of it."""
     return (data[: len(data) // 2], "truncated image") if kind else (b"<html>gone</html>", "not an image")
 
 
@@ -81,7 +81,7 @@ def test_ten_percent_broken_and_one_percent_cut_are_left_out_exactly(workers, sh
     for entry in listed:
         path, _, byte = entry["place"].rpartition(", byte ")
         assert Path(path).name == entry["key"].partition("/")[0] and byte.isdigit(), entry
-    place_of = {pairs.key(index): pairs.place(index) for index in range(len(pairs))}
+    place_of = {pairs.key(index): pairs.location(index) for index in range(len(pairs))}
     assert all(place_of.get(entry["key"], entry["place"]) == entry["place"] for entry in listed)
     facts = json.loads((out / "events.jsonl").read_text().splitlines()[-1])
     assert facts["event"] == "done" and facts["pairs_seen"] == len(whole) == len(pairs) - len(broken) + 2

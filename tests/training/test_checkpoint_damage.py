@@ -21,7 +21,7 @@ from seesay.training import checkpoint
 from seesay.training.checkpoint import Position, checkpoints, optimizer_tensors, restore_latest, save_checkpoint
 from seesay.training.optimizer import adamw
 from seesay.training.settings import OptimizerSettings, TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 pytestmark = pytest.mark.journey  # whole runs
 
@@ -136,12 +136,12 @@ def test_the_older_checkpoint_goes_only_when_the_new_one_was_read_again(root, mo
 
 def test_what_is_saved_is_what_the_model_was_at_that_step(small_run, batch, tmp_path):
     """A27: saving is not put off, so that a later step cannot change it."""
-    from seesay.training.loop import step_once
+    from seesay.training.loop import train_step
 
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     folder = save_checkpoint(tmp_path / "c", small_run.clip, small_run.optimizer, small_run.position, keep=2)
     before = {name: tensor.clone() for name, tensor in small_run.clip.state_dict().items()}
-    step_once(small_run, batch(1))
+    train_step(small_run, batch(1))
     kept = read_tensors(folder / "model.safetensors", small_run.clip.state_dict())
     assert all(torch.equal(kept[name], before[name]) for name in before)
     assert not torch.equal(kept["logit_scale"], small_run.clip.state_dict()["logit_scale"])

@@ -17,9 +17,9 @@ from seesay.base.journal import read_events
 from seesay.base.runtime import Runtime
 from seesay.base.settings import read_settings
 from seesay.training.checkpoint import checkpoints
-from seesay.training.distributed import joined
+from seesay.training.process_group import open_process_group
 from seesay.training.settings import TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 pytestmark = pytest.mark.journey
 WORDS = ["batch_size=8", "model=vit-small", "data.validation=0.1", "data.workers=0", "log.every_steps=1", "seed=3"]
@@ -103,10 +103,10 @@ def _failing(rank, *, pairs, out):
 
 def lost(rank, *, number):
     """The last process is killed or stopped in the middle of what all do together."""
-    with joined(Runtime.find("cpu"), timeout_seconds=3) as peers:
+    with open_process_group(Runtime.find("cpu"), timeout_seconds=3) as processes:
         for count in range(10_000):
-            peers.numbers([count])
-            if peers.rank == peers.ranks - 1 and count == 50:
+            processes.all_gather_floats([count])
+            if processes.rank == processes.world_size - 1 and count == 50:
                 os.kill(os.getpid(), number)
         return count
 
@@ -114,29 +114,29 @@ def lost(rank, *, number):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_process_that_is_killed_or_stopped_is_named_by_one_of_the_others(number, in_processes, monkeypatch):
     began = time.monotonic()
-    monkeypatch.setattr("seesay.training.distributed.LAST_WORDS_SECONDS", 1.0)
+    monkeypatch.setattr("seesay.training.process_group.LAST_WORDS_SECONDS", 1.0)
     ends = in_processes(3, partial(lost, number=number), seconds=10)
     assert time.monotonic() - began < 60
-    assert ends[0][0] == "PeerLost", ends
+    assert ends[0][0] == "ProcessLost", ends
     assert ends[0][1].startswith("process 2 (pid ") and "died or does not answer" in ends[0][1]
     assert ends[1] == ("SystemExit", "1")
 
 
 def waiting(rank):
     """The last process dies while the others wait for its word."""
-    with joined(Runtime.find("cpu"), timeout_seconds=3) as peers:
+    with open_process_group(Runtime.find("cpu"), timeout_seconds=3) as processes:
         if rank == 1:
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
-        return peers.tell("here")
+        return processes.all_gather_object("here")
 
 
 def test_a_process_that_dies_while_others_wait_for_its_word_is_named(monkeypatch, in_processes):
-    monkeypatch.setattr("seesay.training.distributed.GONE_SECONDS", 2.0)
-    monkeypatch.setattr("seesay.training.distributed.LIFE_SECONDS", 0.5)
-    monkeypatch.setattr("seesay.training.distributed.LAST_WORDS_SECONDS", 1.0)
+    monkeypatch.setattr("seesay.training.process_group.GONE_SECONDS", 2.0)
+    monkeypatch.setattr("seesay.training.process_group.LIFE_SECONDS", 0.5)
+    monkeypatch.setattr("seesay.training.process_group.LAST_WORDS_SECONDS", 1.0)
     ends = in_processes(2, waiting, seconds=40)
-    assert ends[0][0] == "PeerLost" and "process 1 (pid " in ends[0][1]
+    assert ends[0][0] == "ProcessLost" and "process 1 (pid " in ends[0][1]
 
 
 def test_a_wrong_address_is_told_at_once_with_the_address(monkeypatch):
@@ -144,7 +144,7 @@ def test_a_wrong_address_is_told_at_once_with_the_address(monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("MASTER_PORT", "29511")
     told = pytest.raises(SeesayError, match=r"at MASTER_ADDR no-such-host\.invalid, MASTER_PORT 29511 \(")
-    with told, joined(Runtime.find("cpu"), timeout_seconds=3):
+    with told, open_process_group(Runtime.find("cpu"), timeout_seconds=3):
         pass
 
 

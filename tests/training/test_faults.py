@@ -104,7 +104,7 @@ def test_ctrl_c_twice_ends_at_once_and_tears_nothing(coloured_pairs, tmp_path):
     assert re.search(r"step-0000000006\.tmp-\S+ was being written when the run ended, and is removed", ended.stderr)
 
 
-@pytest.mark.parametrize("place", ["numpy", "torch", "seesay.cli.train", "seesay.training.start"])
+@pytest.mark.parametrize("place", ["numpy", "torch", "seesay.cli.train", "seesay.training.train"])
 def test_ctrl_c_in_the_middle_of_an_import_is_one_line(place, tmp_path):
     """A4, J1: numpy's C code makes another error of it, which would end with 1 and a trace."""
     code = (
@@ -208,7 +208,7 @@ def test_a_run_that_does_nothing_any_more_shows_its_threads_and_ends(coloured_pa
         "step_once, lock = loop.step_once, threading.Lock()\n"
         "def deadlocked(run, batch):\n"
         "    if run.position.step == 3: lock.acquire(); lock.acquire()\n"
-        "    step_once(run, batch)\n"
+        "    train_step(run, batch)\n"
         "loop.step_once = deadlocked\n"
         "from seesay.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -239,7 +239,7 @@ def test_an_export_killed_on_the_way_leaves_none_and_is_swept_up(coloured_pairs,
     assert weights[0] == weights[1]
 
 
-def test_a_run_whose_pictures_vanish_stops_after_a_hundred_with_the_reason(coloured_pairs, tmp_path):
+def test_a_run_whose_images_vanish_stops_after_a_hundred_with_the_reason(coloured_pairs, tmp_path):
     """C3, C6: what was there at the start and is not any more."""
     pairs, out = coloured_pairs(200), tmp_path / "run"
     run = subprocess.Popen(
@@ -259,7 +259,7 @@ def test_a_run_whose_pictures_vanish_stops_after_a_hundred_with_the_reason(colou
 
 
 def test_waiting_for_pairs_is_shown_as_a_share_of_the_time(coloured_pairs, tmp_path, strace):
-    """C12: every picture takes a twentieth of a second to open."""
+    """C12: every image takes a twentieth of a second to open."""
     pairs, out = coloured_pairs(), tmp_path / "run"
     slow = ["-e", "trace=openat", "-e", "inject=openat:delay_enter=50000"]
     slow += [word for path in pairs.glob("*.png") for word in ("-P", str(path))]

@@ -16,10 +16,10 @@ from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.settings import read_settings
 from seesay.training import checkpoint, loop
 from seesay.training.checkpoint import checkpoints
-from seesay.training.distributed import PeerLost
 from seesay.training.objectives import contrastive as objective
+from seesay.training.process_group import ProcessLost
 from seesay.training.settings import TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 WORDS = ["model=vit-small", "batch_size=8", "data.workers=0", "log.every_steps=1", "towers.precision=float32"]
@@ -47,7 +47,7 @@ def test_a_main_process_that_dies_while_it_saves_is_named_and_publishes_nothing(
     given = {"pairs": coloured_pairs(24), "out": tmp_path / "run"}
     ends = in_processes(2, partial(killed_while_saving, **given))
     assert ends[0] == ("EOFError", "")
-    assert ends[1][0] == "PeerLost" and ends[1][1].startswith("process 0 (pid "), ends
+    assert ends[1][0] == "ProcessLost" and ends[1][1].startswith("process 0 (pid "), ends
     assert [folder.name[-1] for folder in checkpoints(tmp_path / "run" / "checkpoints")] == ["2"]
     ends = in_processes(2, partial(trained, more=("steps=6", "checkpoint.every_steps=2"), **given))
     assert ends == ["done", "done"]
@@ -137,19 +137,19 @@ def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(co
 
 def doomed(rank, *, which: int, number: int, **given):
     """Train; process `which` kills or stops itself in its third step, and a stopped one is ended by who names it."""
-    honest, steps = loop.step_once, []
+    honest, steps = loop.train_step, []
 
-    def step_once(run, batch):
+    def train_step(run, batch):
         steps.append(batch)
         if rank == which and len(steps) == 3:
             os.kill(os.getpid(), number)
         honest(run, batch)
 
-    loop.step_once = step_once
+    loop.train_step = train_step
     more = "steps=2000", "checkpoint.every_steps=2", "parallel_timeout_seconds=3"
     try:
         return trained(rank, more=more, **given)
-    except PeerLost as error:
+    except ProcessLost as error:
         os.kill(int(re.search(r"\(pid (\d+) on ", str(error))[1]), signal.SIGKILL)
         raise
 
@@ -161,7 +161,7 @@ TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_run_outlives_the_end_of_its_processes(count, coloured_pairs, tmp_path, in_processes, monkeypatch):
     """F-T4: killed or stopped in turn; the other names it and ends within the time allowed, and all goes on."""
-    monkeypatch.setattr("seesay.training.distributed.LAST_WORDS_SECONDS", 0.5)
+    monkeypatch.setattr("seesay.training.process_group.LAST_WORDS_SECONDS", 0.5)
     given = {"pairs": coloured_pairs(24), "out": tmp_path / "run"}
     shared = set(os.listdir("/dev/shm"))
     longest = {signal.SIGKILL: 0.0, signal.SIGSTOP: 0.0}
@@ -171,7 +171,7 @@ def test_a_run_outlives_the_end_of_its_processes(count, coloured_pairs, tmp_path
         ends = in_processes(2, partial(doomed, which=which, number=number, **given), seconds=150)
         longest[number] = max(longest[number], time.monotonic() - began)
         assert ends[which] == ("EOFError", ""), (turn, ends)
-        assert ends[1 - which][0] == "PeerLost" and ends[1 - which][1].startswith(f"process {which} (pid "), (
+        assert ends[1 - which][0] == "ProcessLost" and ends[1 - which][1].startswith(f"process {which} (pid "), (
             turn,
             ends,
         )

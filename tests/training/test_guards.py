@@ -15,12 +15,13 @@ import torch
 from seesay.base.errors import SeesayError
 from seesay.base.journal import read_events
 from seesay.base.settings import read_settings
-from seesay.training import assemble, start
-from seesay.training.guards import SpikeWatch, is_out_of_memory, memory_told
-from seesay.training.loop import step_once
+from seesay.training import setup, train
+from seesay.training.faults import explain_out_of_memory, is_out_of_memory
+from seesay.training.loop import train_step
 from seesay.training.objectives import contrastive as objective
+from seesay.training.run_log import SpikeWatch
 from seesay.training.settings import TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 
 def state(run):
@@ -48,16 +49,16 @@ def poison(monkeypatch):
     return start
 
 
-@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize("micro_batch", [4, 2])
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 def test_a_step_that_is_not_finite_moves_nothing_not_even_running_statistics(
     small_run, batch, poison, where, micro_batch
 ):
     object.__setattr__(small_run.stepper, "micro_batch", micro_batch)
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     before = state(small_run)
     poison(where)
-    step_once(small_run, batch(1))
+    train_step(small_run, batch(1))
     assert all(torch.equal(now, then) for now, then in zip(state(small_run), before, strict=True))
     assert [event["images"] for event in events(small_run, "skipped_batch")] == [[0, 1, 2, 3]]
 
@@ -68,36 +69,36 @@ def test_a_hundred_bad_steps_are_each_seen_in_the_same_step(small_run, batch, po
     for seed in range(100):
         before = state(small_run)
         poison("loss" if seed % 2 else "gradient")
-        step_once(small_run, batch(seed % 30))
+        train_step(small_run, batch(seed % 30))
         assert all(torch.equal(now, then) for now, then in zip(state(small_run), before, strict=True))
         monkeypatch.setattr(objective, "contrastive_loss", honest)
-        step_once(small_run, batch(seed % 30))
+        train_step(small_run, batch(seed % 30))
     assert len(events(small_run, "skipped_batch")) == 100
 
 
-def test_three_bad_steps_in_a_row_stop_the_run_and_leave_their_pictures_named(small_run, batch, poison):
-    small_run.key = "picture {}".format
+def test_three_bad_steps_in_a_row_stop_the_run_and_leave_their_images_named(small_run, batch, poison):
+    small_run.key = "image {}".format
     poison("loss")
-    step_once(small_run, batch(1))
-    step_once(small_run, batch(2))
+    train_step(small_run, batch(1))
+    train_step(small_run, batch(2))
     with pytest.raises(SeesayError, match=r"not finite 3 steps in a row, up to step 3.*bad_batch\.json"):
-        step_once(small_run, batch(3))
+        train_step(small_run, batch(3))
     told = json.loads((small_run.journal.folder / "bad_batch.json").read_text())
     assert [bad["step"] for bad in told] == [1, 2, 3]
-    assert told[0]["loss"] is None and told[0]["keys"] == [f"picture {n}" for n in range(4)]
+    assert told[0]["loss"] is None and told[0]["keys"] == [f"image {n}" for n in range(4)]
 
 
 def test_the_scale_at_its_limit_is_told_when_it_gets_there_and_not_while_it_stays(small_run, batch):
     small_run.clip.logit_scale.data.fill_(6.0)
     for seed in range(4):
         small_run.clip.logit_scale.data.clamp_(min=6.0)
-        step_once(small_run, batch(seed))
+        train_step(small_run, batch(seed))
     assert small_run.clip.logit_scale.item() == pytest.approx(math.log(100))
     assert [event["step"] for event in events(small_run, "clamp")] == [1]
     small_run.clip.logit_scale.data.fill_(3.0)
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     small_run.clip.logit_scale.data.fill_(6.0)
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     assert [event["step"] for event in events(small_run, "clamp")] == [1, 6]
 
 
@@ -105,7 +106,7 @@ def test_a_run_that_goes_on_at_the_limit_does_not_tell_it_again(small_run, batch
     small_run.clip.logit_scale.data.fill_(math.log(100))
     small_run.start_clock()
     small_run.clip.logit_scale.data.fill_(6.0)
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     assert events(small_run, "clamp") == []
 
 
@@ -115,11 +116,11 @@ def test_a_loss_ten_times_the_usual_is_told_and_nothing_is_rolled_back(small_run
         objective, "contrastive_loss", lambda image_BD, text_BD, scale, **_: factor[0] + 0 * (image_BD.sum() + scale)
     )
     for seed in range(25):
-        step_once(small_run, batch(seed % 5))
+        train_step(small_run, batch(seed % 5))
     factor[0] = 10.5
-    step_once(small_run, batch())
+    train_step(small_run, batch())
     assert [(event["step"], event["median"]) for event in events(small_run, "spike")] == [(26, 1.0)]
-    assert "the loss is 10.500 at step 26, where 1.000 was usual" in capsys.readouterr().err
+    assert "the loss is 10.500 at step 26; its median was 1.000" in capsys.readouterr().err
     assert small_run.position.step == 26 and small_run.position.pairs_seen == 26 * 4
 
 
@@ -140,23 +141,23 @@ def test_few_losses_are_no_usual_one():
 )
 def test_out_of_memory_ends_in_the_batch_and_the_micro_batch_to_try(error):
     told = pytest.raises(SeesayError, match=r"out of memory at batch size 64; try --micro-batch 32\. The last checkpoi")
-    with told as raised, memory_told(batch_size=64, micro_batch=64, is_saved=lambda: True):
+    with told as raised, explain_out_of_memory(batch_size=64, micro_batch=64, is_saved=lambda: True):
         raise error
     assert raised.value.exit_code == 1
     told = pytest.raises(
         SeesayError, match=r"size 64, 8 at a time; try --micro-batch 4\. Nothing was saved yet: the same"
     )
-    with told, memory_told(batch_size=64, micro_batch=8, is_saved=lambda: False):
+    with told, explain_out_of_memory(batch_size=64, micro_batch=8, is_saved=lambda: False):
         raise error
     told = pytest.raises(SeesayError, match="take a smaller model")
-    with told, memory_told(batch_size=64, micro_batch=1, is_saved=lambda: True):
+    with told, explain_out_of_memory(batch_size=64, micro_batch=1, is_saved=lambda: True):
         raise error
 
 
 def test_other_errors_are_not_called_out_of_memory():
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
     assert not is_out_of_memory(OSError(errno.ENOENT, "No such file"))
-    with pytest.raises(RuntimeError, match="shapes"), memory_told(batch_size=4, micro_batch=4, is_saved=bool):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory(batch_size=4, micro_batch=4, is_saved=bool):
         raise RuntimeError("shapes do not match")
 
 
@@ -171,7 +172,7 @@ def test_an_allocation_that_fails_in_a_run_exits_with_1_and_the_way_out(coloured
     limited = (
         "import resource, sys, torch\n"
         "from seesay.cli.main import main\n"
-        "import seesay.evaluation.training, seesay.training.start\n"
+        "import seesay.training.train\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (700 << 20),) * 2)\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -210,7 +211,7 @@ def greedy(*_, **__):
 @pytest.mark.journey
 @pytest.mark.parametrize("place", ["build_clip", "adamw", "checks_of"])
 def test_too_little_memory_to_build_the_run_is_told_in_the_same_words(place, hungry, monkeypatch):
-    monkeypatch.setattr(start if place == "checks_of" else assemble, place, greedy)
+    monkeypatch.setattr(train if place == "checks_of" else setup, place, greedy)
     with pytest.raises(
         SeesayError, match=r"out of memory at batch size 8; try --micro-batch 4\. Nothing was saved yet"
     ):

@@ -9,7 +9,8 @@ import pytest
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
 from seesay.training.optimizer import adamw, rate_factor, size_at
-from seesay.training.plan import DataFacts, caption_chances, choose, image_chances, repeated_share, steps_of
+from seesay.training.pairs import caption_chances, image_chances
+from seesay.training.plan import DataFacts, Minutes, Steps, choose, length_of, repeated_share
 from seesay.training.settings import TrainSettings
 
 
@@ -103,7 +104,7 @@ def test_images_that_repeat_turn_shared_targets_on_as_captions_do():
     chosen = choose(settings("batch_size=32"), facts(), image_repeats=two_of_each)
     assert chosen.settings.data.share_repeats
     assert (
-        "repeats  0.0% of captions and 3.1% of images stand again in their batch: counted as matches" in chosen.reasons
+        "repeats    0.0% of captions, 3.1% of images are repeated in their batch: counted as matches" in chosen.reasons
     )
     assert not choose(settings("batch_size=8"), facts(), image_repeats=two_of_each).settings.data.share_repeats
     some = {"repeats": [(1.0, 2e-4)], "image_repeats": [(1.0, 2e-4)]}
@@ -113,11 +114,11 @@ def test_images_that_repeat_turn_shared_targets_on_as_captions_do():
 @pytest.mark.parametrize(
     ("words", "known", "told"),
     [
-        ([], {"is_faster_in_bfloat16": True}, "products bfloat16; bfloat16 was measured to be faster here"),
-        ([], {"is_faster_in_bfloat16": False}, "products float32; bfloat16 was measured to be no faster here"),
-        ([], {"begun_in": "bfloat16"}, "products bfloat16, as the run began"),
-        (["towers.precision=bfloat16"], {}, "products bfloat16, as was asked for"),
-        ([], {}, "products float32"),
+        ([], {"is_faster_in_bfloat16": True}, "precision  bfloat16; bfloat16 was measured to be faster here"),
+        ([], {"is_faster_in_bfloat16": False}, "precision  float32; bfloat16 was measured to be no faster here"),
+        ([], {"begun_with": "bfloat16"}, "precision  bfloat16, as the run began"),
+        (["towers.precision=bfloat16"], {}, "precision  bfloat16, as requested"),
+        ([], {}, "precision  float32"),
     ],
 )
 def test_the_precision_is_told_with_where_it_comes_from(words, known, told):
@@ -125,8 +126,8 @@ def test_the_precision_is_told_with_where_it_comes_from(words, known, told):
 
 
 def test_steps_are_visits_times_pairs_over_batch():
-    assert steps_of(settings("epochs=3", "batch_size=32"), 1000) == math.ceil(3000 / 32)
-    assert steps_of(settings("minutes=1.5", "batch_size=32"), 1000) is None
+    assert length_of(settings("epochs=3", "batch_size=32"), 1000) == Steps(math.ceil(3000 / 32))
+    assert length_of(settings("minutes=1.5", "batch_size=32"), 1000) == Minutes(1.5)
 
 
 def test_rate_rises_linearly_and_falls_as_a_cosine():

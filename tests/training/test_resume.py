@@ -21,10 +21,10 @@ from seesay.base.journal import EVENTS_NAME, Journal, read_events
 from seesay.base.settings import read_settings
 from seesay.model.bundle import Model
 from seesay.model.hub import load
-from seesay.training import start
+from seesay.training import train as train_module
 from seesay.training.checkpoint import checkpoints
 from seesay.training.settings import TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 pytestmark = pytest.mark.journey  # whole runs
 
@@ -135,12 +135,12 @@ def test_kills_with_another_number_of_workers_after_each_do_not_change_a_bit(pai
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_kills_of_a_run_in_micro_batches_do_not_change_a_bit(pairs, tmp_path):
-    pieces = "micro_batch=3", "model=vit-small"
-    run(pairs, tmp_path / "unbroken", *pieces)
+    chunks = "micro_batch=3", "model=vit-small"
+    run(pairs, tmp_path / "unbroken", *chunks)
     generator = random.Random(2)
     for _ in range(5):
-        assert killed_after(generator.randrange(1, STEPS), pairs, tmp_path / "run", *pieces)
-    run(pairs, tmp_path / "run", *pieces)
+        assert killed_after(generator.randrange(1, STEPS), pairs, tmp_path / "run", *chunks)
+    run(pairs, tmp_path / "run", *chunks)
     is_same_run(tmp_path / "run", tmp_path / "unbroken")
 
 
@@ -241,13 +241,13 @@ def test_other_pairs_are_refused(pairs: Path, half: Path, tmp_path: Path):
         run(tmp_path / "pairs", half)
 
 
-def test_other_pictures_of_the_same_sizes_and_names_are_other_pairs(pairs: Path, half: Path, tmp_path: Path):
+def test_other_images_of_the_same_sizes_and_names_are_other_pairs(pairs: Path, half: Path, tmp_path: Path):
     """C4: nothing but pixels is another."""
     shutil.copytree(pairs, tmp_path / "pairs")
     data = bytearray((tmp_path / "pairs" / "07.png").read_bytes())
     data[-20] ^= 1
     (tmp_path / "pairs" / "07.png").write_bytes(data)
-    with pytest.raises(RefusedInput, match=r"other pictures of the same names and sizes.*--allow-change pairs"):
+    with pytest.raises(RefusedInput, match=r"other images of the same names and sizes.*--allow-change pairs"):
         run(tmp_path / "pairs", half)
     run(tmp_path / "pairs", half, allow_change=["pairs"])
 
@@ -262,7 +262,7 @@ def test_a_run_saves_every_step_once_and_the_last_one_too(pairs: Path, unbroken:
 
 
 def test_a_run_that_goes_on_says_that_it_keeps_its_precision(pairs: Path, half: Path, monkeypatch, capfd):
-    monkeypatch.setattr(start, "is_faster_in_bfloat16", lambda device: pytest.fail("measured, and not used"))
+    monkeypatch.setattr(train_module, "is_faster_in_bfloat16", lambda device: pytest.fail("measured, and not used"))
     run(pairs, half)
     told = capfd.readouterr().err
     assert re.search("products b?float(16|32), as the run began", told) and "was measured" not in told
@@ -319,7 +319,7 @@ def test_an_event_cut_in_the_middle_by_a_kill_is_told_again(pairs: Path, unbroke
         json.loads(line)
 
 
-def test_pictures_left_out_before_a_stop_are_still_listed_after_it(pairs: Path, tmp_path: Path):
+def test_images_left_out_before_a_stop_are_still_listed_after_it(pairs: Path, tmp_path: Path):
     shutil.copytree(pairs, tmp_path / "pairs")
     for index in range(0, 40, 8):
         path = tmp_path / "pairs" / f"{index:02}.png"

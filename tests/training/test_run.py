@@ -12,12 +12,12 @@ from seesay.base.journal import Journal, read_events
 from seesay.base.records import Skipped
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
-from seesay.training import loop
+from seesay.training import run_log
 from seesay.training.checkpoint import checkpoints, restore_latest, save_checkpoint
-from seesay.training.loop import step_once
+from seesay.training.faults import SkipLog
+from seesay.training.loop import train_step
 from seesay.training.objectives import contrastive as objective
 from seesay.training.optimizer import adamw
-from seesay.training.skips import SkipLog
 
 SMALL = {"model": "conv-tiny", "batch_size": 8, "data": {"vocab_size": 540, "validation": 0.1}}
 
@@ -51,8 +51,8 @@ def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_p
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
 
     again = seesay.load(run / "model")
-    pictures = [check / "red" / "0.png"]
-    assert torch.equal(again.encode_images(pictures), model.encode_images(pictures))
+    images = [check / "red" / "0.png"]
+    assert torch.equal(again.encode_images(images), model.encode_images(images))
     assert again.facts["training"]["steps"] == 60 and again.facts["training"]["data"]["pairs"] == 43
 
 
@@ -82,9 +82,9 @@ def test_an_unfinished_run_goes_on_only_with_its_settings_and_pairs(coloured_pai
     assert any(event.get("event") == "resume" for event in read_events(run / "events.jsonl"))
 
 
-def test_broken_pictures_are_left_out_counted_and_listed(coloured_pairs, tmp_path):
+def test_broken_images_are_left_out_counted_and_listed(coloured_pairs, tmp_path):
     pairs = coloured_pairs(40)
-    (pairs / "005.png").write_bytes(b"no picture")
+    (pairs / "005.png").write_bytes(b"no image")
     (pairs / "006.txt").unlink()
     model = train(pairs, tmp_path / "run", steps=12, data={"vocab_size": 540, "validation": 0.0})
     listed = [json.loads(line) for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()]
@@ -129,9 +129,9 @@ def test_a_loss_that_stays_at_guessing_is_said_once_with_the_way_out(small_run, 
         return 0 * (image_BD.sum() + text_BD.sum() + scale) + math.log(4)
 
     monkeypatch.setattr(objective, "contrastive_loss", flat)
-    monkeypatch.setattr(loop, "JUDGED_STEPS", 10)
+    monkeypatch.setattr(run_log, "JUDGED_STEPS", 10)
     for seed in range(14):
-        step_once(small_run, batch(seed))
+        train_step(small_run, batch(seed))
     told = capsys.readouterr().err
     assert told.count("the model is not learning") == 1
     assert "guessing gives 1.386" in told and "learning_rate" in told
@@ -139,10 +139,10 @@ def test_a_loss_that_stays_at_guessing_is_said_once_with_the_way_out(small_run, 
 
 def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, batch, tmp_path):
     for seed in range(3):
-        step_once(small_run, batch(seed))
+        train_step(small_run, batch(seed))
     save_checkpoint(tmp_path / "c", small_run.clip, small_run.optimizer, small_run.position, keep=2)
     clip = build_clip(preset("conv-tiny"), seed=9)
-    optimizer = adamw(clip, small_run.settings.optimizer)
+    optimizer = adamw(clip, small_run.plan.optimizer)
     position, faults = restore_latest(tmp_path / "c", clip, optimizer)
     assert position == small_run.position and faults == []
     for (name, mine), theirs in zip(clip.state_dict().items(), small_run.clip.state_dict().values(), strict=True):
@@ -156,7 +156,7 @@ def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, batch,
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said(small_run, batch, tmp_path):
     root = tmp_path / "c"
     for seed in range(3):
-        step_once(small_run, batch(seed))
+        train_step(small_run, batch(seed))
         save_checkpoint(root, small_run.clip, small_run.optimizer, small_run.position, keep=2)
     newest, older = checkpoints(root)
     data = bytearray((newest / "model.safetensors").read_bytes())
@@ -178,13 +178,13 @@ def test_a_check_set_with_captions_is_refused(coloured_pairs, tmp_path):
         train(pairs, tmp_path / "run", check=pairs)
 
 
-def test_broken_pictures_of_a_check_set_are_said_once(coloured_pairs, tmp_path, paint, capsys):
+def test_broken_images_of_a_check_set_are_said_once(coloured_pairs, tmp_path, paint, capsys):
     for colour in ("red", "blue"):
         paint(tmp_path / "check" / colour / "0.png", colour)
-    (tmp_path / "check" / "red" / "1.png").write_bytes(b"no picture")
+    (tmp_path / "check" / "red" / "1.png").write_bytes(b"no image")
     train(coloured_pairs(24), tmp_path / "run", steps=4, check=tmp_path / "check")
     told = capsys.readouterr().err
-    assert told.count("check check: 1 of 3 pictures left out: 1 x not an image") == 1
+    assert told.count("check check: 1 of 3 images left out: 1 x not an image") == 1
 
 
 def test_settings_of_a_file_give_way_to_words_and_they_to_overrides(tmp_path, coloured_pairs):

@@ -11,7 +11,7 @@ from seesay.base.settings import read_settings
 from seesay.model.hub import load
 from seesay.training.plan import DataFacts, choose
 from seesay.training.settings import TrainSettings
-from seesay.training.start import train_model
+from seesay.training.train import train_model
 
 FACTS = DataFacts(pairs=40_000, captions=90_000, median_side=64, device="cpu", cores=2, can_fork=True)
 FASTER = DataFacts(**{**FACTS.__dict__, "is_faster_in_bfloat16": True})

@@ -4,7 +4,7 @@
     ├── UsageError         2   the words on the command line, a setting, a path
     ├── TooManySkipped     3   finished or stopped with more samples skipped than allowed
     ├── RefusedInput       4   a file that is unsafe, damaged or not what it says
-    │   └── BrokenSample   4   one picture or caption; counted by reason, rarely fatal
+    │   └── BrokenSample   4   one image or caption; counted by reason, rarely fatal
     ├── StorageError       5   no space, read-only, locked
     ├── Stopped           75   asked to stop, and everything is saved
     └── Interrupted      130   Ctrl-C, and everything is saved
@@ -41,7 +41,7 @@ class RefusedInput(SeesayError):
 
 
 class BrokenSample(RefusedInput):
-    """One picture or caption cannot be used; `reason` is a short phrase that is counted."""
+    """One image or caption cannot be used; `reason` is a short phrase that is counted."""
 
     def __init__(self, reason: str, detail: str = ""):
         super().__init__(f"{reason}: {detail}" if detail else reason)

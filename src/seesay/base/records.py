@@ -27,7 +27,7 @@ class Skipped:
     key: str
     reason: str
     detail: str = ""
-    place: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,13 @@ class Batch:
     skipped: tuple[Skipped, ...] = ()
 
 
+class Outputs:
+    """What a model gives for a batch in training: `Embedded` or `Predicted`."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Embedded:
-    """What `Clip.forward` returns: unit rows of both sides and the scale that multiplies their cosines.
+class Embedded(Outputs):
+    """What `DualEncoder.forward` returns: unit rows of both sides and the scale that multiplies their cosines.
 
     `bias` is added to the products where pairs are scored by a sigmoid; else it is None.
     """
@@ -71,8 +75,8 @@ class Embedded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """What `Predictor.forward` returns: for every pair how far its caption was from foreseen, in nats."""
+class Predicted(Outputs):
+    """What `CaptionPredictor.forward` returns: for every pair how far its caption was from foreseen, in nats."""
 
     loss_B: "Tensor"
 
@@ -96,7 +100,7 @@ class Score:
 
 
 class PairSource(Protocol):
-    """Pairs that can be read in any order. All but `[i]` leave the image alone; `place(i)` is where it lies."""
+    """Pairs that can be read in any order. All but `[i]` leave the image alone; `location(i)` is where it lies."""
 
     name: str
     fingerprint: str
@@ -110,4 +114,4 @@ class PairSource(Protocol):
 
     def captions(self, index: int) -> tuple[str, ...]: ...
 
-    def place(self, index: int) -> str: ...
+    def location(self, index: int) -> str: ...

@@ -8,21 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from seesay.base.errors import UsageError
+from seesay.base.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
     """The device, the cores that feed it, and which of the run's processes this is.
 
-    `rank` of `ranks` in all; `local_rank` of `local_ranks` on this machine, which share its cores.
+    `rank` of `world_size` in all; `local_rank` of `local_world_size` on this machine, which share its cores.
     """
 
     device: str
     cores: int
     rank: int = 0
-    ranks: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_ranks: int = 1
+    local_world_size: int = 1
 
     @classmethod
     def find(cls, device: str | None = None) -> "Runtime":
@@ -42,15 +43,15 @@ class Runtime:
             raise UsageError(f"device {device!r} is not known; use cpu or cuda.")
         if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
             raise UsageError(f"device {device!r} is not here; this machine has {torch.cuda.device_count()} of cuda.")
-        ranks = _number("WORLD_SIZE", 1) if "RANK" in os.environ else 1
-        local_ranks = _number("LOCAL_WORLD_SIZE", 1) if ranks > 1 else 1
+        world_size = _number("WORLD_SIZE", 1) if "RANK" in os.environ else 1
+        local_world_size = _number("LOCAL_WORLD_SIZE", 1) if world_size > 1 else 1
         return cls(
             device=device,
-            cores=max(1, len(os.sched_getaffinity(0)) // local_ranks),
-            rank=_number("RANK", 0) if ranks > 1 else 0,
-            ranks=ranks,
-            local_rank=_number("LOCAL_RANK", 0) if ranks > 1 else 0,
-            local_ranks=local_ranks,
+            cores=max(1, len(os.sched_getaffinity(0)) // local_world_size),
+            rank=_number("RANK", 0) if world_size > 1 else 0,
+            world_size=world_size,
+            local_rank=_number("LOCAL_RANK", 0) if world_size > 1 else 0,
+            local_world_size=local_world_size,
         )
 
 
@@ -87,11 +88,9 @@ def machine_facts(runtime: Runtime) -> dict[str, object]:
     """What a result should be quoted with: versions, machine, commit of a source checkout."""
     import torch
 
-    import seesay
-
     return {
         **asdict(runtime),
-        "seesay": seesay.__version__,
+        "seesay": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -51,16 +51,28 @@ def read_settings(
     An override is "section.key=value": the value as TOML would read it, or, where TOML cannot, the bare words.
     Raises UsageError in one line: an unreadable file, an unknown key with the nearest known one, a wrong value.
     """
-    values = _merged({}, base or {})
+    values = merged({}, base or {})
     if file is not None:
-        values = _merged(values, _read_toml(file))
+        values = merged(values, _read_toml(file))
     for override in overrides:
-        values = _merged(values, _parse_override(override, values))
+        values = merged(values, _parse_override(override, values))
     try:
         # Through JSON, because strictness then still lets a list be a tuple and a string be a path.
         return cls.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UsageError(_sentence(cls, error)) from error
+
+
+def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, section by section; `high` wins, but for what is None in it."""
+    both = dict(low)
+    for key, value in high.items():
+        if _is_table(value):
+            below = both.get(key)
+            both[key] = merged(below if isinstance(below, Mapping) else {}, value)
+        elif value is not None:
+            both[key] = value
+    return both
 
 
 def as_toml(settings: Settings) -> str:
@@ -69,7 +81,7 @@ def as_toml(settings: Settings) -> str:
 
 
 def difference(old: Settings, new: Settings) -> list[str]:
-    """One line per setting that is not the same, as in "optimizer.lr: 0.001 -> 0.002"; absent is "(none)"."""
+    """One line per setting that differs, as in "optimizer.learning_rate: 0.001 -> 0.002"; absent is "(none)"."""
     before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{key}: {before.get(key, '(none)')} -> {after.get(key, '(none)')}"
@@ -79,16 +91,8 @@ def difference(old: Settings, new: Settings) -> list[str]:
 
 
 def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Every setting that is not None: its path, as in "optimizer.lr", and its value as TOML writes it."""
+    """Every setting that is not None: its path, as in "optimizer.learning_rate", and its value as TOML writes it."""
     return _leaves(settings.model_dump(), ())
-
-
-def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(low)
-    for key, value in high.items():
-        under = merged.get(key)
-        merged[key] = _merged(under if isinstance(under, Mapping) else {}, value) if _is_table(value) else value
-    return merged
 
 
 def _is_table(value: Any) -> bool:
@@ -108,7 +112,9 @@ def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise UsageError(f"--set {override!r} is not of the form section.key=value, as in optimizer.lr=0.001.")
+        raise UsageError(
+            f"--set {override!r} is not of the form section.key=value, as in optimizer.learning_rate=0.001."
+        )
     under: Any = values
     for depth, part in enumerate(parts[:-1], start=1):
         under = under.get(part, {})
@@ -137,8 +143,8 @@ def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     kind, message = first["type"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "extra_forbidden":
         known = list(_known_keys(cls, section))
-        way_out = nearest(str(name), known, count=1) or f" Known: {', '.join(known)}."
-        sentence = f"{path} is not a setting.{way_out}"
+        hint = nearest(str(name), known, count=1) or f" Known: {', '.join(known)}."
+        sentence = f"{path} is not a setting.{hint}"
     elif kind == "missing":
         sentence = f"{path} is missing; it has no default, so the file or --set must give it."
     elif kind == "value_error" and _is_table(first["input"]):

@@ -77,7 +77,7 @@ def command(
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
     from seesay.tasks.classify_folder import Question, answer_all, prepare
-    from seesay.tasks.judge import Rules
+    from seesay.tasks.decision import Rules
 
     everywhere, own = thresholds_of(threshold or [])
     rules = Rules(
@@ -96,8 +96,8 @@ def command(
     done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, tell=say)
     if out is not None:
         print(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}")
-    tell_speed(done)
-    tell_broken(done, bad)
+    report_speed(done)
+    report_broken(done, bad)
     refuse_too_many(len(done.skipped), done.photos, "photos", allowed=max_bad)
 
 
@@ -122,7 +122,7 @@ def to_standard_output(chunks: Iterator[bytes]) -> None:
         sys.stdout.write(chunk.decode("utf-8", "surrogateescape"))
 
 
-def tell_speed(done: "Classified") -> None:
+def report_speed(done: "Classified") -> None:
     worked = done.photos - done.resumed
     if worked >= FEWEST_FOR_SPEED:
         say(
@@ -131,7 +131,7 @@ def tell_speed(done: "Classified") -> None:
         )
 
 
-def tell_broken(done: "Classified", bad: Path | None) -> None:
+def report_broken(done: "Classified", bad: Path | None) -> None:
     """How many photos are broken and why, a few by name, and all of them in the file `bad`."""
     if bad is not None:
         from seesay.base.publish import publish_file
@@ -143,7 +143,7 @@ def tell_broken(done: "Classified", bad: Path | None) -> None:
         publish_file(bad, text.getvalue().encode("utf-8", "surrogateescape"))
     if not done.skipped:
         return
-    from seesay.data.stored import count_reasons
+    from seesay.data.sources import count_reasons
 
     say(f"skipped {len(done.skipped)} of {done.photos} photos: {count_reasons(done.skipped)}")
     for item in done.skipped[:SHOWN_BROKEN]:
@@ -155,7 +155,7 @@ def tell_broken(done: "Classified", bad: Path | None) -> None:
 def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
     """The labels of the command line and of the file, each once; repeated ones are remarked on."""
     from seesay.data.prompts import distinct_labels, read_labels
-    from seesay.data.stored import IMAGE_SUFFIXES
+    from seesay.data.sources import IMAGE_SUFFIXES
 
     for label in labels:
         if Path(label).suffix.lower().removeprefix(".") in IMAGE_SUFFIXES and os.path.isfile(label):

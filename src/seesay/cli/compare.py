@@ -27,8 +27,8 @@ def command(
     command goes on, and skips what is done.
     """
     with ended_at_once():
-        from seesay.evaluation.contest import compare
-        from seesay.evaluation.contest_text import factor_lines
+        from seesay.experiments.claims import factor_lines
+        from seesay.experiments.compare import compare
     refuse_folder(json_file, "--json")
     places = {"out": out, "pairs": pairs or (), "check": check, "json_file": json_file}
     result = compare(recipe, **places, jobs=jobs, overrides=set_ or ())

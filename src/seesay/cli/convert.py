@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Write a model in the layout of another program.
 
-    The result is read back and embeds fixed pictures and captions; the largest difference is printed, and above
+    The result is read back and embeds fixed images and captions; the largest difference is printed, and above
     1e-5 nothing is written. transformers reads hf, open_clip reads open_clip.
 
     Example: seesay convert runs/mine/model mine-hf --to hf

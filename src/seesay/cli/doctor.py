@@ -1,4 +1,4 @@
-"""`seesay doctor`: the words of `seesay train`, and what that run would meet."""
+"""`seesay doctor`: the options of `seesay train`, and what that run would meet."""
 
 import json
 from pathlib import Path
@@ -7,37 +7,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped
+from seesay.cli import run_options as options
 from seesay.cli.interrupts import ended_at_once
 from seesay.cli.tables import printable, refuse_folder, table
-from seesay.cli.train import Objective, Pairs
 
 if TYPE_CHECKING:
-    from seesay.training.diagnosis import Diagnosis
+    from seesay.preflight.report import DoctorReport
+
+Sample = Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N images [default: all].")]
+Seconds = Annotated[float, typer.Option(metavar="S", min=1, max=3600, help="Time for a short real run.")]
+MaxBad = Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with 3 if more pairs are broken.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything that is found there.")]
 
 MARKS = {"ok": "ok", "warning": "warning", "stop": "STOP"}
 
 
 def command(
-    pairs: Pairs,
-    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [runs/NAME].")] = None,
-    model: Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [by the data].")] = None,
-    objective: Objective = None,
-    steps: Annotated[int | None, typer.Option(metavar="N", help="How long: steps,")] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="... or visits to each pair,")] = None,
-    minutes: Annotated[float | None, typer.Option(metavar="M", help="... or minutes.")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Pairs per step.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(metavar="N", help="Pairs at once, to save memory [all].")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [0].")] = None,
-    device: Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where to compute.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Loader processes.")] = None,
-    val: Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="Validation pairs [1 % held out].")] = None,
-    check: Annotated[list[str] | None, typer.Option(metavar="SET", help="Labelled set to check zero-shot.")] = None,
-    recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings as TOML.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting.")] = None,
-    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N pictures [all].")] = None,
+    pairs: options.Pairs,
+    out: options.Out = None,
+    model: options.ModelSize = None,
+    objective: options.Objective = None,
+    steps: options.Steps = None,
+    epochs: options.Epochs = None,
+    minutes: options.Minutes = None,
+    batch_size: options.BatchSize = None,
+    micro_batch: options.MicroBatch = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    workers: options.Workers = None,
+    val: options.Val = None,
+    check: options.CheckSet = None,
+    recipe: options.Recipe = None,
+    set_: options.Set = None,
+    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N images [default: all].")] = None,
     seconds: Annotated[float, typer.Option(metavar="S", min=1, max=3600, help="Time for a short real run.")] = 60.0,
-    max_bad: Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Broken pairs allowed.")] = 0.05,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all that is found.")] = None,
+    max_bad: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with 3 if more pairs are broken.")
+    ] = 0.05,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything that is found there.")
+    ] = None,
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
 
@@ -47,58 +56,54 @@ def command(
     """
     with ended_at_once():
         from seesay.base.publish import publish_file
-        from seesay.evaluation.doctor import doctor
-
+        from seesay.preflight.doctor import doctor
     refuse_folder(json_file, "--json")
-    given = {
-        "model": model,
-        "objective": objective,
-        "steps": steps,
-        "epochs": epochs,
-        "minutes": minutes,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "seed": seed,
-        "device": device,
-        "data": {"workers": workers} if workers is not None else None,
-    }
-    found = doctor(
+    report = doctor(
         pairs,
         out=out,
+        model=model,
+        objective=objective,
+        steps=steps,
+        epochs=epochs,
+        minutes=minutes,
+        batch_size=batch_size,
+        micro_batch=micro_batch,
+        seed=seed,
+        device=device,
+        workers=workers,
         val=val or (),
         check=check or (),
         recipe=recipe,
         overrides=set_ or (),
         sample=sample,
         seconds=seconds,
-        **given,
     )
-    print(as_text(found), end="", flush=True)
+    print(as_text(report), end="", flush=True)
     if json_file is not None:
-        publish_file(json_file, (json.dumps(found.to_json(), indent=2) + "\n").encode())
-    refuse(found, max_bad)
+        publish_file(json_file, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    refuse(report, max_bad)
 
 
-def as_text(found: "Diagnosis") -> str:
+def as_text(report: "DoctorReport") -> str:
     """The plan, the findings as a table, and below it what to do about each that is not well."""
-    rows = [[finding.topic, MARKS[finding.level], finding.found] for finding in found.findings]
-    ways_out = "".join(
-        printable(f"{MARKS[finding.level]}: {finding.topic}: {finding.way_out}") + "\n"
-        for finding in found.findings
+    rows = [[finding.topic, MARKS[finding.level], finding.found] for finding in report.findings]
+    hints = "".join(
+        printable(f"{MARKS[finding.level]}: {finding.topic}: {finding.hint}") + "\n"
+        for finding in report.findings
         if finding.level != "ok"
     )
-    plan = "".join(f"{line}\n" for line in found.plan)
-    told = f"{printable(found.name)}\n{plan}\n{table(['check', '', 'found'], rows, left=3)}\n"
-    return told + ways_out + f"verdict: {MARKS[found.verdict]}\n"
+    plan = "".join(f"{line}\n" for line in report.plan)
+    text = f"{printable(report.name)}\n{plan}\n{table(['check', '', 'found'], rows, left=3)}\n"
+    return text + hints + f"verdict: {MARKS[report.verdict]}\n"
 
 
-def refuse(found: "Diagnosis", max_bad: float) -> None:
+def refuse(report: "DoctorReport", max_bad: float) -> None:
     """Raise where a run could not work; to be called after everything is told."""
-    if found.broken_share > max_bad:
+    if report.broken_share > max_bad:
         raise TooManySkipped(
-            f"{found.broken_share:.1%} of the pairs are broken, more than --max-bad {max_bad:g}; mend or remove them."
+            f"{report.broken_share:.1%} of the pairs are broken, more than --max-bad {max_bad:g}; fix or remove them."
         )
-    stops = [finding for finding in found.findings if finding.level == "stop"]
+    stops = [finding for finding in report.findings if finding.level == "stop"]
     if stops:
         topics = ", ".join(finding.topic for finding in stops)
-        raise SeesayError(f"this run could not work ({topics}): {stops[0].way_out}.")
+        raise SeesayError(f"this run could not work ({topics}): {stops[0].hint}.")

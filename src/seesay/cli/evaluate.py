@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.scores import as_tables, comparison_table, shift_table, tell_remarks, tell_words
+from seesay.cli.scores import as_tables, comparison_table, report_remarks, report_words, shift_table
 from seesay.cli.tables import refuse_folder, refuse_too_many
 
 if TYPE_CHECKING:
+    from seesay.evaluation.evaluate import Entry, Request
     from seesay.evaluation.robustness import Baseline, Shift
-    from seesay.evaluation.run import Entry, Request
 
 # What a folder holds that is a model, and the end of a file that is one.
 MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json")
@@ -24,7 +24,7 @@ MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
 SETS = (
-    "Folders with a folder per class, shards with classnames.txt, pictures with captions, "
+    "Folders with a folder per class, shards with classnames.txt, images with captions, "
     "or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
 )
 TemplatesOption = Annotated[
@@ -37,7 +37,7 @@ DescriptionsOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]}, in place of templates.")
 ]
 ShotsOption = Annotated[
-    str | None, typer.Option(metavar="N,N,...", help="Probes with so many pictures per class, as in 1,2,4,8,16.")
+    str | None, typer.Option(metavar="N,N,...", help="Probes with so many images per class, as in 1,2,4,8,16.")
 ]
 ShiftOption = Annotated[
     str | None, typer.Option(metavar="NATURAL=SHIFTED", help="Two of the sets: how robust is a model to it?")
@@ -53,7 +53,7 @@ ResultsOption = Annotated[
 ]
 PreprocessOption = Annotated[
     Literal["exact", "fast"],
-    typer.Option(help="fast: pictures are shrunk as they are decoded, not to the last bit."),
+    typer.Option(help="fast: images are shrunk as they are decoded, not to the last bit."),
 ]
 
 
@@ -85,7 +85,7 @@ def command(
     results: ResultsOption = None,
     preprocess: PreprocessOption = "exact",
 ) -> None:
-    """Measure models on labelled or captioned pictures.
+    """Measure models on labelled or captioned images.
 
     Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. What was encoded
     once is kept under SEESAY_CACHE ("off": nowhere). A set called as one of the paper's, such as eval-cifar10, is
@@ -110,13 +110,13 @@ def command(
     write(wanted, entries, shifts, tests, settings=settings, files=(report, json_file, results))
     for entry in entries:
         result = entry.result
-        refuse_too_many(result["skipped"], result["skipped"] + result["n"], f"pictures of {result['set']}")
+        refuse_too_many(result["skipped"], result["skipped"] + result["n"], f"images of {result['set']}")
 
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models, of which the first word is one, and the sets after them; `UsageError` for a place that is neither."""
     from seesay.data.hub_sets import is_hub_set, read_name
-    from seesay.data.stored import missing_place
+    from seesay.data.sources import missing_location
 
     count = 1
     while count < len(words) and is_model(words[count]):
@@ -131,7 +131,7 @@ def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
         if is_hub_set(place):
             read_name(place)
         elif not glob.has_magic(place) and not Path(place).exists():
-            raise missing_place(Path(place))
+            raise missing_location(Path(place))
     return models, sets
 
 
@@ -159,12 +159,15 @@ def read_request(words: dict[str, Any], *, probe: bool, shots: str | None, promp
     if words["class_names"] is not None and words["class_names"] not in CLASS_NAMES:
         read_labels(words["class_names"])
     sentences = None if words["descriptions"] is None else read_descriptions(words["descriptions"])
-    from seesay.evaluation.run import Request
+    from seesay.evaluation.evaluate import Request
     from seesay.evaluation.suite import Question
-    from seesay.model.kept import Kept
+    from seesay.model.cache import EmbeddingCache
 
     question = Question(
-        templates=words["templates"], class_names=words["class_names"], descriptions=sentences, kept=Kept.find()
+        templates=words["templates"],
+        class_names=words["class_names"],
+        descriptions=sentences,
+        cache=EmbeddingCache.find(),
     )
     return Request(question=question, probe=probe or bool(counts), shots=counts, prompts=prompts)
 
@@ -191,7 +194,7 @@ def read_shift_options(shift: str | None, baseline: Path | None, sets: Sequence[
 def measure(wanted: Wanted) -> tuple[list["Entry"], list[dict[str, Any]], list[dict[str, Any]]]:
     """All that was measured, shown as tables; if one set fails, those before it are shown still."""
     from seesay.base.runtime import Runtime
-    from seesay.evaluation.run import comparisons, measure_entry, shift_results
+    from seesay.evaluation.evaluate import comparisons, measure_entry, shift_results
     from seesay.model.hub import load
 
     entries: list[Entry] = []
@@ -204,8 +207,8 @@ def measure(wanted: Wanted) -> tuple[list["Entry"], list[dict[str, Any]], list[d
             for place in wanted.sets:
                 entries.append(measure_entry(name, model, place, wanted.request))
                 if word == wanted.models[0]:
-                    tell_words(entries[-1].result)
-                tell_remarks(entries[-1].result)
+                    report_words(entries[-1].result)
+                report_remarks(entries[-1].result)
     finally:
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(wanted.models) > 1))
     shifts = shift_results(entries, wanted.shift, wanted.baseline) if wanted.shift else []
@@ -225,7 +228,7 @@ def write(
 ) -> None:
     """The page, the JSON of everything, and the folder of one JSON per result; those that were asked for."""
     from seesay.base.publish import publish_file
-    from seesay.evaluation.run import result_files
+    from seesay.evaluation.evaluate import result_files
 
     report, json_file, folder = files
     by_name = result_files(entries, settings) if any(files) else {}
@@ -236,7 +239,7 @@ def write(
         for name, result in by_name.items():
             publish_file(folder / name, as_json(result))
     if report is not None:
-        from seesay.evaluation.page import build_page
+        from seesay.evaluation.report import build_page
 
         environment = next(iter(by_name.values()))["environment"]
         facts = {name: str(environment[name]) for name in ("seesay", "commit", "torch", "processor", "device")}

@@ -22,9 +22,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from seesay import __version__
 from seesay.base.errors import SeesayError, Stopped, UsageError, nearest
 from seesay.base.publish import storage_error
+from seesay.base.version import __version__
 from seesay.cli.interrupts import INTERRUPT_EXIT, ended_at_once
 
 # verb -> (module, one line of help). A door is imported only when its verb is run.
@@ -107,7 +107,7 @@ def _help() -> str:
     verbs = "\n".join(f"  {verb:<{width}}  {line}" for verb, (_, line) in DOORS.items())
     return f"""Usage: seesay [--debug] VERB ...
 
-CLIP made whole: pictures and words in one space.
+CLIP made whole: images and words in one space.
 
 Verbs:
 {verbs}

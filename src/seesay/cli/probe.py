@@ -1,4 +1,4 @@
-"""`seesay probe`: the linear probe of the paper, with all pictures and with a few of every class."""
+"""`seesay probe`: the linear probe of the paper, with all images and with a few of every class."""
 
 import json
 import sys
@@ -20,13 +20,13 @@ def command(
             metavar="TRAIN", help="A folder per class, .tar with .cls and classnames.txt, or hf:OWNER/NAME:SPLIT."
         ),
     ],
-    test: Annotated[str, typer.Argument(metavar="TEST", help="The same, of other pictures; its classes are in TRAIN.")],
+    test: Annotated[str, typer.Argument(metavar="TEST", help="The same, of other images; its classes are in TRAIN.")],
     *,
     model: Annotated[str | None, typer.Option(help="Model folder or name; default: the small one in the box.")] = None,
     shots: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Also with so many pictures per class, as in 1,2,4,8,16.")
+        str | None, typer.Option(metavar="N,N,...", help="Also with so many images per class, as in 1,2,4,8,16.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Random choices of pictures for every number of shots.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Random choices of images for every number of shots.")] = 3,
     penalty: Annotated[
         str, typer.Option(metavar="sweep|NUMBER", help="On the squared weights (scikit-learn's 1/C); sweep finds it.")
     ] = "sweep",
@@ -40,7 +40,7 @@ def command(
     """Fit a linear classifier on a model's features, and measure it beside zero-shot.
 
     The protocol is the paper's: features before the projection, logistic regression by L-BFGS, the penalty by a
-    search on a held-out fifth of TRAIN, then a fit on all of it. Few shots are judged by pictures of TRAIN that were
+    search on a held-out fifth of TRAIN, then a fit on all of it. Few shots are judged by images of TRAIN that were
     not chosen. All numbers shown are percent. Features are kept under SEESAY_CACHE ("off": nowhere).
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
@@ -54,24 +54,24 @@ def command(
         publish_file(json_file, (json.dumps(result, indent=2) + "\n").encode())
     if result["skipped"]:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in result["skipped_by_reason"].items())
-        say(f"skipped {result['skipped']} pictures: {reasons}")
+        say(f"skipped {result['skipped']} images: {reasons}")
     total = result["skipped"] + result["n"] + result["n_train"]
-    refuse_too_many(result["skipped"], total, f"pictures of {result['train']} and {result['set']}")
+    refuse_too_many(result["skipped"], total, f"images of {result['train']} and {result['set']}")
 
 
 def measure(name: str | None, train: str, test: str, **question: Any) -> dict[str, Any]:
     """The result, shown as a table; what cannot be done is said before a model is loaded."""
     from seesay.base.journal import progress
     from seesay.cli.classify import load_model
-    from seesay.model.kept import Kept
+    from seesay.model.cache import EmbeddingCache
     from seesay.tasks.few_shot import check_question, check_sets, open_labelled, probe_sets
 
     check_question(**question)
     learned, asked = open_labelled(train), open_labelled(test)
     check_sets(learned, asked, question["shots"])
     model = load_model(name)
-    with progress(len(learned) + len(asked), "pictures") as advance:
-        result = probe_sets(model, learned, asked, kept=Kept.find(), progress=advance, **question)
+    with progress(len(learned) + len(asked), "images") as advance:
+        result = probe_sets(model, learned, asked, cache=EmbeddingCache.find(), progress=advance, **question)
     sys.stdout.write(as_text(result))
     return result
 
@@ -86,7 +86,7 @@ def as_text(result: dict[str, Any]) -> str:
     per_class = f"{result['n_train'] / result['classes']:.1f}"
     rows.append(["all", per_class, with_interval(result["score"], result["interval95"]), f"{result['penalty']:.2g}"])
     lines = [
-        f"{result['set']}: {result['metric']} of {result['n']} pictures, {result['classes']} classes, "
+        f"{result['set']}: {result['metric']} of {result['n']} images, {result['classes']} classes, "
         f"chance {percent(result['chance'])}",
         table(COLUMNS, rows).rstrip("\n"),
     ]

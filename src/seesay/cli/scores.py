@@ -11,7 +11,7 @@ SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", 
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
 
 
-def tell_words(result: dict[str, Any]) -> None:
+def report_words(result: dict[str, Any]) -> None:
     """That the classes of a set were asked about in the paper's words, where they were."""
     if result.get("templates_from", "").startswith("the paper"):
         names = ", and its class names" if result["class_names_from"] == result["templates_from"] else ""
@@ -20,13 +20,13 @@ def tell_words(result: dict[str, Any]) -> None:
         say(f"{result['set']}: {told} of {result['templates_from']}{names}; --templates takes others.")
 
 
-def tell_remarks(result: dict[str, Any]) -> None:
+def report_remarks(result: dict[str, Any]) -> None:
     """What was left out, and classes that can never be told apart."""
     from seesay.data.class_names import SAME_NAME
 
     if result["skipped"]:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in result["skipped_by_reason"].items())
-        say(f"{result['set']}: skipped {result['skipped']} of {result['skipped'] + result['n']} pictures: {reasons}")
+        say(f"{result['set']}: skipped {result['skipped']} of {result['skipped'] + result['n']} images: {reasons}")
     if result.get("same_names"):
         named = ", ".join(map(repr, result["same_names"]))
         say(f"{result['set']}: more than one class is called {named}; {SAME_NAME}.")
@@ -104,7 +104,7 @@ def shift_table(shifts: Sequence[dict[str, Any]]) -> str:
 
 
 def comparison_table(tests: Sequence[dict[str, Any]]) -> str:
-    """Pairs of models on the same pictures; the difference is the second's share less the first's."""
+    """Pairs of models on the same images; the difference is the second's share less the first's."""
     if not tests:
         return ""
     rows = [

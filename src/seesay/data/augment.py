@@ -1,6 +1,6 @@
-"""Training crops: a random box of each picture, resized with antialiasing, all drawn from (seed, sample, visit).
+"""Training crops: a random box of each image, resized with antialiasing, all drawn from (seed, sample, visit).
 
-B = pictures, H, W = their sides, S = side of the crops, K = numbers drawn per picture.
+B = images, H, W = their sides, S = side of the crops, K = numbers drawn per image.
 """
 
 import math
@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from seesay.base.settings import Settings
-from seesay.data.jpeg import Picture
+from seesay.data.jpeg import DecodedImage
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -23,18 +23,18 @@ AREA, STRETCH, TOP, LEFT, COARSE, COARSE_SIDE, FLIP, SHIFT, GAIN, RED, GREEN, BL
 TURN, RIGHT, DOWN, BLUR = range(13, 17)
 COLUMNS = 17
 
-# A picture is not blurred less than this; sigmas are those of a picture of 224 px.
+# An image is not blurred less than this; sigmas are those of an image of 224 px.
 LEAST_BLUR = 0.1
 BLUR_SIDE = 224
 
 
 class Augment(Settings):
-    """How far a training crop may differ from the picture. The defaults are the paper's random square crop alone.
+    """How far a training crop may differ from the image. The defaults are the paper's random square crop alone.
 
     `scale`: area of the crop as a share of the largest square that fits, drawn between this and 1.
     `stretch`: largest ratio of its sides. `flip`: chance of mirroring (the paper does not). `colour`: largest
     relative change of each channel's gain and of brightness. `coarse`: chance that the crop is shrunk to half its
-    side or less and brought back, as small pictures are. `turn`: largest angle in degrees either way. `move`: largest
+    side or less and brought back, as small images are. `turn`: largest angle in degrees either way. `move`: largest
     shift as a share of the side, down and to the right or back; black comes in from outside. `blur`: largest sigma of
     a Gaussian, in pixels of a crop of 224.
     """
@@ -61,18 +61,18 @@ def uniforms(seed: int, sample_B: np.ndarray, visit_B: np.ndarray) -> np.ndarray
 
 
 def enough_for_crop(height: int, width: int, size: int, *, augment: Augment, random_K: np.ndarray) -> float:
-    """How many times a picture may be shrunk before its crop has fewer than S pixels across or down."""
+    """How many times an image may be shrunk before its crop has fewer than S pixels across or down."""
     _, _, box_height, box_width = _box(height, width, augment, random_K)
     return min(box_height, box_width) / size
 
 
-def training_crops(pictures: Sequence[Picture], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
-    """Pictures to uint8 crops (B, 3, S, S); bilinear with antialiasing.
+def training_crops(images: Sequence[DecodedImage], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
+    """Images to uint8 crops (B, 3, S, S); bilinear with antialiasing.
 
-    The box is drawn in the picture as it was before it was shrunk, so it is the same, to a pixel, however much it was.
+    The box is drawn in the image as it was before it was shrunk, so it is the same, to a pixel, however much it was.
     """
-    rows = zip(pictures, random_BK, strict=True)
-    pixels_B3SS = torch.cat([_crop(picture, size, augment, random_K) for picture, random_K in rows])
+    rows = zip(images, random_BK, strict=True)
+    pixels_B3SS = torch.cat([_crop(image, size, augment, random_K) for image, random_K in rows])
     is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
     pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
     if augment.turn or augment.move:
@@ -89,12 +89,12 @@ def _mix(state: np.ndarray) -> np.ndarray:
     return state ^ (state >> np.uint64(31))
 
 
-def _crop(picture: Picture, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
-    box = _box(picture.height, picture.width, augment, random_K)
-    top, left = (start // picture.shrink for start in box[:2])
-    height, width = (max(1, round(side / picture.shrink)) for side in box[2:])
+def _crop(image: DecodedImage, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
+    box = _box(image.height, image.width, augment, random_K)
+    top, left = (start // image.shrink for start in box[:2])
+    height, width = (max(1, round(side / image.shrink)) for side in box[2:])
     # Bytes that lie close together are resized in two thirds of the time.
-    crop_HW3 = np.ascontiguousarray(picture.pixels_HW3[top : top + height, left : left + width])
+    crop_HW3 = np.ascontiguousarray(image.pixels_HW3[top : top + height, left : left + width])
     crop = torch.from_numpy(crop_HW3).permute(2, 0, 1)[None]
     if random_K[COARSE] < augment.coarse:
         crop = _resize(crop, round(size * (0.25 + 0.25 * random_K[COARSE_SIDE])))
@@ -102,7 +102,7 @@ def _crop(picture: Picture, size: int, augment: Augment, random_K: np.ndarray) -
 
 
 def _box(height: int, width: int, augment: Augment, random_K: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, left, height, width of the crop: a square of drawn area, stretched, placed anywhere in the picture."""
+    """Top, left, height, width of the crop: a square of drawn area, stretched, placed anywhere in the image."""
     side = min(height, width) * (augment.scale + (1 - augment.scale) * random_K[AREA]) ** 0.5
     stretch = augment.stretch ** (random_K[STRETCH] - 0.5)
     box_height = min(height, max(1, round(side * stretch)))
@@ -143,7 +143,7 @@ def _blur(pixels_B3SS: Tensor, most: float, random_BK: np.ndarray) -> Tensor:
     place_X = torch.arange(-radius, radius + 1)
     weight_BX = torch.exp(-0.5 * (place_X / sigma_B[:, None]) ** 2)
     weight_BX = (weight_BX / weight_BX.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)
-    # All pictures' channels as channels of one picture, so that each has a kernel of its own.
+    # All images' channels as channels of one image, so that each has a kernel of its own.
     x = F.pad(pixels_B3SS.float().flatten(0, 1)[None], (radius, radius, radius, radius), mode="reflect")
     x = F.conv2d(x, weight_BX[:, None, :, None], groups=B * channels)
     x = F.conv2d(x, weight_BX[:, None, None, :], groups=B * channels)

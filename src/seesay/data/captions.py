@@ -14,7 +14,7 @@ class CaptionRule(Settings):
     """One caption of the pair, another one every visit.
 
     With `sentences` one sentence of it, where it has several. With `swaps_sides` "left" and "right" change places where
-    the picture is mirrored.
+    the image is mirrored.
     """
 
     sentences: bool = False

@@ -1,6 +1,6 @@
-"""Bytes to whole pictures: every format that is read, every reason to refuse, and which way is up.
+"""Bytes to whole images: every format that is read, every reason to refuse, and which way is up.
 
-H, W = height and width of a picture.
+H, W = height and width of an image.
 
 Only JPEG, PNG, WebP and GIF are decoded, told apart by their first bytes; no other parser is ever reached.
 """
@@ -20,7 +20,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.data.stored import LooseFile, missing_place
+from seesay.data.sources import LooseFile, missing_location
 
 MAX_PIXELS = 200_000_000
 SUPPORTED = "JPEG, PNG, WebP or GIF"
@@ -52,10 +52,10 @@ class QuietJpegFile(JpegImageFile):
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The picture in `data` as (H, W, 3) uint8 RGB, upright as its EXIF says, transparent parts on white.
+    """The image in `data` as (H, W, 3) uint8 RGB, upright as its EXIF says, transparent parts on white.
 
     Of an animation, the first frame. Raises `BrokenSample` with one of the reasons "empty file", "not an image",
-    "unsupported format", "truncated image", "damaged image", "image too large"; a picture is never half decoded.
+    "unsupported format", "truncated image", "damaged image", "image too large"; an image is never half decoded.
     """
     open_file = _opener(data)
     with decoder_errors(), open_file(io.BytesIO(data)) as image:
@@ -90,9 +90,9 @@ def read_path(source: Source) -> bytes | Image.Image | np.ndarray:
         return source
     path = Path(source)
     if not path.exists():
-        raise missing_place(path)
+        raise missing_location(path)
     if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder; name one picture in it.")
+        raise UsageError(f"{str(path)!r} is a folder; name one image in it.")
     return LooseFile(str(path), path.stat().st_size).read()
 
 
@@ -133,7 +133,7 @@ _FOREIGN_STARTS = (
 
 
 def _foreign_format(data: bytes) -> str:
-    """The name of a picture format that is known but not decoded here; "" if it is none."""
+    """The name of an image format that is known but not decoded here; "" if it is none."""
     for start, name in _FOREIGN_STARTS:
         if data.startswith(start):
             return name
@@ -221,7 +221,7 @@ def orientation(exif: bytes) -> int:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """16 bit grey as 8 bit grey, scaled and not clipped, with an alpha channel if one value was transparent."""
     if image.mode == "F":
-        raise UsageError("A picture of mode F has no fixed range; scale it to 0..255 and convert it to L or RGB.")
+        raise UsageError("An image of mode F has no fixed range; scale it to 0..255 and convert it to L or RGB.")
     if not image.mode.startswith("I"):
         return image
     wide_HW = np.asarray(image)
@@ -242,10 +242,10 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
-    is_picture = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype != np.uint8 or not is_picture or 0 in array.shape:
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not is_image or 0 in array.shape:
         raise UsageError(
-            f"A picture as an array is uint8 of shape (height, width, 3), not {array.dtype} of shape {array.shape}."
+            f"An image as an array is uint8 of shape (height, width, 3), not {array.dtype} of shape {array.shape}."
         )
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

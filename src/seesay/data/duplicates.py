@@ -1,11 +1,11 @@
-"""Pictures that are the same twice: byte for byte, or to the eye.
+"""Images that are the same twice: byte for byte, or to the eye.
 
-Two pictures are alike if their difference hashes (64 bits, grey, 9 x 8 means) differ in at most two bits, and the means
+Two images are alike if their difference hashes (64 bits, grey, 9 x 8 means) differ in at most two bits, and the means
 of their 8 x 8 colour grids by at most 12 of 255 each and by at most 0.1 of their own contrast together (root mean
-squares; at least 1 of 255, for flat pictures): small things on white need more than the white in common. That finds
-the same picture saved again, also at another size or quality; it does not find crops, mirrored or turned copies.
+squares; at least 1 of 255, for flat images): small things on white need more than the white in common. That finds
+the same image saved again, also at another size or quality; it does not find crops, mirrored or turned copies.
 
-N = pictures.
+N = images.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ BLOCK = 1 << 14
 
 
 def looks(image_HW3: np.ndarray) -> tuple[int, np.ndarray]:
-    """The difference hash of a picture, and its (8, 8, 3) uint8 grid of mean colours."""
+    """The difference hash of an image, and its (8, 8, 3) uint8 grid of mean colours."""
     image = Image.fromarray(image_HW3)
     grey = np.asarray(image.resize((GRID + 1, GRID), Image.Resampling.BOX).convert("L")).astype(np.int16)
     bits = (grey[:, 1:] - grey[:, :-1] >= STEP).ravel()
@@ -40,7 +40,7 @@ def equal_groups(digest_N: np.ndarray) -> list[np.ndarray]:
 
 
 def alike_groups(hash_N: np.ndarray, colours_N883: np.ndarray) -> list[np.ndarray]:
-    """Positions of pictures that are alike, each group with two or more; what is alike by way of a third is in one."""
+    """Positions of images that are alike, each group with two or more; what is alike by way of a third is in one."""
     parent = np.arange(len(hash_N))
     for left, right in _alike_pairs(hash_N, colours_N883):
         parent[_root(parent, left)] = _root(parent, right)

@@ -1,23 +1,21 @@
 """Sets to be judged on: images with a class each, or images with captions."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
 from seesay.data.hub_sets import is_hub_set, read_name
+from seesay.data.labelled import Labelled, LabelledSet
 from seesay.data.pairs import open_pairs, tars_in
+from seesay.data.parquet_sets import open_hub_set, open_train_split
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
-from seesay.data.stored import (
+from seesay.data.sources import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
     LooseFile,
-    Stored,
     count_reasons,
     files_below,
-    fingerprint,
     split_suffix,
 )
 
@@ -25,68 +23,20 @@ CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 
 
-class Labelled(NamedTuple):
-    """One image and its class, before the image is read."""
-
-    key: str
-    label: int
-    image: Stored
-
-
-class LabelledSet:
-    """Images with a class each, in a fixed order; only keys, classes and places are in memory."""
-
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        *,
-        samples: Sequence[Labelled],
-        templates: Sequence[str] | None = None,
-        problems: Sequence[Skipped] = (),
-    ):
-        self.name = name
-        self.class_names = tuple(class_names)
-        self.templates = tuple(templates) if templates is not None else None
-        self.problems = problems
-        # SHA-256 over class names, keys, classes and image sizes: the same content anywhere, without reading a pixel.
-        self.fingerprint = fingerprint(
-            [self.class_names, *((sample.key, sample.label, sample.image.size) for sample in samples)]
-        )
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def label(self, index: int) -> int:
-        """The class of image `index`, a position in `class_names`."""
-        return self._samples[index].label
-
-    def image(self, index: int) -> bytes:
-        """The encoded image; raises `BrokenSample` if it cannot be read any more."""
-        return self._samples[index].image.read()
-
-    def key(self, index: int) -> str:
-        return self._samples[index].key
-
-
-def open_evalset(place: str | Path) -> LabelledSet | PairSource:
-    """The labelled or captioned set at a place.
+def open_evalset(source: str | Path) -> LabelledSet | PairSource:
+    """The labelled or captioned set that `source` names.
 
     Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there or in test/, that hold
     KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
     folder of images per class, or with train/ and test/ of such folders, of which test/ counts. Captioned: whatever
     `open_pairs` opens, and a folder with test/*.tar. Either: a data set of the Hugging Face hub, as `hub_sets` says.
-    A place that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
+    A source that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
-    if is_hub_set(place):
-        # What it opens is a set of this file.
-        from seesay.data.parquet_sets import open_hub_set
-
-        return open_hub_set(place)
-    folder = Path(place)
+    if is_hub_set(source):
+        return open_hub_set(source)
+    folder = Path(source)
     if not folder.is_dir():
-        return open_pairs([place])
+        return open_pairs([source])
     tars = tars_in(folder) or _tars_of(folder, "test")
     if (folder / CLASS_NAMES).is_file():
         return _open_labelled_shards(folder, tars)
@@ -101,33 +51,20 @@ def open_evalset(place: str | Path) -> LabelledSet | PairSource:
     return open_pairs([folder])
 
 
-def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
-    """`UsageError` for a class that has pictures of which not one could be read: the scores would leave it out."""
-    lost = {found.label(index) for index in range(len(found))} - {found.label(index) for index in read}
-    if lost:
-        named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
-        raise UsageError(
-            f"not one picture of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
-            "mend the pictures, or leave the class out."
-        )
+def name_of_set(source: str | Path) -> str:
+    """The name of a set, known without opening it."""
+    return read_name(source).name if is_hub_set(source) else Path(source).absolute().name
 
 
-def name_of_set(place: str | Path) -> str:
-    """What the set at a place is called, told without opening it."""
-    return read_name(place).name if is_hub_set(place) else Path(place).absolute().name
-
-
-def open_train_part(place: str | Path) -> LabelledSet | None:
+def open_train_part(source: str | Path) -> LabelledSet | None:
     """What may be learned from before a labelled set is measured: train/ beside its test/, as tars or class folders.
 
     Of a set of the hub it is the split "train". None where there is none. Classes of tars are those of the set's
     classnames.txt. Raises what `open_evalset` does.
     """
-    if is_hub_set(place):
-        from seesay.data.parquet_sets import open_train_split
-
-        return open_train_split(place)
-    folder = Path(place)
+    if is_hub_set(source):
+        return open_train_split(source)
+    folder = Path(source)
     if (folder / CLASS_NAMES).is_file():
         tars = _tars_of(folder, "train")
         return _open_labelled_shards(folder, tars, name=f"{folder.absolute().name}/train") if tars else None

@@ -54,21 +54,21 @@ class Shard:
     count: int = 1
 
 
-def is_hub_set(place: str | Path) -> bool:
+def is_hub_set(source: str | Path) -> bool:
     """Whether a place is written as a set of the hub; hf:OWNER/NAME alone is a model."""
-    return str(place).startswith(HUB) and ":" in str(place)[len(HUB) :]
+    return str(source).startswith(HUB) and ":" in str(source)[len(HUB) :]
 
 
-def read_name(place: str | Path) -> HubSet:
+def read_name(source: str | Path) -> HubSet:
     """The set that is written so; `UsageError` for what is not."""
-    words, *options = str(place).removeprefix(HUB).split(",")
+    words, *options = str(source).removeprefix(HUB).split(",")
     repository, _, split = words.rpartition(":")
     pairs = [option.partition("=") for option in options]
     chosen = {key.strip(): value.strip() for key, _, value in pairs}
     if unknown := [key for key in chosen if key not in KEYS]:
-        raise UsageError(f"{str(place)!r}: {unknown[0]!r} is none of {', '.join(KEYS)}.{nearest(unknown[0], KEYS)}")
+        raise UsageError(f"{str(source)!r}: {unknown[0]!r} is none of {', '.join(KEYS)}.{nearest(unknown[0], KEYS)}")
     if not repository or not split or ":" in repository or not all(chosen.values()):
-        raise UsageError(f"{str(place)!r} should be written {SPELLING}; further words as ,config=NAME.")
+        raise UsageError(f"{str(source)!r} should be written {SPELLING}; further words as ,config=NAME.")
     return HubSet(repository=repository, split=split, **chosen)
 
 
@@ -105,16 +105,16 @@ def shard_of(path: str) -> Shard | None:
 
     The folder data/ is no config; nor is a folder that is the split itself.
     """
-    place = PurePosixPath(path)
-    if place.suffix != ".parquet":
+    source = PurePosixPath(path)
+    if source.suffix != ".parquet":
         return None
-    folders = [folder for folder in place.parts[:-1] if folder != "data"]
-    if numbered := NUMBERED.match(place.stem):
+    folders = [folder for folder in source.parts[:-1] if folder != "data"]
+    if numbered := NUMBERED.match(source.stem):
         number, count = int(numbered["number"]), int(numbered["count"])
         return Shard(path=path, config="/".join(folders), split=numbered["split"], number=number, count=count)
-    if place.stem.isdecimal() and folders:
+    if source.stem.isdecimal() and folders:
         return Shard(path=path, config="/".join(folders[:-1]), split=folders[-1])
-    return Shard(path=path, config="/".join(folders), split=place.stem)
+    return Shard(path=path, config="/".join(folders), split=source.stem)
 
 
 def chosen_shards(shards: Iterable[Shard], wanted: HubSet) -> list[Shard]:

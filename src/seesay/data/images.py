@@ -1,6 +1,6 @@
-"""Pictures as a model takes them: read, resized, cropped and normalised as its weights were trained.
+"""Images as a model takes them: read, resized, cropped and normalised as its weights were trained.
 
-H, W = height and width of a picture, S = side the model takes, B = pictures in a batch.
+H, W = height and width of an image, S = side the model takes, B = images in a batch.
 """
 
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.data.decode import MAX_PIXELS, Source, decode, open_image, read_path
-from seesay.data.jpeg import Picture, decode_shrunk
+from seesay.data.jpeg import DecodedImage, decode_shrunk
 from seesay.data.resize import centre_by_pillow, centre_by_torch, squash_by_pillow, squash_by_torch
 
 __all__ = ["MAX_PIXELS", "MODES", "FastPreprocess", "Preprocess", "decode", "open_image"]
@@ -23,7 +23,7 @@ FINEST = 2
 
 
 class Preprocess(BaseModel):
-    """How a model wants its pictures: side in pixels, the way of resizing, and the mean and spread of its colours.
+    """How a model wants its images: side in pixels, the way of resizing, and the mean and spread of its colours.
 
     "shortest" makes the shorter side `size` and keeps the centre square; "squash" ignores the aspect ratio.
     Mean and standard deviation are of RGB in 0..1; the defaults are CLIP's (section 2.3 of its released code).
@@ -57,7 +57,7 @@ class Preprocess(BaseModel):
 class FastPreprocess(Preprocess):
     """The same at a fraction of the time, and not to the last bit.
 
-    Of a picture that is not shrunk while it is decoded, no colour is more than 2 levels of 255 away from the exact
+    Of an image that is not shrunk while it is decoded, no colour is more than 2 levels of 255 away from the exact
     mode, and nearly all by none (mean 0.003). Of a JPEG that is shrunk, up to 7 in photographs of 3000 x 2000 at
     224 px, mean 0.35; the cosine of the embeddings was 0.9994 or more (`benchmarks/2026-11-21-pixels`). What is
     refused, and why, is the same.
@@ -72,11 +72,11 @@ class FastPreprocess(Preprocess):
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
         """(3, S, S) uint8, by torch's antialiased resize."""
-        return self._resized(Picture.whole(image_HW3))
+        return self._resized(DecodedImage.whole(image_HW3))
 
-    def _resized(self, picture: Picture) -> torch.Tensor:
+    def _resized(self, image: DecodedImage) -> torch.Tensor:
         resized = squash_by_torch if self.resize == "squash" else centre_by_torch
-        return _planes(resized(picture, self.size, interpolation=self.interpolation))
+        return _planes(resized(image, self.size, interpolation=self.interpolation))
 
 
 MODES: dict[str, type[Preprocess]] = {"exact": Preprocess, "fast": FastPreprocess}

@@ -1,8 +1,8 @@
-"""Pictures decoded no larger than they are needed: JPEG by libjpeg-turbo, which can halve a picture as it decodes.
+"""Images decoded no larger than they are needed: JPEG by libjpeg-turbo, which can halve an image as it decodes.
 
-H, W = height and width of a picture as it is decoded here.
+H, W = height and width of an image as it is decoded here.
 
-A JPEG is blocks of 8 x 8 frequencies, and leaving out the upper ones gives the picture 2, 4 or 8 times smaller for a
+A JPEG is blocks of 8 x 8 frequencies, and leaving out the upper ones gives the image 2, 4 or 8 times smaller for a
 fraction of the work. What simplejpeg does not take without a complaint goes to `decode`, which alone decides what is
 broken; so the refusals are the same.
 """
@@ -21,8 +21,8 @@ SHRINKS = (8, 4, 2)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Upright pixels (H, W, 3) of a picture of `height` x `width`, shrunk `shrink` times.
+class DecodedImage:
+    """Upright pixels (H, W, 3) of an image of `height` x `width`, shrunk `shrink` times.
 
     Point (y, x) of the whole is point (y / shrink, x / shrink) here, also where the sides are no multiples of it.
     """
@@ -33,20 +33,20 @@ class Picture:
     shrink: int = 1
 
     @classmethod
-    def whole(cls, pixels_HW3: np.ndarray) -> "Picture":
+    def whole(cls, pixels_HW3: np.ndarray) -> "DecodedImage":
         return cls(pixels_HW3, *pixels_HW3.shape[:2])
 
 
-def decode_shrunk(data: bytes, most: Callable[[int, int], float]) -> Picture:
-    """The picture in `data`, shrunk at most `most(height, width)` times; raises what `decode` raises, where it does.
+def decode_shrunk(data: bytes, most: Callable[[int, int], float]) -> DecodedImage:
+    """The image in `data`, shrunk at most `most(height, width)` times; raises what `decode` raises, where it does.
 
-    A JPEG is shrunk by 1, 2, 4 or 8, anything else not at all. `most` is given the sides of the upright picture.
+    A JPEG is shrunk by 1, 2, 4 or 8, anything else not at all. `most` is given the sides of the upright image.
     """
-    picture = _by_turbo(data, most) if data.startswith(JPEG_START) else None
-    return picture or Picture.whole(decode(data))
+    image = _by_turbo(data, most) if data.startswith(JPEG_START) else None
+    return image or DecodedImage.whole(decode(data))
 
 
-def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> Picture | None:
+def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> DecodedImage | None:
     """None where simplejpeg is not sure, or would not give RGB as Pillow does."""
     with decoder_errors(), QuietJpegFile(io.BytesIO(data)) as header:
         refuse_size(header.size)
@@ -55,7 +55,7 @@ def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> Picture | None:
         return None
     turn = orientation(exif)
     sides = (width, height) if turn in (5, 6, 7, 8) else (height, width)
-    # In a picture that is turned, the half-filled last block would come first and move everything.
+    # In an image that is turned, the half-filled last block would come first and move everything.
     limit = most(*sides)
     fitting = [k for k in SHRINKS if k <= limit and (turn == 1 or height % k == width % k == 0)]
     shrink = fitting[0] if fitting else 1
@@ -68,4 +68,4 @@ def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> Picture | None:
         return None
     if turn != 1:
         pixels_HW3 = upright(Image.fromarray(pixels_HW3), exif=exif)
-    return Picture(pixels_HW3, *sides, shrink=shrink)
+    return DecodedImage(pixels_HW3, *sides, shrink=shrink)

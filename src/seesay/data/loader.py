@@ -30,9 +30,9 @@ from seesay.data.augment import CAPTION, FLIP, Augment, enough_for_crop, trainin
 from seesay.data.captions import CaptionRule
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import FINEST
-from seesay.data.jpeg import Picture, decode_shrunk
+from seesay.data.jpeg import DecodedImage, decode_shrunk
 from seesay.data.pixel_cache import PixelCache
-from seesay.data.stored import fingerprint
+from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import clean
 
 DUMP_SECONDS = 0.5
@@ -44,7 +44,7 @@ class Draw:
     """One place in a batch: which pair, the how-manyeth visit to it, and the side of its crop."""
 
     sample: int
-    visit: int
+    epoch: int
     size: int
 
 
@@ -53,17 +53,17 @@ class Order:
 
     def __init__(self, count: int, seed: int):
         self.count = count
-        self.permutation = lru_cache(maxsize=2)(lambda visit: permutation(seed, visit, count))
+        self.permutation = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, count))
 
-    def places(self, step: int, batch_size: int) -> list[tuple[int, int]]:
+    def samples(self, step: int, batch_size: int) -> list[tuple[int, int]]:
         """(sample, visit) of every place in the batch of that step, counted from 0."""
         positions = range(step * batch_size, (step + 1) * batch_size)
         return [(int(self.permutation(p // self.count)[p % self.count]), p // self.count) for p in positions]
 
 
-def permutation(seed: int, visit: int, count: int) -> np.ndarray:
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of `count` pairs in that visit."""
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, visit])).permutation(count)
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch])).permutation(count)
 
 
 class Batches:
@@ -113,11 +113,11 @@ class Batches:
 
     def keys(self, step: int, part: tuple[int, int] = (0, 1)) -> list[str]:
         """The names of the pairs in the batch of that step, counted from 0."""
-        places = self._order.places(step, self.batch_size)
-        return [self.crops.pairs.key(sample) for sample, _ in _part_of(places, part)]
+        samples = self._order.samples(step, self.batch_size)
+        return [self.crops.pairs.key(sample) for sample, _ in _part_of(samples, part)]
 
     @contextmanager
-    def failures_told(self, next_step: Callable[[], int], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
+    def explain_worker_failures(self, next_step: Callable[[], int], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
         """A worker that dies or hangs in here ends in `SeesayError`: which, and the pairs that were being read."""
         try:
             yield
@@ -138,7 +138,7 @@ class Batches:
                 what = "no batch came from the loader processes for the time that data.timeout_seconds allows"
             raise SeesayError(
                 f"{what}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); what was saved is "
-                "whole, and the same command goes on from it. If it happens again, look at those pictures, or at the "
+                "whole, and the same command goes on from it. If it happens again, look at those images, or at the "
                 "memory that is left: --workers 0 reads in one process."
             ) from error
 
@@ -176,13 +176,13 @@ class Batches:
     def _draws(self, first_step: int, size_at: Callable[[int], int], part: tuple[int, int]) -> Iterator[list[Draw]]:
         for step in count(first_step):
             size = size_at(step)
-            places = _part_of(self._order.places(step, self.batch_size), part)
-            yield [Draw(sample, visit, size) for sample, visit in places]
+            samples = _part_of(self._order.samples(step, self.batch_size), part)
+            yield [Draw(sample, epoch, size) for sample, epoch in samples]
 
 
-def _part_of(places: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
+def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
     k, n = part
-    return places[len(places) * k // n : len(places) * (k + 1) // n]
+    return samples[len(samples) * k // n : len(samples) * (k + 1) // n]
 
 
 class Crops(Dataset):
@@ -204,7 +204,7 @@ class Crops(Dataset):
         self.captions = captions or CaptionRule()
         self.seed = seed
         self.cache = cache
-        # Shared by all loader processes, as the cache is; 0 where no picture was read yet.
+        # Shared by all loader processes, as the cache is; 0 where no image was read yet.
         self._image_id = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(pairs))), dtype=np.int64) if cache else None
 
     def __len__(self) -> int:
@@ -213,24 +213,24 @@ class Crops(Dataset):
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
         """The batch of these draws; what cannot be read is named in it and leaves it smaller."""
         random_BK = uniforms(
-            self.seed, np.array([draw.sample for draw in draws]), np.array([draw.visit for draw in draws])
+            self.seed, np.array([draw.sample for draw in draws]), np.array([draw.epoch for draw in draws])
         )
-        pictures, ids, kept, skipped = [], [], [], []
+        images, ids, kept, skipped = [], [], [], []
         for row, draw in enumerate(draws):
             try:
-                picture, number = self._picture(draw, random_BK[row])
-                pictures.append(picture)
+                decoded, number = self._decoded(draw, random_BK[row])
+                images.append(decoded)
                 ids.append(number)
                 kept.append(row)
             except BrokenSample as error:
-                key, place = self.pairs.key(draw.sample), self.pairs.place(draw.sample)
-                skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, place=place))
+                key, location = self.pairs.key(draw.sample), self.pairs.location(draw.sample)
+                skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, location=location))
         random_BK = random_BK[kept]
         samples = [draws[row].sample for row in kept]
         captions = [self._caption(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if kept:
-            pixels_B3SS = training_crops(pictures, draws[0].size, augment=self.augment, random_BK=random_BK)
+            pixels_B3SS = training_crops(images, draws[0].size, augment=self.augment, random_BK=random_BK)
         return Batch(
             pixels_B3SS=pixels_B3SS,
             tokens=self.tokenizer.tokens(captions),
@@ -240,25 +240,25 @@ class Crops(Dataset):
             skipped=tuple(skipped),
         )
 
-    def _picture(self, draw: Draw, random_K: np.ndarray) -> tuple[Picture, int]:
-        """The picture, no larger than its crop or the cache needs it, and its id."""
+    def _decoded(self, draw: Draw, random_K: np.ndarray) -> tuple[DecodedImage, int]:
+        """The image, no larger than its crop or the cache needs it, and its id."""
         if self.cache is None or self._image_id is None:
             image = self.pairs[draw.sample].image
-            picture = decode_shrunk(
+            decoded = decode_shrunk(
                 image,
                 lambda height, width: enough_for_crop(
                     height, width, draw.size, augment=self.augment, random_K=random_K
                 ),
             )
-            return picture, image_id(image)
+            return decoded, image_id(image)
         kept_HW3 = self.cache.get(draw.sample)
         if kept_HW3 is None:
             finest, image = FINEST * self.cache.side, self.pairs[draw.sample].image
             whole = decode_shrunk(image, lambda height, width: min(height, width) / finest)
-            # Before the picture, which tells another process that both are there.
+            # Before the image, which tells another process that both are there.
             self._image_id[draw.sample] = image_id(image)
             kept_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
-        return Picture.whole(kept_HW3), int(self._image_id[draw.sample])
+        return DecodedImage.whole(kept_HW3), int(self._image_id[draw.sample])
 
     def _caption(self, sample: int, random_K: np.ndarray) -> str:
         is_mirrored = bool(random_K[FLIP] < self.augment.flip)
@@ -302,8 +302,8 @@ class Subset:
     def captions(self, index: int) -> tuple[str, ...]:
         return self.pairs.captions(self.indices[index])
 
-    def place(self, index: int) -> str:
-        return self.pairs.place(self.indices[index])
+    def location(self, index: int) -> str:
+        return self.pairs.location(self.indices[index])
 
 
 def _begin_worker(_: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from seesay.base.errors import StorageError, UsageError
 from seesay.base.records import Pair, PairSource, Skipped
 from seesay.data.shards import open_shards
-from seesay.data.stored import (
+from seesay.data.sources import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
     MAX_CAPTION_BYTES,
@@ -21,7 +21,7 @@ from seesay.data.stored import (
     count_reasons,
     files_below,
     fingerprint,
-    missing_place,
+    missing_location,
     pair_or_problem,
     split_suffix,
 )
@@ -29,27 +29,27 @@ from seesay.data.tables import TABLE_SUFFIXES, open_table
 
 
 def open_pairs(
-    places: Sequence[str | Path], *, image_column: str | None = None, caption_column: str | None = None
+    sources: Sequence[str | Path], *, image_column: str | None = None, caption_column: str | None = None
 ) -> PairSource:
     """The pairs of one or more places, in the order of the places. Reads every caption, and of images only the size.
 
-    A place is a folder with x.jpg and x.txt side by side, at any depth; a .csv, .tsv or .parquet table; a .tar, a
-    folder with .tar files in it, or a pattern such as `shards/*.tar`. The two columns are for tables. What a place
-    holds but cannot be used is in `problems`; a place that is not there or has no pair at all is a `UsageError`.
+    A source is a folder with x.jpg and x.txt side by side, at any depth; a .csv, .tsv or .parquet table; a .tar, a
+    folder with .tar files in it, or a pattern such as `shards/*.tar`. The two columns are for tables. What a source
+    holds but cannot be used is in `problems`; a source that is not there or has no pair at all is a `UsageError`.
     """
-    if isinstance(places, str | Path):
-        places = [places]
-    if not places:
-        raise UsageError("No place to take pairs from; name a folder, a table or tar shards.")
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    if not sources:
+        raise UsageError("no source of pairs is given; name a folder, a table or tar shards.")
     columns = {"image_column": image_column, "caption_column": caption_column}
-    if any(columns.values()) and not any(_is_table(Path(place)) for place in places):
-        raise UsageError(f"A column was named, but none of {', '.join(map(str, places))} is a table.")
-    missing = [place for place in places if not Path(place).exists() and not glob.has_magic(str(place))]
+    if any(columns.values()) and not any(_is_table(Path(source)) for source in sources):
+        raise UsageError(f"A column was named, but none of {', '.join(map(str, sources))} is a table.")
+    missing = [source for source in sources if not Path(source).exists() and not glob.has_magic(str(source))]
     if len(missing) > 1:
         raise UsageError(
-            f"{len(missing)} of {len(places)} places are not there: {', '.join(map(repr, map(str, missing)))}."
+            f"{len(missing)} of {len(sources)} sources are not there: {', '.join(map(repr, map(str, missing)))}."
         )
-    parts = [source for place in places for source in _open_place(place, columns)]
+    parts = [part for source in sources for part in _open_source(source, columns)]
     return parts[0] if len(parts) == 1 else Chain(parts)
 
 
@@ -78,9 +78,9 @@ class Chain:
         part, inside = self._locate(index)
         return part.captions(inside)
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         part, inside = self._locate(index)
-        return part.place(inside)
+        return part.location(inside)
 
     def _locate(self, index: int) -> tuple[PairSource, int]:
         if not -len(self) <= index < len(self):
@@ -102,15 +102,15 @@ def _is_table(path: Path) -> bool:
     return path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES
 
 
-def _open_place(place: str | Path, columns: dict[str, str | None]) -> list[PairSource]:
-    path = Path(place)
+def _open_source(source: str | Path, columns: dict[str, str | None]) -> list[PairSource]:
+    path = Path(source)
     if path.exists():
         return [_open_path(path, columns)]
-    if not glob.has_magic(str(place)):
-        raise missing_place(path)
-    found = sorted(Path(name) for name in glob.glob(str(place), recursive=True))
+    if not glob.has_magic(str(source)):
+        raise missing_location(path)
+    found = sorted(Path(name) for name in glob.glob(str(source), recursive=True))
     if not found:
-        raise UsageError(f"Nothing matches {str(place)!r}.")
+        raise UsageError(f"Nothing matches {str(source)!r}.")
     if all(path.suffix == ".tar" and path.is_file() for path in found):
         return [open_shards(found, name=f"{path.parent.name}/{path.name}")]
     return [_open_path(path, columns) for path in found]
@@ -179,7 +179,7 @@ def _no_pairs(folder: Path, groups: dict[str, dict[str, LooseFile]], *, problems
         return f"No pairs in {str(folder)!r}, but {tars} .tar in folders below it; name {pattern!r}."
     if images and captions:
         return f"No pairs in {str(folder)!r}: {found}, but {count_reasons(problems)}."
-    way_out = "write x.txt beside x.jpg, or use a table" if images else "pictures are x.jpg, .png, .webp or .gif"
+    hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
     others = [problem for problem in problems if not problem.reason.endswith((" without caption", " without image"))]
     also = f" ({count_reasons(others)})" if others else ""
-    return f"No pairs in {str(folder)!r}: {found}{also}: {way_out}."
+    return f"No pairs in {str(folder)!r}: {found}{also}: {hint}."

@@ -1,6 +1,6 @@
-"""Labelled and captioned pictures in Parquet files, as Hugging Face data sets keep them.
+"""Labelled and captioned images in Parquet files, as Hugging Face data sets keep them.
 
-A picture is a struct {bytes, path}, or the bytes alone; a class is a number whose names stand in the file's metadata
+An image is a struct {bytes, path}, or the bytes alone; a class is a number whose names stand in the file's metadata
 under "huggingface"; captions are a text or a list of texts.
 """
 
@@ -13,20 +13,20 @@ from typing import Any, NamedTuple
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.records import Skipped
-from seesay.data.evalsets import Labelled, LabelledSet
 from seesay.data.hub_sets import HubSet, fetch, read_name, splits_of
-from seesay.data.stored import Entry, PairList, count_reasons
+from seesay.data.labelled import Labelled, LabelledSet
+from seesay.data.sources import Entry, PairList, count_reasons
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentences", "sentence")
 TRAIN = "train"
-# Pictures are asked for in order, and some threads are a few ahead of others.
+# Images are asked for in order, and some threads are a few ahead of others.
 GROUPS_IN_MEMORY = 3
 
 
 class ParquetCell(NamedTuple):
-    """A picture in one row of a row group; the group is read as a whole, since it is compressed as a whole."""
+    """An image in one row of a row group; the group is read as a whole, since it is compressed as a whole."""
 
     path: str
     column: str
@@ -35,33 +35,33 @@ class ParquetCell(NamedTuple):
     size: int
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{self.path}, row group {self.group}, row {self.row}"
 
     def read(self) -> bytes:
         try:
-            return _pictures(self.path, self.column, self.group)[self.row].as_py()
+            return _images(self.path, self.column, self.group)[self.row].as_py()
         except OSError as error:
-            raise BrokenSample("unreadable file", f"{self.place}: {error}") from error
+            raise BrokenSample("unreadable file", f"{self.location}: {error}") from error
 
 
 class Row(NamedTuple):
-    """One picture and what the wanted column says of it; without a picture where the row holds none."""
+    """One image and what the wanted column says of it; without an image where the row holds none."""
 
     key: str
     image: ParquetCell | None
     said: Any
 
 
-def open_hub_set(place: str | Path) -> LabelledSet | PairList:
+def open_hub_set(source: str | Path) -> LabelledSet | PairList:
     """The set of the hub that is written so, fetched where it has to be; raises as `fetch` and `open_parquet`."""
-    wanted = read_name(place)
+    wanted = read_name(source)
     return open_parquet(fetch(wanted), wanted)
 
 
-def open_train_split(place: str | Path) -> LabelledSet | None:
+def open_train_split(source: str | Path) -> LabelledSet | None:
     """The split "train" of a labelled set of the hub; None where there is no other split than the set's own."""
-    wanted = read_name(place)
+    wanted = read_name(source)
     if wanted.split == TRAIN or TRAIN not in splits_of(wanted):
         return None
     found = open_hub_set(str(replace(wanted, split=TRAIN)))
@@ -69,7 +69,7 @@ def open_train_split(place: str | Path) -> LabelledSet | None:
 
 
 def open_parquet(files: Sequence[Path], wanted: HubSet) -> LabelledSet | PairList:
-    """The pictures of Parquet files that belong together, labelled where the first has classes, else captioned.
+    """The images of Parquet files that belong together, labelled where the first has classes, else captioned.
 
     `UsageError` for columns that are not there, or cannot be told without being named; `RefusedInput` for a file that
     is no Parquet, or labels that contradict the class names.
@@ -101,7 +101,7 @@ def _labelled(wanted: HubSet, rows: Iterator[Row], written: Sequence[str]) -> La
         else:
             samples.append(Labelled(key, label, image))
     if not samples:
-        raise UsageError(f"no labelled picture in {wanted}: {count_reasons(problems) or 'it is empty'}.")
+        raise UsageError(f"no labelled image in {wanted}: {count_reasons(problems) or 'it is empty'}.")
     return LabelledSet(wanted.name, names, samples=samples, problems=problems)
 
 
@@ -113,11 +113,11 @@ def _captioned(wanted: HubSet, rows: Iterator[Row]) -> PairList:
         if image is None or not image.size:
             problems.append(Skipped(key=key, reason="caption without image"))
         elif not captions:
-            problems.append(Skipped(key=key, reason="image without caption", place=image.place))
+            problems.append(Skipped(key=key, reason="image without caption", location=image.location))
         else:
             entries.append(Entry(key, captions, image))
     if not entries:
-        raise UsageError(f"no captioned picture in {wanted}: {count_reasons(problems) or 'it is empty'}.")
+        raise UsageError(f"no captioned image in {wanted}: {count_reasons(problems) or 'it is empty'}.")
     return PairList(wanted.name, entries, problems=problems)
 
 
@@ -154,7 +154,7 @@ def _known(columns: Sequence[str], usual: Sequence[str]) -> list[str]:
 
 
 def _rows(files: Sequence[Path], image: str, told: str) -> Iterator[Row]:
-    """Every row, its picture by its place and length only; row groups are read one at a time."""
+    """Every row, its image by its place and length only; row groups are read one at a time."""
     import pyarrow.compute as pc
 
     for number, path in enumerate(files):
@@ -163,7 +163,7 @@ def _rows(files: Sequence[Path], image: str, told: str) -> Iterator[Row]:
             if name not in opened.schema_arrow.names:
                 raise RefusedInput(f"{path} has no column {name!r}, unlike the first file of the set.")
         for group in range(opened.num_row_groups):
-            sizes = pc.call_function("binary_length", [_pictures(str(path), image, group)]).to_pylist()
+            sizes = pc.call_function("binary_length", [_images(str(path), image, group)]).to_pylist()
             said = opened.read_row_group(group, columns=[told])[told].to_pylist()
             for row, (size, value) in enumerate(zip(sizes, said, strict=True)):
                 cell = None if size is None else ParquetCell(str(path), image, group, row, size)
@@ -181,8 +181,8 @@ def _opened(path: str) -> Any:
 
 
 @lru_cache(maxsize=GROUPS_IN_MEMORY)
-def _pictures(path: str, column: str, group: int) -> Any:
-    """The pictures of a row group, as they are encoded."""
+def _images(path: str, column: str, group: int) -> Any:
+    """The images of a row group, as they are encoded."""
     import pyarrow
 
     try:
@@ -190,8 +190,8 @@ def _pictures(path: str, column: str, group: int) -> Any:
     except pyarrow.ArrowInvalid as error:
         raise RefusedInput(f"{path}, row group {group}, cannot be read ({error}); fetch it again.") from error
     if pyarrow.types.is_struct(found.type):
-        place = found.type.get_field_index("bytes")
-        found = found.flatten()[place] if place >= 0 else found
+        column_index = found.type.get_field_index("bytes")
+        found = found.flatten()[column_index] if column_index >= 0 else found
     if not (pyarrow.types.is_binary(found.type) or pyarrow.types.is_large_binary(found.type)):
-        raise RefusedInput(f"column {column!r} of {path} holds {found.type} and no bytes of pictures.")
+        raise RefusedInput(f"column {column!r} of {path} holds {found.type} and no bytes of images.")
     return found

@@ -1,6 +1,6 @@
-"""Pictures decoded once and kept small in memory, shared by all loader processes.
+"""Images decoded once and kept small in memory, shared by all loader processes.
 
-A picture is stored shrunk to a shorter side of `side`; of one longer than 2:1 the middle 2:1 is kept. Crops are
+An image is stored shrunk to a shorter side of `side`; of one longer than 2:1 the middle 2:1 is kept. Crops are
 then cut from that copy: against crops of the original they lose what the shrinking lost, nothing else.
 """
 
@@ -17,7 +17,7 @@ USUAL_ASPECT = 1.4
 
 
 class PixelCache:
-    """`count` slots for uint8 RGB pictures; memory is taken only where a slot is filled."""
+    """`count` slots for uint8 RGB images; memory is taken only where a slot is filled."""
 
     def __init__(self, count: int, side: int):
         self.side = side
@@ -27,21 +27,21 @@ class PixelCache:
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
-        """Whether `count` pictures of usual shape take less than a quarter of the memory of this machine or container.
+        """Whether `count` images of usual shape take less than a quarter of the memory of this machine or container.
 
         Of all of it and not of what is free: crops are cut from the copy, and a run that goes on must cut the same.
         """
         return count * side * side * USUAL_ASPECT * 3 < SHARE_OF_MEMORY * whole_memory()
 
     def get(self, index: int) -> np.ndarray | None:
-        """The stored picture (H, W, 3), or None if it was not stored yet."""
+        """The stored image (H, W, 3), or None if it was not stored yet."""
         height, width = (int(side) for side in self._shape[index])
         if not height:
             return None
         return self._pixels[index, : height * width * 3].reshape(height, width, 3)
 
     def put(self, index: int, image_HW3: np.ndarray) -> np.ndarray:
-        """Store a picture; returns the shrunk copy that `get` gives from now on."""
+        """Store an image; returns the shrunk copy that `get` gives from now on."""
         small_HW3 = self._shrink(image_HW3)
         height, width = small_HW3.shape[:2]
         self._pixels[index, : height * width * 3] = small_HW3.ravel()

@@ -1,6 +1,6 @@
 """Pixels to the square a model takes: as Pillow makes it, and a faster way within one level of that.
 
-H, W = height and width of a picture, S = side the model takes.
+H, W = height and width of an image, S = side the model takes.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seesay.data.jpeg import Picture
+from seesay.data.jpeg import DecodedImage
 
-# Beyond this many pixels the whole resized picture is not made any more, only the centre of it (see `_resize_centre`).
+# Beyond this many pixels the whole resized image is not made any more, only the centre of it (see `_resize_centre`).
 MAX_RESIZED_PIXELS = 1 << 24
 
 
@@ -28,39 +28,37 @@ def centre_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) ->
 
 
 def squash_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) -> np.ndarray:
-    """(S, S, 3): the whole picture, whatever its aspect ratio."""
+    """(S, S, 3): the whole image, whatever its aspect ratio."""
     return np.array(Image.fromarray(image_HW3).resize((size, size), _by_name(interpolation)))
 
 
-def centre_by_torch(picture: Picture, size: int, *, interpolation: str) -> np.ndarray:
+def centre_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np.ndarray:
     """As `centre_by_pillow`, by torch's antialiased resize of bytes."""
-    resized_long, offset = _long_side(picture.height, picture.width, size)
+    resized_long, offset = _long_side(image.height, image.width, size)
     if size * resized_long > MAX_RESIZED_PIXELS:
-        return centre_by_pillow(picture.pixels_HW3, size, interpolation=interpolation)
-    if picture.width > picture.height:
-        return _by_torch(picture, (size, resized_long), interpolation=interpolation)[:, offset : offset + size]
-    return _by_torch(picture, (resized_long, size), interpolation=interpolation)[offset : offset + size]
+        return centre_by_pillow(image.pixels_HW3, size, interpolation=interpolation)
+    if image.width > image.height:
+        return _by_torch(image, (size, resized_long), interpolation=interpolation)[:, offset : offset + size]
+    return _by_torch(image, (resized_long, size), interpolation=interpolation)[offset : offset + size]
 
 
-def squash_by_torch(picture: Picture, size: int, *, interpolation: str) -> np.ndarray:
+def squash_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np.ndarray:
     """As `squash_by_pillow`, by torch's antialiased resize of bytes."""
-    return _by_torch(picture, (size, size), interpolation=interpolation)
+    return _by_torch(image, (size, size), interpolation=interpolation)
 
 
-def _by_torch(picture: Picture, resized: tuple[int, int], *, interpolation: str) -> np.ndarray:
-    """The whole picture at the sides `resized`.
+def _by_torch(image: DecodedImage, resized: tuple[int, int], *, interpolation: str) -> np.ndarray:
+    """The whole image at the sides `resized`.
 
     torch's own function takes no scale that is not the ratio of the sides, so the operator behind it is called.
     """
     resize = _OPERATORS[interpolation]()
-    image_13HW = torch.from_numpy(picture.pixels_HW3).permute(2, 0, 1)[None]
-    down, across = (
-        picture.shrink * side / full for side, full in zip(resized, (picture.height, picture.width), strict=True)
-    )
+    image_13HW = torch.from_numpy(image.pixels_HW3).permute(2, 0, 1)[None]
+    down, across = (image.shrink * side / full for side, full in zip(resized, (image.height, image.width), strict=True))
     # The order of the two passes decides what is cut off at 0 and 255 between them. torch goes across and then down;
     # so does Pillow, but not (found by trial with Pillow 13) where much more height than width is lost.
-    lost = picture.height - resized[0]
-    if lost > max(0, 2 * (picture.width - resized[1])):
+    lost = image.height - resized[0]
+    if lost > max(0, 2 * (image.width - resized[1])):
         image_13HW = resize(image_13HW, [resized[0], image_13HW.shape[3]], False, down, None)
         down = None
     return resize(image_13HW, list(resized), False, down, across)[0].permute(1, 2, 0).numpy()

@@ -1,7 +1,7 @@
-"""Some pictures of a source as they lie on disk: how often they repeat, and whether they are still the same.
+"""Some images of a source as they lie on disk: how often they repeat, and whether they are still the same.
 
-A tar has no checksums of what is in it, and reading every picture before each run would take as long as a visit to all.
-So a bounded number is read: what is exchanged as a whole is seen, one picture changed among many mostly is not.
+A tar has no checksums of what is in it, and reading every image before each run would take as long as a visit to all.
+So a bounded number is read: what is exchanged as a whole is seen, one image changed among many mostly is not.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 from seesay.base.errors import BrokenSample
 from seesay.base.records import PairSource
 from seesay.data.loader import image_id
-from seesay.data.stored import fingerprint
+from seesay.data.sources import fingerprint
 
 SAMPLE = 512
 MOST_SHARDS = 4096
@@ -19,9 +19,9 @@ MOST_SHARDS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled:
-    """`image_id_M`: of pictures drawn at random, those that can be read; all of them where they are 512 or fewer.
+    """`image_id_M`: of images drawn at random, those that can be read; all of them where they are 512 or fewer.
 
-    `digest` is a SHA-256 over the bytes of these and of one picture of every shard (of 4,096 of them, where there are
+    `digest` is a SHA-256 over the bytes of these and of one image of every shard (of 4,096 of them, where there are
     more).
     """
 
@@ -29,8 +29,8 @@ class Sampled:
     digest: str
 
 
-def sample_pictures(pairs: PairSource) -> Sampled:
-    """Read some pictures, always the same ones of the same pairs, without decoding them."""
+def sample_images(pairs: PairSource) -> Sampled:
+    """Read some images, always the same ones of the same pairs, without decoding them."""
     drawn = np.random.default_rng(0).choice(len(pairs), min(SAMPLE, len(pairs)), replace=False)
     id_of = {int(index): _id(pairs, int(index)) for index in sorted({*drawn.tolist(), *_one_of_each_shard(pairs)})}
     found = [id_of[index] for index in drawn.tolist() if id_of[index]]
@@ -38,7 +38,7 @@ def sample_pictures(pairs: PairSource) -> Sampled:
 
 
 def _id(pairs: PairSource, index: int) -> int:
-    """The number of the picture's bytes; 0 where it cannot be read."""
+    """The number of the image's bytes; 0 where it cannot be read."""
     try:
         return image_id(pairs[index].image)
     except BrokenSample:
@@ -49,7 +49,7 @@ def _one_of_each_shard(pairs: PairSource) -> list[int]:
     """The first pair that lies in each tar."""
     first: dict[str, int] = {}
     for index in range(len(pairs)):
-        shard, in_a_shard, _ = pairs.place(index).rpartition(", byte ")
+        shard, in_a_shard, _ = pairs.location(index).rpartition(", byte ")
         if in_a_shard:
             first.setdefault(shard, index)
     # Of more than can be read, every n-th.

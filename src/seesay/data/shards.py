@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 
 from seesay.base.errors import StorageError, UsageError
 from seesay.base.records import Skipped
-from seesay.data.stored import (
+from seesay.data.sources import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
     MAX_CAPTION_BYTES,
@@ -79,13 +79,13 @@ def read_shard(path: Path, beside: tuple[str, ...], *, problems: list[Skipped]) 
     try:
         with open(path, "rb") as file:
             found = _by_kind(_members(file, path, problems=problems), path, beside=beside, problems=problems)
-            for stem in dict.fromkeys(stem for places in found.values() for stem in places):
+            for stem in dict.fromkeys(stem for stems in found.values() for stem in stems):
                 yield _sample(stem, found, beside=beside, file=file, path=path)
     except OSError as error:
         raise StorageError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
 
 
-# By kind ("image", a suffix of a picture that is not decoded, or one of those beside it) and key: offset and size.
+# By kind ("image", a suffix of an image that is not decoded, or one of those beside it) and key: offset and size.
 # Not one dict for each key: a hundred thousand of them keep the garbage collector busy for a quarter of the time.
 _Places = dict[str, dict[str, tuple[int, int]]]
 
@@ -136,7 +136,7 @@ class _QuickHeader(tarfile.TarInfo):
     """Reads the header of an ordinary file four times as fast; everything else goes the usual way."""
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> "_QuickHeader":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_QuickHeader":
         is_ordinary = len(buf) == BLOCK and buf[156:157] == b"0" and buf[345] == 0
         # The checksum is the sum of all bytes, its own eight counted as spaces; Adler-32 holds 1 + that sum, mod 65521.
         checksum = (zlib.adler32(buf) & 0xFFFF) - 1 - sum(buf[148:156]) + 8 * ord(" ")
@@ -163,15 +163,17 @@ def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator
                     break
                 end = tar.offset
                 if (reason := _refusal(header)) is not None:
-                    key, place = f"{path.name}/{header.name}", f"{path}, byte {header.offset}"
-                    problems.append(Skipped(key=key, reason="refused member", detail=reason, place=place))
+                    key, location = f"{path.name}/{header.name}", f"{path}, byte {header.offset}"
+                    problems.append(Skipped(key=key, reason="refused member", detail=reason, location=location))
                 elif header.offset_data + header.size > length:
                     break
                 elif header.isreg() and not header.name.rpartition("/")[2].startswith("."):
                     yield header.name.removeprefix("./"), header.offset_data, header.size
     except _TAR_ERRORS as error:
         if end == 0:
-            problems.append(Skipped(key=path.name, reason="not a tar file", detail=str(error), place=f"{path}, byte 0"))
+            problems.append(
+                Skipped(key=path.name, reason="not a tar file", detail=str(error), location=f"{path}, byte 0")
+            )
             return
     problems.extend(_damage_at(file, path, end=end, length=length))
 
@@ -193,4 +195,4 @@ def _damage_at(file: BinaryIO, path: Path, *, end: int, length: int) -> list[Ski
         return []
     reason = "truncated shard" if len(block) < BLOCK else "damaged shard"
     detail = f"nothing after byte {min(end, length)} of {length} is used"
-    return [Skipped(key=path.name, reason=reason, detail=detail, place=f"{path}, byte {min(end, length)}")]
+    return [Skipped(key=path.name, reason=reason, detail=detail, location=f"{path}, byte {min(end, length)}")]

@@ -1,6 +1,6 @@
-"""What pairs are like before anything is learned from them: every picture decoded, every caption read.
+"""What pairs are like before anything is learned from them: every image decoded, every caption read.
 
-N = pictures that could be decoded.
+N = images that could be decoded.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from seesay.data.loader import can_fork
 from seesay.data.tokenizer import CaptionTokenizer, clean
 
 CHUNK = 64
-ALONE = 512  # so few pictures are looked at by this process itself
+ALONE = 512  # so few images are looked at by this process itself
 BLOCK = 4096
 LONGEST = 1024
-PICTURE = np.dtype(
+IMAGE_RECORD = np.dtype(
     [
         ("pair", "i8"),
         ("height", "i4"),
@@ -39,15 +39,15 @@ PICTURE = np.dtype(
 
 _FILE_NAME = re.compile(
     r"(?:\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic)"
-    r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|picture|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
+    r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|image|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
     r"|[\da-f]{12,}|\d[\d_-]{4,})",
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """What was seen of `of` pictures: `found_N` (records of `PICTURE`), and the broken ones with their reasons.
+class ImageSurvey:
+    """What was seen of `of` images: `found_N` (records of `IMAGE_RECORD`), and the broken ones with their reasons.
 
     Not all were looked at where a sample was asked for or time was up. `seconds` is how long one takes to read.
     """
@@ -76,13 +76,13 @@ class Captions:
     file_names: Sequence[str]
 
 
-def survey_pictures(
+def survey_images(
     pairs: PairSource, *, sample: int | None = None, seconds: float = 600.0, cores: int = 1
-) -> Pictures:
-    """Read and decode the pictures, in random order, on all `cores`: all of them, a `sample`, or what time allows."""
+) -> ImageSurvey:
+    """Read and decode the images, in random order, on all `cores`: all of them, a `sample`, or what time allows."""
     order = np.random.default_rng(0).permutation(len(pairs))[:sample]
     chunks = [order[first : first + CHUNK] for first in range(0, len(order), CHUNK)]
-    line, started = ProgressLine("pictures"), time.monotonic()
+    line, started = ProgressLine("images"), time.monotonic()
     rows, broken, spent, done = [], [], 0.0, 0
     for found, faults, used in _look_at_all(pairs, chunks, cores=cores if len(order) > ALONE else 1):
         rows.append(found)
@@ -94,9 +94,9 @@ def survey_pictures(
         if elapsed > seconds:
             break
     line.close()
-    found_N = np.concatenate(rows) if rows else np.empty(0, PICTURE)
+    found_N = np.concatenate(rows) if rows else np.empty(0, IMAGE_RECORD)
     found_N = found_N[np.argsort(found_N["pair"])]
-    return Pictures(of=len(pairs), found_N=found_N, broken=broken, seconds=spent / max(1, done))
+    return ImageSurvey(of=len(pairs), found_N=found_N, broken=broken, seconds=spent / max(1, done))
 
 
 _Looked = tuple[np.ndarray, list[Skipped], float]
@@ -129,7 +129,7 @@ def _look_at_held(chunk: np.ndarray) -> _Looked:
 
 
 def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:
-    """Records of the pictures that can be decoded, the others with their reasons, and the seconds it took."""
+    """Records of the images that can be decoded, the others with their reasons, and the seconds it took."""
     started = time.process_time()
     rows, broken = [], []
     for pair in chunk.tolist():
@@ -141,7 +141,7 @@ def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:
             continue
         height, width = image_HW3.shape[:2]
         rows.append((pair, height, width, hashlib.blake2b(data, digest_size=16).digest(), *looks(image_HW3)))
-    return np.array(rows, PICTURE), broken, time.process_time() - started
+    return np.array(rows, IMAGE_RECORD), broken, time.process_time() - started
 
 
 def survey_captions(pairs: PairSource, tokenizer: CaptionTokenizer) -> Captions:

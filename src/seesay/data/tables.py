@@ -9,7 +9,7 @@ from typing import TextIO
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError, nearest
 from seesay.base.records import Skipped
-from seesay.data.stored import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, count_reasons
+from seesay.data.sources import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, count_reasons
 
 TABLE_SUFFIXES = frozenset({"csv", "tsv", "parquet"})
 IMAGE_COLUMNS = (

@@ -110,7 +110,7 @@ def _cross(axes: "Axes", point: Point, number: int, *, scale: float) -> None:
 
 
 def few_shot_curves(curves: Mapping[str, tuple[Score, Sequence[tuple[float, Score]]]]) -> bytes:
-    """For each set, accuracy over pictures per class (logarithmic), and zero-shot as a dashed line."""
+    """For each set, accuracy over images per class (logarithmic), and zero-shot as a dashed line."""
     with drawn(5.2, 3.8) as (axes, file):
         for number, (name, (zero_shot, points)) in enumerate(curves.items()):
             colour = COLOURS[number % len(COLOURS)]
@@ -123,7 +123,7 @@ def few_shot_curves(curves: Mapping[str, tuple[Score, Sequence[tuple[float, Scor
         ticks = sorted({round(count) for _, points in curves.values() for count, _ in points})
         axes.set_xticks(ticks, labels=[str(tick) for tick in ticks])
         axes.minorticks_off()
-        axes.set(xlabel="training pictures per class", ylabel="top-1, %")
+        axes.set(xlabel="training images per class", ylabel="top-1, %")
         axes.legend(fontsize=8)
     return file.getvalue()
 
@@ -165,7 +165,7 @@ def shift_plot(
     """Natural accuracy across and shifted accuracy up, on logit axes, with the line through the baseline."""
     with drawn(4.8, 4.5) as (axes, file):
         shares = [share for point in [*models, *baseline] for share in (point.x, point.y)]
-        # Intervals may leave the picture; points may not.
+        # Intervals may leave the image; points may not.
         low, high = max(0.005, min(shares) * 0.6), min(0.995, 1 - (1 - max(shares)) * 0.6)
         grid = np.linspace(low, high, 200)
         axes.plot(logit(grid), logit(grid), color="#999999", linestyle="--", linewidth=1, label="y = x")

@@ -1,4 +1,4 @@
-"""Two models on the same pictures: is one better, or would other pictures have said the opposite?"""
+"""Two models on the same images: is one better, or would other images have said the opposite?"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -24,12 +24,12 @@ def compare_all(measured: Sequence[Measured], names: Sequence[str]) -> list[dict
 
 
 def compare(first: Measured, second: Measured) -> list[dict[str, Any]]:
-    """A paired test for each score that counts, on the pictures that both could read.
+    """A paired test for each score that counts, on the images that both could read.
 
     Gives "set", "task", "score", "n" (questions), both shares, "difference" (second less first) with "interval95",
-    "p" and "test". For classification: "sign", the exact test over pictures that one model alone got right
-    ("first_only", "second_only"). For retrieval: "paired bootstrap" over pictures, because the captions of one
-    picture stand or fall together.
+    "p" and "test". For classification: "sign", the exact test over images that one model alone got right
+    ("first_only", "second_only"). For retrieval: "paired bootstrap" over images, because the captions of one
+    image stand or fall together.
     """
     task = first.result["task"]
     return [compare_score(first, second, name) for name in COMPARED[task]]
@@ -59,8 +59,8 @@ def compare_score(first: Measured, second: Measured, name: str) -> dict[str, Any
     return result
 
 
-def answers_about(measured: Measured, name: str, pictures: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The hits about these pictures only, and which picture each was about."""
-    picture_M = np.array(measured.read)[measured.image_of_hit[name]]
-    is_wanted_M = np.isin(picture_M, pictures)
-    return measured.hits[name][is_wanted_M], picture_M[is_wanted_M]
+def answers_about(measured: Measured, name: str, images: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The hits about these images only, and which image each was about."""
+    image_M = np.array(measured.read)[measured.image_of_hit[name]]
+    is_wanted_M = np.isin(image_M, images)
+    return measured.hits[name][is_wanted_M], image_M[is_wanted_M]

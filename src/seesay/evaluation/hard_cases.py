@@ -1,7 +1,7 @@
 """The paper's hard cases: what CLIP is known to be weak at, and what it scored there.
 
 Zero-shot and linear-probe accuracies are those of ViT-L/14 at 336 px (Radford et al. 2021, tables 10 and 11); the
-sets differ from ours in pictures and classes, so they say how hard the task is and not what to reach.
+sets differ from ours in images and classes, so they say how hard the task is and not what to reach.
 """
 
 from dataclasses import dataclass

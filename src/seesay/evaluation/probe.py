@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from seesay.base.journal import progress
-from seesay.data.evalsets import LabelledSet, open_train_part
+from seesay.data.evalsets import open_train_part
+from seesay.data.labelled import LabelledSet
 from seesay.evaluation.suite import SEED
 from seesay.model.bundle import Model
-from seesay.model.kept import Kept
+from seesay.model.cache import EmbeddingCache
 from seesay.tasks.few_shot import check_sets, probe_sets
 
 
 def probe_set(
-    model: Model, place: str | Path, test: LabelledSet, *, shots: Sequence[int], kept: Kept
+    model: Model, place: str | Path, test: LabelledSet, *, shots: Sequence[int], cache: EmbeddingCache
 ) -> dict[str, Any] | None:
     """`tasks.few_shot.probe_sets` on the train part of the set at `place`; None where it has none.
 
@@ -27,7 +28,7 @@ def probe_set(
     fewest = min(Counter(train.label(index) for index in range(len(train))).values())
     left_out, shots = [count for count in shots if count > fewest], [count for count in shots if count <= fewest]
     with progress(len(train) + len(test), f"{test.name} probe") as advance:
-        return probe_sets(model, train, test, shots=shots, kept=kept, progress=advance) | {
+        return probe_sets(model, train, test, shots=shots, cache=cache, progress=advance) | {
             "seed": SEED,
             "shots_left_out": left_out,
         }

@@ -11,8 +11,7 @@ from seesay.evaluation.suite import Measured
 from seesay.formulas.metrics import top_k_hits
 from seesay.formulas.statistics import proportion_interval
 from seesay.model.bundle import Model
-from seesay.model.encode_once import encode_prompts_once
-from seesay.model.kept import Kept
+from seesay.model.cache import EmbeddingCache, cached_encode_prompts
 
 # With fewer of its own a set is asked with these instead: their spread says more than that of one or two.
 FEWEST = 3
@@ -34,8 +33,8 @@ class PromptSpread:
         return max(score.value for score in self.by_template.values())
 
 
-def prompt_spread(model: Model, measured: Measured, *, kept: Kept) -> PromptSpread:
-    """The pictures of a zero-shot measurement asked again with one template at a time, and with the bare name.
+def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:
+    """The images of a zero-shot measurement asked again with one template at a time, and with the bare name.
 
     `model` is one that embeds texts.
     """
@@ -47,7 +46,7 @@ def prompt_spread(model: Model, measured: Measured, *, kept: Kept) -> PromptSpre
     classes, n = len(answers.names), len(label_N)
     # One list of prompts per template and class, so that all of them share their beginnings.
     prompts = [prompt for template in templates for prompt in class_prompts(answers.names, [template])]
-    row_TCD = encode_prompts_once(model, prompts, kept=kept).view(len(templates), classes, -1)
+    row_TCD = cached_encode_prompts(model, prompts, cache=cache).view(len(templates), classes, -1)
     scores = {}
     for template, weights_CD in zip(templates, row_TCD, strict=True):
         hits = int(top_k_hits(answers.image_ND @ weights_CD.T, label_N, ks=(1,))[1].sum())

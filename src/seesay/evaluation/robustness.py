@@ -1,8 +1,8 @@
-"""Distribution shift: one model on pictures of the usual kind and on others of the same classes.
+"""Distribution shift: one model on images of the usual kind and on others of the same classes.
 
 The number is the effective robustness of `formulas.robustness`, against a line through standard models. A file of
 them is a JSON list of {"name", "natural", "shifted", "n_natural", "n_shifted"}: accuracies as fractions, and the
-number of pictures behind each.
+number of images behind each.
 """
 
 import json
@@ -52,7 +52,7 @@ def read_baseline(path: Path) -> Baseline:
         columns = [[row[key] for row in rows] for key in ("name", "natural", "shifted", "n_natural", "n_shifted")]
         names, shares, sizes = columns[0], np.array(columns[1:3], float), np.array(columns[3:], float)
         if not ((shares >= 0) & (shares <= 1) & (sizes >= 1)).all():
-            raise ValueError("a share is not between 0 and 1, or a number of pictures not 1 or more")
+            raise ValueError("a share is not between 0 and 1, or a number of images not 1 or more")
         natural_P, shifted_P = softened(shares * sizes, sizes)
         fit_line(natural_P, shifted_P)
     except OSError as error:
@@ -105,7 +105,7 @@ def robustness_of(natural: Measured, shifted: Measured, baseline: Baseline | Non
 
 def check_classes(natural: Measured, shifted: Measured) -> None:
     if natural.answers is None or shifted.answers is None:
-        raise UsageError("a shift is measured between labelled sets; one of them holds pictures with captions.")
+        raise UsageError("a shift is measured between labelled sets; one of them holds images with captions.")
     names, others = natural.answers.names, shifted.answers.names
     if names != others:
         odd = next((name for name in [*names, *others] if (name in names) != (name in others)), "their order")

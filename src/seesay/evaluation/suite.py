@@ -1,4 +1,4 @@
-"""One model on one set to one dict of numbers, ready for JSON. N = pictures read, C = classes, R = best of them,
+"""One model on one set to one dict of numbers, ready for JSON. N = images read, C = classes, R = best of them,
 D = embedding width.
 
 Every share and every end of an interval is a fraction from 0 to 1; every share stands beside its 95 % interval and
@@ -20,25 +20,25 @@ from seesay.base.errors import RefusedInput
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.class_names import ClassName, Descriptions, repeated_names
-from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
+from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet, refuse_unseen_classes
 from seesay.data.prompts import TEMPLATES, load_templates
-from seesay.data.stored import count_reasons
+from seesay.data.sources import count_reasons
 from seesay.formulas.metrics import mean_per_class, top_k_hits
 from seesay.formulas.reliability import reliability
 from seesay.formulas.statistics import mean_per_class_interval, proportion_interval
 from seesay.model.bundle import Model
-from seesay.model.encode_once import encode_prompts_once, score_images_once
-from seesay.model.kept import Kept
+from seesay.model.cache import EmbeddingCache, cached_encode_prompts, cached_score_images
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.retrieve import retrieval_scores
 from seesay.tasks.words import choose_words
 
 Templates = str | Path | Sequence[str] | None
 Advance = Callable[[int], None]
-NOT_KEPT = Kept(None)
+NO_CACHE = EmbeddingCache(None)
 # Of all bootstraps; nothing else is left to chance.
 SEED = 0
-# Classes that are kept of what was said to a picture, as many as a card of the report shows.
+# Classes that are kept of what was said to an image, as many as a card of the report shows.
 RANKED = 3
 
 
@@ -49,15 +49,15 @@ class Question:
     templates: Templates = None
     class_names: str | Path | None = None
     descriptions: Descriptions | None = None
-    kept: Kept = NOT_KEPT
+    cache: EmbeddingCache = NO_CACHE
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A result and what it was made from.
 
-    `hits` are by name of the score, as "top1" or "text_to_image r10", and `image_of_hit` the picture each question
-    was about, as a place in `read`: the numbers in the set of the pictures that could be read.
+    `hits` are by name of the score, as "top1" or "text_to_image r10", and `image_of_hit` the image each question
+    was about, as a place in `read`: the numbers in the set of the images that could be read.
     """
 
     result: dict[str, Any]
@@ -70,10 +70,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a zero-shot classifier said to N pictures, and which prompts its classes were made of.
+    """What a zero-shot classifier said to N images, and which prompts its classes were made of.
 
     `best_NR` are the numbers of the best classes, and `share_NR` their probabilities. There is no `image_ND` where a
-    picture's row is a whole grid.
+    image's row is a whole grid.
     """
 
     image_ND: Tensor | None
@@ -90,14 +90,14 @@ class Answers:
 def evaluate_set(model: Model, place: str | Path, *, templates: Templates = None) -> dict[str, Any]:
     """Zero-shot classification on a labelled set, retrieval on a captioned one.
 
-    Both give "set", "task", "n" (pictures), "interval95" and "chance" of the headline number, "skipped" and
-    "skipped_by_reason" (pictures left out, when the set was opened or read), "templates" with "templates_from",
+    Both give "set", "task", "n" (images), "interval95" and "chance" of the headline number, "skipped" and
+    "skipped_by_reason" (images left out, when the set was opened or read), "templates" with "templates_from",
     "model", "data_fingerprint" and "seed". Then for task "zero-shot": "classes", "top1", "top5", "mean_per_class",
     "interval95_top5", "interval95_mean_per_class", "chance_top5", "calibration_error", "same_names" (names of more
     than one class); the headline is "top1". For "retrieval": "captions", and "text_to_image" and "image_to_text" with
     "r1", "r5", "r10", each also as "interval95_..." and "chance_..."; the headline is "text_to_image" "r10".
 
-    Raises `UsageError` for a place that is no such set, and `RefusedInput` where not one picture can be read.
+    Raises `UsageError` for a place that is no such set, and `RefusedInput` where not one image can be read.
     """
     return measure_set(model, open_evalset(place), Question(templates=templates)).result
 
@@ -117,16 +117,14 @@ def measure_zero_shot(model: Model, found: LabelledSet, question: Question, adva
         names,
         chosen,
         descriptions=question.descriptions,
-        rows=lambda prompts: encode_prompts_once(model, prompts, kept=question.kept),
+        rows=lambda prompts: cached_encode_prompts(model, prompts, cache=question.cache),
     )
-    score_NC, image_ND, read, skipped = score_images_once(
-        model, classifier, found.image, len(found), kept=question.kept, progress=advance
+    score_NC, image_ND, read, skipped = cached_score_images(
+        model, classifier, found.image, len(found), cache=question.cache, progress=advance
     )
     skipped = [replace(item, key=found.key(int(item.key))) for item in skipped]
     if not read:
-        raise RefusedInput(
-            f"none of the {len(found)} pictures of {found.name} could be read ({count_reasons(skipped)})."
-        )
+        raise RefusedInput(f"none of the {len(found)} images of {found.name} could be read ({count_reasons(skipped)}).")
     refuse_unseen_classes(found, read, skipped)
     label_N = np.array([found.label(index) for index in read])
     hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, 5))
@@ -178,7 +176,7 @@ def zero_shot_numbers(hits: dict[int, np.ndarray], label_N: np.ndarray, *, class
 def measure_retrieval(model: Model, found: PairSource, question: Question, advance: Advance) -> Measured:
     templates = question.templates
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
-    scores = retrieval_scores(model, found, templates=chosen, kept=question.kept, progress=advance)
+    scores = retrieval_scores(model, found, templates=chosen, cache=question.cache, progress=advance)
     by_text, by_image = scores["text_to_image"], scores["image_to_text"]
     result = {
         **describe(model, found, task="retrieval", n=by_image["r1"].n, skipped=scores["skipped"]),

@@ -1,6 +1,6 @@
 """Scores to probabilities that can be believed, and thresholds that hold a chosen rate of false alarms.
 
-N = pictures, C = classes, M = pairs of a picture and a class. Logits are scores before softmax or sigmoid.
+N = images, C = classes, M = pairs of an image and a class. Logits are scores before softmax or sigmoid.
 """
 
 import math
@@ -11,7 +11,7 @@ from scipy.special import betaincinv, expit, log_softmax, softmax
 
 from seesay.formulas.reliability import reliability
 
-# Where the best temperature is looked for. Pictures that are all right, or none better than guessed, have none.
+# Where the best temperature is looked for. Images that are all right, or none better than guessed, have none.
 SHARPEST, FLATTEST = 0.01, 100.0
 CONFIDENCE = 0.95
 

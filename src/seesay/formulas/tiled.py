@@ -194,7 +194,7 @@ class _LogSums(torch.autograd.Function):
         return row.log(), column.log(), match_B
 
     @staticmethod
-    def backward(ctx, slope_B, slope_N, slope_match_B):
+    def backward(ctx, slope_B, slope_N, slope_match_B):  # type: ignore[override]
         refuse_second_derivatives()
         if slope_B is None and slope_N is None and slope_match_B is None:
             return None, None, None, None, None
@@ -241,7 +241,7 @@ class _SigmoidSum(torch.autograd.Function):
         return loss_B.sum()
 
     @staticmethod
-    def backward(ctx, slope):
+    def backward(ctx, slope):  # type: ignore[override]
         refuse_second_derivatives()
         given = (None if each is None else each * slope.to(each.dtype) for each in ctx.saved_tensors)
         return *given, None, None

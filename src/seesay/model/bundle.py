@@ -20,14 +20,13 @@ from seesay.data.class_names import ClassName, Descriptions, class_prompts, name
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import load_templates
-from seesay.model.ahead import in_blocks
+from seesay.model.encode import check_rows, embed_rows, prefetch_blocks
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
-from seesay.model.texts import directed, embed_rows, numbers
 from seesay.model.weights import FLOATS
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
-from seesay.nets.clip import Clip, Predictor
+from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
 
 
 class Model:
@@ -64,8 +63,8 @@ class Model:
                 f"model {parts.name!r} has a logit_scale of {float(learned):g}, whose exp is not finite; "
                 "its weights are damaged, fetch it again."
             )
-        if isinstance(parts.clip, Predictor):
-            parts.clip.head.refuse_words()
+        if isinstance(parts.clip, CaptionPredictor):
+            parts.clip.head.check_vocabulary()
         return cls(
             parts.clip,
             parts.architecture,
@@ -75,6 +74,16 @@ class Model:
             name=parts.name,
             facts=dict(parts.facts),
         )
+
+    @property
+    def embeds_texts(self) -> bool:
+        """Whether a text has a row of its own; a model that predicts captions says how likely a text is instead."""
+        return self.clip.embeds_texts
+
+    @property
+    def reads_grid(self) -> bool:
+        """Whether an image's row is a grid, 100 times as long as an embedding: those of a whole set take gigabytes."""
+        return self.clip.reads_grid
 
     @property
     def logit_scale(self) -> float:
@@ -97,7 +106,7 @@ class Model:
         return self
 
     def with_preprocess(self, mode: str) -> "Model":
-        """This model, its towers shared, that prepares pictures in that mode.
+        """This model, its towers shared, that prepares images in that mode.
 
         "exact" is pixel for pixel what the weights were trained with; "fast" is not, and `FastPreprocess` says by how
         much. It is nothing that is saved: a model that is read prepares exactly.
@@ -112,16 +121,16 @@ class Model:
         """Paths, bytes, PIL images or uint8 arrays (H, W, 3) to (N, D) float32 unit rows on the CPU.
 
         They are decoded in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that
-        is not there and `BrokenSample`, with its path or its place in the list, for what is no picture.
+        is not there and `BrokenSample`, with its path or its place in the list, for what is no image.
         """
-        # The rows of one array would pass for grey pictures, and the letters of one path for paths.
+        # The rows of one array would pass for grey images, and the letters of one path for paths.
         if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise TypeError("encode_images takes a list of images; wrap the single one in a list")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; encode at least 1 image at a time.")
         blocks = [
             self.encode_pixels(torch.stack(block))
-            for block in in_blocks(self._pixels, enumerate(images), size=batch_size)
+            for block in prefetch_blocks(self._pixels, enumerate(images), size=batch_size)
         ]
         return torch.cat(blocks) if blocks else torch.empty(0, self.architecture.embed_dim)
 
@@ -135,13 +144,13 @@ class Model:
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
-        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU; raises as `directed` does.
+        """uint8 pixels of this model's size to (B, D) float32 unit rows on the CPU; raises as `check_unit_length` does.
 
         For a model that predicts captions the rows are what its head reads, of any length and width.
         """
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
         row_BX = self.clip.embed_images(pixels).float().cpu()
-        return numbers(row_BX) if isinstance(self.clip, Predictor) else directed(row_BX)
+        return check_rows(self.clip, row_BX)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept.
@@ -152,6 +161,10 @@ class Model:
             raise TypeError("encode_texts takes a list of strings; wrap the single one in a list")
         if not len(texts):
             return torch.empty(0, self.architecture.embed_dim)
+        if not isinstance(self.clip, DualEncoder):
+            raise UsageError(
+                f"{self.name} predicts captions, and has no embedding of a text; classify with it instead."
+            )
         return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
 
     def classifier(
@@ -172,11 +185,11 @@ class Model:
         if isinstance(class_names, str):
             raise TypeError("class names are a list of strings; wrap the single one in a list")
         if not len(class_names):
-            raise UsageError("no class names are given; name what a picture may show.")
+            raise UsageError("no class names are given; name what an image may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompts = class_prompts(class_names, chosen, descriptions)
         names = tuple(names_of(class_name)[0] for class_name in class_names)
-        if isinstance(self.clip, Predictor):
+        if not self.embeds_texts:
             return LikelihoodClassifier(
                 class_names=names,
                 prompts=self.tokenizer.tokens([prompt for own in prompts for prompt in own]),
@@ -199,7 +212,7 @@ class Model:
 
         How likely each text is, in nats, as `Head.log_likelihoods` says it. All rows are worked on at once.
         """
-        assert isinstance(self.clip, Predictor)
+        assert isinstance(self.clip, CaptionPredictor)
         return self.clip.log_likelihoods(image_BX.to(self.device), prompts.to(self.device)).float().cpu()
 
     def classify(

@@ -12,7 +12,6 @@ from torch import Tensor
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.model.bundle import Model, load_folder
-from seesay.nets.clip import Predictor
 
 ALLOWED_DIFFERENCE = 1e-5
 TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
@@ -22,7 +21,7 @@ TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of
 class Proof:
     """The largest difference between any two numbers before and after: of unit rows, or what takes their place.
 
-    A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the pictures.
+    A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images.
     """
 
     images: float
@@ -55,20 +54,20 @@ def convert(model: Model, folder: Path, layout: str) -> Proof:
 
 
 def compare(one: Model, other: Model) -> Proof:
-    """The largest differences over a few pictures and captions that are always the same."""
+    """The largest differences over a few images and captions that are always the same."""
     return Proof(
-        images=_largest(one.encode_images(_pictures()), other.encode_images(_pictures())),
+        images=_largest(one.encode_images(_images()), other.encode_images(_images())),
         texts=_largest(_of_texts(one), _of_texts(other)),
     )
 
 
 def _of_texts(model: Model) -> Tensor:
-    if isinstance(model.clip, Predictor):
-        return model.log_likelihoods(model.encode_images(_pictures()), model.tokenizer.tokens(TEXTS))
+    if not model.embeds_texts:
+        return model.log_likelihoods(model.encode_images(_images()), model.tokenizer.tokens(TEXTS))
     return model.encode_texts(TEXTS)
 
 
-def _pictures() -> list[np.ndarray]:
+def _images() -> list[np.ndarray]:
     """Noise, plain patches and a ramp, wide and high."""
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (90, 120, 3), dtype=np.uint8)

@@ -1,35 +1,126 @@
-"""A whole set of pictures to one matrix: decoded in threads, encoded in blocks, broken ones named and left out.
+"""Images and texts to matrices: decoded in threads, encoded in blocks, what is broken named and left out.
 
-N = pictures that could be read, B = those of a block, C = classes, D = embedding width.
+N = images or texts, B = those of a block, C = classes, W = width of the image tower, D = embedding width.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, RefusedInput
 from seesay.base.records import Skipped
-from seesay.model.ahead import in_blocks
-from seesay.model.bundle import Model
-from seesay.model.zero_shot import Classifier
-from seesay.nets.clip import Predictor
+from seesay.data.tokenizer import pad
+from seesay.nets.clip import Clip, DualEncoder
+from seesay.nets.text import TextTransformer
+
+# `Model` calls the first half of this file; the second half calls `Model`.
+if TYPE_CHECKING:
+    from seesay.model.bundle import Model
+    from seesay.model.zero_shot import Classifier
 
 BLOCK = 64
+TOKENS_AT_ONCE = 2048
 Encode = Callable[[Tensor], Tensor]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, size: int) -> Iterator[list[Result]]:
+    """`work(item)` for every item, in order, in lists of `size`; while one is in use, the next is being made.
+
+    The items themselves are taken by the caller's thread. The first exception in their order is raised in its turn;
+    what has not begun by then is left undone, and no thread outlives the iterator.
+    """
+    waiting_items = iter(items)
+    first = list(islice(waiting_items, size))
+    if len(first) < min(2, size):
+        # Starting threads for one image takes longer than decoding it.
+        yield from ([work(item)] for item in first)
+        return
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    try:
+        waiting = [pool.submit(work, item) for item in first]
+        while waiting:
+            following = [pool.submit(work, item) for item in islice(waiting_items, size)]
+            yield [future.result() for future in waiting]
+            waiting = following
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@torch.inference_mode()
+def embed_rows(clip: DualEncoder, rows: Sequence[Sequence[int]], *, context: int) -> Tensor:
+    """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; raises as `check_unit_length` does."""
+    device = clip.logit_scale.device
+    distinct = sorted(set(map(tuple, rows)))
+    least = 0 if isinstance(clip.text_tower, TextTransformer) else context
+    blocks = [
+        check_unit_length(clip.embed_texts(pad(block).to(device)).float().cpu()) for block in _blocks(distinct, least)
+    ]
+    place_of = {row: place for place, row in enumerate(distinct)}
+    return torch.cat(blocks)[[place_of[tuple(row)] for row in rows]]
+
+
+def check_unit_length(rows_BD: Tensor) -> Tensor:
+    """The rows as they are; `RefusedInput` if one is not of unit length, which weights that are finite too may give.
+
+    Numbers above 1e19 have squares above what float32 holds: divided by that infinite length they are a row of zeros.
+    """
+    length_B = check_finite(rows_BD.norm(dim=-1))
+    # Far more than rounding, in bfloat16 too, and far less than a row of zeros is off.
+    if len(length_B) and not (least := float(length_B.min())) > 0.9:
+        raise RefusedInput(
+            f"the model's embeddings have length {least:g} in place of 1, since what its tower gives is too large or "
+            "too small to be measured; its weights are damaged, fetch or train it again."
+        )
+    return rows_BD
+
+
+def check_rows(clip: Clip, row_BX: Tensor) -> Tensor:
+    """Rows of images as they are; `RefusedInput` for what rows of such a model cannot be."""
+    return check_unit_length(row_BX) if clip.embeds_texts else check_finite(row_BX)
+
+
+def check_finite(values: Tensor) -> Tensor:
+    """The values as they are; `RefusedInput` if one of them is not finite."""
+    if not values.isfinite().all():
+        raise RefusedInput("the model's embeddings are not numbers; its weights are damaged, fetch or train it again.")
+    return values
+
+
+def _blocks(distinct: Sequence[tuple[int, ...]], least: int) -> Iterator[Sequence[tuple[int, ...]]]:
+    """Sorted rows in blocks of `TOKENS_AT_ONCE` tokens, those shared with the row before left out.
+
+    A tower that cannot share works on `least` tokens for every row.
+    """
+    first, tokens = 0, 0
+    for index, row in enumerate(distinct):
+        before = distinct[index - 1] if index > first else ()
+        shared = next((place for place, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), len(before))
+        tokens += max(least, len(row) - shared)
+        if tokens > TOKENS_AT_ONCE and index > first:
+            yield distinct[first:index]
+            first, tokens = index, max(least, len(row))
+    yield distinct[first:]
 
 
 def encode_image_set(
-    model: Model,
+    model: "Model",
     read: Callable[[int], bytes],
     count: int,
     *,
     progress: Callable[[int], None] = lambda done: None,
     encode: Encode | None = None,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """Pictures 0..count-1, as `read` gives their bytes, to ((N, D) unit rows, their indices, what was skipped).
+    """Images 0..count-1, as `read` gives their bytes, to ((N, D) unit rows, their indices, what was skipped).
 
-    `progress` is called with the number of pictures done since the last call. `encode` takes the place of
+    `progress` is called with the number of images done since the last call. `encode` takes the place of
     `model.encode_pixels`, and its rows that of unit rows.
     """
     blocks, kept, skipped = [], [], []
@@ -44,8 +135,8 @@ def encode_image_set(
 
 
 def score_image_set(
-    model: Model,
-    classifier: Classifier,
+    model: "Model",
+    classifier: "Classifier",
     read: Callable[[int], bytes],
     count: int,
     *,
@@ -59,16 +150,11 @@ def score_image_set(
     return encode_image_set(model, read, count, progress=progress, encode=scores)
 
 
-def reads_grid(model: Model) -> bool:
-    """Whether a picture's row is a grid, 100 times as long as an embedding: rows of a whole set would be gigabytes."""
-    return isinstance(model.clip, Predictor) and model.clip.head.reads_grid
-
-
 def encode_blocks(
-    model: Model, read: Callable[[int], bytes], indices: Iterable[int], *, encode: Encode | None = None
+    model: "Model", read: Callable[[int], bytes], indices: Iterable[int], *, encode: Encode | None = None
 ) -> Iterator[tuple[Tensor, list[int], list[Skipped]]]:
-    """The pictures of these numbers as `encode_image_set` gives them, `BLOCK` at a time, so that nothing piles up."""
-    for block in in_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
+    """The images of these numbers as `encode_image_set` gives them, `BLOCK` at a time, so that nothing piles up."""
+    for block in prefetch_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
         good, broken = _sorted_out(block)
         image_BD = torch.empty(0, model.architecture.embed_dim)
         if good:
@@ -77,15 +163,15 @@ def encode_blocks(
 
 
 def read_pixels(
-    model: Model, read: Callable[[int], bytes], count: int
+    model: "Model", read: Callable[[int], bytes], count: int
 ) -> tuple[list[Tensor], list[int], list[Skipped]]:
     """As `encode_image_set`, but the uint8 pixels (3, S, S) themselves, for what is encoded again and again."""
-    blocks = in_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK)
+    blocks = prefetch_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK)
     good, skipped = _sorted_out([told for block in blocks for told in block])
     return [pixels for _, pixels in good], [index for index, _ in good], skipped
 
 
-def _pixels(model: Model, read: Callable[[int], bytes], index: int) -> tuple[int, Tensor | Skipped]:
+def _pixels(model: "Model", read: Callable[[int], bytes], index: int) -> tuple[int, Tensor | Skipped]:
     try:
         return index, model.preprocess.read(read(index))
     except BrokenSample as error:
@@ -95,3 +181,29 @@ def _pixels(model: Model, read: Callable[[int], bytes], index: int) -> tuple[int
 def _sorted_out(told: list[tuple[int, Tensor | Skipped]]) -> tuple[list[tuple[int, Tensor]], list[Skipped]]:
     good = [(index, item) for index, item in told if isinstance(item, Tensor)]
     return good, [item for _, item in told if isinstance(item, Skipped)]
+
+
+@torch.inference_mode()
+def features_of(model: "Model", pixels_B3SS: Tensor) -> Tensor:
+    """uint8 pixels of the model's size to (B, W) float32 on the CPU, not of unit length.
+
+    `RefusedInput` if one is no number.
+    """
+    return check_finite(model.clip.features(model.preprocess.normalise(pixels_B3SS.to(model.device))).float().cpu())
+
+
+def encode_feature_set(
+    model: "Model", read: Callable[[int], bytes], count: int, *, progress: Callable[[int], None] = lambda done: None
+) -> tuple[Tensor, list[int], list[Skipped]]:
+    """As `encode_image_set`, with features (N, W) in place of embeddings."""
+    return encode_image_set(model, read, count, progress=progress, encode=partial(features_of, model))
+
+
+@torch.inference_mode()
+def embeddings_of(model: "Model", features_NW: Tensor) -> Tensor:
+    """Features to what `Model.encode_images` would have given, (N, D) float32 on the CPU.
+
+    Not where a head `reads_grid`: features are the grid's mean.
+    """
+    row_ND = model.clip.embed_features(features_NW.to(model.device)).float().cpu()
+    return check_rows(model.clip, row_ND)

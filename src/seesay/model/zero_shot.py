@@ -1,6 +1,6 @@
 """A classifier made of words.
 
-C = classes, P = prompts of all classes, K = prompts of one, D = embedding width, X = width of a picture's row,
+C = classes, P = prompts of all classes, K = prompts of one, D = embedding width, X = width of an image's row,
 N = images, B = images worked on at once.
 """
 
@@ -16,13 +16,13 @@ from seesay.formulas.similarity import widened
 from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
 
 PROMPTS_AT_ONCE = 1 << 16
-# What a picture's prompts come to is many times what its classes do.
+# What an image's prompts come to is many times what its classes do.
 LIKELIHOODS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier(ABC):
-    """What ranks classes for a picture, in the order of `class_names`.
+    """What ranks classes for an image, in the order of `class_names`.
 
     `encode_images` is the model's, and gives the rows that all else takes; `scale` is its factor on scores, and `bias`
     what it adds to them if it scores by a sigmoid. Without a bias probabilities are shared out over the classes: rows
@@ -36,7 +36,7 @@ class Classifier(ABC):
 
     @abstractmethod
     def scores(self, image_NX: Tensor) -> Tensor:
-        """Rows of pictures to (N, C), larger for what suits better; probabilities have the same order, but are rounded
+        """Rows of images to (N, C), larger for what suits better; probabilities have the same order, but are rounded
         to ties near 0 and 1."""
 
     def predict_proba(self, images: Sequence) -> Tensor:
@@ -44,7 +44,7 @@ class Classifier(ABC):
         return self.probabilities(self.encode_images(images))
 
     def probabilities(self, image_NX: Tensor) -> Tensor:
-        """Rows of pictures to (N, C) probabilities; whether rows sum to 1 is said above."""
+        """Rows of images to (N, C) probabilities; whether rows sum to 1 is said above."""
         return self.probabilities_of(self.scores(image_NX))
 
     def rank(self, image_NX: Tensor, *, top: int | None = None) -> list[Ranking]:
@@ -93,7 +93,7 @@ class LikelihoodClassifier(Classifier):
     def scores(self, image_NX: Tensor) -> Tensor:
         if not len(image_NX):
             return torch.empty(0, len(self.class_names))
-        # A block of pictures at a time, and prompts to classes at once: all of a set's would be gigabytes.
+        # A block of images at a time, and prompts to classes at once: all of a set's would be gigabytes.
         blocks = [
             self._of_classes(self.log_likelihoods(image_BX, self.prompts))
             for image_BX in image_NX.split(LIKELIHOODS_AT_ONCE)

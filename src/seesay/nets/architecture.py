@@ -55,7 +55,7 @@ class VisionTransformerConfig(BlocksConfig):
 
 
 class SiglipImageConfig(BlocksConfig):
-    """SigLIP's ViT: no class token, attention pooling; what is left over at the picture's edges is not seen."""
+    """SigLIP's ViT: no class token, attention pooling; what is left over at the image's edges is not seen."""
 
     kind: Literal["siglip-image"] = "siglip-image"
     activation: Activation = "gelu_tanh"
@@ -145,7 +145,7 @@ class BagOfWordsConfig(Settings):
     width: Width
 
 
-class WordsConfig(Settings):
+class BagOfWordsHeadConfig(Settings):
     """A head that predicts which words the caption has, in no order."""
 
     kind: Literal["words"] = "words"
@@ -173,7 +173,7 @@ class CaptionerConfig(BlocksConfig):
 
 
 class BicaptionerConfig(BlocksConfig):
-    """VirTex's head: one decoder reads the caption forward, one backward, and both look at a grid of the picture."""
+    """VirTex's head: one decoder reads the caption forward, one backward, and both look at a grid of the image."""
 
     kind: Literal["bicaptioner"] = "bicaptioner"
     activation: Activation = "gelu"
@@ -182,7 +182,7 @@ class BicaptionerConfig(BlocksConfig):
 
 
 class MaskedCaptionerConfig(BlocksConfig):
-    """ICMLM's head: a masked word, told from a grid of the picture and the rest of the caption.
+    """ICMLM's head: a masked word, told from a grid of the image and the rest of the caption.
 
     "tfm" lets positions of both look at one another; "att-fc" looks at the grid with one query, made of the words.
     """
@@ -194,7 +194,7 @@ class MaskedCaptionerConfig(BlocksConfig):
     fusion: Literal["tfm", "att-fc"] = "tfm"
 
 
-PREDICTING = WordsConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig
+PREDICTING = BagOfWordsHeadConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig
 
 
 class Architecture(Settings):
@@ -202,7 +202,7 @@ class Architecture(Settings):
 
     "softmax" weighs captions against one another (CLIP). "sigmoid" judges each pair alone, with a learned bias
     (SigLIP, Zhai et al. 2023). `projection` "mlp" has a ReLU and a second linear map behind each tower (ConVIRT).
-    The text side may be a head that predicts captions; `embed_dim` is then what it is given of the picture: in all,
+    The text side may be a head that predicts captions; `embed_dim` is then what it is given of the image: in all,
     or for each place of the grid.
     """
 
@@ -214,7 +214,7 @@ class Architecture(Settings):
         TextTransformerConfig
         | BagOfWordsConfig
         | SiglipTextConfig
-        | WordsConfig
+        | BagOfWordsHeadConfig
         | NGramsConfig
         | CaptionerConfig
         | BicaptionerConfig

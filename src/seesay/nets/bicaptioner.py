@@ -1,6 +1,6 @@
-"""VirTex's head: the caption from its start and from its end, each word told from the picture's places.
+"""VirTex's head: the caption from its start and from its end, each word told from the image's places.
 
-B = pictures, G = places of a picture, P = texts, L = tokens of the longest, R = rows of the tree of texts, S = L - 1,
+B = images, G = places of an image, P = texts, L = tokens of the longest, R = rows of the tree of texts, S = L - 1,
 T = rows of all sequences laid end to end, W = width, H = heads.
 """
 
@@ -19,7 +19,7 @@ from seesay.nets.packing import Group, Groups
 
 
 class DecoderLayer(nn.Module):
-    """Attention to earlier tokens, attention to the picture, an MLP: each added to what came in and then normalised."""
+    """Attention to earlier tokens, attention to the image, an MLP: each added to what came in and then normalised."""
 
     def __init__(self, config: BicaptionerConfig):
         super().__init__()
@@ -35,11 +35,11 @@ class DecoderLayer(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
 
     def read(self, x_TW: Tensor, groups: Groups) -> Tensor:
-        """What tokens know of those before them; the picture has no part in it."""
+        """What tokens know of those before them; the image has no part in it."""
         return self.ln_1(x_TW + self.attention(x_TW, groups))
 
     def look(self, x_BRW: Tensor, grid_BGW: Tensor) -> Tensor:
-        """R tokens look at their picture, (B, R, W); given as (1, R, W) they are the same for all pictures."""
+        """R tokens look at their image, (B, R, W); given as (1, R, W) they are the same for all images."""
         query_BHRC = self._heads(self.query(x_BRW)).expand(len(grid_BGW), -1, -1, -1)
         key_BHGC, value_BHGC = (self._heads(x_BGW) for x_BGW in self.key_value(grid_BGW).chunk(2, dim=-1))
         seen_BHRC = F.scaled_dot_product_attention(query_BHRC, key_BHGC, value_BHGC)
@@ -51,7 +51,7 @@ class DecoderLayer(nn.Module):
 
 
 class Bicaptioner(Head):
-    """Two small post-norm decoders over a grid of the picture, one for the caption, one for the caption reversed.
+    """Two small post-norm decoders over a grid of the image, one for the caption, one for the caption reversed.
 
     They share token embedding, positions, the norm behind these, and the output layer: the embedding again, with a bias
     of its own. They start alike, with weights from N(0, 0.02) and biases at 0. Both read all tokens but their last:
@@ -100,10 +100,10 @@ class Bicaptioner(Head):
         return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight, bias_V=self.bias)
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """The sum of both directions' log p(text | picture) in nats, each the sum over its predicted tokens, (B, P).
+        """The sum of both directions' log p(text | image) in nats, each the sum over its predicted tokens, (B, P).
 
-        Beginnings (backwards: endings) that texts have in common are worked on once for each picture, and what the
-        first layer does before it looks at the picture, once for all pictures.
+        Beginnings (backwards: endings) that texts have in common are worked on once for each image, and what the
+        first layer does before it looks at the image, once for all images.
         """
         if not len(image_BD):
             return image_BD.new_empty(0, len(prompts.length_B))

@@ -40,10 +40,10 @@ class Attention(nn.Module):
     def forward(self, x_TW: Tensor, groups: Groups) -> Tensor:
         """Every position looks at its own sequence: (T, W) to (T, W)."""
         qkv_TX = self.qkv(x_TW)
-        parts = qkv_TX.split([group.count * group.length for group in groups])
+        parts = qkv_TX.split([group.sequences * group.length for group in groups])
         mixed = []
         for part, group in zip(parts, groups, strict=True):
-            query, key, value = part.unflatten(0, (group.count, group.length)).chunk(3, dim=-1)
+            query, key, value = part.unflatten(0, (group.sequences, group.length)).chunk(3, dim=-1)
             mixed.append(self._mix(query, key, value, group, qkv_TX))
         return self.out(torch.cat(mixed))
 
@@ -51,13 +51,13 @@ class Attention(nn.Module):
         """As `forward` for one position of every sequence, which sees all of it: (T, W) to (N, W)."""
         W = x_TW.shape[-1]
         query_NW = F.linear(x_TW.index_select(0, keep_N), self.qkv.weight[:W], self.qkv.bias[:W])
-        queries = query_NW[:, None].split([group.count * group.is_end for group in groups])
+        queries = query_NW[:, None].split([group.sequences * group.is_end for group in groups])
         kv_TX = F.linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
-        parts = kv_TX.split([group.count * group.length for group in groups])
+        parts = kv_TX.split([group.sequences * group.length for group in groups])
         mixed = []
         for query, part, group in zip(queries, parts, groups, strict=True):
             if group.is_end:
-                key, value = part.unflatten(0, (group.count, group.length)).chunk(2, dim=-1)
+                key, value = part.unflatten(0, (group.sequences, group.length)).chunk(2, dim=-1)
                 mixed.append(self._mix(query, key, value, group, kv_TX))
         return self.out(torch.cat(mixed))
 

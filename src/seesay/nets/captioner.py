@@ -1,6 +1,6 @@
-"""The paper's transformer language model: a caption behind the picture.
+"""The paper's transformer language model: a caption behind the image.
 
-B = pictures, P = texts, L = tokens of the longest, F = tokens the picture is given as, R = rows of the tree of texts,
+B = images, P = texts, L = tokens of the longest, F = tokens the image is given as, R = rows of the tree of texts,
 S = F + L - 1, T = rows of all sequences laid end to end, W = width, D = F * W.
 """
 
@@ -16,7 +16,7 @@ from seesay.nets.packing import Packed, pack
 
 
 class Captioner(Head):
-    """A causal transformer that reads the picture as its first `prefix` tokens and predicts the caption behind them.
+    """A causal transformer that reads the image as its first `prefix` tokens and predicts the caption behind them.
 
     The start token is read and never predicted; the end token is predicted and never read, so there are `prefix` +
     `context` - 1 positions. The output layer is the token embedding again, without a bias, as in GPT-2.
@@ -55,13 +55,13 @@ class Captioner(Head):
         return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight)
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """log p(text | picture) in nats, the sum over the text's tokens with the end token, (B, P).
+        """log p(text | image) in nats, the sum over the text's tokens with the end token, (B, P).
 
         The sum is the probability of the whole text, which is what Bayes' rule asks for when all texts were equally
         likely beforehand; it favours short and frequent names. A mean per token would favour names whose last pieces
         follow from the first, and the difference to log p(text), which takes frequency out, needs a model without
-        pictures.
-        What a picture is given as is worked on once per layer for all texts (for each `TEXTS_AT_ONCE` of them), and so
+        images.
+        What an image is given as is worked on once per layer for all texts (for each `TEXTS_AT_ONCE` of them), and so
         is each beginning that texts have in common.
         """
         if not len(image_BD):

@@ -1,27 +1,27 @@
 """Two towers and a temperature. B = pairs, D = embedding width, S = side in pixels."""
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesay.base.errors import UsageError
-from seesay.base.records import Embedded, Predicted, Tokens
+from seesay.base.records import Embedded, Outputs, Predicted, Tokens
 from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bag_of_words import BagOfWords
+from seesay.nets.bag_of_words_head import BagOfWordsHead
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
 from seesay.nets.convnet import ConvNet
 from seesay.nets.head import Head
 from seesay.nets.masked_captioner import MaskedCaptioner
 from seesay.nets.ngrams import NGrams
+from seesay.nets.no_init import NoInit
 from seesay.nets.resnet import ResNet
 from seesay.nets.siglip import SiglipImage, SiglipText
 from seesay.nets.text import TextTransformer
-from seesay.nets.undrawn import Undrawn
 from seesay.nets.vit import VisionTransformer
-from seesay.nets.words import Words
 
 TOWERS = {
     "vit": VisionTransformer,
@@ -33,7 +33,7 @@ TOWERS = {
     "siglip-text": SiglipText,
     "captioner": Captioner,
     "bicaptioner": Bicaptioner,
-    "words": Words,
+    "words": BagOfWordsHead,
     "n-grams": NGrams,
     "masked-captioner": MaskedCaptioner,
 }
@@ -45,11 +45,61 @@ SIGMOID_BIAS_START = -10.0
 
 
 class Clip(nn.Module):
-    """An image tower, a text tower, and the logarithm of the factor on their cosines.
+    """What both kinds of models have: an image tower, a text side, and the logarithm of the factor on scores.
+
+    `embeds_texts`: a text has a row of its own, so images and texts are compared by cosines (`DualEncoder`); else a
+    text is told how likely it is for an image (`CaptionPredictor`). `reads_grid`: an image's row is a whole grid.
+    """
+
+    embeds_texts: ClassVar[bool]
+    reads_grid = False
+    logit_scale: Tensor
+    logit_bias: nn.Parameter | None
+
+    def __init__(self, image_tower: nn.Module, text_side: nn.Module):
+        super().__init__()
+        self.image_tower = image_tower
+        # In model files both kinds have the text side under this name.
+        self.text_tower = text_side
+        self.logit_bias = None
+
+    def image_parts(self) -> tuple[nn.Module, ...]:
+        """All modules that an image's row depends on."""
+        return (self.image_tower,)
+
+    def text_parts(self) -> tuple[nn.Module, ...]:
+        """All modules that a text's row, or its likelihood, depends on beside the image."""
+        return (self.text_tower,)
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W): what a linear probe reads."""
+        return self.image_tower.features(pixels_B3SS)  # type: ignore[operator]
+
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """Features to the rows that `embed_images` gives, (B, D); not where the model `reads_grid`."""
+        raise NotImplementedError
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to rows, (B, D) or, where the model `reads_grid`, (B, G * D)."""
+        raise NotImplementedError
+
+    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Outputs:
+        """Images and their captions to what the objective of training reads."""
+        raise NotImplementedError
+
+    def hold_logit_scale(self) -> bool:
+        """Bring the logit scale back to where it may be after a step; True if it had left it."""
+        return False
+
+
+class DualEncoder(Clip):
+    """CLIP: two towers whose rows of unit length are compared by cosines.
 
     With sigmoid scoring there is a bias on the scaled cosines as well; else `logit_bias` is None. The projections are
     what may stand behind the towers' own.
     """
+
+    embeds_texts = True
 
     def __init__(
         self,
@@ -59,17 +109,17 @@ class Clip(nn.Module):
         scoring: Scoring = "softmax",
         projections: tuple[nn.Module, nn.Module] | None = None,
     ):
-        super().__init__()
-        self.image_tower = image_tower
-        self.text_tower = text_tower
+        super().__init__(image_tower, text_tower)
         self.image_projection, self.text_projection = projections or (nn.Identity(), nn.Identity())
         is_sigmoid = scoring == "sigmoid"
         self.logit_scale = nn.Parameter(torch.tensor(SIGMOID_SCALE_START if is_sigmoid else LOGIT_SCALE_START))
         self.logit_bias = nn.Parameter(torch.tensor(SIGMOID_BIAS_START)) if is_sigmoid else None
 
-    def features(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to (B, W): what a linear probe reads."""
-        return self.image_tower.features(pixels_B3SS)  # type: ignore[operator]
+    def image_parts(self) -> tuple[nn.Module, ...]:
+        return (self.image_tower, self.image_projection)
+
+    def text_parts(self) -> tuple[nn.Module, ...]:
+        return (self.text_tower, self.text_projection)
 
     def embed_features(self, features_BW: Tensor) -> Tensor:
         """Features to unit rows (B, D)."""
@@ -83,7 +133,8 @@ class Clip(nn.Module):
         """Token ids to unit rows (B, D)."""
         return F.normalize(self.text_projection(self.text_tower(tokens)), dim=-1)
 
-    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Embedded | Predicted:
+    def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Embedded:
+        """Both sides of B pairs as unit rows, with the factor and the bias on their cosines."""
         return Embedded(
             image_BD=self.embed_images(pixels_B3SS),
             text_BD=self.embed_texts(tokens),
@@ -105,17 +156,19 @@ class Clip(nn.Module):
         return left
 
 
-class Predictor(Clip):
-    """An image tower, and a head in place of the text tower that says how likely a caption is for a picture.
+class CaptionPredictor(Clip):
+    """An image tower, and a head that says how likely a caption is for an image.
 
-    What it says is a log-likelihood already, so the scale is 1 and not learned; no text has a row of its own.
+    What it says is a log-likelihood already, so the scale is 1 and not learned.
     """
+
+    embeds_texts = False
 
     def __init__(self, image_tower: nn.Module, head: Head, embed_dim: int):
         super().__init__(image_tower, head)
-        del self.logit_scale
         self.register_buffer("logit_scale", torch.tensor(0.0))
         self.embed_dim = embed_dim
+        self.reads_grid = head.reads_grid
         if head.reads_grid:
             image_tower.give_up_pooling()  # type: ignore[operator]
 
@@ -125,37 +178,32 @@ class Predictor(Clip):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W); the mean over the grid, where that is what the head reads."""
-        if self.head.reads_grid:
+        if self.reads_grid:
             return self.image_tower.grid(pixels_B3SS).mean(1)  # type: ignore[operator]
         return super().features(pixels_B3SS)
 
     def embed_features(self, features_BW: Tensor) -> Tensor:
         """Features to rows of what the head reads, (B, D); of a grid there is no way back from its mean."""
-        assert not self.head.reads_grid
+        assert not self.reads_grid
         return self.image_tower.project(features_BW)  # type: ignore[operator]
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to rows of what the head reads, (B, D) or (B, G * D), not of unit length."""
         return self._read(pixels_B3SS).flatten(1)
 
-    def embed_texts(self, tokens: Tokens) -> Tensor:
-        raise UsageError("this model predicts captions, and has no embedding of a text; classify with it instead.")
-
     def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
         """Rows of `embed_images` and P texts to (B, P), as `Head.log_likelihoods` says it."""
-        if self.head.reads_grid:
+        if self.reads_grid:
             image_BX = image_BX.unflatten(1, (-1, self.embed_dim))
         return self.head.log_likelihoods(image_BX, prompts)
 
     def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Predicted:
+        """The loss of each of B captions for its image, in nats."""
         return Predicted(loss_B=self.head.losses(self._read(pixels_B3SS), tokens))
 
     def _read(self, pixels_B3SS: Tensor) -> Tensor:
         tower = self.image_tower
-        return tower.places(pixels_B3SS) if self.head.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
-
-    def hold_logit_scale(self) -> bool:
-        return False
+        return tower.places(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
 
 
 def build_clip(architecture: Architecture, *, seed: int) -> Clip:
@@ -167,7 +215,7 @@ def build_clip(architecture: Architecture, *, seed: int) -> Clip:
 
 def empty_clip(architecture: Architecture) -> Clip:
     """A model on the meta device: names and shapes without memory, to be filled from a file."""
-    with torch.device("meta"), Undrawn():
+    with torch.device("meta"), NoInit():
         return _clip(architecture)
 
 
@@ -175,10 +223,10 @@ def _clip(architecture: Architecture) -> Clip:
     image_tower = TOWERS[architecture.image.kind](architecture.image, architecture.embed_dim)
     text_tower = TOWERS[architecture.text.kind](architecture.text, architecture.embed_dim)
     if isinstance(text_tower, Head):
-        return Predictor(image_tower, text_tower, architecture.embed_dim)
+        return CaptionPredictor(image_tower, text_tower, architecture.embed_dim)
     is_mlp = architecture.projection == "mlp"
     projections = (_mlp(architecture.embed_dim), _mlp(architecture.embed_dim)) if is_mlp else None
-    return Clip(image_tower, text_tower, scoring=architecture.scoring, projections=projections)
+    return DualEncoder(image_tower, text_tower, scoring=architecture.scoring, projections=projections)
 
 
 def _mlp(width: int) -> nn.Module:

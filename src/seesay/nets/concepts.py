@@ -1,4 +1,4 @@
-"""Which words of a caption a picture may show. B = captions, L = tokens of the longest, V = vocabulary, K = concepts.
+"""Which words of a caption an image may show. B = captions, L = tokens of the longest, V = vocabulary, K = concepts.
 
 A word is a run of tokens that ends where the tokenizer ends one; a concept is a frequent word that says something.
 """
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from seesay.base.records import Tokens
 from seesay.formulas.language import is_inner
-from seesay.nets.draws import GOLDEN, mixed
+from seesay.nets.row_random import GOLDEN, splitmix64
 
-# Frequent words that a picture does not show; what an apostrophe leaves over ("'s", "don't") is among them.
+# Frequent words that an image does not show; what an apostrophe leaves over ("'s", "don't") is among them.
 _LISTED = """
     a about above across after again against all along also although always am among an and another any anyone
     anything are around as at away back be because been before behind being below beneath beside besides between both
@@ -100,7 +100,7 @@ class Concepts(nn.Module):
 
 def _hashes(ids_BL: Tensor, place_BL: Tensor) -> Tensor:
     """A number for a token at a place of its word; their sum, which may run over, is the word's."""
-    return mixed(ids_BL + GOLDEN * (place_BL + 1))
+    return splitmix64(ids_BL + GOLDEN * (place_BL + 1))
 
 
 def _first_places(key_BL: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A small residual convolutional tower, for small pictures on small machines. B = images, S = side, W = features."""
+"""A small residual convolutional tower, for small images on small machines. B = images, S = side, W = features."""
 
 import torch
 import torch.nn.functional as F

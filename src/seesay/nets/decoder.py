@@ -1,6 +1,6 @@
 """What decoders of captions share: the loss of predicted tokens, and the likelihoods of many texts at once.
 
-B = pictures, L = tokens of the longest text, N = predictions, P = texts, R = rows of a tree of texts, U = distinct
+B = images, L = tokens of the longest text, N = predictions, P = texts, R = rows of a tree of texts, U = distinct
 predictions in it, W = width, V = vocabulary.
 """
 
@@ -68,7 +68,7 @@ class TextTree:
         ]
 
     def log_likelihoods(self, hidden_BRW: Tensor, weight_VW: Tensor, bias_V: Tensor | None = None) -> Tensor:
-        """For each picture's rows, ready for the output layer, the sum of each text's log-probabilities, (B, P)."""
+        """For each image's rows, ready for the output layer, the sum of each text's log-probabilities, (B, P)."""
         target_UW = weight_VW.index_select(0, self.target_U)
         logit_BU = (hidden_BRW.index_select(1, self.row_U) * target_UW).sum(-1)
         if bias_V is not None:
@@ -103,7 +103,7 @@ def _paths(packed: Packed) -> list[list[int]]:
     paths, first = [], 0
     for group in packed.groups:
         before = [] if group.before_P is None else group.before_P.tolist()
-        for _ in range(group.count):
+        for _ in range(group.sequences):
             if group.is_end:
                 paths.append([*before, *range(first, first + group.length)])
             first += group.length
@@ -111,7 +111,7 @@ def _paths(packed: Packed) -> list[list[int]]:
 
 
 def texts_at_once(texts: Tokens) -> Iterator[Tokens]:
-    """Texts in parts whose trees are small enough to be worked on for one picture at least."""
+    """Texts in parts whose trees are small enough to be worked on for one image at least."""
     for ids_PL, length_P in zip(texts.ids_BL.split(TEXTS_AT_ONCE), texts.length_B.split(TEXTS_AT_ONCE), strict=True):
         yield Tokens(ids_BL=ids_PL, length_B=length_P)
 

@@ -1,6 +1,6 @@
-"""ICMLM's head: a masked word, told from a grid of the picture and the rest of the caption.
+"""ICMLM's head: a masked word, told from a grid of the image and the rest of the caption.
 
-B = pictures, G = places of the grid, W = width, L = tokens of the longest caption, T = tokens of all captions laid end
+B = images, G = places of the grid, W = width, L = tokens of the longest caption, T = tokens of all captions laid end
 to end, N = masked tokens, P = texts, M = tokens of a text's name, V = vocabulary.
 """
 
@@ -16,9 +16,9 @@ from seesay.formulas.similarity import widened
 from seesay.nets.architecture import MaskedCaptionerConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks, start_as_gpt
 from seesay.nets.concepts import Concepts
-from seesay.nets.draws import row_uniforms
-from seesay.nets.head import Head, damaged_words
+from seesay.nets.head import Head, damaged_vocabulary
 from seesay.nets.packing import Group, Packed, pack
+from seesay.nets.row_random import row_uniforms
 
 TAG_WEIGHT = 1.0
 NO_ID = -1
@@ -33,7 +33,7 @@ class MaskedCaptioner(Head):
     """
 
     reads_grid = True
-    wants_words = True
+    needs_vocabulary = True
     frame_L: Tensor
 
     def __init__(self, config: MaskedCaptionerConfig, embed_dim: int):
@@ -58,18 +58,18 @@ class MaskedCaptioner(Head):
         for block in blocks:
             start_as_gpt(block, layers=config.layers)
 
-    def learn_words(self, captions: list[list[int]], words: list[str]) -> None:
+    def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:
         before, after = self.concepts.learn(captions, words)
         frame = [*before, self.mask, *after]
         self.frame_L.fill_(NO_ID)
         self.frame_L[: len(frame)] = torch.tensor(frame, dtype=torch.int64)
 
-    def refuse_words(self) -> None:
+    def check_vocabulary(self) -> None:
         frame_L, key_K, end_V = self.frame_L, self.concepts.key_K, self.concepts.end_V
         if bool(((frame_L < NO_ID) | (frame_L > self.mask)).any()) or int((frame_L == self.mask).sum()) > 1:
-            raise damaged_words("frame around a name (frame_L) holds ids that its vocabulary does not have")
+            raise damaged_vocabulary("frame around a name (frame_L) holds ids that its vocabulary does not have")
         if bool((key_K[1:] < key_K[:-1]).any()) or bool(((end_V < 0) | (end_V > 1)).any()):
-            raise damaged_words("concepts (key_K, end_V) are not such as words have")
+            raise damaged_vocabulary("concepts (key_K, end_V) are not such as words have")
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The mean cross-entropy of the masked word's tokens, and the tags' loss, (B,)."""
@@ -105,7 +105,7 @@ class MaskedCaptioner(Head):
         return mean_BP
 
     def _name(self, grid_BGW: Tensor, prompts: Tokens, *, size: int, example: int) -> Tensor:
-        """The logits of a name of `size` tokens for each picture, (B, M, V)."""
+        """The logits of a name of `size` tokens for each image, (B, M, V)."""
         frame_L = self.frame_L[self.frame_L != NO_ID]
         before = int((frame_L == self.mask).nonzero()[0]) if self.mask in frame_L else 0
         name_M = frame_L.new_full((size,), self.mask)
@@ -168,7 +168,7 @@ class BesideGrid(nn.Module):
         grid_place_BG = start_B[:, None] + torch.arange(-places, 0, device=row_T.device)
         x_XW = torch.cat([grid_BGW[order_B].flatten(0, 1), text_TW])
         x_XW = x_XW[torch.cat([grid_place_BG.flatten(), text_place_T]).argsort()]
-        groups = [Group(group.count, places + group.length) for group in packed.groups]
+        groups = [Group(group.sequences, places + group.length) for group in packed.groups]
         return self.blocks(x_XW, groups)[text_place_T[masked_N]]
 
 

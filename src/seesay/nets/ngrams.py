@@ -1,6 +1,6 @@
 """A head that predicts a caption's runs of words.
 
-B = pictures, P = texts, K = words of a text, N = orders (runs of 1, 2, ... words), V = vocabulary, C = runs it knows,
+B = images, P = texts, K = words of a text, N = orders (runs of 1, 2, ... words), V = vocabulary, C = runs it knows,
 G = runs that others begin with, X = places of texts.
 """
 
@@ -17,7 +17,7 @@ from seesay.formulas.language import grouped_log_softmax, is_inner, jelinek_merc
 from seesay.formulas.similarity import widened
 from seesay.nets.architecture import NGramsConfig
 from seesay.nets.decoder import texts_at_once
-from seesay.nets.head import Head, damaged_words
+from seesay.nets.head import Head, damaged_vocabulary
 
 # Li et al. 2017, section 3: what an order keeps of the probability for itself.
 SHARE = 0.2
@@ -25,7 +25,7 @@ UNKNOWN = -1
 
 
 class NGrams(Head):
-    """A vector for every run of words in a dictionary; its product with the picture's is the run's logit.
+    """A vector for every run of words in a dictionary; its product with the image's is the run's logit.
 
     The dictionary is a tree: a run is known by the run it continues and its last word. `key_C` holds
     (continued + 1) * V + word in ascending order, with -1 for the beginning, so runs that begin alike are neighbours,
@@ -33,7 +33,7 @@ class NGrams(Head):
     the word w. Places that are not used have keys which nothing continues.
     """
 
-    wants_words = True
+    needs_vocabulary = True
     key_C: Tensor
 
     def __init__(self, config: NGramsConfig, embed_dim: int):
@@ -46,7 +46,7 @@ class NGrams(Head):
         unused = (runs + 1) * config.vocab_size
         self.register_buffer("key_C", torch.cat([torch.arange(config.vocab_size), torch.full((longer,), unused)]))
 
-    def learn_words(self, captions: list[list[int]], words: list[str]) -> None:
+    def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:
         """Keep the most frequent runs; of equally frequent ones the shorter, then the one with smaller ids."""
         keys = frequent_runs(
             captions, vocab_size=self.vocab_size, longest=self.longest, room=len(self.key_C) - self.vocab_size
@@ -54,7 +54,7 @@ class NGrams(Head):
         self.key_C[self.vocab_size : self.vocab_size + len(keys)] = torch.from_numpy(keys)
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
-        """The mean over the caption's words of -log p(word | words before it, picture), (B,)."""
+        """The mean over the caption's words of -log p(word | words before it, image), (B,)."""
         run_NBK, has_context_NBK, is_word_BK = self._runs(tokens)
         observed_BC = self._observed(image_BD).T
         found_NBK = torch.stack([observed_BC.gather(1, run_BK.clamp(min=0)) for run_BK in run_NBK])
@@ -62,9 +62,9 @@ class NGrams(Head):
         return -(log_p_BK * is_word_BK).sum(1) / is_word_BK.sum(1).clamp(min=1)
 
     def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """log p(text | picture), (B, P), the sum over its words; a text without words is as likely as one by chance.
+        """log p(text | image), (B, P), the sum over its words; a text without words is as likely as one by chance.
 
-        With the mean, names whose words foretell one another would be likely for every picture.
+        With the mean, names whose words foretell one another would be likely for every image.
         """
         observed_CB = self._observed(image_BD)
         return torch.cat([self._of_some_texts(observed_CB, some) for some in texts_at_once(prompts)], dim=1)
@@ -78,16 +78,16 @@ class NGrams(Head):
         by_chance = -math.log(self.vocab_size)
         return torch.where(is_word_PK.any(1, keepdim=True), sum_PB, by_chance).T
 
-    def refuse_words(self) -> None:
+    def check_vocabulary(self) -> None:
         words = torch.arange(self.vocab_size, device=self.key_C.device)
         is_in_order = bool((self.key_C[1:] >= self.key_C[:-1]).all())
         # Of keys in order the last says that no other is beyond those of unused places.
         is_near = int(self.key_C[-1]) <= (len(self.key_C) + 1) * self.vocab_size
         if not (is_in_order and is_near and torch.equal(self.key_C[: self.vocab_size], words)):
-            raise damaged_words("dictionary of runs (key_C) holds keys that no run of words has")
+            raise damaged_vocabulary("dictionary of runs (key_C) holds keys that no run of words has")
 
     def _observed(self, image_BD: Tensor) -> Tensor:
-        """log p_obs(last word of the run | the words before it, picture) of every run, (C, B)."""
+        """log p_obs(last word of the run | the words before it, image) of every run, (C, B)."""
         logits_CB = widened(self.vectors @ image_BD.T)
         return grouped_log_softmax(logits_CB, self._first_G(), self.key_C // self.vocab_size)
 

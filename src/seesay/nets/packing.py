@@ -19,13 +19,13 @@ Numbered = tuple[list[int], int]
 
 
 class Group(NamedTuple):
-    """`count` runs of `length` tokens that lie end to end, and what they have in common.
+    """`sequences` runs of `length` tokens that lie end to end, and what they have in common.
 
     `before_P` are the rows of the tokens that stand before each of them. `is_end` is False for a run that only stands
     before others.
     """
 
-    count: int
+    sequences: int
     length: int
     before_P: Tensor | None = None
     is_end: bool = True

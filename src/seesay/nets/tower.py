@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class ImageTower(nn.Module):
-    """Features of a picture, or of the places of a grid, and a linear projection of either."""
+    """Features of an image, or of the places of a grid, and a linear projection of either."""
 
     projection: nn.Parameter
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_torch
-from seesay.nets.draws import row_uniforms
 from seesay.nets.packing import Group
+from seesay.nets.row_random import row_uniforms
 from seesay.nets.tower import ImageTower
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Skipped
-from seesay.data.evalsets import LabelledSet, open_evalset
-from seesay.data.stored import count_reasons
+from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet
+from seesay.data.sources import count_reasons
 from seesay.formulas.calibration import (
     scores_needed,
     sigmoid_loss_and_error,
@@ -31,7 +32,7 @@ from seesay.formulas.calibration import (
 from seesay.model.bundle import Model
 from seesay.model.encode import score_image_set
 from seesay.model.zero_shot import Classifier
-from seesay.tasks.judge import Judge, Rules
+from seesay.tasks.decision import LabelDecision, Rules
 
 FEWEST = 10
 UNKNOWN = -1
@@ -77,36 +78,38 @@ def check_overlap(found: LabelledSet, labels: Sequence[str]) -> None:
         )
 
 
-def judge_for(
+def decision_for(
     model: Model,
     classifier: Classifier,
     *,
     rules: Rules,
     found: LabelledSet | None = None,
     progress: Callable[[int], None] = lambda done: None,
-) -> Judge:
+) -> LabelDecision:
     """The classifier with these rules, fitted on `found` if it is given.
 
     Photos of `found` whose class is not a label count as photos of something else. Raises `UsageError` for rules
     that cannot be held with so few photos, or whose labels have no probability of their own without a fit.
     """
-    rules.check(classifier.class_names, has_pictures=found is not None)
+    rules.check(classifier.class_names, has_images=found is not None)
     if found is None:
         if rules.multi_label and classifier.bias is None:
             raise UsageError(
                 f"{model.name} shares probabilities out over the labels, so that no label has one of its own: "
                 "--multi-label needs --calibrate FOLDER, with a folder of photos for every label."
             )
-        return Judge(classifier=classifier, floor_C=floors(classifier, rules, None), is_multi_label=rules.multi_label)
+        return LabelDecision(
+            classifier=classifier, threshold_C=floors(classifier, rules, None), is_multi_label=rules.multi_label
+        )
     check_overlap(found, classifier.class_names)
     known = read_known(model, classifier, found, progress)
     judges_one_by_one = rules.multi_label or classifier.bias is not None
     fitted, facts = (fit_sigmoid if judges_one_by_one else fit_softmax)(classifier, known)
-    floor_C = floors(fitted, rules, known)
+    threshold_C = floors(fitted, rules, known)
     facts |= {"set": found.name, "data_fingerprint": found.fingerprint, "skipped": len(known.skipped)}
-    if floor_C is not None:
-        facts |= threshold_facts(known, floor_C, rules)
-    return Judge(classifier=fitted, floor_C=floor_C, is_multi_label=rules.multi_label, facts=facts)
+    if threshold_C is not None:
+        facts |= threshold_facts(known, threshold_C, rules)
+    return LabelDecision(classifier=fitted, threshold_C=threshold_C, is_multi_label=rules.multi_label, facts=facts)
 
 
 def read_known(
@@ -193,13 +196,15 @@ def floors(classifier: Classifier, rules: Rules, known: KnownPhotos | None) -> T
         asked = {label: 0.5 if value is None else value for label, value in asked.items()}
     return torch.tensor(
         [
-            cosine_at(classifier, share) if (share := asked[label]) is not None else alarm_floor(known, place, rules)
+            cosine_at(classifier, share)
+            if (share := asked[label]) is not None
+            else alarm_threshold(known, place, rules)
             for place, label in enumerate(names)
         ]
     )
 
 
-def alarm_floor(known: KnownPhotos | None, place: int, rules: Rules) -> float:
+def alarm_threshold(known: KnownPhotos | None, place: int, rules: Rules) -> float:
     """The cosine from which on the label at `place` is an answer: photos of other labels rarely reach it."""
     assert known is not None
     other_N = known.cosine_NC[known.label_N != place, place]
@@ -224,14 +229,14 @@ def held_or_refused(score_N: np.ndarray, rate: float, what: str) -> tuple[float,
     return held
 
 
-def threshold_facts(known: KnownPhotos, floor_C: Tensor, rules: Rules) -> dict[str, Any]:
+def threshold_facts(known: KnownPhotos, threshold_C: Tensor, rules: Rules) -> dict[str, Any]:
     """What the thresholds did to the photos they were found on, as counts, and the rates that they hold."""
-    is_above_NC = np.greater_equal(known.cosine_NC, floor_C.numpy())
+    is_above_NC = np.greater_equal(known.cosine_NC, threshold_C.numpy())
     if rules.none_of_these is not None:
         lost_N = np.equal(is_above_NC.sum(1), 0)
         best_N = known.cosine_NC[known.is_known_N].max(1)
         return {
-            "cosine": float(floor_C[0]),
+            "cosine": float(threshold_C[0]),
             "known": int(known.is_known_N.sum()),
             "known_lost": int(lost_N[known.is_known_N].sum()),
             "rate_held": held_or_refused(best_N, rules.none_of_these, "photos")[2],
@@ -240,7 +245,7 @@ def threshold_facts(known: KnownPhotos, floor_C: Tensor, rules: Rules) -> dict[s
         }
     own_NC = np.equal(known.label_N[:, None], np.arange(is_above_NC.shape[1]))
     return {
-        "cosines": floor_C.tolist(),
+        "cosines": threshold_C.tolist(),
         "own_labels": int(own_NC.sum()),
         "own_labels_found": int((own_NC & is_above_NC).sum()),
         "other_labels": int((~own_NC).sum()),

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Ranking, Skipped
 from seesay.data.prompts import distinct_labels
-from seesay.data.stored import IMAGE_SUFFIXES, LooseFile, count_reasons, missing_place
+from seesay.data.sources import IMAGE_SUFFIXES, LooseFile, count_reasons, missing_location
 from seesay.tasks.answers import Answer
-from seesay.tasks.judge import Judge
+from seesay.tasks.decision import LabelDecision
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -48,7 +48,7 @@ def classify_photos(
     than two are a `UsageError`. Without `templates` the model's own are used. `progress` is called with the number
     of photos done since the last call. Raises `RefusedInput` when not one photo can be read.
     """
-    judge = Judge(classifier=model.classifier(distinct_labels(labels)[0], templates))
+    judge = LabelDecision(classifier=model.classifier(distinct_labels(labels)[0], templates))
     results: list[tuple[Path, Ranking]] = []
     skipped: list[Skipped] = []
     for told in answer_photos(model, judge, photos, top=top):
@@ -61,7 +61,7 @@ def classify_photos(
 
 
 def answer_photos(
-    model: "Model", judge: Judge, photos: Sequence[Path], *, top: int, first: int = 0
+    model: "Model", judge: LabelDecision, photos: Sequence[Path], *, top: int, first: int = 0
 ) -> Iterator[list[Answer | Skipped]]:
     """What is said about every photo from number `first` on, in order, a block of them at a time."""
     # Here and not at the top: it brings torch, and looking for photos should be quick to fail.
@@ -100,7 +100,7 @@ def photos_at(place: str) -> list[Path]:
         if not matches:
             raise UsageError(f"pattern {place!r} matches nothing in {os.getcwd()}; check it, and keep it in quotes.")
     else:
-        raise missing_place(Path(path))
+        raise missing_location(Path(path))
     files = [file for match in matches for file in files_below(match)]
     photos = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES]
     if not photos:

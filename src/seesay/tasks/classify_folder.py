@@ -11,13 +11,13 @@ from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import progress
 from seesay.base.publish import publish_chunks
 from seesay.base.records import Ranking, Skipped
-from seesay.data.evalsets import LabelledSet
+from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.data.stored import fingerprint
+from seesay.data.sources import fingerprint
 from seesay.tasks.answers import Answer, as_csv, as_json
 from seesay.tasks.classify import answer_photos, find_photos, none_readable
-from seesay.tasks.judge import Judge, Rules
-from seesay.tasks.part_file import PartFile
+from seesay.tasks.decision import LabelDecision, Rules
+from seesay.tasks.resume_file import ResumeFile
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -101,7 +101,7 @@ def prepare(places: str | Path | Sequence[str | Path], question: Question) -> Pr
         check_overlap(found, labels)
     else:
         labels = distinct_labels(question.labels)[0]
-    question.rules.check(labels, has_pictures=found is not None)
+    question.rules.check(labels, has_images=found is not None)
     if question.templates is not None:
         load_templates(question.templates)
     return Prepared(photos=photos, labels=labels, question=question, found=found)
@@ -126,8 +126,8 @@ def answer_all(
 
     photos, question = prepared.photos, prepared.question
     asked = asked_of(model, prepared) if out is not None else {}
-    with PartFile(out, asked, count=len(photos), block=BLOCK, force=force) as part:
-        judge = fitted_judge(model, prepared)
+    with ResumeFile(out, asked, count=len(photos), block=BLOCK, force=force) as part:
+        judge = fitted_decision(model, prepared)
         for line in _fit_in_words(judge, question.rules):
             tell(line)
         resumed = part.done
@@ -156,18 +156,18 @@ def answer_all(
     )
 
 
-def fitted_judge(model: "Model", prepared: Prepared) -> Judge:
-    from seesay.tasks.calibrate import judge_for
+def fitted_decision(model: "Model", prepared: Prepared) -> LabelDecision:
+    from seesay.tasks.calibrate import decision_for
 
     classifier = model.classifier(prepared.labels, prepared.question.templates)
     found = prepared.found
     if found is None:
-        return judge_for(model, classifier, rules=prepared.question.rules)
+        return decision_for(model, classifier, rules=prepared.question.rules)
     with progress(len(found), found.name) as advance:
-        return judge_for(model, classifier, rules=prepared.question.rules, found=found, progress=advance)
+        return decision_for(model, classifier, rules=prepared.question.rules, found=found, progress=advance)
 
 
-def fill(part: PartFile, model: "Model", judge: Judge, prepared: Prepared) -> tuple[float, float]:
+def fill(part: ResumeFile, model: "Model", judge: LabelDecision, prepared: Prepared) -> tuple[float, float]:
     """A row for every photo that has none yet; the seconds this took, of the clock and of all cores together."""
     photos = prepared.photos
     place_of = {label: place for place, label in enumerate(judge.classifier.class_names)}
@@ -188,7 +188,7 @@ def fill(part: PartFile, model: "Model", judge: Judge, prepared: Prepared) -> tu
 
 def asked_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
     """All that the answers depend on, readable where a person can change it, as fingerprints else."""
-    from seesay.model.kept import image_side, text_side
+    from seesay.model.cache import image_fingerprint, text_fingerprint
 
     question, found = prepared.question, prepared.found
     templates = model.templates if question.templates is None else load_templates(question.templates)
@@ -203,11 +203,11 @@ def asked_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
         "rules": asdict(question.rules),
         "model": model.name,
         "preprocess": type(model.preprocess).__name__,
-        "weights": [image_side(model), text_side(model)],
+        "weights": [image_fingerprint(model), text_fingerprint(model)],
     }
 
 
-def _fit_in_words(judge: Judge, rules: Rules) -> list[str]:
+def _fit_in_words(judge: LabelDecision, rules: Rules) -> list[str]:
     from seesay.tasks.calibrate import in_words
 
     return in_words(judge.facts, rules)
@@ -227,7 +227,7 @@ def _row(item: Answer | Skipped, place_of: Mapping[str, int]) -> list[Any]:
     return [item.photo, [place_of[label] for label in item.ranking.labels], item.ranking.probabilities, chosen]
 
 
-def _answers(part: PartFile, judge: Judge) -> Iterator[Answer]:
+def _answers(part: ResumeFile, judge: LabelDecision) -> Iterator[Answer]:
     names = judge.classifier.class_names
     for row in part.rows():
         if len(row) == 4:
@@ -240,7 +240,7 @@ def _answers(part: PartFile, judge: Judge) -> Iterator[Answer]:
             )
 
 
-def _skipped(part: PartFile) -> Iterator[Skipped]:
+def _skipped(part: ResumeFile) -> Iterator[Skipped]:
     for row in part.rows():
         if len(row) == 3:
             yield Skipped(key=row[0], reason=row[1], detail=row[2])

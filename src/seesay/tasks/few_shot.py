@@ -1,6 +1,6 @@
-"""A linear probe on two labelled sets: all of the training set, then a few pictures of every class, beside zero-shot.
+"""A linear probe on two labelled sets: all of the training set, then a few images of every class, beside zero-shot.
 
-N = pictures, W = width of the image tower, K = classes of the training set, D = embedding width.
+N = images, W = width of the image tower, K = classes of the training set, D = embedding width.
 """
 
 import math
@@ -17,8 +17,9 @@ import torch
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Skipped
 from seesay.data.class_names import ClassName
-from seesay.data.evalsets import LabelledSet, open_evalset, refuse_unseen_classes
-from seesay.data.stored import count_reasons
+from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet, refuse_unseen_classes
+from seesay.data.sources import count_reasons
 from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
 from seesay.formulas.statistics import (
     bootstrap_interval,
@@ -27,17 +28,15 @@ from seesay.formulas.statistics import (
     proportion_interval,
 )
 from seesay.model.bundle import Model
-from seesay.model.encode import reads_grid, score_image_set
-from seesay.model.encode_once import encode_images_once
-from seesay.model.features import embeddings_of, encode_feature_set
-from seesay.model.kept import Kept
+from seesay.model.cache import EmbeddingCache, cached_encode_images
+from seesay.model.encode import embeddings_of, encode_feature_set, score_image_set
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.linear_probe import LinearProbe, check_settings
 from seesay.tasks.words import choose_words
 
 Penalty = float | Literal["sweep"]
-NOT_KEPT = Kept(None)
-# CoOp's way with few shots (Zhou et al. 2022): a penalty is judged by as many further pictures, four at most.
+NO_CACHE = EmbeddingCache(None)
+# CoOp's way with few shots (Zhou et al. 2022): a penalty is judged by as many further images, four at most.
 MOST_TO_JUDGE_BY = 4
 RANKING_METRICS = {"map11": mean_average_precision_11, "roc-auc": mean_roc_auc}
 METRICS = ("accuracy", "mean-per-class", *RANKING_METRICS)
@@ -45,7 +44,7 @@ METRICS = ("accuracy", "mean-per-class", *RANKING_METRICS)
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """Features of the pictures that could be read, and their classes as the training set numbers them."""
+    """Features of the images that could be read, and their classes as the training set numbers them."""
 
     features_NW: torch.Tensor
     label_N: np.ndarray
@@ -61,7 +60,7 @@ def probe_sets(
     seeds: int = 3,
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
-    kept: Kept = NOT_KEPT,
+    cache: EmbeddingCache = NO_CACHE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
@@ -69,12 +68,12 @@ def probe_sets(
     Features are `kept` for the next time. Zero-shot chooses among the classes of `train` too, asked about as
     `choose_words` says. Every entry of "shots" has the scores of `seeds` random
     choices, their mean and its interval over choices; "shots_equal_to_zero_shot" is where their curve meets it.
-    `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no picture of a set can be read.
+    `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no image of a set can be read.
     """
     check_question(shots, seeds, penalty, metric)
     check_sets(train, test, shots)
-    learned, asked = encode_set(model, train, train, kept, progress), encode_set(model, test, train, kept, progress)
-    refuse_too_few(train, learned.label_N, shots, "pictures that can be read")
+    learned, asked = encode_set(model, train, train, cache, progress), encode_set(model, test, train, cache, progress)
+    refuse_too_few(train, learned.label_N, shots, "images that can be read")
     words = choose_words(model, (test, train), train.class_names)
     told_NK = zero_shot_scores(model, test, asked, words.names, words.templates)
     zero_shot, interval_zero_shot = measured(metric, told_NK, asked.label_N)
@@ -113,11 +112,11 @@ def probe_sets(
 
 
 def open_labelled(place: str | Path) -> LabelledSet:
-    """The labelled set at a place; `UsageError` for pictures with captions."""
+    """The labelled set at a place; `UsageError` for images with captions."""
     found = open_evalset(place)
     if not isinstance(found, LabelledSet):
         raise UsageError(
-            f"{str(place)!r} holds pictures with captions; a probe needs classes: a folder of pictures for each, "
+            f"{str(place)!r} holds images with captions; a probe needs classes: a folder of images for each, "
             "or .tar with .cls and classnames.txt."
         )
     return found
@@ -132,7 +131,7 @@ def check_question(shots: Sequence[int], seeds: int, penalty: Penalty, metric: s
 
 
 def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> None:
-    """Before any picture is read: classes are known, two at least, and each has the pictures asked for."""
+    """Before any image is read: classes are known, two at least, and each has the images asked for."""
     if len(train.class_names) < 2:
         raise UsageError(f"{train.name} has one class; a probe needs two or more.")
     occurring = {test.class_names[test.label(index)] for index in range(len(test))}
@@ -142,7 +141,7 @@ def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> N
             f"classes of {test.name} that {train.name} does not have: {named}"
             f"{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}.{nearest(unknown[0], train.class_names)}"
         )
-    refuse_too_few(train, np.array([train.label(index) for index in range(len(train))]), shots, "pictures")
+    refuse_too_few(train, np.array([train.label(index) for index in range(len(train))]), shots, "images")
 
 
 def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int], what: str) -> None:
@@ -156,16 +155,14 @@ def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int]
 
 
 def encode_set(
-    model: Model, found: LabelledSet, train: LabelledSet, kept: Kept, progress: Callable[[int], None]
+    model: Model, found: LabelledSet, train: LabelledSet, cache: EmbeddingCache, progress: Callable[[int], None]
 ) -> Labelled:
-    """All pictures of a set that can be read; of two classes with the same name the first is meant."""
-    features_NW, read, skipped = encode_images_once(
-        model, found.image, len(found), kept=kept, progress=progress, kind="features", encode=encode_feature_set
+    """All images of a set that can be read; of two classes with the same name the first is meant."""
+    features_NW, read, skipped = cached_encode_images(
+        model, found.image, len(found), cache=cache, progress=progress, kind="features", encode=encode_feature_set
     )
     if not read:
-        raise RefusedInput(
-            f"none of the {len(found)} pictures of {found.name} could be read ({count_reasons(skipped)})."
-        )
+        raise RefusedInput(f"none of the {len(found)} images of {found.name} could be read ({count_reasons(skipped)}).")
     refuse_unseen_classes(found, read, skipped)
     if found is train:
         number_of = list(range(len(train.class_names)))
@@ -181,7 +178,7 @@ def encode_set(
 def few_shots(
     learned: Labelled, asked: Labelled, train: LabelledSet, count: int, seeds: int, penalty: Penalty, metric: str
 ) -> dict[str, Any]:
-    """Probes on `count` pictures per class, chosen anew for every seed."""
+    """Probes on `count` images per class, chosen anew for every seed."""
     scores, penalties = [], []
     for seed in range(seeds):
         chosen, further = choose(learned.label_N, count, seed=seed)
@@ -220,9 +217,9 @@ def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, n
 def zero_shot_scores(
     model: Model, found: LabelledSet, asked: Labelled, names: Sequence[ClassName], templates: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of the classes of the training set by their names for the pictures that were asked, (N, K)."""
+    """Probabilities of the classes of the training set by their names for the images that were asked, (N, K)."""
     head = model.classifier(names, templates)
-    if reads_grid(model):
+    if model.reads_grid:
         score_NK, _, _ = score_image_set(model, head, found.image, len(found))
         return head.probabilities_of(score_NK).numpy()
     row_NX = embeddings_of(model, asked.features_NW)
@@ -248,7 +245,7 @@ def score(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> float:
 
 
 def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """`score` and its 95 % interval over test pictures."""
+    """`score` and its 95 % interval over test images."""
     value = score(metric, scores_NK, label_N)
     if metric in RANKING_METRICS:
         return value, bootstrap_interval(lambda drawn: score(metric, scores_NK[drawn], label_N[drawn]), len(label_N))

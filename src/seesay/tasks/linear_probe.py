@@ -1,6 +1,6 @@
 """The linear probe of Radford et al. 2021, appendix A.3: logistic regression on features, its penalty found by a sweep.
 
-N = pictures, W = features, K = classes. `LinearProbe` keeps scikit-learn's contract for a classifier and works inside
+N = images, W = features, K = classes. `LinearProbe` keeps scikit-learn's contract for a classifier and works inside
 its pipelines and cross-validation, without needing it.
 """
 

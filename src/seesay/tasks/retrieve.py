@@ -1,6 +1,6 @@
-"""How often the right picture is found by its caption, and the other way round.
+"""How often the right image is found by its caption, and the other way round.
 
-N = pictures that could be read, M = their captions, D = embedding width.
+N = images that could be read, M = their captions, D = embedding width.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,25 +15,23 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.prompts import TEMPLATES, fill, load_templates
-from seesay.data.stored import count_reasons
+from seesay.data.sources import count_reasons
 from seesay.formulas import metrics
 from seesay.formulas.metrics import Hits
 from seesay.formulas.similarity import unit
 from seesay.formulas.statistics import recall_by_guessing, recall_interval
 from seesay.model.bundle import Model
-from seesay.model.encode_once import encode_images_once, encode_prompts_once
-from seesay.model.kept import Kept
-from seesay.nets.clip import Predictor
+from seesay.model.cache import EmbeddingCache, cached_encode_images, cached_encode_prompts
 
 RECALLS = (1, 5, 10)
 
-NOT_KEPT = Kept(None)
+NO_CACHE = EmbeddingCache(None)
 
 
 class RetrievalScores(TypedDict):
     """ "r1", "r5" and "r10" in both directions, the hits behind them by k, and what was left out.
 
-    `read` are the pictures that could be read, and `image_of_text` the place in it of each caption's own.
+    `read` are the images that could be read, and `image_of_text` the place in it of each caption's own.
     """
 
     text_to_image: dict[str, Score]
@@ -66,33 +64,31 @@ def retrieval_scores(
     pairs: PairSource,
     *,
     templates: str | Path | Sequence[str] | None = None,
-    kept: Kept = NOT_KEPT,
+    cache: EmbeddingCache = NO_CACHE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> RetrievalScores:
-    """Recall at 1, 5 and 10 over all pictures of `pairs` that can be read (`formulas.metrics.recall_at_k`).
+    """Recall at 1, 5 and 10 over all images of `pairs` that can be read (`formulas.metrics.recall_at_k`).
 
-    text_to_image asks once per caption, among the N pictures; image_to_text once per picture, among the M captions,
+    text_to_image asks once per caption, among the N images; image_to_text once per image, among the M captions,
     and any of its own will do. Captions are encoded as they are; with `templates` each is put into every template
-    first, and the embeddings averaged. Raises `RefusedInput` when not one picture can be read, and `UsageError`
+    first, and the embeddings averaged. Raises `RefusedInput` when not one image can be read, and `UsageError`
     for a model that has no embeddings of texts.
     """
-    # Before any picture is encoded: that may take hours.
-    if isinstance(model.clip, Predictor):
+    # Before any image is encoded: that may take hours.
+    if not model.embeds_texts:
         raise UsageError(
-            f"{model.name} predicts captions, and has no embedding of a text to find pictures of {pairs.name} by; "
+            f"{model.name} predicts captions, and has no embedding of a text to find images of {pairs.name} by; "
             "measure it on sets with classes."
         )
-    image_ND, read, skipped = encode_pictures(model, pairs, kept, progress)
+    image_ND, read, skipped = encode_images_of(model, pairs, cache, progress)
     if not read:
-        raise RefusedInput(
-            f"none of the {len(pairs)} pictures of {pairs.name} could be read ({count_reasons(skipped)})."
-        )
+        raise RefusedInput(f"none of the {len(pairs)} images of {pairs.name} could be read ({count_reasons(skipped)}).")
     captions = [pairs.captions(index) for index in read]
     captions_N = np.array([len(own) for own in captions])
     image_of_text_M = np.repeat(np.arange(len(read)), captions_N)
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
     prompts = [tuple(fill(chosen, [caption])) for own in captions for caption in own]
-    text_MD = encode_prompts_once(model, prompts, kept=kept)
+    text_MD = cached_encode_prompts(model, prompts, cache=cache)
     hits = metrics.recall_at_k(image_ND, text_MD, torch.from_numpy(image_of_text_M), ks=RECALLS)
     one_M = np.ones(len(image_of_text_M))
     return {
@@ -107,10 +103,10 @@ def retrieval_scores(
     }
 
 
-def encode_pictures(
-    model: Model, pairs: PairSource, kept: Kept, progress: Callable[[int], None]
+def encode_images_of(
+    model: Model, pairs: PairSource, cache: EmbeddingCache, progress: Callable[[int], None]
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """`encode_images_once` for pairs: what is skipped goes by its key where it got as far as having one."""
+    """`cached_encode_images` for pairs: what is skipped goes by its key where it got as far as having one."""
     keys: dict[str, str] = {}
 
     def read(index: int) -> bytes:
@@ -118,7 +114,7 @@ def encode_pictures(
         keys[str(index)] = pair.key
         return pair.image
 
-    image_ND, index, skipped = encode_images_once(model, read, len(pairs), kept=kept, progress=progress)
+    image_ND, index, skipped = cached_encode_images(model, read, len(pairs), cache=cache, progress=progress)
     return image_ND, index, [replace(item, key=keys.get(item.key, item.key)) for item in skipped]
 
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seesay.data.class_names import ClassName, edited_names
-from seesay.data.evalsets import LabelledSet
 from seesay.data.known_sets import known_set
+from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import load_templates
 from seesay.model.bundle import Model
-from seesay.nets.clip import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ def choose_words(
         names, names_from = edited, f"the paper, for {by_paper.name}"
     if templates is not None:
         chosen, origin = load_templates(templates), "the call"
-    elif isinstance(model.clip, Predictor):
+    elif not model.embeds_texts:
         chosen, origin = model.templates, "the model"
     elif own is not None:
         chosen, origin = own, "the set"

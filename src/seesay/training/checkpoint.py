@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seesay import __version__
 from seesay.base.errors import RefusedInput
 from seesay.base.publish import publish_folder, refuse_unwritable, remove_stale
+from seesay.base.version import __version__
 from seesay.model.weights import read_tensors, write_tensors
 from seesay.nets.clip import Clip
-from seesay.training.spread import all_whole, like
+from seesay.training.sharding import full_tensors, like
 
 FORMAT = 1
 CHECKPOINTS = "checkpoints"
@@ -59,7 +59,7 @@ def save_checkpoint(
     holds of sharded tensors.
     """
     folder = root / f"step-{position.step:010}"
-    weights, moments = all_whole(clip.state_dict()), all_whole(optimizer_tensors(clip, optimizer))
+    weights, moments = full_tensors(clip.state_dict()), full_tensors(optimizer_tensors(clip, optimizer))
     if not is_writer:
         return folder
     files = {MODEL_NAME: write_tensors(weights), OPTIMIZER_NAME: write_tensors(moments)}

@@ -1,4 +1,4 @@
-"""The picture of a run: loss and checks over pairs seen, from its events alone."""
+"""The image of a run: loss and checks over pairs seen, from its events alone."""
 
 import io
 from collections import defaultdict
@@ -36,9 +36,9 @@ def draw_curves(folder: Path) -> Path:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    publish_file(folder / CURVES_NAME, picture.getvalue())
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    publish_file(folder / CURVES_NAME, image.getvalue())
     return folder / CURVES_NAME
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from seesay.training.settings import OptimizerSettings
-from seesay.training.spread import is_sharded
+from seesay.training.plan import OptimizerPlan
+from seesay.training.sharding import is_sharded
 
 
-def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+def adamw(module: nn.Module, settings: OptimizerPlan) -> torch.optim.AdamW:
     """Decoupled decay on matrices and kernels; none on gains, biases and single vectors (paper, table 18)."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     is_split = any(is_sharded(p) for p in parameters)
@@ -22,7 +22,7 @@ def adamw(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
-        lr=settings.learning_rate or 0.0,
+        lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         eps=settings.epsilon,
         fused=True,

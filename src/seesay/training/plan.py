@@ -2,25 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from seesay.base.errors import UsageError
-from seesay.base.records import PairSource
 from seesay.data.augment import Augment
-from seesay.data.tokenizer import clean
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset
-from seesay.training.objectives import objective_of, usual
+from seesay.training.objectives import default_objective, objective_of
+from seesay.training.objectives.base import Objective
 from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TowerSettings, TrainSettings
 
+# Radford et al. 2021, table 18.
 PAPER_WARMUP_STEPS = 2000
+# A guess for runs shorter than the paper's.
 WARMUP_SHARE = 0.05
+# As many as the model in the box saw in 39 minutes (benchmarks/2026-11-21-first-run: 764,160), rounded up.
 PAIRS_SEEN = 1_000_000
+# Guesses: from here on few images are seen too often, and a share of repeats costs more than it is worth to ignore.
 MOST_EPOCHS = 100
 MANY_REPEATS = 0.01
+# A guess: below it the small models and strong augmentations of docs/decisions/0002 are taken.
 SMALL_DATA = 1_000_000
 
 
@@ -28,7 +32,7 @@ SMALL_DATA = 1_000_000
 class DataFacts:
     """What the plan needs to know of pairs and machine.
 
-    `begun_in` is the precision of a run that goes on. `is_faster_in_bfloat16` is None where it was not measured.
+    `begun_with` is the precision of a run that goes on. `is_faster_in_bfloat16` is None where it was not measured.
     """
 
     pairs: int
@@ -38,29 +42,171 @@ class DataFacts:
     cores: int
     can_fork: bool
     is_faster_in_bfloat16: bool | None = None
-    begun_in: str | None = None
+    begun_with: str | None = None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A run of `count` steps."""
+
+    count: int
+
+    def share(self, step: int, seconds: float) -> float:
+        """How much of the run is done after `step` steps."""
+        return min(1.0, step / self.count)
+
+    @property
+    def half_step(self) -> float:
+        """Half of a step, as a share of the run."""
+        return 0.5 / self.count
+
+    def __str__(self) -> str:
+        return f"{self.count:,} steps"
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """A run of so many minutes, however many steps they are."""
+
+    minutes: float
+    half_step = 0.0
+
+    def share(self, step: int, seconds: float) -> float:
+        """How much of the run is done when `seconds` have passed."""
+        return min(1.0, seconds / (60 * self.minutes))
+
+    def __str__(self) -> str:
+        return f"{self.minutes:g} minutes"
+
+
+Length = Steps | Minutes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Settings without gaps, the architecture they name (its vocabulary still open), and a reason per choice."""
+class OptimizerPlan:
+    """AdamW's numbers; `learning_rate` is the peak of the schedule."""
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float
+    beta2: float
+    epsilon: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataPlan:
+    """How pairs become batches. `vocab_size` is the most that the tokenizer may learn."""
+
+    share_repeats: bool
+    workers: int
+    timeout_seconds: float
+    cache: bool
+    augment: Augment
+    vocab_size: int
+    context: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What is decided about a run: no value is None.
+
+    `settings` are the run's settings with every choice filled in, as they are written to its folder; of these the loop
+    reads only what has a default. `micro_batch` is the whole batch where none was asked for. `sizes`: (side of the
+    crops in pixels, share of the run), in turn; `warmup` is a share of the run. The vocabulary of `architecture` is
+    still open. `reasons`: one line per choice, for people.
+    """
 
     settings: TrainSettings
     architecture: Architecture
-    reasons: tuple[str, ...]
+    objective: Objective
+    model: str
+    device: str
+    length: Length
+    batch_size: int
+    micro_batch: int
+    precision: Literal["float32", "bfloat16"]
+    data: DataPlan
+    optimizer: OptimizerPlan
+    warmup: float
+    sizes: tuple[tuple[int, float], ...]
+    reasons: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, settings: TrainSettings, architecture: Architecture, *, pairs: int, reasons: tuple[str, ...] = ()
+    ) -> "RunPlan":
+        """The plan of a run on so many pairs, from settings without gaps: those of `choose`, or of a run folder.
+
+        Raises ValueError that names the first setting that is still None.
+        """
+        data, optimizer, schedule = settings.data, settings.optimizer, settings.schedule
+        batch_size = _decided("batch_size", settings.batch_size)
+        return cls(
+            settings=settings,
+            architecture=architecture,
+            objective=objective_of(_decided("objective", settings.objective)),
+            model=_decided("model", settings.model),
+            device=_decided("device", settings.device),
+            length=length_of(settings, pairs),
+            batch_size=batch_size,
+            micro_batch=batch_size if settings.micro_batch is None else min(settings.micro_batch, batch_size),
+            precision=_decided("towers.precision", settings.towers.precision),
+            data=DataPlan(
+                share_repeats=_decided("data.share_repeats", data.share_repeats),
+                workers=_decided("data.workers", data.workers),
+                timeout_seconds=data.timeout_seconds,
+                cache=data.cache,
+                augment=_decided("data.augment", data.augment),
+                vocab_size=_decided("data.vocab_size", data.vocab_size),
+                context=architecture.text.context if data.context is None else data.context,
+            ),
+            optimizer=OptimizerPlan(
+                learning_rate=_decided("optimizer.learning_rate", optimizer.learning_rate),
+                weight_decay=_decided("optimizer.weight_decay", optimizer.weight_decay),
+                beta1=optimizer.beta1,
+                beta2=optimizer.beta2,
+                epsilon=optimizer.epsilon,
+            ),
+            warmup=_decided("schedule.warmup", schedule.warmup),
+            sizes=_decided("schedule.sizes", schedule.sizes),
+            reasons=reasons,
+        )
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether a batch goes through the towers in several chunks."""
+        return self.micro_batch < self.batch_size
+
+
+T = TypeVar("T")
+
+
+def _decided(name: str, value: T | None) -> T:
+    if value is None:
+        raise ValueError(f"the plan of the run has no {name}: `choose` left it out")
+    return value
+
+
+def length_of(settings: TrainSettings, pairs: int) -> Length:
+    """How long a run on so many pairs is; ValueError where settings do not say it."""
+    if settings.minutes is not None:
+        return Minutes(settings.minutes)
+    if settings.steps is not None:
+        return Steps(settings.steps)
+    return Steps(math.ceil(_decided("epochs", settings.epochs) * pairs / _decided("batch_size", settings.batch_size)))
 
 
 Chances = np.ndarray | Sequence[tuple[float, float]]
 
 
-def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), image_repeats: Chances = ()) -> Plan:
+def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), image_repeats: Chances = ()) -> RunPlan:
     """Fill every gap in `settings`; what was given stays as it is.
 
     `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave.
     Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
     name = settings.model or _model_for(facts)
-    objective = objective_of(settings.objective or usual(preset(name)))
+    objective = objective_of(settings.objective or default_objective(preset(name)))
     architecture = objective.architecture(preset(name))
     batch_size = settings.batch_size or _batch_for(facts)
     if facts.pairs < batch_size:
@@ -88,52 +234,8 @@ def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), 
             f"towers.patch_dropout is {filled.towers.patch_dropout:g}, but the image tower of {name} has no patches; "
             "set it to 0, or choose a ViT."
         )
-    return Plan(
-        settings=filled,
-        architecture=architecture,
-        reasons=_reasons(filled, facts, given=settings.towers, repeated=repeated),
-    )
-
-
-def steps_of(settings: TrainSettings, pairs: int) -> int | None:
-    """The number of steps of a run, or None if it is given in minutes."""
-    if settings.minutes:
-        return None
-    if settings.steps:
-        return settings.steps
-    return math.ceil((settings.epochs or 1) * pairs / (settings.batch_size or 1))
-
-
-def caption_chances(pairs: PairSource) -> np.ndarray:
-    """(N, 2) for the N captions of all pairs: how often each is drawn (these sum to 1), and the chance that a visit to
-    another pair draws the same words."""
-    numbers: dict[str, int] = {}
-    count_P = np.empty(len(pairs), dtype=np.int64)
-    words: list[int] = []
-    for index in range(len(pairs)):
-        captions = pairs.captions(index)
-        count_P[index] = len(captions)
-        words += [numbers.setdefault(clean(caption), len(numbers)) for caption in captions]
-    words_N, pair_N = np.array(words, dtype=np.int64), np.repeat(np.arange(len(pairs)), count_P)
-    weight_N = 1 / count_P[pair_N]
-    drawn_N = np.bincount(words_N, weights=weight_N, minlength=len(numbers))[words_N]
-    # A pair may have the same words twice: all of them are its own.
-    _, same_N = np.unique(pair_N * max(1, len(numbers)) + words_N, return_inverse=True)
-    own_N = np.bincount(same_N, weights=weight_N)[same_N]
-    others_N = np.maximum(0.0, drawn_N - own_N) / max(1, len(pairs) - 1)
-    return np.stack([weight_N / len(pairs), others_N], axis=1)
-
-
-def image_chances(image_id_M: np.ndarray) -> np.ndarray:
-    """(M, 2) for M pictures drawn at random: the weight of each, and the chance that another pair has the same.
-
-    Exact where all were drawn. Of a sample of 512 the chance is right in the mean: pictures that repeat in 1 % of a
-    batch of 128 give about ten equal pairs in it, and those of a batch of 1,024 give one.
-    """
-    count_M = np.unique(image_id_M, return_inverse=True, return_counts=True)
-    again_M = count_M[2][count_M[1]] - 1
-    drawn = len(image_id_M)
-    return np.stack([np.full(drawn, 1 / max(1, drawn)), again_M / max(1, drawn - 1)], axis=1)
+    plan = RunPlan.of(filled, architecture, pairs=facts.pairs)
+    return replace(plan, reasons=_reasons(plan, facts, given=settings.towers, repeated=repeated))
 
 
 def repeated_share(chances: Chances, batch_size: int) -> float:
@@ -156,7 +258,7 @@ def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repea
 
 def _towers(given: TowerSettings, facts: DataFacts) -> TowerSettings:
     measured = "bfloat16" if facts.is_faster_in_bfloat16 else "float32"
-    precision = given.precision or facts.begun_in or measured
+    precision = given.precision or facts.begun_with or measured
     return given.model_copy(update={"precision": precision})
 
 
@@ -166,9 +268,9 @@ def _optimizer(given: OptimizerSettings, *, is_small: bool) -> OptimizerSettings
 
 
 def _schedule(settings: TrainSettings, pairs: int, architecture: Architecture) -> ScheduleSettings:
-    steps = steps_of(settings, pairs)
+    length = length_of(settings, pairs)
     chosen: dict[str, Any] = {
-        "warmup": min(WARMUP_SHARE, PAPER_WARMUP_STEPS / steps) if steps else WARMUP_SHARE,
+        "warmup": min(WARMUP_SHARE, PAPER_WARMUP_STEPS / length.count) if isinstance(length, Steps) else WARMUP_SHARE,
         "sizes": _sizes_for(architecture),
     }
     given = settings.schedule
@@ -204,37 +306,34 @@ def _batch_for(facts: DataFacts) -> int:
 
 
 def _reasons(
-    settings: TrainSettings, facts: DataFacts, *, given: TowerSettings, repeated: tuple[float, float]
+    plan: RunPlan, facts: DataFacts, *, given: TowerSettings, repeated: tuple[float, float]
 ) -> tuple[str, ...]:
     """One line per choice, for people."""
-    data, optimizer, schedule = settings.data, settings.optimizer, settings.schedule
-    steps = steps_of(settings, facts.pairs)
-    length = f"{steps:,} steps" if steps else f"{settings.minutes:g} minutes"
-    visits = f", {steps * (settings.batch_size or 1) / facts.pairs:.1f} visits to each pair" if steps else ""
-    crops = ", ".join(f"{key} {value:g}" for key, value in (data.augment or Augment()).model_dump().items() if value)
-    sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in schedule.sizes or ())
+    data, length = plan.data, plan.length
+    epochs = f", {length.count * plan.batch_size / facts.pairs:.1f} epochs" if isinstance(length, Steps) else ""
+    crops = ", ".join(f"{key} {value:g}" for key, value in data.augment.model_dump().items() if value)
+    sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in plan.sizes)
+    why_sizes = ": most is learned at the smaller size, at half the cost" if len(plan.sizes) > 1 else ""
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
     return (
-        f"model    {settings.model} on {settings.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
-        f"learns   {settings.objective}",
-        f"products {settings.towers.precision}{_why_precision(facts, given)}",
-        f"batch    {settings.batch_size}: as large as leaves many steps for this many pairs",
-        f"length   {length}{visits}",
-        f"rate     {optimizer.learning_rate:g}: warm-up over {schedule.warmup:.1%} of the run, then a cosine to 0",
-        f"decay    {optimizer.weight_decay:g} on weights, none on gains and biases",
-        f"sizes    {sizes}: most is learned at the smaller size, at half the cost"
-        if len(schedule.sizes or ()) > 1
-        else f"sizes    {sizes}",
-        f"crops    {crops}: the less data, the more they differ",
-        f"words    at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions",
-        f"repeats  {repeated[0]:.1%} of captions and {repeated[1]:.1%} of images stand again in their batch: {counted}",
+        f"model      {plan.model} on {plan.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
+        f"objective  {plan.objective.name}",
+        f"precision  {plan.precision}{_why_precision(facts, given)}",
+        f"batch      {plan.batch_size}: as large as leaves many steps for this many pairs",
+        f"length     {length}{epochs}",
+        f"rate       {plan.optimizer.learning_rate:g}: warm-up over {plan.warmup:.1%} of the run, then a cosine to 0",
+        f"decay      {plan.optimizer.weight_decay:g} on weights, none on gains and biases",
+        f"sizes      {sizes}{why_sizes}",
+        f"crops      {crops}: the less data, the more they differ",
+        f"vocabulary at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions",
+        f"repeats    {repeated[0]:.1%} of captions, {repeated[1]:.1%} of images are repeated in their batch: {counted}",
     )
 
 
 def _why_precision(facts: DataFacts, given: TowerSettings) -> str:
     if given.precision:
-        return ", as was asked for"
-    if facts.begun_in:
+        return ", as requested"
+    if facts.begun_with:
         return ", as the run began"
     if facts.is_faster_in_bfloat16 is None:
         return ""

@@ -1,4 +1,4 @@
-"""Everything a run can be told. `None` means: choose from the data, and say what was chosen (`train.plan`)."""
+"""Everything a run can be told. `None` means: choose from the data, and say what was chosen (`training.plan`)."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from seesay.data.augment import Augment
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-FREE_TO_CHANGE = (
+CHANGEABLE = (
     "device",
     "micro_batch",
     "parallel",
@@ -45,12 +45,12 @@ class DataSettings(Settings):
 
 
 class TowerSettings(Settings):
-    """How the towers go about their work.
+    """How the towers compute.
 
     `patch_dropout` is the share of a vision transformer's patches that a step leaves out. With
     `activation_checkpointing` the backward pass runs blocks again instead of keeping what is inside. `compile` is for
-    the image tower: captions differ in shape from batch to batch. `precision` of products: without one, bfloat16 where
-    the device was measured to be faster with it.
+    the image tower: captions differ in shape from batch to batch. `precision` is that of matrix multiplications:
+    without one, bfloat16 where the device was measured to be faster with it.
     """
 
     patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -85,25 +85,28 @@ class ScheduleSettings(Settings):
 
 
 class CheckpointSettings(Settings):
-    """When the run is saved so that it can go on; the last `keep` are kept."""
+    """When the run is saved so that it can go on: by the clock, and every so many steps (0: by the clock alone).
+
+    The last `keep` checkpoints stay on disk.
+    """
 
     every_minutes: Annotated[float, Field(gt=0)] = 10.0
-    every_steps: Positive | None = None
+    every_steps: Annotated[int, Field(ge=0)] = 0
     keep: Annotated[int, Field(ge=2)] = 2
 
 
 class CheckSettings(Settings):
-    """How often, as a share of the run, validation and zero-shot checks are made; or after which steps (`at`).
+    """How often, as a share of the run, validation and zero-shot checks are made; or after the steps in `at`, if any.
 
     One is made at the end in any case.
     """
 
     every: Annotated[float, Field(gt=0, le=1)] = 0.1
-    at: tuple[Positive, ...] | None = None
+    at: tuple[Positive, ...] = ()
 
 
 class LogSettings(Settings):
-    """`events.jsonl` is always written; `to` names what is told beside it."""
+    """`events.jsonl` is always written; `to` names the trackers that are fed beside it."""
 
     every_steps: Positive = 10
     to: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -113,10 +116,10 @@ class TrainSettings(Settings):
     """One run. Of `steps`, `epochs` and `minutes` at most one is given.
 
     `objective` is a name in `training.objectives`; without one CLIP's own, with the text tower of `model`.
-    `micro_batch`: so many pairs go through the towers at once, on each process; all of them if None. `parallel`: what
-    several processes (`torchrun`) do with the weights: each holds all of them, or each holds a part ("fsdp"). One that
-    is not heard of for `parallel_timeout_seconds` ends the run, and so do `stuck_minutes` without a step, a check or a
-    checkpoint.
+    `micro_batch`: at most so many pairs go through the towers at once, on each process; all of them if None.
+    `parallel`: what several processes (`torchrun`) do with the weights: each holds all of them ("ddp"), or each holds
+    a part ("fsdp"). A process that is not heard of for `parallel_timeout_seconds` ends the run, and so do
+    `stuck_minutes` without a step, a check or a checkpoint.
     """
 
     model: str | None = None

@@ -1,4 +1,4 @@
-"""One batch to gradients: pixels and words through the towers, in pieces or at once, and the loss over all rows.
+"""One batch to gradients: forward, loss over the pairs of all processes, backward.
 
 B = pairs held here, N = pairs of all processes, D = embedding width, S = side in pixels.
 """
@@ -6,87 +6,106 @@ B = pairs held here, N = pairs of all processes, D = embedding width, S = side i
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from seesay.base.records import Batch, Embedded, Predicted, Tokens
+from seesay.base.records import Batch, Embedded, Outputs, Predicted, Tokens
 from seesay.data.images import Preprocess
-from seesay.nets.clip import Predictor
-from seesay.nets.draws import mixed, row_seeds
-from seesay.training.distributed import Peers
-from seesay.training.gradcache import backward, backward_apart, pieces_of
-from seesay.training.guards import RunningStatistics
-from seesay.training.objectives.face import AllPairs, Objective
-from seesay.training.spread import Spread
+from seesay.nets.batch_norm import RunningStatistics
+from seesay.nets.row_random import row_seeds, splitmix64
+from seesay.training import gradient_cache
+from seesay.training.objectives.base import GlobalBatch, Objective
+from seesay.training.sharding import ParallelModel
 
+# Two, since batch normalisation needs more than one.
 BLANK_ROWS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stepper:
-    """What turns a batch into gradients, `micro_batch` rows at a time (None: all at once)."""
+    """What turns a batch into gradients; on each process at most `micro_batch` pairs go through the towers at once."""
 
-    spread: Spread
-    peers: Peers
+    parallel: ParallelModel
     preprocess: Preprocess
     objective: Objective
-    statistics: RunningStatistics
     seed: int
-    micro_batch: int | None
-    share_repeats: bool
+    micro_batch: int
+    share_repeats: bool = False
     in_bfloat16: bool = False
+    statistics: RunningStatistics = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statistics", RunningStatistics(self.parallel.clip))
 
     def gradients(self, batch: Batch, rows: Sequence[int], *, step: int, done: float = 0.0) -> tuple[float, float]:
         """Give every parameter the gradient of the mean loss over all processes' pairs; returns loss and norm.
 
         `rows` is how many pairs each process holds, `done` which share of the run is over. What a tower draws through
-        `nets.draws` depends on (seed, step, sample) alone; what it draws from torch's generator, on (seed, step,
+        `nets.row_random` depends on (seed, step, sample) alone; what it draws from torch's generator, on (seed, step,
         process).
         """
-        self.statistics.keep()
+        processes = self.parallel.processes
+        self.statistics.snapshot()
         self._seed_generators(step)
-        seed_B = mixed(batch.sample_B ^ seed_of(self.seed, step))
-        ids = (batch.image_id_B.to(self._device), batch.caption_id_B.to(self._device)) if self.share_repeats else None
-        image_id_B, caption_id_B = ids or (None, None)
-        pairs = AllPairs(peers=self.peers, rows=rows, image_id_B=image_id_B, caption_id_B=caption_id_B, done=done)
+        global_batch = self._global_batch(batch, rows, done=done)
+        seed_B = splitmix64(batch.sample_B ^ seed_of(self.seed, step))
+        if max(rows) <= self.micro_batch:
+            with self._row_seeds(seed_B):
+                outputs = self._forward(batch)
+                loss = self.objective.loss(outputs, global_batch)
+                loss.backward()
+        else:
+            loss = self._backward_in_chunks(batch, global_batch, seed_B)
+        self.parallel.average_unsharded_gradients()
+        processes.all_reduce_mean(self.statistics.buffers)
+        return processes.mean(loss.detach()), self.parallel.gradient_norm()
+
+    def _backward_in_chunks(self, batch: Batch, global_batch: GlobalBatch, seed_B: Tensor) -> Tensor:
+        """The same gradients for a batch that does not fit into memory at once; returns the loss."""
 
         @contextmanager
-        def see(piece: slice) -> Iterator[Embedded | Predicted]:
-            # Blank rows take the place of a piece without rows, and draw as well.
-            with row_seeds(seed_B[piece] if len(seed_B[piece]) else _BLANK_SEEDS):
-                yield self._see(batch, piece)
+        def forward(chunk: slice) -> Iterator[Outputs]:
+            with self._row_seeds(seed_B[chunk]):
+                yield self._forward(_rows_of(batch, chunk))
 
+        rows = global_batch.rows
         # What is predicted pair by pair needs no other pair's embedding.
-        apart = isinstance(self.spread.clip, Predictor)
-        value = (backward_apart if apart else backward)(
-            see,
-            lambda seen: self.objective.loss(seen, pairs),
-            pieces=pieces_of(rows[self.peers.rank], self.micro_batch, most=max(rows)),
+        is_sum = self.objective.is_sum_over_pairs
+        backward = gradient_cache.backward_per_chunk if is_sum else gradient_cache.backward
+        return backward(
+            forward,
+            lambda outputs: self.objective.loss(outputs, global_batch),
+            chunks=gradient_cache.chunks_of(rows[self.parallel.processes.rank], self.micro_batch, most=max(rows)),
             statistics=self.statistics,
-            alone=self.spread.alone,
+            no_sync=self.parallel.no_sync,
         )
-        self.spread.complete_gradients()
-        self.peers.average(self.statistics.buffers)
-        return self.peers.mean(value), self.spread.gradient_norm()
 
-    def _see(self, batch: Batch, piece: slice) -> Embedded | Predicted:
-        """What the model makes of some rows; of blank ones where there are none, as others wait for their gradient."""
-        pixels_B3SS, tokens = batch.pixels_B3SS[piece], batch.tokens
-        tokens = Tokens(ids_BL=tokens.ids_BL[piece], length_B=tokens.length_B[piece])
+    def _forward(self, batch: Batch) -> Outputs:
+        """What the model makes of a batch; of blank rows where it has none, as others wait for their gradient."""
+        pixels_B3SS, tokens, device = batch.pixels_B3SS, batch.tokens, self.parallel.device
         is_blank = not len(pixels_B3SS)
         if is_blank:
             pixels_B3SS, tokens = self._blank()
-        pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(self._device, non_blocking=True))
-        forward = self.spread.forward if torch.is_grad_enabled() else self.spread.clip
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.in_bfloat16):
-            seen: Embedded | Predicted = forward(pixels_B3SS, tokens.to(self._device))
-        if isinstance(seen, Predicted):
-            return Predicted(loss_B=seen.loss_B[:0]) if is_blank else seen
-        if self.in_bfloat16:
-            seen = replace(seen, image_BD=seen.image_BD.float(), text_BD=seen.text_BD.float())
-        return replace(seen, image_BD=seen.image_BD[:0], text_BD=seen.text_BD[:0]) if is_blank else seen
+        pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(device, non_blocking=True))
+        forward = self.parallel.forward if torch.is_grad_enabled() else self.parallel.clip
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            outputs: Outputs = forward(pixels_B3SS, tokens.to(device))
+        if isinstance(outputs, Embedded) and self.in_bfloat16:
+            outputs = replace(outputs, image_BD=outputs.image_BD.float(), text_BD=outputs.text_BD.float())
+        return _without_rows(outputs) if is_blank else outputs
+
+    def _global_batch(self, batch: Batch, rows: Sequence[int], *, done: float) -> GlobalBatch:
+        device = self.parallel.device
+        ids = (batch.image_id_B.to(device), batch.caption_id_B.to(device)) if self.share_repeats else None
+        return GlobalBatch(processes=self.parallel.processes, rows=rows, ids=ids, done=done)
+
+    @contextmanager
+    def _row_seeds(self, seed_B: Tensor) -> Iterator[None]:
+        # Blank rows take the place of a chunk without rows, and draw as well.
+        with row_seeds(seed_B if len(seed_B) else torch.zeros(BLANK_ROWS, dtype=torch.int64)):
+            yield
 
     def _blank(self) -> tuple[Tensor, Tokens]:
         side = self.preprocess.size
@@ -94,22 +113,28 @@ class Stepper:
         ids_BL, length_B = torch.ones(BLANK_ROWS, 2, dtype=torch.int64), torch.full((BLANK_ROWS,), 2)
         return pixels_B3SS, Tokens(ids_BL=ids_BL, length_B=length_B)
 
-    @property
-    def _device(self) -> torch.device:
-        return self.spread.device
-
     def _seed_generators(self, step: int) -> None:
         """Random state is a function of where the run is; nothing of it needs to be saved."""
-        seed = seed_of(self.seed, step, self.peers.rank)
+        seed = seed_of(self.seed, step, self.parallel.processes.rank)
         torch.default_generator.manual_seed(seed)
-        if self._device.type == "cuda":
+        if self.parallel.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-
-_BLANK_SEEDS = torch.zeros(BLANK_ROWS, dtype=torch.int64)
 
 
 def seed_of(*numbers: int) -> int:
     """One number from several, as torch's int64 has it."""
     words = " ".join(str(number) for number in numbers).encode()
     return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little", signed=True)
+
+
+def _rows_of(batch: Batch, chunk: slice) -> Batch:
+    tokens = Tokens(ids_BL=batch.tokens.ids_BL[chunk], length_B=batch.tokens.length_B[chunk])
+    return replace(batch, pixels_B3SS=batch.pixels_B3SS[chunk], tokens=tokens)
+
+
+def _without_rows(outputs: Outputs) -> Outputs:
+    """The outputs of blank rows with none of them left; the graph behind them stays."""
+    if isinstance(outputs, Predicted):
+        return Predicted(loss_B=outputs.loss_B[:0])
+    assert isinstance(outputs, Embedded)
+    return replace(outputs, image_BD=outputs.image_BD[:0], text_BD=outputs.text_BD[:0])

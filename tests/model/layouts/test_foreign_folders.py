@@ -195,7 +195,7 @@ def test_a_config_that_says_something_else_is_refused_with_the_key(layout, where
         {"image_mean": [0.5]},
     ],
 )
-def test_pictures_prepared_in_another_way_are_refused(change, saved):
+def test_images_prepared_in_another_way_are_refused(change, saved):
     folder = saved("hf")
     rewrite(folder / "preprocessor_config.json", lambda config: config.update(change))
     with pytest.raises(RefusedInput, match=r"preprocessor_config\.json"):

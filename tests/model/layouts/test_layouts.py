@@ -19,7 +19,7 @@ VITS = {
     "exact GELU": {"activation": "gelu", "text_activation": "gelu"},
     "tanh GELU": {"activation": "gelu_tanh", "text_activation": "gelu_tanh"},
     "narrow MLP": {"mlp_width": 69, "text_mlp_width": 50},
-    "squashed pictures": {
+    "squashed images": {
         "preprocess": Preprocess(size=16, resize="squash", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
     },
 }

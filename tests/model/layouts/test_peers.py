@@ -91,7 +91,7 @@ def test_open_clip_takes_our_vocabulary_and_not_its_own(vit: Model, open_clip, t
         assert torch.tensor(found).argmax() == len(ids) - 1
 
 
-def test_transformers_prepares_pictures_with_our_numbers(vit: Model, transformers, tmp_path: Path):
+def test_transformers_prepares_images_with_our_numbers(vit: Model, transformers, tmp_path: Path):
     vit.save(tmp_path / "model", "hf")
     said = json.loads((tmp_path / "model" / "preprocessor_config.json").read_text())
     peer = transformers.CLIPImageProcessor.from_pretrained(tmp_path / "model").to_dict()

@@ -240,7 +240,7 @@ def test_a_bias_or_a_vocabulary_that_a_layout_has_no_place_for_is_not_dropped(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_that_are_cropped_are_written_for_a_processor_that_crops(siglip: Model, tmp_path: Path):
+def test_images_that_are_cropped_are_written_for_a_processor_that_crops(siglip: Model, tmp_path: Path):
     siglip.preprocess = Preprocess(size=18)
     siglip.save(tmp_path / "model", "hf")
     said = json.loads((tmp_path / "model" / "preprocessor_config.json").read_text())
@@ -252,18 +252,18 @@ def test_pictures_that_are_cropped_are_written_for_a_processor_that_crops(siglip
 
 
 def test_a_siglip_judges_every_label_by_itself_and_ranks_by_the_cosine(siglip: Model):
-    labels, picture = ["red dog", "blue mat", "cat"], torch.zeros(30, 20, 3, dtype=torch.uint8).numpy()
-    image_1D = siglip.encode_images([picture]).double()
+    labels, image = ["red dog", "blue mat", "cat"], torch.zeros(30, 20, 3, dtype=torch.uint8).numpy()
+    image_1D = siglip.encode_images([image]).double()
     head_CD = torch.cat([siglip.encode_texts([label]) for label in labels]).double()
     wanted_C = (siglip.logit_scale * image_1D @ head_CD.T + siglip.logit_bias).sigmoid()[0]
-    ranking = siglip.classify([picture], labels, ["{}"])[0]
+    ranking = siglip.classify([image], labels, ["{}"])[0]
     assert list(ranking.labels) == [labels[index] for index in wanted_C.argsort(descending=True)]
     assert dict(zip(ranking.labels, ranking.probabilities, strict=True)) == pytest.approx(
         dict(zip(labels, wanted_C.tolist(), strict=True)), abs=1e-5
     )
-    alone = siglip.classifier(["cat"], ["{}"]).predict_proba([picture])
+    alone = siglip.classifier(["cat"], ["{}"]).predict_proba([image])
     assert alone.item() == pytest.approx(wanted_C[2].item(), abs=1e-5) and alone.item() < 1
     # Where all probabilities are rounded to the same number, the order is still that of the cosines.
     siglip.clip.logit_bias.data.fill_(-500)
-    certain = siglip.classify([picture], labels, ["{}"])[0]
+    certain = siglip.classify([image], labels, ["{}"])[0]
     assert certain.labels == ranking.labels and set(certain.probabilities) == {0.0}

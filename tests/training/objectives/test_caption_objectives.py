@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from steppers import stepper_for
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Batch
@@ -41,7 +42,7 @@ def test_heads_have_the_size_of_the_presets_text_tower():
     assert caption.image == bicaption.image == small.image
 
 
-def test_a_mirrored_picture_swaps_sides_for_bicaption_alone():
+def test_a_mirrored_image_swaps_sides_for_bicaption_alone():
     assert OBJECTIVES["bicaption"].captions.draw(["on the left"], 0.0, is_mirrored=True) == "on the right"
     assert OBJECTIVES["caption"].captions.draw(["on the left"], 0.0, is_mirrored=True) == "on the left"
 
@@ -58,13 +59,13 @@ def batch(rows):
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, monkeypatch, stepper_of):
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, monkeypatch):
     monkeypatch.setattr(Preprocess, "normalise", lambda self, pixels_B3SS: pixels_B3SS.double() / 255)
     clip = build_clip(OBJECTIVES[name].architecture(TINY), seed=0).double().train()
     found = []
     for micro_batch in (None, 4, 1):
         clip.zero_grad()
-        loss, _ = stepper_of(name, clip, micro_batch=micro_batch).gradients(batch(10), [10], step=0)
+        loss, _ = stepper_for(clip, name, micro_batch=micro_batch).gradients(batch(10), [10], step=0)
         found.append([torch.tensor(loss), *(p.grad.clone() for p in clip.parameters())])
     for others in found[1:]:
         for one, other in zip(found[0], others, strict=True):
@@ -99,8 +100,8 @@ def test_a_saved_model_is_read_back_and_foreign_layouts_refuse_it(name, tmp_path
 
 @pytest.mark.journey
 @pytest.mark.parametrize("name", BOTH)
-def test_64_pairs_are_learned_by_heart(name, stepper_of):
-    """One caption per picture, so that nothing is left to guess."""
+def test_64_pairs_are_learned_by_heart(name):
+    """One caption per image, so that nothing is left to guess."""
     torch.manual_seed(0)
     colours = torch.randint(0, 256, (64, 3, 1, 1), dtype=torch.uint8)
     captions = [[38, 1 + row // 16, 10 + row // 4 % 4, 20 + row % 4, 39] for row in range(64)]
@@ -112,7 +113,7 @@ def test_64_pairs_are_learned_by_heart(name, stepper_of):
     clip = build_clip(OBJECTIVES[name].architecture(SMALL), seed=0).train()
     optimizer = torch.optim.AdamW(clip.parameters(), lr=3e-3, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=400, pct_start=0.1)
-    stepper = stepper_of(name, clip)
+    stepper = stepper_for(clip, name)
     loss = math.inf
     for step in range(400):
         optimizer.zero_grad()

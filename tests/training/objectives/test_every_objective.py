@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from steppers import stepper_for
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Batch
@@ -14,8 +15,8 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer, pad
-from seesay.evaluation.page import build_page
-from seesay.evaluation.run import Request, measure_entry
+from seesay.evaluation.evaluate import Request, measure_entry
+from seesay.evaluation.report import build_page
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
 from seesay.model.hub import load
@@ -27,14 +28,11 @@ from seesay.nets.architecture import (
     TextTransformerConfig,
     VisionTransformerConfig,
 )
-from seesay.nets.clip import Predictor, build_clip
+from seesay.nets.clip import CaptionPredictor, build_clip
 from seesay.tasks.few_shot import open_labelled, probe_sets
-from seesay.training.distributed import Peers
-from seesay.training.guards import RunningStatistics
 from seesay.training.objectives import OBJECTIVES, objective_of
-from seesay.training.objectives.face import AllPairs, Objective
-from seesay.training.spread import Spread
-from seesay.training.step import Stepper
+from seesay.training.objectives.base import GlobalBatch, Objective
+from seesay.training.process_group import ProcessGroup
 from seesay.training.validation import Validation
 
 HEADINGS = ("What", "Source", "Formula", "Inputs", "Settings", "Zero-shot", "Differences")
@@ -72,9 +70,9 @@ def clip_of(name: str, *, image="vit", text="transformer"):
     base = Architecture(embed_dim=16, image=IMAGES[image], text=TEXTS[text])
     clip = build_clip(objective.architecture(base), seed=0)
     objective.set_up(clip)
-    if isinstance(clip, Predictor) and clip.head.wants_words:
+    if isinstance(clip, CaptionPredictor) and clip.head.needs_vocabulary:
         spelling = [TOKENIZER.decode([index]) for index in range(TOKENIZER.vocab_size)]
-        clip.head.learn_words(TOKENIZER(CAPTIONS), spelling)
+        clip.head.fit_vocabulary(TOKENIZER(CAPTIONS), spelling)
     return clip, objective.architecture(base)
 
 
@@ -91,17 +89,7 @@ def batch(side=16) -> Batch:
 
 
 def gradients(clip, name, *, micro_batch=None, side=16, done=1.0):
-    peers = Peers(Runtime(device="cpu", cores=1))
-    stepper = Stepper(
-        spread=Spread(clip=clip, forward=clip, peers=peers),
-        peers=peers,
-        preprocess=Doubled(size=side),
-        objective=objective_of(name),
-        statistics=RunningStatistics(clip),
-        seed=1,
-        micro_batch=micro_batch,
-        share_repeats=True,
-    )
+    stepper = stepper_for(clip, name, micro_batch=micro_batch, preprocess=Doubled(size=side), share_repeats=True)
     clip.zero_grad()
     value, _ = stepper.gradients(batch(side), [len(CAPTIONS)], step=3, done=done)
     return value, {key: p.grad for key, p in clip.named_parameters() if p.requires_grad}
@@ -184,7 +172,7 @@ def test_it_is_converted_and_evaluated_with_a_report(name, tmp_path):
         for number in range(2):
             Image.new("RGB", (16, 16), colour).save(tmp_path / "set" / label / f"{number}.png")
     entry = measure_entry("m", load(tmp_path / "converted"), str(tmp_path / "set"), Request(prompts=True))
-    assert (entry.spread is None) == isinstance(clip, Predictor)
+    assert (entry.spread is None) == isinstance(clip, CaptionPredictor)
     page = build_page([entry], comparisons=[], shifts=[], baseline=None, facts={})
     assert "<h2>Scores</h2>" in page
 
@@ -194,7 +182,7 @@ def test_it_is_converted_and_evaluated_with_a_report(name, tmp_path):
 def test_what_other_programs_have_no_name_for_is_not_written_for_them(name, layout, tmp_path):
     clip, architecture = clip_of(name)
     model = Model(clip, architecture, TOKENIZER, preprocess=Preprocess(size=16), name="m")
-    is_clips = not isinstance(clip, Predictor) and architecture.projection == "linear"
+    is_clips = not isinstance(clip, CaptionPredictor) and architecture.projection == "linear"
     if is_clips and architecture.text.kind == "transformer" and architecture.scoring == "softmax":
         model.save(tmp_path / "m", layout)
     else:
@@ -206,20 +194,9 @@ def test_what_other_programs_have_no_name_for_is_not_written_for_them(name, layo
 @every_objective
 def test_a_step_in_bfloat16_is_close_to_one_in_float32(name):
     clip, _ = clip_of(name)
-    peers = Peers(Runtime(device="cpu", cores=1))
     values = []
     for in_bfloat16 in (False, True):
-        stepper = Stepper(
-            spread=Spread(clip=clip.train(), forward=clip, peers=peers),
-            peers=peers,
-            preprocess=Preprocess(size=16),
-            objective=objective_of(name),
-            statistics=RunningStatistics(clip),
-            seed=1,
-            micro_batch=None,
-            share_repeats=False,
-            in_bfloat16=in_bfloat16,
-        )
+        stepper = stepper_for(clip.train(), name, in_bfloat16=in_bfloat16)
         values.append(stepper.gradients(batch(), [len(CAPTIONS)], step=3)[0])
     assert values[1] == pytest.approx(values[0], rel=0.05)
 
@@ -247,11 +224,11 @@ def test_guessing_among_all_words_is_what_an_untrained_model_does():
     for name in ("bag-of-words", "caption", "bicaption"):
         clip, _ = clip_of(name)
         value, _ = gradients(clip.double().train(), name)
-        assert objective_of(name).guess(len(CAPTIONS), TOKENIZER.vocab_size) == pytest.approx(value, rel=0.1)
+        assert objective_of(name).chance_loss(len(CAPTIONS), TOKENIZER.vocab_size) == pytest.approx(value, rel=0.1)
 
 
 def test_the_floor_is_what_is_left_for_a_model_that_knows_every_caption():
-    found = {name: objective_of(name).floor(batch()) for name in OBJECTIVES}
+    found = {name: objective_of(name).minimum_loss(batch()) for name in OBJECTIVES}
     sizes = [len(set(ids[1:-1])) for ids in TOKENIZER(CAPTIONS)]
     assert found["bag-of-words"] == pytest.approx(sum(map(math.log, sizes)) / len(sizes))
     # Every caption is there twice.
@@ -261,10 +238,9 @@ def test_the_floor_is_what_is_left_for_a_model_that_knows_every_caption():
 
 def test_vse_takes_sums_in_the_first_half_of_the_run_and_maxima_from_then_on():
     clip, _ = clip_of("vse")
-    peers = Peers(Runtime(device="cpu", cores=1))
-    values = []
+    values, processes = [], ProcessGroup(Runtime(device="cpu", cores=1))
     for done in (0.0, 0.49, 0.5):
-        assert objective_of("vse").is_own(AllPairs(peers=peers, rows=[2], done=done)) == (done == 0.5)
+        assert objective_of("vse").is_final_form(GlobalBatch(processes=processes, rows=[2], done=done)) == (done == 0.5)
         values.append(gradients(clip.double(), "vse", done=done)[0])
     assert values[2] < values[1] == values[0]
 

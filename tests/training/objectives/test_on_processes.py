@@ -5,18 +5,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from steppers import stepper_for
 
 from seesay.base.records import Batch, Tokens
 from seesay.base.runtime import Runtime
-from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer, pad
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
-from seesay.nets.clip import Predictor, build_clip
-from seesay.training.distributed import joined
-from seesay.training.guards import RunningStatistics
+from seesay.nets.clip import CaptionPredictor, build_clip
 from seesay.training.objectives import OBJECTIVES
-from seesay.training.spread import all_whole, spread, whole
-from seesay.training.step import Stepper
+from seesay.training.process_group import open_process_group
+from seesay.training.sharding import full_tensor, full_tensors
 
 pytestmark = pytest.mark.journey
 CAPTIONS = ["a red dog", "two cats and a ball", "the dog runs", "a green ball left of a cat", "grass", "a cat on grass"]
@@ -28,9 +26,9 @@ def clip_of(name):
     base = Architecture(embed_dim=16, image=ConvNetConfig(image_size=16, width=8, depths=(1, 1)), text=text)
     clip = build_clip(OBJECTIVES[name].architecture(base), seed=0)
     OBJECTIVES[name].set_up(clip)
-    if isinstance(clip, Predictor) and clip.head.wants_words:
+    if isinstance(clip, CaptionPredictor) and clip.head.needs_vocabulary:
         spelling = [tokenizer.decode([index]) for index in range(tokenizer.vocab_size)]
-        clip.head.learn_words(tokenizer(CAPTIONS), spelling)
+        clip.head.fit_vocabulary(tokenizer(CAPTIONS), spelling)
     # Statistics of a batch are those of a process's own part; the running ones are everybody's.
     return clip.eval(), tokenizer
 
@@ -48,42 +46,36 @@ def batch(tokenizer, rows: slice) -> Batch:
     )
 
 
-def gradients(peers, name, parallel, part, *, micro_batch=None, held=4):
+def gradients(processes, name, parallel, part, *, micro_batch=None, held=4):
     clip, tokenizer = clip_of(name)
-    stepper = Stepper(
-        spread=spread(clip, peers, parallel=parallel),
-        peers=peers,
-        preprocess=Preprocess(size=16),
-        objective=OBJECTIVES[name],
-        statistics=RunningStatistics(clip),
-        seed=1,
-        micro_batch=micro_batch,
-        share_repeats=True,
-    )
-    ends = [0, held, 6] if peers.ranks > 1 else [0, 6]
+    settings = {"processes": processes, "parallel": parallel, "share_repeats": True}
+    stepper = stepper_for(clip, name, micro_batch=micro_batch, **settings)
+    ends = [0, held, 6] if processes.world_size > 1 else [0, 6]
     rows = [last - first for first, last in pairwise(ends)]
     value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, done=1.0)
-    found = {key: whole(p.grad).detach().clone().numpy() for key, p in clip.named_parameters() if p.grad is not None}
-    all_whole(clip.state_dict())
+    found = {
+        key: full_tensor(p.grad).detach().clone().numpy() for key, p in clip.named_parameters() if p.grad is not None
+    }
+    full_tensors(clip.state_dict())
     return value, norm, found
 
 
 def on_two(rank):
     found = {}
-    with joined(Runtime.find("cpu"), timeout_seconds=60) as peers:
+    with open_process_group(Runtime.find("cpu"), timeout_seconds=60) as processes:
         for name in OBJECTIVES:
             # In the last, the second process has none.
             for case in (("ddp", None, 4), ("ddp", 1, 4), ("fsdp", None, 4), ("ddp", None, 6)):
                 parallel, micro_batch, held = case
-                found[name, *case] = gradients(peers, name, parallel, rank, micro_batch=micro_batch, held=held)
+                found[name, *case] = gradients(processes, name, parallel, rank, micro_batch=micro_batch, held=held)
     return found
 
 
 def test_two_processes_have_the_loss_and_the_gradients_of_one(in_processes):
     wanted = {}
-    with joined(Runtime.find("cpu"), timeout_seconds=60) as peers:
+    with open_process_group(Runtime.find("cpu"), timeout_seconds=60) as processes:
         for name in OBJECTIVES:
-            wanted[name] = gradients(peers, name, "ddp", 0)
+            wanted[name] = gradients(processes, name, "ddp", 0)
     for told in in_processes(2, on_two):
         for (name, *case), (value, norm, found) in told.items():
             where = f"{name} {case}"

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from steppers import stepper_for
 
 from seesay.base.records import Batch
 from seesay.data.images import Preprocess
@@ -12,10 +13,10 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.language import jelinek_mercer
 from seesay.model.bundle import Model, load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
-from seesay.nets.clip import Predictor, build_clip
+from seesay.nets.clip import CaptionPredictor, build_clip
 from seesay.nets.presets import preset
 from seesay.training.objectives import OBJECTIVES
-from seesay.training.objectives.face import PLAIN
+from seesay.training.objectives.base import PLAIN
 
 MASKED = ["masked-caption", "masked-caption-att-fc"]
 ALL = ["bag-of-words", "n-grams", *MASKED]
@@ -32,8 +33,8 @@ TINY = Architecture(
 
 def model_of(name):
     clip = build_clip(OBJECTIVES[name].architecture(TINY), seed=0)
-    assert isinstance(clip, Predictor)
-    clip.head.learn_words(TOKENIZER(CAPTIONS), TOKENIZER.spellings())
+    assert isinstance(clip, CaptionPredictor)
+    clip.head.fit_vocabulary(TOKENIZER(CAPTIONS), TOKENIZER.spellings())
     return clip.train()
 
 
@@ -58,14 +59,14 @@ def test_heads_fit_the_presets_and_class_names_stand_alone(name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, stepper_of):
+def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name):
     # As a validated model, so that BatchNorm does not see which rows are together; heads draw their masks as always.
     clip = model_of(name).eval()
     clip.head.train()
     found = []
     for micro_batch in (None, 4, 1):
         clip.zero_grad()
-        loss, _ = stepper_of(name, clip, micro_batch=micro_batch).gradients(batch(10), [10], step=0)
+        loss, _ = stepper_for(clip, name, micro_batch=micro_batch).gradients(batch(10), [10], step=0)
         gradients = [deepcopy(parameter.grad) for parameter in clip.parameters()]
         found.append([torch.tensor(loss), *gradients])
     for others in found[1:]:
@@ -74,7 +75,7 @@ def test_a_batch_in_pieces_has_the_gradients_of_the_whole_batch(name, stepper_of
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_pictures_of_any_side_and_bfloat16_are_taken(name):
+def test_images_of_any_side_and_bfloat16_are_taken(name):
     clip, tokens = model_of(name), TOKENIZER.tokens(CAPTIONS[:4])
     for side in (16, 24):
         pixels = torch.randn(4, 3, side, side)
@@ -98,7 +99,7 @@ def test_a_saved_model_is_read_back_with_the_words_it_knows(name, tmp_path):
 
 
 def lowest(name, clip, tokens):
-    """The loss that no model can go below, if pictures tell it all there is to know."""
+    """The loss that no model can go below, if images tell it all there is to know."""
     if name == "bag-of-words":
         return math.log(6)  # the six different words of every caption share the probability
     if name in MASKED:
@@ -123,15 +124,15 @@ def lowest(name, clip, tokens):
 
 @pytest.mark.journey
 @pytest.mark.parametrize("name", ALL)
-def test_64_pairs_are_learned_by_heart(name, stepper_of):
+def test_64_pairs_are_learned_by_heart(name):
     clip, pairs = model_of(name), batch(64)
-    floor = lowest(name, clip, pairs.tokens)
+    minimum_loss = lowest(name, clip, pairs.tokens)
     optimizer = torch.optim.AdamW(clip.parameters(), lr=3e-3, weight_decay=0.0)
-    stepper = stepper_of(name, clip)
+    stepper = stepper_for(clip, name)
     losses = []
     for step in range(200):
         optimizer.zero_grad()
         losses.append(stepper.gradients(pairs, [64], step=step)[0])
         optimizer.step()
-    print(name, "first", losses[0], "last", losses[-1], "floor", floor)
-    assert floor - 0.01 < losses[-1] < floor + 0.03 * (losses[0] - floor)
+    print(name, "first", losses[0], "last", losses[-1], "floor", minimum_loss)
+    assert minimum_loss - 0.01 < losses[-1] < minimum_loss + 0.03 * (losses[0] - minimum_loss)

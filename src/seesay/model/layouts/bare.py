@@ -2,7 +2,7 @@
 
 Shapes tell which of the paper's nine models it is; they cannot tell heads of another width, so any other is refused.
 They do not tell the activation either, and the right weights with the wrong one answer almost as well, unnoticed:
-whoever loads such a file says it. Pictures are prepared as OpenAI's code has it, the only one with these names and
+whoever loads such a file says it. Images are prepared as OpenAI's code has it, the only one with these names and
 without a description.
 """
 

@@ -1,4 +1,4 @@
-"""`preprocessor_config.json`, in which transformers says how pictures are prepared; the steps have to be CLIP's."""
+"""`preprocessor_config.json`, in which transformers says how images are prepared; the steps have to be CLIP's."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ class _Processor(BaseModel):
 
 
 def read_preprocess(folder: Path) -> Preprocess:
-    """How the folder's model wants its pictures; `RefusedInput` for steps that seesay does not take."""
+    """How the folder's model wants its images; `RefusedInput` for steps that seesay does not take."""
     path = folder / CONFIG_NAME
     said = checked_as(_Processor, read_json(path), path=path)
     off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(said, name)]
@@ -72,7 +72,7 @@ def _resize(said: _Processor, path: Path) -> tuple[Any, int]:
         return "squash", square
     raise RefusedInput(
         f"{path} resizes to {said.size} and crops to {said.crop_size if said.do_center_crop else 'nothing'}; seesay "
-        "makes the shorter side or the whole picture as large as the crop, so such weights cannot be used exactly."
+        "makes the shorter side or the whole image as large as the crop, so such weights cannot be used exactly."
     )
 
 

@@ -27,7 +27,7 @@ from seesay.nets.clip import empty_clip
 from seesay.nets.siglip import EPS
 
 MODEL_TYPE = "siglip"
-# The variant for pictures of any shape.
+# The variant for images of any shape.
 NAFLEX_TYPE = "siglip2"
 
 
@@ -66,7 +66,7 @@ def is_in(folder: Path) -> bool:
     found = read_json(path).get("model_type") if path.is_file() else None
     if found == NAFLEX_TYPE:
         raise RefusedInput(
-            f"{path} is of model_type {NAFLEX_TYPE}, SigLIP 2 for pictures of any shape (NaFlex), which seesay does "
+            f"{path} is of model_type {NAFLEX_TYPE}, SigLIP 2 for images of any shape (NaFlex), which seesay does "
             "not have; take a checkpoint of a fixed resolution, such as siglip2/ViT-B-16-256."
         )
     return found == MODEL_TYPE

@@ -17,7 +17,7 @@ PLAIN_TEMPLATES = ("a photo of a {}.",)
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Weights, what they are made of, and what prepares words and pictures for them."""
+    """Weights, what they are made of, and what prepares words and images for them."""
 
     clip: Clip
     architecture: Architecture
@@ -44,7 +44,7 @@ def refuse_strangers(where: object, architecture: Architecture, *, tokenizer: An
         )
     if preprocess.size != image_size:
         raise RefusedInput(
-            f"{where} prepares pictures of {preprocess.size} px, its image tower takes {image_size}; "
+            f"{where} prepares images of {preprocess.size} px, its image tower takes {image_size}; "
             "they are of two models."
         )
 

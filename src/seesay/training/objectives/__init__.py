@@ -3,12 +3,12 @@
 from seesay.base.errors import UsageError, nearest
 from seesay.nets.architecture import Architecture, BagOfWordsConfig
 from seesay.training.objectives.bag_of_words import BagOfWordsPrediction
+from seesay.training.objectives.base import Objective
 from seesay.training.objectives.bicaption import Bicaption
 from seesay.training.objectives.caption import Caption
 from seesay.training.objectives.contrastive import Contrastive
 from seesay.training.objectives.contrastive_bow import ContrastiveBow
 from seesay.training.objectives.convirt import Convirt
-from seesay.training.objectives.face import Objective
 from seesay.training.objectives.masked_caption import MaskedCaption, MaskedCaptionAttFc
 from seesay.training.objectives.n_grams import VisualNGrams
 from seesay.training.objectives.sigmoid import Sigmoid
@@ -40,6 +40,6 @@ def objective_of(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
-def usual(architecture: Architecture) -> str:
+def default_objective(architecture: Architecture) -> str:
     """The name of CLIP's objective for the text tower that a preset has."""
     return ContrastiveBow.name if isinstance(architecture.text, BagOfWordsConfig) else Contrastive.name

@@ -15,23 +15,23 @@ import math
 
 from seesay.base.records import Batch
 from seesay.formulas.language import is_inner, shares_of_types
-from seesay.nets.architecture import Architecture, WordsConfig
-from seesay.training.objectives.face import PLAIN, Predicting, with_text
+from seesay.nets.architecture import Architecture, BagOfWordsHeadConfig
+from seesay.training.objectives.base import PLAIN, PredictionObjective, with_text
 
 
-class BagOfWordsPrediction(Predicting):
+class BagOfWordsPrediction(PredictionObjective):
     """Prediction of the words of a caption in no order."""
 
     name = "bag-of-words"
     templates = PLAIN
 
     def architecture(self, base: Architecture) -> Architecture:
-        return with_text(base, WordsConfig(context=base.text.context, vocab_size=base.text.vocab_size))
+        return with_text(base, BagOfWordsHeadConfig(context=base.text.context, vocab_size=base.text.vocab_size))
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return math.log(vocab_size)
 
-    def floor(self, batch: Batch) -> float:
+    def minimum_loss(self, batch: Batch) -> float:
         # The different words of a caption share the probability.
         tokens = batch.tokens
         share_BL = shares_of_types(tokens.ids_BL, is_inner(tokens.length_B, tokens.ids_BL.shape[1]))[1]

@@ -17,10 +17,10 @@ import math
 
 from seesay.data.captions import CaptionRule
 from seesay.nets.architecture import Architecture, BicaptionerConfig
-from seesay.training.objectives.face import Predicting, blocks, with_text
+from seesay.training.objectives.base import PredictionObjective, blocks, with_text
 
 
-class Bicaption(Predicting):
+class Bicaption(PredictionObjective):
     """Two decoders over the grid of the image."""
 
     name = "bicaption"
@@ -31,5 +31,5 @@ class Bicaption(Predicting):
         text = BicaptionerConfig(**{**blocks(base), "layers": 1})
         return with_text(base, text, embed_dim=text.width)
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return 2 * math.log(vocab_size)

@@ -12,10 +12,10 @@ embedding as output weights and takes the sum (`nets.captioner` says why), of on
 import math
 
 from seesay.nets.architecture import Architecture, CaptionerConfig
-from seesay.training.objectives.face import Predicting, blocks, with_text
+from seesay.training.objectives.base import PredictionObjective, blocks, with_text
 
 
-class Caption(Predicting):
+class Caption(PredictionObjective):
     """A causal language model behind four tokens of the image."""
 
     name = "caption"
@@ -25,5 +25,5 @@ class Caption(Predicting):
         text = CaptionerConfig(**blocks(base))
         return with_text(base, text, embed_dim=text.prefix * text.width)
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return math.log(vocab_size)

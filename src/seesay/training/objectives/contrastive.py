@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from seesay.base.records import Batch, Embedded, Predicted
+from seesay.base.records import Batch, Embedded, Outputs
 from seesay.formulas.contrastive import contrastive_loss, matches
 from seesay.formulas.tiled import part_of_contrastive_loss, tiled_contrastive_loss
 from seesay.nets.architecture import Architecture
-from seesay.training.objectives.face import AllPairs, Objective, transformer, with_text
+from seesay.training.objectives.base import GlobalBatch, Objective, transformer, with_text
 
 # From here on the N x N logits of the plain form take more time than tiles do.
 TILED_FROM = 2048
@@ -27,36 +27,36 @@ class Contrastive(Objective):
     """CLIP, with the transformer as text tower."""
 
     name = "contrastive"
-    left = 0.0
+    overfit_tolerance = 0.0
     is_ordered: ClassVar[bool] = True
 
     def architecture(self, base: Architecture) -> Architecture:
         return with_text(base, transformer(base))
 
-    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
-        assert isinstance(seen, Embedded)
-        ids = pairs.ids()
-        if pairs.peers.ranks > 1:
-            return self._part(seen, ids, pairs) * pairs.peers.ranks
-        image_BD, text_BD, scale = seen.image_BD, seen.text_BD, seen.scale
+    def loss(self, outputs: Outputs, batch: GlobalBatch) -> Tensor:
+        assert isinstance(outputs, Embedded)
+        ids = batch.global_ids()
+        if batch.world_size > 1:
+            return self._part(outputs, ids, batch) * batch.world_size
+        image_BD, text_BD, scale = outputs.image_BD, outputs.text_BD, outputs.scale
         if len(image_BD) < TILED_FROM:
             return contrastive_loss(image_BD, text_BD, scale, is_match_NN=matches(*ids) if ids else None)
         image_id_B, caption_id_B = ids or (None, None)
         return tiled_contrastive_loss(image_BD, text_BD, scale, image_id_B=image_id_B, caption_id_B=caption_id_B)
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return math.log(batch_size)
 
-    def floor(self, batch: Batch) -> float:
+    def minimum_loss(self, batch: Batch) -> float:
         return least_loss(batch, is_ordered=self.is_ordered)
 
-    def _part(self, seen: Embedded, ids: tuple[Tensor, Tensor] | None, pairs: AllPairs) -> Tensor:
+    def _part(self, outputs: Embedded, ids: tuple[Tensor, Tensor] | None, batch: GlobalBatch) -> Tensor:
         image_id_N, caption_id_N = ids or (None, None)
         return part_of_contrastive_loss(
-            pairs.gather(seen.image_BD),
-            pairs.gather(seen.text_BD),
-            seen.scale,
-            part=pairs.part,
+            batch.all_gather(outputs.image_BD),
+            batch.all_gather(outputs.text_BD),
+            outputs.scale,
+            part=batch.local_rows,
             image_id_N=image_id_N,
             caption_id_N=caption_id_N,
         )

@@ -9,8 +9,8 @@ Differences: the paper does not say more of its tower than its name; the LayerNo
 """
 
 from seesay.nets.architecture import Architecture
+from seesay.training.objectives.base import bag_of_words
 from seesay.training.objectives.contrastive import Contrastive
-from seesay.training.objectives.face import bag_of_words
 
 
 class ContrastiveBow(Contrastive):

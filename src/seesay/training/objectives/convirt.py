@@ -12,7 +12,7 @@ Zero-shot: the cosine of an image and the mean of a class's prompts.
 Differences: the text tower is CLIP's transformer, pooled at the end token and trained from scratch, where the
 publication takes the maximum over ClinicalBERT's tokens; the first layer of each head has no bias; crops are square,
 and not zoomed by another 5 %. Brightness and contrast: each channel is multiplied by 1 +- 0.4 +- 0.2, the 0.2 of
-its own, and moved by up to 51 of 255, where the publication scales brightness and contrast of the picture
+its own, and moved by up to 51 of 255, where the publication scales brightness and contrast of the image
 by 0.6 to 1.4. Every process holds the N x N logits of its rows and the N x N matches of all.
 """
 
@@ -20,14 +20,14 @@ import math
 
 from torch import Tensor
 
-from seesay.base.records import Batch, Embedded, Predicted
+from seesay.base.records import Batch, Embedded, Outputs
 from seesay.data.augment import Augment
 from seesay.data.captions import CaptionRule
 from seesay.formulas.contrastive import matches, weighted_contrastive_loss
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import Clip
+from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 from seesay.training.objectives.contrastive import least_loss
-from seesay.training.objectives.face import AllPairs, Objective, fix_scale, transformer, with_text
 
 IMAGE_WEIGHT = 0.75
 TEMPERATURE = 0.1
@@ -46,21 +46,21 @@ class Convirt(Objective):
     def set_up(self, clip: Clip) -> None:
         fix_scale(clip, -math.log(TEMPERATURE))
 
-    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
-        assert isinstance(seen, Embedded)
-        ids = pairs.ids()
+    def loss(self, outputs: Outputs, batch: GlobalBatch) -> Tensor:
+        assert isinstance(outputs, Embedded)
+        ids = batch.global_ids()
         part_of_loss = weighted_contrastive_loss(
-            pairs.gather(seen.image_BD),
-            pairs.gather(seen.text_BD),
-            seen.scale,
+            batch.all_gather(outputs.image_BD),
+            batch.all_gather(outputs.text_BD),
+            outputs.scale,
             image_weight=IMAGE_WEIGHT,
-            part=pairs.part,
+            part=batch.local_rows,
             is_match_NN=matches(*ids) if ids else None,
         )
-        return part_of_loss * pairs.peers.ranks
+        return part_of_loss * batch.world_size
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return math.log(batch_size)
 
-    def floor(self, batch: Batch) -> float:
+    def minimum_loss(self, batch: Batch) -> float:
         return least_loss(batch, is_ordered=True)

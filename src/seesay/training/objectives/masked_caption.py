@@ -12,18 +12,18 @@ the grid with the masked place and has an MLP behind it (att-fc).
 Zero-shot: the bare class name, all of its tokens masked, in what training captions have most often around their last
 concept ("a photo of a ... ."); the mean over tokens of log p and of the tag's log t, as both terms tell of the name.
 Differences: two blocks read the text and learn along, where BERT was given and frozen. Concepts come from a list of
-function words and not from a tagger. The MLP of att-fc reads the text beside what was seen. Predicted are tokens.
+function words and not from a tagger. The MLP of att-fc reads the text beside what was outputs. Predicted are tokens.
 """
 
 from typing import Literal
 
 from seesay.nets.architecture import Architecture, MaskedCaptionerConfig
-from seesay.training.objectives.face import PLAIN, Predicting, blocks, with_text
+from seesay.training.objectives.base import PLAIN, PredictionObjective, blocks, with_text
 
 TEXT_LAYERS = 2
 
 
-class MaskedCaption(Predicting):
+class MaskedCaption(PredictionObjective):
     """Prediction of a masked word from the image and the words around it."""
 
     name = "masked-caption"

@@ -18,19 +18,19 @@ In training the mean over words, where the publication has the sum; from random 
 import math
 
 from seesay.nets.architecture import Architecture, NGramsConfig
-from seesay.training.objectives.face import PLAIN, Predicting, with_text
+from seesay.training.objectives.base import PLAIN, PredictionObjective, with_text
 
 
-class VisualNGrams(Predicting):
+class VisualNGrams(PredictionObjective):
     """Prediction of the words of a caption, each from the image and the words before it, by smoothed n-grams."""
 
     name = "n-grams"
     templates = PLAIN
     # Runs that are not in the dictionary, and single words that share the probability, keep the loss above 0.
-    left = 0.5
+    overfit_tolerance = 0.5
 
     def architecture(self, base: Architecture) -> Architecture:
         return with_text(base, NGramsConfig(context=base.text.context, vocab_size=base.text.vocab_size))
 
-    def guess(self, batch_size: int, vocab_size: int) -> float:
+    def chance_loss(self, batch_size: int, vocab_size: int) -> float:
         return math.log(vocab_size)

@@ -11,10 +11,10 @@ as in the publication.
 
 from torch import Tensor
 
-from seesay.base.records import Embedded, Predicted
+from seesay.base.records import Embedded, Outputs
 from seesay.formulas.tiled import tiled_sigmoid_loss
 from seesay.nets.architecture import Architecture
-from seesay.training.objectives.face import AllPairs, Objective, transformer, with_text
+from seesay.training.objectives.base import GlobalBatch, Objective, transformer, with_text
 
 
 class Sigmoid(Objective):
@@ -25,7 +25,10 @@ class Sigmoid(Objective):
     def architecture(self, base: Architecture) -> Architecture:
         return with_text(base, transformer(base), scoring="sigmoid")
 
-    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
-        assert isinstance(seen, Embedded) and seen.bias is not None
-        text_ND = pairs.gather(seen.text_BD)
-        return tiled_sigmoid_loss(seen.image_BD, text_ND, seen.scale, seen.bias, first=pairs.part.start) * pairs.share
+    def loss(self, outputs: Outputs, batch: GlobalBatch) -> Tensor:
+        assert isinstance(outputs, Embedded) and outputs.bias is not None
+        text_ND = batch.all_gather(outputs.text_BD)
+        return (
+            tiled_sigmoid_loss(outputs.image_BD, text_ND, outputs.scale, outputs.bias, first=batch.local_rows.start)
+            * batch.weight
+        )

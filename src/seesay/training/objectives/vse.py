@@ -14,12 +14,12 @@ costs twice the margin. Hence the sums to begin with.
 
 from torch import Tensor
 
-from seesay.base.records import Embedded, Predicted
+from seesay.base.records import Embedded, Outputs
 from seesay.formulas.contrastive import matches
 from seesay.formulas.hinge import hinge_loss
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import LOGIT_SCALE_START, Clip
-from seesay.training.objectives.face import AllPairs, Objective, fix_scale, transformer, with_text
+from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 
 MARGIN = 0.2
 SHARE_OF_SUMS = 0.5
@@ -36,18 +36,18 @@ class Vse(Objective):
     def set_up(self, clip: Clip) -> None:
         fix_scale(clip, LOGIT_SCALE_START)
 
-    def is_own(self, pairs: AllPairs) -> bool:
-        return pairs.done >= SHARE_OF_SUMS
+    def is_final_form(self, batch: GlobalBatch) -> bool:
+        return batch.done >= SHARE_OF_SUMS
 
-    def loss(self, seen: Embedded | Predicted, pairs: AllPairs) -> Tensor:
-        assert isinstance(seen, Embedded)
-        ids = pairs.ids()
+    def loss(self, outputs: Outputs, batch: GlobalBatch) -> Tensor:
+        assert isinstance(outputs, Embedded)
+        ids = batch.global_ids()
         part_of_loss = hinge_loss(
-            pairs.gather(seen.image_BD),
-            pairs.gather(seen.text_BD),
+            batch.all_gather(outputs.image_BD),
+            batch.all_gather(outputs.text_BD),
             margin=MARGIN,
-            hardest=self.is_own(pairs),
-            part=pairs.part,
+            hardest=self.is_final_form(batch),
+            part=batch.local_rows,
             is_match_NN=matches(*ids) if ids else None,
         )
-        return part_of_loss * pairs.peers.ranks
+        return part_of_loss * batch.world_size

@@ -1,0 +1,29 @@
+"""The options that `seesay train` and `seesay doctor` share: one list, with one help text each."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Pairs = Annotated[list[str], typer.Argument(metavar="PAIRS...", help="Folders, CSV/TSV/Parquet tables, or tar shards.")]
+Out = Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [default: runs/NAME].")]
+ModelSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [default: by the data].")]
+Objective = Annotated[str | None, typer.Option(metavar="NAME", help="What is learned [default: contrastive, as CLIP].")]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in steps.")]
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in passes over all pairs.")]
+Minutes = Annotated[float | None, typer.Option(metavar="M", help="Length of the run in minutes.")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Pairs per step.")]
+MicroBatch = Annotated[
+    int | None, typer.Option(metavar="N", help="Pairs in memory at once, for the same gradients [default: all].")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [default: 0].")]
+Device = Annotated[
+    str | None, typer.Option(metavar="cpu|cuda", help="Where to compute [default: cuda if there is one].")
+]
+Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read images [default: by the cores].")]
+Val = Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="Pairs to validate on [default: 1 % held out].")]
+CheckSet = Annotated[
+    list[str] | None, typer.Option(metavar="SET", help="Labelled set, classified zero-shot during the run.")
+]
+Recipe = Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file of settings.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, above all others.")]

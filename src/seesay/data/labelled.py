@@ -1,0 +1,64 @@
+"""Images with a class each: the two nouns of a labelled set."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from seesay.base.errors import UsageError
+from seesay.base.records import Skipped
+from seesay.data.sources import StoredImage, count_reasons, fingerprint
+
+
+class Labelled(NamedTuple):
+    """One image and its class, before the image is read."""
+
+    key: str
+    label: int
+    image: StoredImage
+
+
+class LabelledSet:
+    """Images with a class each, in a fixed order; only keys, classes and places are in memory."""
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        *,
+        samples: Sequence[Labelled],
+        templates: Sequence[str] | None = None,
+        problems: Sequence[Skipped] = (),
+    ):
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.templates = tuple(templates) if templates is not None else None
+        self.problems = problems
+        # SHA-256 over class names, keys, classes and image sizes: the same content anywhere, without reading a pixel.
+        self.fingerprint = fingerprint(
+            [self.class_names, *((sample.key, sample.label, sample.image.size) for sample in samples)]
+        )
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def label(self, index: int) -> int:
+        """The class of image `index`, a position in `class_names`."""
+        return self._samples[index].label
+
+    def image(self, index: int) -> bytes:
+        """The encoded image; raises `BrokenSample` if it cannot be read any more."""
+        return self._samples[index].image.read()
+
+    def key(self, index: int) -> str:
+        return self._samples[index].key
+
+
+def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
+    """`UsageError` for a class that has images of which not one could be read: the scores would leave it out."""
+    lost = {found.label(index) for index in range(len(found))} - {found.label(index) for index in read}
+    if lost:
+        named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
+        raise UsageError(
+            f"not one image of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
+            "mend the images, or leave the class out."
+        )

@@ -1,0 +1,237 @@
+"""Images and captions where they lie: a file of its own or a slice of a tar, and the list of pairs made of them."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from seesay.base.errors import BrokenSample, StorageError, UsageError, nearest
+from seesay.base.records import Pair, Skipped
+
+IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif"})
+# Images that are not decoded: counted where they are met, so that none goes missing silently.
+FOREIGN_SUFFIXES = frozenset({"bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "svg", "ico", "psd"})
+MAX_IMAGE_BYTES = 1 << 28
+MAX_CAPTION_BYTES = 1 << 20
+
+
+class StoredImage(Protocol):
+    """Encoded bytes that are read only when asked for; `read` raises `BrokenSample`. `location` is for people."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def location(self) -> str: ...
+
+    def read(self) -> bytes: ...
+
+
+class LooseFile(NamedTuple):
+    """A file of its own."""
+
+    path: str
+    size: int
+
+    @property
+    def location(self) -> str:
+        return self.path
+
+    def read(self) -> bytes:
+        return _read_regular(self.path, offset=0, count=MAX_IMAGE_BYTES + 1)
+
+
+class TarSlice(NamedTuple):
+    """A member of a tar, by the place of its bytes.
+
+    The tar is opened for each read, which costs microseconds: nothing is shared between threads or with a forked
+    child, and thousands of shards need no open files.
+    """
+
+    path: str
+    offset: int
+    size: int
+
+    @property
+    def location(self) -> str:
+        return f"{self.path}, byte {self.offset}"
+
+    def read(self) -> bytes:
+        data = _read_regular(self.path, offset=self.offset, count=self.size)
+        if len(data) < self.size:
+            raise BrokenSample("truncated shard", f"{self.path} ends before byte {self.offset + self.size}")
+        return data
+
+
+def _read_regular(path: str, *, offset: int, count: int) -> bytes:
+    """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise BrokenSample("not a regular file", path)
+            count = min(count, max(0, status.st_size - offset))
+            if count > MAX_IMAGE_BYTES:
+                raise BrokenSample("file too large", f"{path}; at most {MAX_IMAGE_BYTES:,} bytes")
+            file.seek(offset)
+            return file.read(count)
+    except FileNotFoundError as error:
+        raise BrokenSample("missing file", path) from error
+    except OSError as error:
+        raise BrokenSample("unreadable file", f"{path}: {error.strerror}") from error
+
+
+class Entry(NamedTuple):
+    """One image and its captions, before the image is read."""
+
+    key: str
+    captions: tuple[str, ...]
+    image: StoredImage
+
+
+class PairList:
+    """Pairs in a fixed order, readable in any order; a `PairSource`. Only keys, captions and places are in memory."""
+
+    def __init__(self, name: str, entries: Sequence[Entry], *, problems: Sequence[Skipped]):
+        self.name = name
+        self.problems = problems
+        # SHA-256 over keys, image sizes and captions in order: the same content anywhere, without reading a pixel.
+        self.fingerprint = fingerprint((entry.key, entry.image.size, entry.captions) for entry in entries)
+        self._entries = entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index: int) -> Pair:
+        """The pair at `index` with its encoded image; raises `BrokenSample` if that cannot be read any more."""
+        entry = self._entries[index]
+        return Pair(key=entry.key, image=entry.image.read(), captions=entry.captions)
+
+    def key(self, index: int) -> str:
+        return self._entries[index].key
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        return self._entries[index].captions
+
+    def location(self, index: int) -> str:
+        """Where the image lies: its file, and in a tar the byte it begins at."""
+        return self._entries[index].image.location
+
+
+def fingerprint(rows: Iterable[object]) -> str:
+    """SHA-256 (hex) over rows of plain values, each as one line of ASCII JSON."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row).encode("ascii") + b"\n")
+    return digest.hexdigest()
+
+
+class Caption(NamedTuple):
+    """What a caption file held: its captions, or why there are none."""
+
+    lines: tuple[str, ...]
+    fault: str = ""
+
+
+def caption_lines(data: bytes) -> Caption:
+    """One caption per line, blank lines skipped, UTF-8 with or without a byte-order mark."""
+    if len(data) > MAX_CAPTION_BYTES:
+        return Caption((), "caption too long")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Caption((), "caption is not UTF-8")
+    # Not str.splitlines, which also splits at rarer characters inside a caption, such as U+2028.
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    captions = tuple(line.strip() for line in lines if line.strip())
+    return Caption(captions) if captions else Caption((), "empty caption")
+
+
+def caption_of_json(data: bytes) -> Caption:
+    """The "caption" of an img2dataset record."""
+    if len(data) > MAX_CAPTION_BYTES:
+        return Caption((), "caption too long")
+    try:
+        record = json.loads(data)
+    except (ValueError, RecursionError):
+        return Caption((), "unreadable json")
+    text = record.get("caption") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        return Caption((), "json without caption")
+    # JSON can spell half a surrogate pair, which no UTF-8 can hold.
+    text = text.encode("utf-8", "replace").decode("utf-8").strip()
+    return Caption((text,)) if text else Caption((), "empty caption")
+
+
+def pair_or_problem(
+    key: str, image: StoredImage | None, *, caption: Caption | None, foreign: str = ""
+) -> Entry | Skipped:
+    """What becomes of one key; `foreign` is the suffix of an image that is not decoded, met under the same key."""
+    if image is None:
+        if foreign:
+            return Skipped(key=key, reason="unsupported format", detail=f".{foreign}")
+        return Skipped(key=key, reason="caption without image")
+    if caption is None:
+        return Skipped(key=key, reason="image without caption", location=image.location)
+    if caption.fault:
+        return Skipped(key=key, reason=caption.fault, location=image.location)
+    if image.size == 0:
+        return Skipped(key=key, reason="empty file", location=image.location)
+    return Entry(key, caption.lines, image)
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """`a/b.v2.JPG` as (`a/b.v2`, `jpg`); a suffix is what follows the last dot."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, suffix.lower()) if dot and "/" not in suffix else (name, "")
+
+
+def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, int]]:
+    """Every regular file below `folder` as (path from there with "/", bytes), sorted folder by folder.
+
+    Names that begin with a dot are left alone. Links, pipes and devices are not followed or opened but become
+    problems, as do folders that cannot be listed; only `folder` itself may be a link.
+    """
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(folder / inside) as listing:
+                found = sorted((item for item in listing if item.name[0] != "."), key=lambda item: item.name)
+        except OSError as error:
+            if not inside:
+                raise StorageError(f"Cannot list {str(folder)!r}: {error.strerror}.") from error
+            problems.append(Skipped(key=inside, reason="unreadable folder", detail=error.strerror or ""))
+            continue
+        folders = []
+        for item in found:
+            name = f"{inside}/{item.name}" if inside else item.name
+            if item.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif item.is_file(follow_symlinks=False):
+                yield name, item.stat(follow_symlinks=False).st_size
+            else:
+                problems.append(Skipped(key=name, reason="not a regular file"))
+        waiting.extend(reversed(folders))
+
+
+def missing_location(path: Path) -> UsageError:
+    """The error for a path that is not there, with the names nearest to it where it should be."""
+    lost = path.absolute()
+    while not lost.parent.exists():
+        lost = lost.parent
+    names = os.listdir(lost.parent) if os.access(lost.parent, os.R_OK) and lost.parent.is_dir() else []
+    where = f"{str(lost.parent)!r} has no {lost.name!r}"
+    return UsageError(f"There is no {str(path)!r}: {where}.{nearest(lost.name, names)}")
+
+
+def count_reasons(problems: Sequence[Skipped]) -> str:
+    """Problems by reason for the end of a message, as in "3 x empty caption, 1 x duplicate key"."""
+    counts: dict[str, int] = {}
+    for problem in problems:
+        counts[problem.reason] = counts.get(problem.reason, 0) + 1
+    return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))

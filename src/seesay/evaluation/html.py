@@ -1,0 +1,209 @@
+"""A page of results: one HTML file with everything in it, that needs no network and runs no script.
+
+A page is a title, a lead and sections; a section is paragraphs and parts: figures, tables, rows of cards.
+R = rows and C = columns of a similarity matrix, H, W = sides of an image.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from seesay.base.records import Ranking, Score
+from seesay.data.images import open_image
+from seesay.formulas.statistics import proportion_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from seesay.model.bundle import Model
+
+TEMPLATE_NAME = "page.html"
+DOTS_PER_INCH = 200
+MOST_NUMBERED = 12
+MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """An image file (PNG, JPEG or WebP), the words for who cannot see it, and a note for everybody.
+
+    `width` is how wide it may be shown, in CSS pixels. On a screen that is much narrower than that it scrolls, so
+    that its letters stay readable.
+    """
+
+    kind: ClassVar[str] = "figure"
+    image: bytes
+    words: str
+    note: str = ""
+    width: int = 560
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells as they are to be read; every row is as long as `head`."""
+
+    kind: ClassVar[str] = "table"
+    head: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """One image and what a model says about it; `truth` is what it should have said first."""
+
+    image: bytes
+    truth: str
+    ranking: Ranking
+
+    @property
+    def is_right(self) -> bool:
+        return self.ranking.labels[0] == self.truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cards:
+    """Cards in as many columns as there is room for; of each the first three labels are shown."""
+
+    kind: ClassVar[str] = "cards"
+    cards: Sequence[Card]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading, paragraphs, then figures side by side where there is room, tables and cards, in the order given."""
+
+    title: str
+    text: Sequence[str] = ()
+    parts: Sequence[Figure | Table | Cards] = ()
+
+
+def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+    """The whole page as HTML. All text is escaped; images are inside, as data."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    return environment.get_template(TEMPLATE_NAME).render(title=title, sections=sections, lead=lead)
+
+
+def data_uri(image: bytes) -> str:
+    """A PNG, JPEG or WebP file as the address of itself."""
+    media_type = next(kind for magic, kind in MEDIA_TYPES.items() if image.startswith(magic))
+    return f"data:{media_type};base64,{base64.b64encode(image).decode()}"
+
+
+def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
+    """A small WebP of an image, its longer side at most `side`."""
+    image = Image.fromarray(open_image(source))
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "webp", quality=85)
+    return file.getvalue()
+
+
+def classified(
+    model: "Model",
+    files: Sequence[Path],
+    *,
+    truths: Sequence[str],
+    labels: Sequence[str],
+    templates: Sequence[str] | None = None,
+) -> list[Card]:
+    """A card for each image file, with what the model says when it must choose one of `labels`."""
+    rankings = model.classify(files, labels, templates)
+    return [
+        Card(image=thumbnail(file), truth=truth, ranking=ranking)
+        for file, truth, ranking in zip(files, truths, rankings, strict=True)
+    ]
+
+
+def score_of(cards: Sequence[Card]) -> Score:
+    """The share of cards whose first label is right, beside guessing one of the labels."""
+    hits, n = sum(card.is_right for card in cards), len(cards)
+    chance = 1 / len(cards[0].ranking.labels)
+    return Score(value=hits / n, interval95=proportion_interval(hits, n), chance=chance, n=n)
+
+
+def percent(share: float) -> str:
+    """A fraction as percent, without the sign for it."""
+    return f"{100 * share:.1f}"
+
+
+def with_interval(share: float, interval: Sequence[float], *, sign: bool = False) -> str:
+    """A fraction with its interval behind it, in percent; differences have their sign before them."""
+    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if sign else "{:.1f} [{:.1f}, {:.1f}]"
+    return form.format(*(100 * value for value in (share, *interval)))
+
+
+def similarity_figure(
+    similarity_RC: np.ndarray,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    images: Sequence[np.ndarray] = (),
+    titles: tuple[str, str] = ("image", "sentence"),
+) -> bytes:
+    """Cosines as a PNG, images down and sentences across.
+
+    Neighbours with equal names are one group: one label, and lines around it. Where `images` (H, W, 3) of one size
+    are given they stand in place of the names of the rows. A small matrix also has its numbers written in.
+    """
+    # The one way to draw without a window, and without the state of pyplot.
+    from matplotlib.figure import Figure as Drawing
+
+    drawing = Drawing(figsize=(5.6, 4.7), layout="constrained")
+    axes = drawing.subplots()
+    shown = axes.imshow(similarity_RC, cmap="cividis")
+    axes.set(ylabel=titles[0], xlabel=titles[1])
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    _name_groups(axes, columns, across=True)
+    _name_groups(axes, rows, across=False)
+    if len(images):
+        _put_images(axes, images)
+    if max(similarity_RC.shape) <= MOST_NUMBERED:
+        _write_numbers(axes, similarity_RC)
+    drawing.colorbar(shown, label="cosine similarity", fraction=0.05)
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+    return file.getvalue()
+
+
+def _name_groups(axes: "Axes", names: Sequence[str], *, across: bool) -> None:
+    """One tick per group of equal neighbours, at its middle, and a line between two groups."""
+    groups = [(name, len(list(members))) for name, members in groupby(names)]
+    ends = np.cumsum([size for _, size in groups])
+    middles = [end - size / 2 - 0.5 for end, (_, size) in zip(ends, groups, strict=True)]
+    axis, draw_line = (axes.xaxis, axes.axvline) if across else (axes.yaxis, axes.axhline)
+    axis.set_ticks(middles, labels=[name for name, _ in groups], rotation=45 if across else 0)
+    axis.set_tick_params(length=0)
+    for end in ends[:-1]:
+        draw_line(end - 0.5, color="white", linewidth=0.8)
+
+
+def _put_images(axes: "Axes", images: Sequence[np.ndarray]) -> None:
+    """A strip of the images in place of the names, each as high as its row."""
+    strip = axes.inset_axes((-1.05 / len(images), 0, 1 / len(images), 1))
+    strip.imshow(np.concatenate(list(images)), aspect="auto")
+    strip.set(xticks=[], yticks=[], ylabel=axes.get_ylabel())
+    strip.spines[:].set_visible(False)
+    axes.set(yticks=[], ylabel="")
+
+
+def _write_numbers(axes: "Axes", similarity_RC: np.ndarray) -> None:
+    middle = (similarity_RC.min() + similarity_RC.max()) / 2
+    for (row, column), value in np.ndenumerate(similarity_RC):
+        colour = "black" if value > middle else "white"
+        axes.text(column, row, f"{value:z.2f}", ha="center", va="center", color=colour, fontsize=7)

@@ -1,0 +1,1 @@
+"""Many runs compared: objectives side by side under equal conditions."""

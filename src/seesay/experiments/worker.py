@@ -1,0 +1,70 @@
+"""The process of one run of a contest: an ordinary run of `seesay train`, with the contest's check.
+
+Its job is the first line of standard input. What else comes from there is the end of it: whoever started this process
+is gone, and the run saves and stops, so that the next who asks for it goes on.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from seesay.base.errors import SeesayError
+from seesay.base.settings import read_settings
+from seesay.training.settings import TrainSettings
+from seesay.training.train import train_model
+from seesay.training.validation import ZeroShotCheck
+
+CHECK = "zero-shot"
+MOST_WAITING = 60.0
+
+
+def main() -> int:
+    """Do the job and return the exit code; an error of ours is one line on standard error."""
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=_stop_with_the_one_who_asked, daemon=True).start()
+    try:
+        _run(job)
+    except SeesayError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _run(job: dict[str, Any]) -> None:
+    out = Path(job["out"])
+    _wait_for(out)
+    check = ZeroShotCheck(job["check"], most=job["check_images"], templates=job["templates"])
+    settings = read_settings(TrainSettings, file=None, base=job["settings"])
+    checks = {CHECK: lambda model: {**check.measure(model), "n": check.n}}
+    # Each objective has the same pairs to leave out: that is no reason to end a run as failed.
+    train_model(job["pairs"], out=out, settings=settings, checks=checks, most_skipped=1.0)
+
+
+def _stop_with_the_one_who_asked() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _wait_for(out: Path) -> None:
+    """Wait until a process of a contest that was killed a moment ago has saved and left this folder."""
+    end = time.monotonic() + MOST_WAITING
+    while (out / ".lock").exists() and time.monotonic() < end:
+        with (out / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.2)
+            else:
+                return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

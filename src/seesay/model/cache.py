@@ -1,0 +1,226 @@
+"""Embeddings kept on disk: what was worked out once is read the next time, and never when anything differs.
+
+A file is named after the SHA-256 of all that its content depends on, and carries the SHA-256 of that content: one
+that is damaged, or cut off, counts as not there and is made again.
+
+N = images that could be read, P = things made of prompts (classes, captions), C = classes, D = embedding width.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from seesay.base.errors import BrokenSample, StorageError
+from seesay.base.publish import publish_file
+from seesay.base.records import Skipped
+from seesay.base.version import __version__
+from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
+from seesay.model.bundle import Model
+from seesay.model.encode import BLOCK, encode_image_set, prefetch_blocks, score_image_set
+from seesay.model.zero_shot import Classifier, prompt_rows
+
+SETTING = "SEESAY_CACHE"
+Tensors = Mapping[str, Tensor]
+EncodeSet = Callable[..., tuple[Tensor, list[int], list[Skipped]]]
+
+
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """A folder of kept tensors; without a folder nothing is found and nothing is kept."""
+
+    folder: Path | None
+
+    @classmethod
+    def find(cls) -> "EmbeddingCache":
+        """Where the setting `SEESAY_CACHE` says: "off", or a folder; else seesay in the user's cache folder (XDG)."""
+        asked = os.environ.get(SETTING, "")
+        if asked.lower() in ("off", "0", "no", "false"):
+            return cls(None)
+        if asked:
+            return cls(Path(asked).expanduser())
+        return cls(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seesay")
+
+    def read(self, kind: str, key: str) -> dict[str, Tensor] | None:
+        """The tensors kept under `key`; None if there are none, or not whole."""
+        if self.folder is None:
+            return None
+        try:
+            data = self._path(kind, key).read_bytes()
+            digest, rest = data[:32], data[32:]
+            return load(rest) if hashlib.sha256(rest).digest() == digest else None
+        except (OSError, SafetensorError, ValueError):
+            return None
+
+    def write(self, kind: str, key: str, tensors: Tensors) -> None:
+        """Keep the tensors; a disk that says no costs the time of making them again, and a warning."""
+        if self.folder is None:
+            return
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        try:
+            publish_file(self._path(kind, key), hashlib.sha256(data).digest() + data)
+        except (StorageError, OSError) as error:
+            warnings.warn(f"embeddings are not kept: {error} {SETTING}=off, or a folder, ends this.", stacklevel=2)
+
+    def _path(self, kind: str, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / kind / f"{key}.safetensors"
+
+
+def key_of(*parts: object) -> str:
+    """SHA-256 (hex) of plain values."""
+    return hashlib.sha256(json.dumps(parts).encode("ascii")).hexdigest()
+
+
+def image_fingerprint(model: Model) -> str:
+    """SHA-256 of all that an image's embedding depends on: tower, its weights, and how images are prepared."""
+    return key_of(
+        _weights_of(model, model.clip.image_parts()),
+        # A head may read something else of the same tower.
+        model.architecture.text.kind,
+        model.architecture.image.model_dump(),
+        type(model.preprocess).__name__,
+        model.preprocess.model_dump(),
+    )
+
+
+def text_fingerprint(model: Model) -> str:
+    """As `image_fingerprint` for token ids; how a text becomes ids is not in it."""
+    return key_of(
+        _weights_of(model, model.clip.text_parts()), model.architecture.text.model_dump(), model.tokenizer.context
+    )
+
+
+def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
+    # The device too: its products are rounded in another order.
+    return [__version__, model.device.type, *(_weights(part.state_dict()) for part in parts)]
+
+
+def _weights(tensors: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("ascii"))
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+
+
+def content_of(images: Iterable[bytes | str]) -> str:
+    """SHA-256 over the bytes of images in order; one that cannot be read is given by its reason, as text."""
+    digest = hashlib.sha256()
+    for image in images:
+        data, mark = (image, b"p") if isinstance(image, bytes) else (image.encode(), b"r")
+        digest.update(mark + hashlib.sha256(data).digest())
+    return digest.hexdigest()
+
+
+def cached_encode_images(
+    model: Model,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    cache: EmbeddingCache,
+    progress: Callable[[int], None] = lambda done: None,
+    kind: str = "images",
+    encode: EncodeSet = encode_image_set,
+) -> tuple[Tensor, list[int], list[Skipped]]:
+    """As `encode_image_set`, whose answer is kept under the weights, the preparation and the images' bytes.
+
+    Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is kept.
+    All bytes are read in either case: an image that was changed without changing its size is a new image.
+    """
+    if cache.folder is None:
+        return encode(model, read, count, progress=progress)
+    contents = content_of(
+        item
+        for block in prefetch_blocks(lambda index: _bytes_or_reason(read, index), range(count), size=BLOCK)
+        for item in block
+    )
+    key = key_of(image_fingerprint(model), contents)
+    if (found := cache.read(kind, key)) is not None:
+        # Which images broke, and why, is told by decoding those few again.
+        broken = sorted(set(range(count)) - set(found["index"].tolist()))
+        _, _, skipped = encode(model, lambda place: read(broken[place]), len(broken))
+        progress(count)
+        renamed = [Skipped(key=str(broken[int(s.key)]), reason=s.reason, detail=s.detail) for s in skipped]
+        return found["image_ND"], found["index"].tolist(), renamed
+    image_ND, index, skipped = encode(model, read, count, progress=progress)
+    cache.write(kind, key, {"image_ND": image_ND, "index": torch.tensor(index, dtype=torch.int64)})
+    return image_ND, index, skipped
+
+
+def cached_score_images(
+    model: Model,
+    classifier: Classifier,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    cache: EmbeddingCache,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Tensor, Tensor | None, list[int], list[Skipped]]:
+    """As `cached_encode_images`, with scores (N, C) before the rows (N, D).
+
+    Where rows are grids there are none, neither in memory nor on disk, and images are encoded each time.
+    """
+    if model.reads_grid:
+        score_NC, index, skipped = score_image_set(model, classifier, read, count, progress=progress)
+        return score_NC, None, index, skipped
+    image_ND, index, skipped = cached_encode_images(model, read, count, cache=cache, progress=progress)
+    return classifier.scores(image_ND), image_ND, index, skipped
+
+
+def cached_encode_prompts(model: Model, prompts: Sequence[Sequence[str]], *, cache: EmbeddingCache) -> Tensor:
+    """As `prompt_rows`, (P, D), whose answer is kept under the weights and the token ids of every prompt."""
+    if cache.folder is None:
+        return prompt_rows(model.encode_texts, prompts)
+    # Token ids, and not the texts: they say what names, templates and tokenizer come to.
+    ids = model.tokenizer([prompt for own in prompts for prompt in own])
+    key = key_of(text_fingerprint(model), [len(own) for own in prompts], ids)
+    if (found := cache.read("texts", key)) is not None:
+        return found["row_PD"]
+    row_PD = prompt_rows(model.encode_texts, prompts)
+    cache.write("texts", key, {"row_PD": row_PD})
+    return row_PD
+
+
+def zero_shot_classifier(
+    model: Model,
+    class_names: Sequence[ClassName],
+    templates: str | Path | Sequence[str] | None = None,
+    *,
+    descriptions: Descriptions | None = None,
+) -> Classifier:
+    """A classifier made of words, kept on disk: made once for the same weights, token ids and settings.
+
+    A class is a name or a list of names, whose prompts are averaged together. `templates` is a name of
+    `data.prompts.TEMPLATES` such as "imagenet80", a file, or a list; without it the model's own are used.
+    `descriptions`, {class: [sentence, ...]} or a JSON file of that, takes the place of templates. Two classes with
+    one name are a `UserWarning`: neither is ever right. Where things are kept, and how not to, is said in `kept`.
+    """
+    if twice := repeated_names(class_names):
+        warnings.warn(f"more than one class is called {', '.join(map(repr, twice))}; {SAME_NAME}.", stacklevel=2)
+    return model.classifier(
+        class_names,
+        templates,
+        descriptions=descriptions,
+        rows=lambda prompts: cached_encode_prompts(model, prompts, cache=EmbeddingCache.find()),
+    )
+
+
+def _bytes_or_reason(read: Callable[[int], bytes], index: int) -> bytes | str:
+    try:
+        return read(index)
+    except BrokenSample as error:
+        return error.reason

@@ -1,0 +1,1 @@
+"""A run looked at before it starts: its pairs, memory, time, and whether it can learn. `seesay doctor`."""

@@ -1,0 +1,142 @@
+"""A short real run in a process of its own: what it needs, how fast it is, whether it can overfit one batch.
+
+The process is there to be lost: if memory runs out, it is the one that the system ends, and what it measured is kept.
+It is given a job as JSON on standard input, and writes each measurement as a line of JSON on standard output.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from seesay.base.errors import SeesayError, UsageError
+from seesay.base.journal import ProgressLine
+from seesay.base.version import IMPORT_PATH
+from seesay.training.settings import TrainSettings
+
+# Guesses: a short run that takes ten times as long as it was given, and five minutes, cannot be planned with.
+PATIENCE, MOST_WAITING = 10, 300
+# Reading the pairs and learning their words come on top of what is measured.
+TAKES = 1.5
+# What torchrun tells its processes; the short run has one process.
+NOT_FOR_THE_CHILD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+MODULE = "seesay.preflight.short_run_worker"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be run: the settings of the run, without gaps, and how long it may take.
+
+    `sizes`: the sides of the crops, each measured. `with_cached`: measure later epochs, of images cached in memory,
+    too.
+    """
+
+    sources: Sequence[str]
+    validation: Sequence[str]
+    settings: TrainSettings
+    seconds: float
+    sizes: Sequence[int]
+    with_cached: bool
+    overfit_steps: int
+
+    def to_json(self, folder: str) -> str:
+        settings = json.loads(self.settings.model_dump_json(exclude_none=True))
+        return json.dumps({**vars(self), "settings": settings, "folder": folder})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRunReport:
+    """What the process measured, by kind in the order measured, and why it ended early ("" if it did not).
+
+    `lacked_memory`: memory ran out. `message` is one line for people.
+    """
+
+    measured: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    message: str = ""
+    lacked_memory: bool = False
+
+    def last(self, kind: str) -> Mapping[str, Any] | None:
+        return self.measured[kind][-1] if self.measured.get(kind) else None
+
+
+def run_short(job: Job) -> ShortRunReport:
+    """Run the job; its files are gone afterwards. Raises `UsageError` where the run itself would."""
+    with tempfile.TemporaryDirectory(prefix="seesay-doctor-") as folder, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=_environment(),
+        )
+        try:
+            measured, is_late = _listen(process, job, folder)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        errors.seek(0)
+        final_error = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+    failed = measured.pop("failed", None)
+    if failed:
+        if failed[-1]["is_usage"]:
+            raise UsageError(failed[-1]["message"])
+        return ShortRunReport(
+            measured=measured, message=failed[-1]["message"], lacked_memory=failed[-1]["lacked_memory"]
+        )
+    if is_late:
+        return ShortRunReport(measured=measured, message=f"it was not done after {_patience(job):,.0f} s")
+    if "done" in measured:
+        return ShortRunReport(measured=measured)
+    # Nothing else ends a process of its own with this signal.
+    return ShortRunReport(
+        measured=measured, message=" ".join(final_error) or "the process was ended", lacked_memory=True
+    )
+
+
+def _environment() -> dict[str, str]:
+    """As here, without what is meant for one of several processes, and with this package to be found."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in NOT_FOR_THE_CHILD and not key.startswith("TORCHELASTIC_")
+    }
+    return {**kept, "PYTHONPATH": os.pathsep.join([str(IMPORT_PATH), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def _patience(job: Job) -> float:
+    return job.seconds * PATIENCE + MOST_WAITING
+
+
+def _listen(process: subprocess.Popen, job: Job, folder: str) -> tuple[dict[str, list[dict[str, Any]]], bool]:
+    """What was measured until the process ended or patience did, and which of both it was."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        process.stdin.write(job.to_json(folder).encode())
+        process.stdin.close()
+    except BrokenPipeError as error:
+        raise SeesayError("the short run did not start; try `seesay train` itself for the reason.") from error
+    measured: dict[str, list[dict[str, Any]]] = {}
+    line, started, left_over = ProgressLine("short run"), time.monotonic(), b""
+    output = process.stdout.fileno()
+    while (elapsed := time.monotonic() - started) < _patience(job):
+        line.show(min(0.99, elapsed / (TAKES * job.seconds)))
+        if not select.select([output], [], [], 0.5)[0]:
+            continue
+        data = os.read(output, 1 << 16)
+        *lines, left_over = (left_over + data).split(b"\n")
+        for text in lines:
+            finding = json.loads(text)
+            measured.setdefault(finding.pop("kind"), []).append(finding)
+        if not data:
+            line.close()
+            return measured, False
+    line.close()
+    return measured, True

@@ -1,0 +1,93 @@
+"""When a label is an answer: rules, and a classifier that keeps to them.
+
+N = photos, C = labels, D = embedding width.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from seesay.base.errors import UsageError, nearest
+from seesay.base.records import Ranking
+from seesay.tasks.answers import BETWEEN, NONE_OF_THESE
+
+# Rules are checked before anything brings torch.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from seesay.model.zero_shot import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """When a label is an answer. Rates and thresholds are between 0 and 1.
+
+    `none_of_these`: a photo whose best cosine is too low has no answer; of photos that do show one of the labels at
+    most this share is lost so. `multi_label`: every label is judged by itself; of photos that show another label at
+    most `false_alarms` get this one. Both hold with 95 % confidence, for each label by itself, and for photos drawn
+    as those that the thresholds were found on: each of them shows its own label and no other.
+    Labels in `thresholds` are judged by a probability instead, and with `threshold` so are all the others.
+    """
+
+    none_of_these: float | None = None
+    multi_label: bool = False
+    false_alarms: float = 0.05
+    threshold: float | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def check(self, labels: Sequence[str], *, has_images: bool) -> None:
+        """Raise `UsageError` for what cannot be done with these labels, with or without a labelled set."""
+        for name, value in self._numbers():
+            if value is not None and not 0 < value < 1:
+                raise UsageError(f"{name} {value:g} should be between 0 and 1, such as 0.05.")
+        if self.none_of_these is not None:
+            if self.multi_label:
+                raise UsageError("--none-of-these goes without --multi-label, where a photo may have no label anyway.")
+            if not has_images:
+                raise UsageError(
+                    "--none-of-these holds its rate on photos whose labels are known: add --calibrate FOLDER, "
+                    "with a folder of photos for every label."
+                )
+            if NONE_OF_THESE in labels:
+                raise UsageError(f"label {NONE_OF_THESE!r} is what --none-of-these answers; leave it out.")
+        if not self.multi_label and (self.threshold is not None or self.thresholds):
+            raise UsageError("--threshold is for --multi-label; for a single answer there is --none-of-these RATE.")
+        if unknown := [label for label in self.thresholds if label not in labels]:
+            raise UsageError(f"--threshold names {unknown[0]!r}, which is no label.{nearest(unknown[0], labels)}")
+        if self.multi_label and (joined := [label for label in labels if BETWEEN in label]):
+            raise UsageError(f"label {joined[0]!r} holds {BETWEEN!r}, which separates labels in --multi-label.")
+
+    def _numbers(self) -> list[tuple[str, float | None]]:
+        rates = [("--none-of-these", self.none_of_these), ("--false-alarms", self.false_alarms)]
+        own = [(f"--threshold {label}", value) for label, value in self.thresholds.items()]
+        return [*rates, ("--threshold", self.threshold), *own]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDecision:
+    """A classifier, and the cosine each label must reach to be an answer: `threshold_C`, or None for a mere ranking.
+
+    `facts` say what was fitted on what: plain values, empty without a labelled set.
+    """
+
+    classifier: "Classifier"
+    threshold_C: "Tensor | None" = None
+    is_multi_label: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def answers(self, image_ND: "Tensor", *, top: int) -> list[tuple[Ranking, tuple[str, ...] | None]]:
+        """For every row the `top` labels, and the labels that are its answer: see `tasks.answers.Answer`."""
+        cosine_NC = self.classifier.scores(image_ND)
+        rankings = self.classifier.rank_scores(cosine_NC, top=top)
+        if self.threshold_C is None:
+            return [(ranking, None) for ranking in rankings]
+        order_NC = cosine_NC.argsort(1, descending=True)
+        if not self.is_multi_label:
+            order_NC = order_NC[:, :1]
+        is_answer_NC = (cosine_NC >= self.threshold_C).gather(1, order_NC)
+        names = self.classifier.class_names
+        chosen = [
+            tuple(names[index] for index, is_answer in zip(order, told, strict=True) if is_answer)
+            for order, told in zip(order_NC.tolist(), is_answer_NC.tolist(), strict=True)
+        ]
+        return list(zip(rankings, chosen, strict=True))

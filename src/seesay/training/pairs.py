@@ -1,0 +1,118 @@
+"""What a run learns from: its pairs, those held out for validation, and the facts that its plan is chosen by.
+
+N = captions of all pairs, M = images.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.records import PairSource
+from seesay.base.runtime import Runtime
+from seesay.data.images import decode
+from seesay.data.loader import Subset, can_fork, permutation
+from seesay.data.pairs import open_pairs
+from seesay.data.sampled import Sampled, sample_images
+from seesay.data.tables import TABLE_SUFFIXES
+from seesay.data.tokenizer import clean
+from seesay.training.plan import DataFacts
+from seesay.training.settings import TrainSettings
+
+# Guesses: images that the side is judged by, and the fewest and the most pairs that are held out.
+LOOKED_AT = 64
+LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
+# A number that no epoch of training has, so that what is held out is drawn by itself.
+HELD_OUT_EPOCH = 2**40
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPairs:
+    """What the run learns from, and what it is validated on (None where there is too little)."""
+
+    training: PairSource
+    validation: PairSource | None
+
+    @cached_property
+    def sampled(self) -> Sampled:
+        """Some images of the training pairs, read once."""
+        return sample_images(self.training)
+
+
+def open_training_pairs(
+    sources: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings
+) -> TrainingPairs:
+    """The pairs of the run; without validation pairs a share of the training pairs is held out."""
+    columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
+    source = open_pairs(sources, **columns)
+    if validation:
+        # The columns are those of the training table; validation pairs may lie in a folder.
+        named = columns if any(_is_table(source) for source in validation) else {}
+        return TrainingPairs(training=source, validation=open_pairs(validation, **named))
+    held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
+    if held_out < LEAST_VALIDATION:
+        return TrainingPairs(training=source, validation=None)
+    shuffled = permutation(settings.seed, HELD_OUT_EPOCH, len(source))
+    return TrainingPairs(
+        training=Subset(source, np.sort(shuffled[held_out:])), validation=Subset(source, np.sort(shuffled[:held_out]))
+    )
+
+
+def _is_table(source: str | Path) -> bool:
+    return Path(source).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
+
+
+def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
+    """Counts, and the size of images spread evenly over the pairs. `UsageError` where none of these can be read."""
+    sides = []
+    for index in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs))).astype(int):
+        try:
+            sides.append(min(decode(pairs[int(index)].image).shape[:2]))
+        except BrokenSample:
+            continue
+    if not sides:
+        raise UsageError(f"none of {min(LOOKED_AT, len(pairs))} images looked at in {pairs.name} can be read.")
+    return DataFacts(
+        pairs=len(pairs),
+        captions=sum(len(pairs.captions(index)) for index in range(len(pairs))),
+        median_side=round(statistics.median(sides)),
+        device=runtime.device,
+        cores=runtime.cores,
+        can_fork=can_fork(),
+    )
+
+
+def caption_chances(pairs: PairSource) -> np.ndarray:
+    """(N, 2) for the N captions of all pairs: how often each is drawn (these sum to 1), and the chance that a visit to
+    another pair draws the same words."""
+    numbers: dict[str, int] = {}
+    count_P = np.empty(len(pairs), dtype=np.int64)
+    words: list[int] = []
+    for index in range(len(pairs)):
+        captions = pairs.captions(index)
+        count_P[index] = len(captions)
+        words += [numbers.setdefault(clean(caption), len(numbers)) for caption in captions]
+    words_N, pair_N = np.array(words, dtype=np.int64), np.repeat(np.arange(len(pairs)), count_P)
+    weight_N = 1 / count_P[pair_N]
+    drawn_N = np.bincount(words_N, weights=weight_N, minlength=len(numbers))[words_N]
+    # A pair may have the same words twice: all of them are its own.
+    _, same_N = np.unique(pair_N * max(1, len(numbers)) + words_N, return_inverse=True)
+    own_N = np.bincount(same_N, weights=weight_N)[same_N]
+    others_N = np.maximum(0.0, drawn_N - own_N) / max(1, len(pairs) - 1)
+    return np.stack([weight_N / len(pairs), others_N], axis=1)
+
+
+def image_chances(image_id_M: np.ndarray) -> np.ndarray:
+    """(M, 2) for M images drawn at random: the weight of each, and the chance that another pair has the same.
+
+    Exact where all were drawn. Of a sample of 512 the chance is right in the mean: images that repeat in 1 % of a
+    batch of 128 give about ten equal pairs in it, and those of a batch of 1,024 give one.
+    """
+    count_M = np.unique(image_id_M, return_inverse=True, return_counts=True)
+    again_M = count_M[2][count_M[1]] - 1
+    drawn = len(image_id_M)
+    return np.stack([np.full(drawn, 1 / max(1, drawn)), again_M / max(1, drawn - 1)], axis=1)

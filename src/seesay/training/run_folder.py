@@ -1,0 +1,194 @@
+"""The folder of a run: whether a run may begin or go on in it, what is written when it does, and reading it again."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.journal import EVENTS_NAME, read_events
+from seesay.base.publish import publish_file
+from seesay.base.runtime import Runtime, machine_facts
+from seesay.base.settings import as_toml, difference, read_settings
+from seesay.data.tokenizer import CaptionTokenizer
+from seesay.training.faults import SKIPPED_NAME
+from seesay.training.pairs import TrainingPairs
+from seesay.training.plan import RunPlan
+from seesay.training.settings import CHANGEABLE, TrainSettings
+
+if TYPE_CHECKING:
+    from seesay.model.bundle import Model
+
+SETTINGS_NAME = "settings.toml"
+FACTS_NAME = "facts.json"
+TOKENIZER_NAME = "tokenizer.json"
+MODEL_FOLDER = "model"
+PAIRS = "pairs"
+# What a run that was killed before its settings were written may have left.
+BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
+
+
+def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether `out` is a folder to begin in, and what was allowed to change in the unfinished run that is there.
+
+    Any other folder is a `UsageError`, and so is any other change of settings; other pairs are `RefusedInput`. A run
+    that was killed before its settings were written had not begun.
+    """
+    settings = plan.settings
+    _refuse_unknown(allow_change, settings)
+    if not out.exists():
+        return True, []
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file; choose another --out.")
+    if not (out / SETTINGS_NAME).is_file():
+        foreign = {path.name for path in out.iterdir() if not path.name.startswith(".")} - BEFORE_SETTINGS
+        if foreign:
+            raise UsageError(f"{out} holds {min(foreign)} and is no run folder; choose another --out.")
+        return True, []
+    if _is_finished(out):
+        raise UsageError(f"{out} holds a finished run; choose another --out, or use its model in {out / MODEL_FOLDER}.")
+    changes = [
+        line
+        for line in difference(read_settings(TrainSettings, file=out / SETTINGS_NAME), settings)
+        if not line.startswith(CHANGEABLE)
+    ]
+    refused = [line for line in changes if not _is_named(line.partition(":")[0], allow_change)]
+    hint = "choose another --out, or name what may change with --allow-change"
+    if refused:
+        changed = "; ".join(refused)
+        raise UsageError(f"{out} holds an unfinished run with other settings ({changed}); {hint}.")
+    if changed := _changed_pairs(out, pairs):
+        changes.append(changed)
+        if PAIRS not in allow_change:
+            raise RefusedInput(f"{out} holds an unfinished run on other pairs ({changed}); {hint} {PAIRS}.")
+    return False, changes
+
+
+def write_beginning(out: Path, plan: RunPlan, pairs: TrainingPairs) -> None:
+    """Write what the run is: the tokenizer, the facts, and last the settings that make the folder a run."""
+    tokenizer = learn_tokenizer(plan, pairs)
+    publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
+    write_settings(out, plan, pairs)
+
+
+def learn_tokenizer(plan: RunPlan, pairs: TrainingPairs) -> CaptionTokenizer:
+    """The tokenizer of the run, learned from all training captions."""
+    training = pairs.training
+    captions = (caption for index in range(len(training)) for caption in training.captions(index))
+    return CaptionTokenizer.train(captions, vocab_size=plan.data.vocab_size, context=plan.data.context)
+
+
+def write_settings(out: Path, plan: RunPlan, pairs: TrainingPairs) -> None:
+    """Write the facts and the settings of the run as they are from now on; its tokenizer stays."""
+    facts = {
+        "machine": machine_facts(Runtime.find(plan.device)),
+        "data": {
+            "name": pairs.training.name,
+            "pairs": len(pairs.training),
+            "validation_pairs": len(pairs.validation or ()),
+            "fingerprint": pairs.training.fingerprint,
+            "pictures": pairs.sampled.digest,
+        },
+        "plan": list(plan.reasons),
+    }
+    publish_file(out / FACTS_NAME, json.dumps(facts, indent=1).encode())
+    publish_file(out / SETTINGS_NAME, as_toml(plan.settings).encode())
+
+
+def precision_begun_with(out: Path) -> str | None:
+    """The precision of the run that is in `out`, if it has begun: a measurement may come out otherwise now."""
+    settings = out / SETTINGS_NAME
+    return read_settings(TrainSettings, file=settings).towers.precision if settings.is_file() else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that is read again: `settings`, `facts` of machine and data, `history` and `checks` as rows."""
+
+    folder: Path
+    settings: TrainSettings
+    facts: Mapping[str, Any]
+    events: tuple[Mapping[str, Any], ...]
+
+    @property
+    def is_finished(self) -> bool:
+        return bool(self.events) and self.events[-1].get("event") == "done"
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One row per logged step: loss, smoothed loss, pairs seen, pairs per second, learning rate and scale."""
+        return [dict(event) for event in self.events if "event" not in event]
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """One row per check: step, pairs seen, and what was measured, as "validation/loss"."""
+        rows = [event for event in self.events if event.get("event") == "check"]
+        return [{key: value for key, value in row.items() if key != "event"} for row in rows]
+
+    def to_pandas(self) -> Any:
+        """`history` as a pandas table; `UsageError` where pandas is not installed."""
+        from seesay.base.values import to_pandas
+
+        return to_pandas(self.history)
+
+    def load(self) -> "Model":
+        """The finished model of the run; `UsageError` where the run has not come to its end."""
+        from seesay.model.hub import load
+
+        if not (self.folder / MODEL_FOLDER).is_dir():
+            raise UsageError(
+                f"{self.folder} holds a run that is not finished; the same `seesay train` goes on with it."
+            )
+        return load(self.folder / MODEL_FOLDER)
+
+    def __repr__(self) -> str:
+        step = max((event.get("step", 0) for event in self.events), default=0)
+        state = "finished" if self.is_finished else "not finished"
+        loss = f", loss {self.history[-1]['smooth_loss']:.3f}" if self.history else ""
+        return f"Run({str(self.folder)!r}: {self.settings.model}, step {step:,}{loss}, {state})"
+
+
+def open_run(folder: str | Path) -> Run:
+    """The run in `folder`, finished or not; `UsageError` for a folder that holds none."""
+    folder = Path(folder)
+    settings = folder / SETTINGS_NAME
+    if not settings.is_file():
+        raise UsageError(f"{folder} holds no {SETTINGS_NAME} and is no run folder; name one that `seesay train` wrote.")
+    facts = json.loads((folder / FACTS_NAME).read_text(encoding="utf-8"))
+    events = read_events(folder / EVENTS_NAME) if (folder / EVENTS_NAME).exists() else []
+    return Run(folder, read_settings(TrainSettings, file=settings), facts, tuple(events))
+
+
+def _is_finished(out: Path) -> bool:
+    events = read_events(out / EVENTS_NAME) if (out / EVENTS_NAME).exists() else []
+    return bool(events) and events[-1].get("event") == "done"
+
+
+def _changed_pairs(out: Path, pairs: TrainingPairs) -> str:
+    """What differs from the pairs that the run in `out` began with; "" where nothing does."""
+    before = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))["data"]
+    if before["fingerprint"] != pairs.training.fingerprint:
+        return f"{PAIRS}: {before['fingerprint'][:12]} -> {pairs.training.fingerprint[:12]}"
+    if before.get("pictures", pairs.sampled.digest) != pairs.sampled.digest:
+        return f"{PAIRS}: other images of the same names and sizes"
+    return ""
+
+
+def _is_named(setting: str, names: Sequence[str]) -> bool:
+    """Whether a setting or the section it is in is among `names`."""
+    return any(setting == name or setting.startswith(f"{name}.") for name in names)
+
+
+def _refuse_unknown(names: Sequence[str], settings: TrainSettings) -> None:
+    known = [PAIRS, *_all_names(settings.model_dump())]
+    for name in names:
+        if not any(_is_named(key, [name]) for key in known):
+            raise UsageError(f"--allow-change {name}: there is no such setting.{nearest(name, known)}")
+
+
+def _all_names(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        yield above + key
+        if isinstance(value, Mapping):
+            yield from _all_names(value, f"{above}{key}.")

@@ -1,0 +1,195 @@
+"""The parts of a run put together: the model, its optimizer, where it stands, its batches, and what it checks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seesay.base.journal import Journal, ProgressLine
+from seesay.base.publish import refuse_unwritable
+from seesay.base.records import PairSource
+from seesay.base.runtime import Runtime
+from seesay.base.settings import leaves
+from seesay.data.images import Preprocess
+from seesay.data.loader import Batches, Crops
+from seesay.data.pixel_cache import PixelCache
+from seesay.data.prompts import TEMPLATES
+from seesay.data.tokenizer import CaptionTokenizer
+from seesay.model.bundle import Model
+from seesay.nets.batch_norm import has_batch_norm
+from seesay.nets.block import Blocks
+from seesay.nets.clip import CaptionPredictor, Clip, build_clip
+from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
+from seesay.training.faults import SkipLog
+from seesay.training.optimizer import adamw
+from seesay.training.plan import OptimizerPlan, RunPlan
+from seesay.training.process_group import ProcessGroup
+from seesay.training.settings import TowerSettings
+from seesay.training.sharding import ParallelModel, parallelize
+from seesay.training.state import TrainState
+from seesay.training.trackers import open_trackers
+from seesay.training.validation import Check, Validation
+
+# Images are cached a third larger than the crops that are cut out of them (a guess).
+CACHE_MARGIN = 1.35
+# Weights and AdamW's two moments.
+WITH_MOMENTS = 3
+
+
+def build_model(plan: RunPlan, vocabulary: dict[str, Any], *, name: str) -> Model:
+    """The untrained model of the run; `vocabulary` is its tokenizer as JSON."""
+    tokenizer = CaptionTokenizer.from_json(vocabulary)
+    text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
+    architecture = plan.architecture.model_copy(update={"text": text})
+    clip = build_clip(architecture, seed=plan.settings.seed).to(plan.device)
+    set_up_towers(clip, plan.settings.towers)
+    plan.objective.set_up(clip)
+    return Model(
+        clip,
+        architecture,
+        tokenizer,
+        preprocess=Preprocess(size=architecture.image.image_size),
+        templates=plan.objective.templates or TEMPLATES["short"],
+        name=name,
+    )
+
+
+def set_up_towers(clip: Clip, settings: TowerSettings) -> None:
+    """Give the towers their way of computing; none of it is part of the model that is saved."""
+    if settings.patch_dropout:
+        clip.image_tower.patch_dropout = settings.patch_dropout  # type: ignore[assignment]
+    for module in clip.modules():
+        if isinstance(module, Blocks):
+            module.recompute = settings.activation_checkpointing
+    if settings.compile:
+        clip.image_tower.compile()
+
+
+def fit_vocabulary(model: Model, pairs: PairSource) -> None:
+    """Let a head that needs it learn which words the captions have; a run that goes on has it in its checkpoint."""
+    clip, tokenizer = model.clip, model.tokenizer
+    if isinstance(clip, CaptionPredictor) and clip.head.needs_vocabulary:
+        assert isinstance(tokenizer, CaptionTokenizer)
+        captions = [caption for index in range(len(pairs)) for caption in pairs.captions(index)]
+        clip.head.fit_vocabulary(tokenizer(captions), tokenizer.spellings())
+
+
+def begin_or_resume(
+    model: Model,
+    plan: RunPlan,
+    pairs: PairSource,
+    *,
+    journal: Journal,
+    skips: SkipLog,
+    line: ProgressLine,
+    processes: ProcessGroup,
+) -> TrainState:
+    """The run where it stands: at its start, or at its newest whole checkpoint, which one process reads for all."""
+    optimizer = adamw(model.clip, plan.optimizer)
+    root = journal.folder / CHECKPOINTS
+    position, faults = restore_latest(root, model.clip, optimizer) if processes.is_main else (Position(), [])
+    if processes.is_main:
+        refuse_unwritable(root, needed=WITH_MOMENTS * sum(tensor.nbytes for tensor in model.clip.state_dict().values()))
+        if not position.step:
+            fit_vocabulary(model, pairs)
+    position = Position(**processes.broadcast_from_main(lambda: asdict(position)))
+    for fault in faults:
+        line.say(f"warning: {fault}")
+    journal.cut_after(position.step)
+    if position.step:
+        line.say(f"going on after step {position.step:,}")
+        journal.event(event="resume", step=position.step, processes=processes.world_size)
+    parallel, optimizer = _share(model, optimizer, plan, processes, is_restored=position.step > 0)
+    tracked = plan.settings.log.to if processes.is_main else ()
+    return TrainState(
+        plan=plan,
+        parallel=parallel,
+        optimizer=optimizer,
+        preprocess=model.preprocess,
+        position=position,
+        journal=journal,
+        skips=skips,
+        line=line,
+        vocab_size=model.architecture.text.vocab_size,
+        trackers=open_trackers(tracked, journal.folder, dict(leaves(plan.settings)), step=position.step),
+        key=pairs.key,
+    )
+
+
+def _share(
+    model: Model, optimizer: torch.optim.Optimizer, plan: RunPlan, processes: ProcessGroup, *, is_restored: bool
+) -> tuple[ParallelModel, torch.optim.Optimizer]:
+    """The main process's weights and moments on all processes, as `parallel` wants them laid out."""
+    clip, parallel = model.clip, plan.settings.parallel
+    if processes.world_size == 1:
+        return parallelize(clip, processes, parallel=parallel), optimizer
+    moments = optimizer_tensors(clip, optimizer) if is_restored else {}
+    processes.broadcast_tensors([*clip.state_dict().values(), *moments.values()])
+    shared = parallelize(clip, processes, parallel=parallel)
+    # Sharding makes new parameters, which the optimizer has not seen.
+    return shared, _restored_adamw(clip, plan.optimizer, moments)
+
+
+def _restored_adamw(clip: Clip, settings: OptimizerPlan, moments: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    optimizer = adamw(clip, settings)
+    if moments:
+        load_moments(clip, optimizer, moments)
+    return optimizer
+
+
+def batches_of(model: Model, plan: RunPlan, pairs: PairSource, runtime: Runtime) -> Batches:
+    """The batches of the run without end, their images cached in memory where they fit."""
+    side = cache_side(plan, len(pairs) * runtime.local_world_size)
+    crops = Crops(
+        pairs,
+        model.tokenizer,
+        augment=plan.data.augment,
+        seed=plan.settings.seed,
+        cache=PixelCache(len(pairs), side) if side else None,
+        captions=plan.objective.captions,
+    )
+    return Batches(crops, batch_size=plan.batch_size)
+
+
+def cache_side(plan: RunPlan, images: int) -> int:
+    """The side in pixels at which so many images are cached in memory; 0 where they are not.
+
+    Each process on a machine has its own cache: `images` are those of all.
+    """
+    side = round(CACHE_MARGIN * max(size for size, _ in plan.sizes))
+    return side if plan.data.cache and PixelCache.fits(images, side) else 0
+
+
+def checks_of(
+    state: TrainState, model: Model, validation_pairs: PairSource | None, checks: Mapping[str, Check]
+) -> dict[str, Callable]:
+    """What is measured while the run goes on; each is a function of nothing."""
+    measured: dict[str, Callable] = {}
+    if validation_pairs is not None:
+        plan = state.plan
+        validation = Validation(model, validation_pairs, batch_size=plan.batch_size, objective=plan.objective)
+        state.skips.note(validation.skipped)
+        measured["validation"] = validation.measure
+    for name, check in checks.items():
+        measured[name] = lambda check=check: check(model)
+    return measured
+
+
+def warn_of_batch_norm(state: TrainState) -> None:
+    """Say where a batch in chunks is not the same sums as the batch in one."""
+    plan = state.plan
+    if (state.processes.world_size > 1 or plan.is_divided) and has_batch_norm(state.clip):
+        state.line.say(
+            f"warning: model {plan.model} normalises over the pairs it sees at once: each process and each "
+            "micro-batch by its own, so the gradients are not those of the whole batch at once; take a vit-* or ViT-* "
+            "where they must be."
+        )
+
+
+def named(sources: Sequence[str | Path]) -> list[str]:
+    """Names for sets: the last part of each path, or the whole where several end alike."""
+    last = [Path(source).absolute().name for source in sources]
+    return [name if last.count(name) == 1 else str(source) for name, source in zip(last, sources, strict=True)]

@@ -1,0 +1,290 @@
+"""From pairs to a model, the public `seesay.train`: open, plan, begin or resume, loop, finish."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seesay.base.errors import TooManySkipped, UsageError
+from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
+from seesay.base.publish import refuse_unwritable, remove_stale
+from seesay.base.runtime import Runtime, is_faster_in_bfloat16
+from seesay.base.settings import leaves, merged, read_settings
+from seesay.base.version import __version__
+from seesay.model.bundle import Model
+from seesay.nets.clip import build_clip
+from seesay.training.checkpoint import CHECKPOINTS
+from seesay.training.curves import CURVES_NAME, draw_curves
+from seesay.training.faults import MOST_SKIPPED, SkipLog
+from seesay.training.loop import explaining_out_of_memory, run_loop
+from seesay.training.pairs import TrainingPairs, caption_chances, data_facts, image_chances, open_training_pairs
+from seesay.training.plan import DataFacts, choose
+from seesay.training.process_group import ProcessGroup, open_process_group
+from seesay.training.run_folder import (
+    FACTS_NAME,
+    MODEL_FOLDER,
+    TOKENIZER_NAME,
+    is_new,
+    precision_begun_with,
+    write_beginning,
+    write_settings,
+)
+from seesay.training.run_log import QuietJournal, QuietLine
+from seesay.training.settings import TrainSettings
+from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
+from seesay.training.sharding import full_tensors
+from seesay.training.state import TrainState
+from seesay.training.trackers import refuse_missing
+from seesay.training.validation import Check, ZeroShotCheck
+
+WEIGHTS_NAME = "model.safetensors"
+LENGTHS = ("steps", "epochs", "minutes")
+Sources = str | Path | Sequence[str | Path]
+
+
+def train(
+    pairs: Sources,
+    *,
+    out: str | Path | None = None,
+    model: str | None = None,
+    objective: str | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    micro_batch: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    val: Sources = (),
+    check: Sources = (),
+    recipe: str | Path | None = None,
+    allow_change: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    **sections: Mapping[str, Any],
+) -> Model:
+    """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
+
+    `pairs`, `val`: folders, tables or tar shards. `check`: labelled sets measured zero-shot while training. What is
+    None is chosen from the data and printed. `sections` are those of `TrainSettings` as dicts
+    (`optimizer={"learning_rate": 1e-3}`). They and the named settings win over the TOML file `recipe`, and `overrides`
+    ("section.key=value") win over both.
+    The default `out` is `runs/NAME`; calling again goes on where a stopped run was, with the same settings but for
+    those, sections or "pairs" that `allow_change` names.
+    Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the disk
+    fails, `Stopped` when stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left out.
+    """
+    settings = {
+        "model": model,
+        "objective": objective,
+        "steps": steps,
+        "epochs": epochs,
+        "minutes": minutes,
+        "batch_size": batch_size,
+        "micro_batch": micro_batch,
+        "seed": seed,
+        "device": device,
+    }
+    request = run_request(
+        pairs, out=out, recipe=recipe, overrides=overrides, workers=workers, settings=settings | sections
+    )
+    sets = listed(check)
+    checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
+    return train_model(
+        request.sources,
+        out=request.out,
+        settings=request.settings,
+        validation=listed(val),
+        checks=checks,
+        allow_change=allow_change,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the arguments of `train` come to: where the pairs are, the run folder, and the settings."""
+
+    sources: list[str | Path]
+    out: Path
+    settings: TrainSettings
+
+
+def run_request(
+    pairs: Sources,
+    *,
+    out: str | Path | None,
+    recipe: str | Path | None,
+    overrides: Sequence[str],
+    workers: int | None,
+    settings: Mapping[str, Any],
+) -> RunRequest:
+    """The arguments of `train` and `doctor`, checked; `UsageError` for what is wrong with them."""
+    sources = listed(pairs)
+    if not sources:
+        raise UsageError("no pairs are given; name a folder, a table or shards.")
+    base = read_settings(TrainSettings, file=Path(recipe) if recipe else None).model_dump(exclude_unset=True)
+    if any(settings.get(name) is not None for name in LENGTHS):
+        # A run has one length: the one that is named here takes the place of the recipe's.
+        base = {name: value for name, value in base.items() if name not in LENGTHS}
+    above = merged({} if workers is None else {"data": {"workers": workers}}, settings)
+    chosen = read_settings(TrainSettings, file=None, overrides=overrides, base=merged(base, above))
+    folder = Path(out) if out else Path("runs") / (Path(sources[0]).stem.strip("*") or "run")
+    return RunRequest(sources=sources, out=folder, settings=chosen)
+
+
+def listed(sources: Sources) -> list[str | Path]:
+    """One source or several, as a list."""
+    return [sources] if isinstance(sources, str | Path) else list(sources)
+
+
+def train_model(
+    sources: Sequence[str | Path],
+    *,
+    out: Path,
+    settings: TrainSettings,
+    validation: Sequence[str | Path] = (),
+    checks: Mapping[str, Check] | None = None,
+    allow_change: Sequence[str] = (),
+    most_skipped: float = MOST_SKIPPED,
+) -> Model:
+    """As `train`, with settings that are checked; `checks` are measured on the model while it trains.
+
+    Returns the finished model, which also lies in `out/model`; where more than `most_skipped` of the samples had to be
+    left out, `TooManySkipped` says so instead.
+    """
+    refuse_missing(settings.log.to)
+    runtime = Runtime.find(settings.device)
+    with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
+        if processes.is_main:
+            # Before the pairs are read, which may take its time.
+            refuse_unwritable(out / CHECKPOINTS)
+        line = ProgressLine("train") if processes.is_main else QuietLine("train")
+        journal = Journal(out) if processes.is_main else QuietJournal(out)
+        pairs = open_training_pairs(sources, validation, settings)
+        line.say(f"pairs      {len(pairs.training):,} from {pairs.training.name}")
+        processes.check_equal(_same_everywhere(settings, pairs))
+        facts = _with_precision(data_facts(pairs.training, runtime), out, settings, processes=processes)
+        chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
+        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1])
+        begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
+        memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
+        listing = out if processes.is_main else None
+        with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
+            skips.note(pairs.training.problems)
+            line.say("\n".join(plan.reasons))
+            if processes.is_main:
+                remove_stale(out)
+                if begins:
+                    write_beginning(out, plan, pairs)
+                elif changes:
+                    write_settings(out, plan, pairs)
+                    journal.event(event="changed", changes=changes)
+            vocabulary = processes.broadcast_from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8")))
+            model = build_model(plan, vocabulary, name=out.name)
+            state = begin_or_resume(
+                model, plan, pairs.training, journal=journal, skips=skips, line=line, processes=processes
+            )
+            warn_of_batch_norm(state)
+            state.checks = checks_of(state, model, pairs.validation, checks or {})
+            run_loop(state, batches_of(model, plan, pairs.training, runtime))
+            model = _finish(state, model)
+            _refuse_too_many_skipped(state, pairs, most=most_skipped)
+            return model
+
+
+def _same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, str]:
+    """What processes of one run must have in common, by names that a person would look for."""
+    held_out = pairs.validation.fingerprint if pairs.validation is not None else "(none)"
+    return {
+        **dict(leaves(settings)),
+        "the fingerprint of the pairs": pairs.training.fingerprint,
+        "the digest of sampled images": pairs.sampled.digest,
+        "the fingerprint of the validation pairs": held_out,
+        "the version of seesay": __version__,
+        "the version of torch": torch.__version__,
+    }
+
+
+@contextmanager
+def _without_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 slow a CPU down and carry nothing; the rest of the process gets them back."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _with_precision(facts: DataFacts, out: Path, settings: TrainSettings, *, processes: ProcessGroup) -> DataFacts:
+    """`facts` with what decides on the precision: what the run began with, or what is measured where none is given."""
+    begun_with = processes.broadcast_from_main(lambda: precision_begun_with(out))
+    if begun_with or settings.towers.precision:
+        return replace(facts, begun_with=begun_with)
+    # On one process, so that all have the same and none disturbs it.
+    is_faster = processes.broadcast_from_main(lambda: is_faster_in_bfloat16(facts.device))
+    return replace(facts, is_faster_in_bfloat16=is_faster)
+
+
+def _finish(state: TrainState, model: Model) -> Model:
+    """Save the model folder, draw the curves, and say that the run is done."""
+    for tracker in state.trackers:
+        tracker.close()
+    if state.parallel.sharded:
+        weights = full_tensors(model.clip.state_dict())
+        model.clip = build_clip(model.architecture, seed=0)
+        model.clip.load_state_dict(weights)
+    model.clip.eval()
+    if not state.processes.is_main:
+        return model.to("cpu")
+    position, out = state.position, state.journal.folder
+    model.facts = {"training": _training_facts(state)}
+    model.save(out / MODEL_FOLDER)
+    with (out / MODEL_FOLDER / WEIGHTS_NAME).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    state.log_event(
+        "done",
+        pairs_seen=position.pairs_seen,
+        seconds=round(position.seconds, 1),
+        loss=position.smooth_loss,
+        model=str(out / MODEL_FOLDER),
+        sha256=sha256,
+    )
+    draw_curves(out)
+    skips = state.skips
+    skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
+    state.line.say(
+        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}\n"
+        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}"
+    )
+    return model.to("cpu")
+
+
+def _training_facts(state: TrainState) -> dict[str, Any]:
+    """What the model folder says of its training."""
+    position, out = state.position, state.journal.folder
+    facts = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))
+    last = next((event for event in reversed(read_events(out / EVENTS_NAME)) if event.get("event") == "check"), {})
+    return {
+        **facts,
+        "settings": json.loads(state.plan.settings.model_dump_json(exclude_none=True)),
+        "steps": position.step,
+        "pairs_seen": position.pairs_seen,
+        "seconds": round(position.seconds, 1),
+        "loss": position.smooth_loss,
+        "skipped": dict(state.skips.counts),
+        "checks": {name: value for name, value in last.items() if "/" in name},
+    }
+
+
+def _refuse_too_many_skipped(state: TrainState, pairs: TrainingPairs, *, most: float) -> None:
+    """Raise `TooManySkipped` on all processes where a run that is done had to leave out too much."""
+    seen = min(len(pairs.training), state.position.step * state.plan.batch_size)
+    looked_at = seen + len(pairs.validation or ()) + len(pairs.training.problems)
+    # Only the main process knows of what was left out before a stop.
+    if message := state.processes.broadcast_from_main(lambda: state.skips.excess(looked_at, most)):
+        raise TooManySkipped(f"the run is done and its model saved, but {message}; fix the data, or use it as it is.")
