@@ -3,8 +3,8 @@
     python compare.py OLD_SRC NEW_SRC PAIRS --out result.json [--rounds 5]
 
 OLD_SRC and NEW_SRC are folders with the package `seesay` in them; PAIRS is what `seesay train` takes, as demo/digits.
-Each training runs in a process of its own with one thread, old and new in turn. Speed is pairs per second of processor time
-(user and system) over the whole process, start included; the ratio is new to old, round by round.
+Each training runs in a process of its own with one thread, old and new in turn. Speed is pairs per second of processor
+time (user and system) over the whole process, start included; the ratio is new to old, round by round.
 """
 
 import argparse
