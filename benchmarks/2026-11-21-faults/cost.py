@@ -21,17 +21,16 @@ from seesay.base.records import Batch
 from seesay.base.settings import read_settings
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import pad
+from seesay.nets.batch_norm import RunningStatistics, SpikeWatch
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training import loop
 from seesay.training.checkpoint import Position, restore_latest
-from seesay.nets.batch_norm import RunningStatistics, SpikeWatch
-from seesay.training.faults import ended_when_stuck
-from seesay.training.loop import Run, save, step_once
+from seesay.training.faults import SkipLog, ended_when_stuck
+from seesay.training.loop import Run, save
 from seesay.training.optimizer import adamw
 from seesay.training.settings import TrainSettings
 from seesay.training.sharding import ParallelModel
-from seesay.training.faults import SkipLog
 
 STEPS = 6
 GUARDS = (

@@ -48,8 +48,8 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
     from seesay.base.runtime import Runtime
     from seesay.data.images import Preprocess
     from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
-    from seesay.nets.clip import build_clip
     from seesay.nets.batch_norm import RunningStatistics
+    from seesay.nets.clip import build_clip
     from seesay.training.objectives import OBJECTIVES
     from seesay.training.process_group import ProcessGroup
     from seesay.training.sharding import ParallelModel
