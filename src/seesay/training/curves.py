@@ -26,8 +26,8 @@ def draw_curves(folder: Path) -> Path:
     checks = _series(events)
     for index, (name, points) in enumerate(checks.items()):
         axes = left if name.endswith("/loss") else right
-        places, values = zip(*points, strict=True)
-        axes.plot(places, values, color=f"C{index + 1}", marker="o", markersize=3, label=name)
+        pairs_seen, values = zip(*points, strict=True)
+        axes.plot(pairs_seen, values, color=f"C{index + 1}", marker="o", markersize=3, label=name)
     left.set(xlabel="pairs seen", ylabel="loss", title="Contrastive loss")
     right.set(xlabel="pairs seen", ylabel="share right", title="Checks during the run")
     right.set_ylim(bottom=0)

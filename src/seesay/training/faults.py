@@ -186,7 +186,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def stop_requests() -> Iterator[set[int]]:
-    """Signals that asked for a stop; a second one of them ends the process at once."""
+    """Signals that request a stop; a second one of them ends the process at once."""
     requests: set[int] = set()
 
     def note(number: int, _: object) -> None:

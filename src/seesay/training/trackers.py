@@ -1,4 +1,4 @@
-"""What a run tells beside `events.jsonl`: TensorBoard and Weights & Biases, one class each, if asked for."""
+"""Where a run is logged beside `events.jsonl`: TensorBoard and Weights & Biases, one class each, on request."""
 
 import hashlib
 import importlib
@@ -19,7 +19,7 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Scalars in `folder/tensorboard`; of a run that goes on, what was told after `step` is told anew."""
+    """Scalars in `folder/tensorboard`; of a run that goes on, what was logged after `step` is logged anew."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):
         _need("tensorboard")
@@ -40,11 +40,11 @@ class WeightsAndBiases:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):
         wandb = _need("wandb")
-        place = str(folder.resolve())
+        path = str(folder.resolve())
         self._run = wandb.init(
-            dir=place,
+            dir=path,
             name=folder.name,
-            id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
+            id=hashlib.blake2b(path.encode(), digest_size=8).hexdigest(),
             resume="allow",
             config=dict(settings),
         )
