@@ -42,7 +42,7 @@ def compare(
     `pairs` and the labelled set `check` replace those of the recipe; `overrides` are "key=value" settings of it. `jobs`
     runs are trained at the same time and share the CPU cores (default: one run per core, at most 8; on a GPU one).
     The folder `out` has the runs, result.json, page.html and figure.png, and `json_file` result.json once more.
-    A second call skips runs that are done and goes on with the others. A run that diverged is done.
+    A second call skips runs that are done, those that diverged among them, and goes on with the others.
 
     Raises `Stopped` after saving when a stop is requested, `UsageError` where `out` is of another recipe,
     `RefusedInput` where it is of other data, and `SeesayError`, with everything written, where runs failed.

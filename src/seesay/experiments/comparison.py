@@ -34,6 +34,7 @@ class Point:
     flops: int
 
     def to_json(self) -> dict[str, Any]:
+        """The keys of a point in result.json."""
         return asdict(self) | {"interval95": list(self.interval95)}
 
 
@@ -51,6 +52,7 @@ class RunResult:
     points: tuple[Point, ...]
 
     def to_json(self) -> dict[str, Any]:
+        """The keys of a run in result.json."""
         return {**vars(self), "points": [point.to_json() for point in self.points]}
 
 
@@ -119,6 +121,7 @@ class ObjectiveResult:
         return Curve(n_SP, np.array([[point.accuracy for point in points] for points in self.seeds.values()]))
 
     def to_json(self) -> dict[str, Any]:
+        """The keys of an objective in result.json; of each point only what its curves need."""
         names = ("images", "accuracy", "seconds", "flops")
         return {
             "learning_rate": self.learning_rate,
@@ -164,6 +167,7 @@ class Factor:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """The keys of a factor in result.json, where `common` is called "range"."""
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
         return {("range" if key == "common" else key): value for key, value in values.items()}
 
@@ -192,8 +196,8 @@ class CheckFacts:
     fingerprint: str
 
     def to_json(self) -> dict[str, Any]:
+        """The keys of the check set in result.json, where `most_by_chance` is called "most_by_guessing"."""
         values = asdict(self)
-        # The key since the first version.
         return {("most_by_guessing" if key == "most_by_chance" else key): value for key, value in values.items()}
 
 
@@ -232,7 +236,7 @@ class Comparison:
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """What is in result.json."""
+        """The whole of result.json."""
         return {
             "recipe": self.recipe.model_dump(mode="json", exclude_none=True),
             "data": {"pairs": asdict(self.pairs), "check": self.check.to_json()},

@@ -69,10 +69,12 @@ class Experiment(Settings):
 
     @property
     def batch_size(self) -> int:
+        """Pairs per step."""
         return self.train.batch_size or BATCH_SIZE
 
     @property
     def steps(self) -> int:
+        """Steps of each run, the last of them with the rest of `images`."""
         return math.ceil(self.images / self.batch_size)
 
     @property
@@ -96,6 +98,7 @@ class ExperimentRun:
         return f"{self.objective}/rate-{self.learning_rate:g}/seed-{self.seed}"
 
     def folder(self, root: Path) -> Path:
+        """Its run folder, where `root` is the folder of the experiment."""
         return root / RUNS / self.name
 
     def templates(self, experiment: Experiment) -> tuple[str, ...]:

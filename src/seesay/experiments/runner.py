@@ -146,6 +146,7 @@ class Runs:
         line.say(end_line(run, self.outcomes[run]))
 
     def log_of(self, run: ExperimentRun) -> Path:
+        """The file with everything that the run prints."""
         return self.root / LOGS / f"{run.name.replace('/', '-')}.txt"
 
     def _share(self) -> float:
