@@ -86,6 +86,7 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_leave_their_images_named(smal
     told = json.loads((small_run.journal.folder / "bad_batch.json").read_text())
     assert [bad["step"] for bad in told] == [1, 2, 3]
     assert told[0]["loss"] is None and told[0]["keys"] == [f"image {n}" for n in range(4)]
+    assert [(event["step"], event["first_step"]) for event in events(small_run, "diverged")] == [(3, 1)]
 
 
 def test_the_scale_at_its_limit_is_told_when_it_gets_there_and_not_while_it_stays(small_run, batch):
