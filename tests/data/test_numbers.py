@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from seesay.data import pixel_cache
+from seesay.base.records import Pair
+from seesay.data import pixel_cache, sampled
 from seesay.data.augment import AREA, COLUMNS, LEFT, STRETCH, TOP, Augment, training_crops
 from seesay.data.duplicates import alike_groups
 from seesay.data.jpeg import DecodedImage
 from seesay.data.pixel_cache import PixelCache
+from seesay.data.sampled import sample_images
 
 
 def crop(augment, size, *, shape=(32, 48), **numbers):
@@ -69,3 +71,29 @@ def test_small_differences_of_colour_count_against_the_contrast(apart, is_alike)
     one = np.repeat(grid[:, :, None], 3, axis=2)
     groups = alike_groups(np.array([5, 5], dtype=np.uint64), np.stack([one, one + np.uint8(apart)]))
     assert bool(groups) == is_alike
+
+
+class Shards:
+    """Twenty shards of five pairs each; `read` are the numbers of the pairs whose image was asked for."""
+
+    def __init__(self):
+        self.read = []
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return Pair(key=str(index), image=bytes([index]), captions=("a cat",))
+
+    def location(self, index):
+        return f"{index // 5:02}.tar, byte {512 * (index % 5)}"
+
+
+def test_of_more_shards_than_are_looked_at_every_so_manyeth_is_and_not_the_first_ones(monkeypatch):
+    """Of 20 shards 7 at most: every third, from the first to the nineteenth."""
+    monkeypatch.setattr(sampled, "SAMPLE", 0)
+    monkeypatch.setattr(sampled, "MOST_SHARDS", 7)
+    pairs = Shards()
+    sample_images(pairs)
+    assert [index // 5 for index in pairs.read] == [0, 3, 6, 9, 12, 15, 18]
