@@ -2,12 +2,10 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from source_trees import FILES, name_of, tree_of
 
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 # A bare tensor or array, one that may be missing, several in a tuple; those by name, as weights, have no one shape.
 ARRAYS = re.compile(r"\b(Tensor|ndarray)\b")
 BY_NAME = re.compile(r"\b(Mapping|dict)\[")
@@ -65,7 +63,7 @@ def class_table():
     """Class -> (its bases, method -> whether it has a docstring), over all files; names are unique enough for that."""
     table = {}
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.ClassDef):
                 bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
                 methods = {
@@ -117,7 +115,7 @@ def without_shape(trees, classes):
 
 @pytest.fixture(scope="module")
 def trees():
-    return {str(file.relative_to(SOURCE)): ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+    return {name_of(file): tree_of(file) for file in FILES}
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,12 @@
 import ast
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 import typer
+from source_trees import FILES, name_of, tree_of
 
 from seesay.cli.main import DOORS, _help
-
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 
 # Names that nothing public has, and below which folder ("": anywhere); behind them what the thing is called.
 NAMES = {
@@ -101,7 +98,7 @@ PHRASES = {
 
 
 def trees():
-    return {file.relative_to(SOURCE).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+    return {name_of(file): tree_of(file) for file in FILES}
 
 
 def public_names(path, tree):
