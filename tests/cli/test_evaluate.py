@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from seesay.base.errors import SeesayError
+
 
 @pytest.fixture
 def labelled(tmp_path: Path, paint) -> Path:
@@ -193,3 +195,14 @@ def test_a_class_of_broken_images_is_named(seesay, labelled: Path):
     assert code == 2
     assert "not one image of class 'blue' of colours can be read (1 x not an image in all)" in err
     assert err.count("\n") == 1
+
+
+def test_json_and_tables_are_there_although_the_page_cannot_be_drawn(seesay, labelled, tmp_path, monkeypatch):
+    def draw(*_, **__):
+        raise SeesayError("no ink")
+
+    monkeypatch.setattr("seesay.evaluation.evaluate.build_page", draw)
+    files = ["--json", tmp_path / "scores.json", "--report", tmp_path / "page.html"]
+    code, out, err = seesay("evaluate", "box", labelled, *files)
+    assert (code, err) == (1, "error: no ink\n")
+    assert "75.0" in out and json.loads((tmp_path / "scores.json").read_text())[0]["top1"] == 0.75

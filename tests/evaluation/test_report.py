@@ -11,11 +11,10 @@ from PIL import Image
 
 from seesay.base.records import Score
 from seesay.evaluation import charts
-from seesay.evaluation.compare import compare_all
+from seesay.evaluation.compare import compare_all, robustness_of
 from seesay.evaluation.evaluate import Evaluation
-from seesay.evaluation.hard_cases import hard_case_of
 from seesay.evaluation.report import build_page
-from seesay.evaluation.robustness import robustness_of
+from seesay.evaluation.report_details import hard_case_of
 from seesay.formulas.reliability import reliability
 from seesay.formulas.robustness import Line
 from seesay.tasks.probe_result import ProbeResult, ShotsResult

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import UsageError
-from seesay.evaluation.robustness import Shift, check_shift, read_baseline, robustness_of
+from seesay.evaluation.compare import Shift, check_shift, read_baseline, robustness_of
 
 ROWS = [
     {"name": f"model {step}", "natural": share, "shifted": share / 2, "n_natural": 100, "n_shifted": 50}

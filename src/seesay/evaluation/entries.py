@@ -6,27 +6,58 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seesay.base.journal import progress
+from seesay.base.records import Score
+from seesay.data.class_names import class_prompts
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
-from seesay.evaluation.prompts import PromptSpread, prompt_spread
+from seesay.data.prompts import TEMPLATES
+from seesay.evaluation.compare import Shift
 from seesay.evaluation.results import RetrievalResult, ZeroShotResult
 from seesay.evaluation.suite import SEED, Measured, Question, measure_set
+from seesay.formulas.metrics import top_k_hits
+from seesay.formulas.statistics import proportion_interval
 from seesay.model.bundle import Model
-from seesay.model.cache import EmbeddingCache
+from seesay.model.cache import EmbeddingCache, cached_encode_prompts
 from seesay.tasks.few_shot import check_sets, probe_sets
 from seesay.tasks.probe_result import ProbeResult
+
+# A set with fewer templates than this is measured with those of DEFAULT; a guess: the spread of one or two says little.
+FEWEST = 3
+# The seven templates that Radford et al. 2021 published as the best subset of their 80 (in their notebook).
+DEFAULT = "imagenet7"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What to measure of every model on every set, beyond the scores themselves."""
+    """The sets, the words for their classes, and what to measure beyond the scores themselves."""
 
     question: Question
+    sources: tuple[str, ...] = ()
     probe: bool = False
     shots: tuple[int, ...] = ()
     prompts: bool = False
+    shift: Shift | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSpread:
+    """Top-1 accuracy by template, the highest first."""
+
+    by_template: dict[str, Score]
+
+    @property
+    def lowest(self) -> float:
+        """The accuracy of the worst template."""
+        return min(score.value for score in self.by_template.values())
+
+    @property
+    def highest(self) -> float:
+        """The accuracy of the best template."""
+        return max(score.value for score in self.by_template.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +78,7 @@ class Entry:
 
     @property
     def result(self) -> ZeroShotResult | RetrievalResult:
+        """The scores, with the name of the model in the report."""
         return self.measured.result
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -79,6 +111,27 @@ def measure_entry(name: str, model: Model, source: str, request: Request) -> Ent
     if request.probe and (train := open_train_part(source)) is not None:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
     return entry
+
+
+def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:
+    """The images of a zero-shot measurement classified with one template at a time, and with the bare name.
+
+    `model` is one that embeds texts.
+    """
+    answers = measured.answers
+    assert answers is not None and answers.image_ND is not None, "only a zero-shot measurement has templates"
+    first = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[DEFAULT]
+    templates = tuple(dict.fromkeys([*first, *answers.templates, "{}"]))
+    label_N = torch.from_numpy(answers.label_N)
+    classes, n = len(answers.names), len(label_N)
+    # One list of prompts per template and class, so that all of them share their beginnings.
+    prompts = [prompt for template in templates for prompt in class_prompts(answers.names, [template])]
+    row_TCD = cached_encode_prompts(model, prompts, cache=cache).view(len(templates), classes, -1)
+    scores = {}
+    for template, weights_CD in zip(templates, row_TCD, strict=True):
+        hits = int(top_k_hits(answers.image_ND @ weights_CD.T, label_N, ks=(1,))[1].sum())
+        scores[template] = Score(value=hits / n, interval95=proportion_interval(hits, n), chance=1 / classes, n=n)
+    return PromptSpread(by_template=dict(sorted(scores.items(), key=lambda item: -item[1].value)))
 
 
 def probe_entry(

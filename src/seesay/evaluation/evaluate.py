@@ -2,7 +2,7 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,11 @@ from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.prompts import load_templates, read_labels
 from seesay.data.sources import missing_location
-from seesay.evaluation.compare import compare_all
+from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
 from seesay.evaluation.entries import Entry, Request, measure_entry
 from seesay.evaluation.report import build_page
 from seesay.evaluation.results import ComparisonResult, ShiftResult
-from seesay.evaluation.robustness import Baseline, Shift, check_shift, read_baseline, shift_results
-from seesay.evaluation.suite import NO_CACHE, Question, Templates
+from seesay.evaluation.suite import NO_CACHE, Measured, Question, Templates
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
 from seesay.model.hub import on_best_device
@@ -73,7 +72,12 @@ def evaluate(
     chosen, standard = check_shift_arguments(shift, baseline, sources)
     check_outputs(report, results)
     request = Request(
-        question=question, probe=probe or bool(counts), shots=counts, prompts=prompts or report is not None
+        question=question,
+        sources=sources,
+        probe=probe or bool(counts),
+        shots=counts,
+        prompts=prompts or report is not None,
+        shift=chosen,
     )
     evaluation = Evaluation(
         entries=(),
@@ -81,23 +85,42 @@ def evaluate(
         environment=machine_facts(Runtime.find()),
         baseline=standard,
     )
-    for name, model in open_models(_listed(models), preprocess):
-        for source in sources:
-            entry = measure_entry(name, model, source, request)
-            evaluation = replace(evaluation, entries=(*evaluation.entries, entry))
-            if results is not None:
-                evaluation.write_results(results, last=1)
-            on_entry(entry)
-    evaluation = compared(evaluation, chosen)
+    evaluation = measure_all(evaluation, open_models(_listed(models), preprocess), request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
     return evaluation
 
 
-def compared(evaluation: "Evaluation", shift: Shift | None) -> "Evaluation":
-    measured = [entry.measured for entry in evaluation.entries]
-    shifts = shift_results(measured, shift, evaluation.baseline) if shift else []
-    return replace(evaluation, shifts=tuple(shifts), comparisons=tuple(compare_all(measured)))
+def measure_all(
+    evaluation: "Evaluation",
+    models: Iterable[tuple[str, Model]],
+    request: Request,
+    results: str | Path | None,
+    on_entry: Callable[[Entry], None],
+) -> "Evaluation":
+    """The evaluation with an entry for each named model on each set, the shift of each model, and all comparisons."""
+    for name, model in models:
+        of_model: list[Measured] = []
+        for source in request.sources:
+            entry = measure_entry(name, model, source, request)
+            of_model.append(entry.measured)
+            evaluation = with_entry(evaluation, entry, results)
+            on_entry(entry)
+        shifts = [] if request.shift is None else shift_results(of_model, request.shift, evaluation.baseline)
+        evaluation = replace(evaluation, shifts=(*evaluation.shifts, *shifts))
+    comparisons = compare_all([entry.measured for entry in evaluation.entries])
+    return replace(evaluation, comparisons=tuple(comparisons))
+
+
+def with_entry(evaluation: "Evaluation", entry: Entry, results: str | Path | None) -> "Evaluation":
+    """The evaluation with one more entry, whose documents are written to the folder `results`, if there is one."""
+    before = evaluation.documents()
+    evaluation = replace(evaluation, entries=(*evaluation.entries, entry))
+    if results is not None:
+        for name, document in evaluation.documents().items():
+            if name not in before:
+                publish_file(Path(results) / name, (json.dumps(document, indent=2) + "\n").encode())
+    return evaluation
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -145,13 +168,6 @@ class Evaluation:
     def to_pandas(self) -> Any:
         """`rows` as a pandas table; `UsageError` where pandas is not installed."""
         return to_pandas(self.rows())
-
-    def write_results(self, folder: str | Path, *, last: int | None = None) -> None:
-        """`documents` as JSON files in `folder`; with `last` only those of this many last entries."""
-        documents = list(self.documents().items())
-        count = len(documents) if last is None else sum(len(entry.to_json()) for entry in self.entries[-last:])
-        for name, document in documents[-count:]:
-            publish_file(Path(folder) / name, (json.dumps(document, indent=2) + "\n").encode())
 
     def write_report(self, path: str | Path) -> None:
         """One HTML page with all figures and tables, which needs no network and no script."""
@@ -238,6 +254,7 @@ def check_shots(shots: Sequence[int]) -> tuple[int, ...]:
 def check_shift_arguments(
     shift: tuple[str, str] | None, baseline: str | Path | None, sources: Sequence[str]
 ) -> tuple[Shift | None, Baseline | None]:
+    """The shift between two of the sources, and the standard models of the file; `UsageError` for what is neither."""
     if shift is None and baseline is not None:
         raise UsageError(
             f"baseline {baseline} belongs to a shift; name its two sets with shift, the natural one first."

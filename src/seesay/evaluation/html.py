@@ -70,6 +70,7 @@ class Card:
 
     @property
     def is_right(self) -> bool:
+        """Whether the first label is the right one."""
         return self.ranking.labels[0] == self.truth
 
 
@@ -110,7 +111,7 @@ def data_uri(image: bytes) -> str:
 
 
 def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
-    """A small WebP of an image, its longer side at most `side`."""
+    """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels."""
     image = Image.fromarray(open_image(source))
     image.thumbnail((side, side))
     file = io.BytesIO()

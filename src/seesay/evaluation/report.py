@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from seesay.base.records import Score
 from seesay.base.values import percent, with_interval
 from seesay.evaluation import charts
+from seesay.evaluation.compare import Baseline
 from seesay.evaluation.entries import Entry
-from seesay.evaluation.hard_cases import hard_case_of
 from seesay.evaluation.html import Figure, Section, Table, render_page
-from seesay.evaluation.report_details import details_section, prompts_section
+from seesay.evaluation.report_details import details_section, hard_cases_section, prompts_section, shown
 from seesay.evaluation.results import DIRECTIONS, ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
-from seesay.evaluation.robustness import Baseline
 from seesay.formulas.robustness import Line, fit_line
 from seesay.tasks.probe_result import ProbeResult
 
@@ -49,6 +48,7 @@ def build_page(
 
 
 def scores_section(entries: Sequence[Entry]) -> Section:
+    """Accuracies and recalls of all models on all sets, as bars and tables."""
     zero_shot = [entry.result for entry in entries if isinstance(entry.result, ZeroShotResult)]
     retrieval = [entry.result for entry in entries if isinstance(entry.result, RetrievalResult)]
     parts: list[Figure | Table] = []
@@ -90,6 +90,7 @@ RETRIEVAL_HEAD = ("set", "model", "direction", "queries", "R@1", "R@5", "R@10", 
 
 
 def zero_shot_row(result: ZeroShotResult) -> tuple[str, ...]:
+    """A row below `ZERO_SHOT_HEAD`."""
     return (
         result.set_name,
         result.model,
@@ -115,6 +116,7 @@ def recalls_of(results: Sequence[RetrievalResult]) -> dict[str, dict[str, Score]
 
 
 def retrieval_rows(result: RetrievalResult) -> list[tuple[str, ...]]:
+    """A row below `RETRIEVAL_HEAD` for each direction."""
     rows = []
     for direction in DIRECTIONS:
         recalls = result.recalls(direction)
@@ -125,12 +127,8 @@ def retrieval_rows(result: RetrievalResult) -> list[tuple[str, ...]]:
     return rows
 
 
-def shown(score: Score) -> str:
-    """The score with its interval, in percent."""
-    return with_interval(score.value, score.interval95)
-
-
 def comparison_section(comparisons: Sequence[ComparisonResult]) -> Section | None:
+    """The paired tests, a row each; None without any."""
     if not comparisons:
         return None
     head = ("set", "score", "questions", "first", "second", "difference", "p", "test")
@@ -156,6 +154,7 @@ def comparison_section(comparisons: Sequence[ComparisonResult]) -> Section | Non
 
 
 def probe_section(entries: Sequence[Entry]) -> Section | None:
+    """Linear probes beside zero-shot; None where there is no probe."""
     probes = [entry.probe for entry in entries if entry.probe]
     if not probes:
         return None
@@ -193,6 +192,7 @@ def probe_section(entries: Sequence[Entry]) -> Section | None:
 
 
 def few_shot_section(entries: Sequence[Entry]) -> Section | None:
+    """Accuracy over images per class; None where there are no shots."""
     curves, lines = {}, []
     for entry in entries:
         probe = entry.probe
@@ -232,37 +232,8 @@ def few_shot_points(probe: ProbeResult) -> list[tuple[float, Score]]:
     ]
 
 
-def hard_cases_section(entries: Sequence[Entry]) -> Section | None:
-    rows = []
-    for entry in entries:
-        case = hard_case_of(entry.result.set_name)
-        if case is None or not isinstance(entry.result, ZeroShotResult):
-            continue
-        score = entry.result.top1
-        above = score.interval95[0] > score.chance
-        paper = f"{case.paper_set}, {case.classes} classes: {percent(case.paper_zero_shot)}"
-        rows.append(
-            (
-                case.task,
-                entry.result.set_name,
-                entry.name,
-                shown(score),
-                percent(score.chance),
-                "yes" if above else "no",
-                f"{paper}, probe {percent(case.paper_probe)}",
-            )
-        )
-    if not rows:
-        return None
-    head = ("task", "set", "model", "top-1", "chance", "above chance", "the paper's ViT-L/14 at 336 px")
-    text = (
-        "Tasks that the paper calls weak: counting, handwritten digits, texture, satellite. The paper's sets have "
-        "other images and classes; its numbers say how hard the task is.",
-    )
-    return Section(title="Hard cases", text=text, parts=[Table(head=head, rows=rows)])
-
-
 def shift_section(shifts: Sequence[ShiftResult], baseline: Baseline | None) -> Section | None:
+    """Accuracy on the shifted set over that on the natural one, with the baseline; None without shifts."""
     if not shifts:
         return None
     points = [
@@ -300,6 +271,7 @@ def shift_section(shifts: Sequence[ShiftResult], baseline: Baseline | None) -> S
 
 
 def baseline_points(baseline: Baseline | None) -> tuple[list[charts.Point], Line | None]:
+    """The standard models as points, and the line through them."""
     if baseline is None:
         return [], None
     rows = zip(baseline.names, baseline.natural_P, baseline.shifted_P, strict=True)
@@ -308,6 +280,7 @@ def baseline_points(baseline: Baseline | None) -> tuple[list[charts.Point], Line
 
 
 def method_section(entries: Sequence[Entry], facts: Mapping[str, str]) -> Section:
+    """Templates, skipped images and fingerprint of every entry, then the facts."""
     rows = [
         (
             entry.result.set_name,

@@ -1,11 +1,17 @@
-"""A closer look at one model on one set: its confusions, its calibration, how much the templates matter."""
+"""A closer look at single models and sets: calibration, confusions, single templates, the paper's hard cases.
+
+A hard case is a task that CLIP is known to be weak at. Its zero-shot and linear-probe accuracies are those of ViT-L/14
+at 336 px (Radford et al. 2021, tables 10 and 11). The sets of those tables have other images and classes than ours, so
+they say how hard the task is and not what to reach.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from seesay.base.records import Ranking
+from seesay.base.records import Ranking, Score
 from seesay.base.values import percent, with_interval
 from seesay.data.labelled import LabelledSet
 from seesay.evaluation import charts
@@ -19,6 +25,7 @@ PAIRS_SHOWN = 8
 
 
 def prompts_section(entries: Sequence[Entry]) -> Section | None:
+    """Accuracies of single templates, a strip per set; None where none were measured."""
     parts, rows = [], []
     spreads = [
         (entry.name, entry.result.set_name, entry.spread, entry.result.top1.value)
@@ -97,3 +104,93 @@ def confusion_card(entry: Entry, label: int, other: int) -> Card:
     )
     image = thumbnail(evalset.image(entry.measured.read[worst]), side=128)
     return Card(image=image, truth=names[label], ranking=ranking)
+
+
+def shown(score: Score) -> str:
+    """The score with its interval, in percent."""
+    return with_interval(score.value, score.interval95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardCase:
+    """A task, the words by which its sets are known, and what the paper measured on a set of that kind."""
+
+    task: str
+    words: tuple[str, ...]
+    paper_set: str
+    paper_zero_shot: float
+    paper_probe: float
+    classes: int
+
+
+HARD_CASES = (
+    HardCase(
+        task="counting",
+        words=("count", "clevr"),
+        paper_set="CLEVR counts",
+        paper_zero_shot=0.248,
+        paper_probe=0.603,
+        classes=8,
+    ),
+    HardCase(
+        task="handwritten digits",
+        words=("mnist",),
+        paper_set="MNIST",
+        paper_zero_shot=0.883,
+        paper_probe=0.992,
+        classes=10,
+    ),
+    HardCase(
+        task="texture",
+        words=("dtd", "texture"),
+        paper_set="DTD",
+        paper_zero_shot=0.557,
+        paper_probe=0.830,
+        classes=47,
+    ),
+    HardCase(
+        task="satellite and aerial",
+        words=("eurosat", "resisc", "rsicd", "satellite"),
+        paper_set="EuroSAT",
+        paper_zero_shot=0.596,
+        paper_probe=0.981,
+        classes=10,
+    ),
+)
+
+
+def hard_case_of(set_name: str) -> HardCase | None:
+    """The hard case that a set is one of, recognised by its name; None for an ordinary set."""
+    name = set_name.lower()
+    return next((case for case in HARD_CASES if any(word in name for word in case.words)), None)
+
+
+def hard_cases_section(entries: Sequence[Entry]) -> Section | None:
+    """The sets that are hard cases beside the paper's numbers; None where there is none."""
+    rows = []
+    for entry in entries:
+        case = hard_case_of(entry.result.set_name)
+        if case is None or not isinstance(entry.result, ZeroShotResult):
+            continue
+        score = entry.result.top1
+        above = score.interval95[0] > score.chance
+        paper = f"{case.paper_set}, {case.classes} classes: {percent(case.paper_zero_shot)}"
+        rows.append(
+            (
+                case.task,
+                entry.result.set_name,
+                entry.name,
+                shown(score),
+                percent(score.chance),
+                "yes" if above else "no",
+                f"{paper}, probe {percent(case.paper_probe)}",
+            )
+        )
+    if not rows:
+        return None
+    head = ("task", "set", "model", "top-1", "chance", "above chance", "the paper's ViT-L/14 at 336 px")
+    text = (
+        "Tasks that the paper calls weak: counting, handwritten digits, texture, satellite. The paper's sets have "
+        "other images and classes; its numbers say how hard the task is.",
+    )
+    return Section(title="Hard cases", text=text, parts=[Table(head=head, rows=rows)])

@@ -136,6 +136,7 @@ def measure_zero_shot(model: Model, evalset: LabelledSet, question: Question, ad
 def answers_of(
     score_NC: Tensor, image_ND: Tensor | None, label_N: np.ndarray, classifier: Classifier, words: Words
 ) -> Answers:
+    """The answers by scores and labels (N,): best class, its probability, and the best `RANKED` classes."""
     predicted_N = score_NC.argmax(1)
     share_NC = classifier.probabilities_of(score_NC)
     best_NR = score_NC.topk(min(RANKED, score_NC.shape[1]), dim=1).indices
@@ -161,6 +162,7 @@ def zero_shot_result(
     hits: Mapping[int, np.ndarray],
     skipped: Sequence[Skipped],
 ) -> ZeroShotResult:
+    """The scores of `answers`, whose `hits` (N,) are by k."""
     n, classes = len(answers.label_N), len(evalset.class_names)
     mean = mean_per_class(hits[1], answers.label_N)
     mean_interval = mean_per_class_interval(hits[1], answers.label_N, seed=SEED)

@@ -130,6 +130,7 @@ def open_labelled(source: str | Path) -> LabelledSet:
 
 
 def check_protocol(shots: Sequence[int], seeds: int, penalty: Penalty, metric: str) -> None:
+    """`UsageError` for a penalty, a metric or numbers that there cannot be."""
     check_settings(1, penalty)
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r} is not known.{nearest(metric, METRICS)} Known: {', '.join(METRICS)}.")
@@ -152,6 +153,7 @@ def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> N
 
 
 def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int], what: str) -> None:
+    """`UsageError` where a class of `label_N` has fewer examples than `max(shots)`; the message calls them `what`."""
     size_K = np.bincount(label_N, minlength=len(train.class_names))
     fewest = int(size_K.argmin())
     if shots and size_K[fewest] < max(shots):
@@ -210,8 +212,9 @@ def few_shots(
 
 
 def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` examples of every class, and of the rest up to as many again, four at most, to validate penalties on.
+    """Indices (N,) of `count` examples of every class, and of others to validate penalties on.
 
+    There are as many of these of every class, `MOST_VALIDATION_SHOTS` at most, where the class has them.
     The same seed chooses the same examples in the same order, so that two shots hold the one shot.
     """
     generator = np.random.default_rng(seed)
@@ -267,6 +270,7 @@ def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> Score:
 
 
 def hits(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """Whether the class with the highest score is the right one, (N,) bool; a tie is a miss."""
     return top_k_hits(torch.from_numpy(scores_NK), torch.from_numpy(label_N), ks=(1,))[1]
 
 

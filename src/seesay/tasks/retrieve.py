@@ -109,7 +109,7 @@ def retrieval_scores(
 def encode_images_of(
     model: Model, pairs: PairSource, cache: EmbeddingCache, progress: Callable[[int], None]
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """`cached_encode_images` for pairs: a skipped one has its key, or its index where the key could not be read."""
+    """`cached_encode_images` for pairs, (N, D): a skipped one has its key, or its index where no key could be read."""
     keys: dict[str, str] = {}
 
     def read(index: int) -> bytes:
@@ -122,7 +122,7 @@ def encode_images_of(
 
 
 def scored(hits: Hits, image_of_hit: np.ndarray, *, correct: np.ndarray, candidates: int) -> dict[str, Score]:
-    """Hits per query to scores by "r1", ...; `correct` says how many right answers each query has."""
+    """Hits (Q,) of Q queries by k to scores by "r1", ...; `correct` (Q,) counts the right answers of each query."""
     return {
         f"r{k}": Score(
             value=float(hit.mean()),
