@@ -1,24 +1,19 @@
 """The rules of the house that a linter does not know: short files, dangerous things in one place, torch late."""
 
 import ast
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from source_trees import FILES, SOURCE, text_of, tree_of
 
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 LATE_TORCH = ("base", "cli")  # floors that must start without torch, so that `seesay --help` is quick
 MOVES = {"os.replace", "os.rename", "os.renames", "os.link", "shutil.move"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal", "torchvision", "timm", "open_clip"}
 FORBIDDEN_CALLS = {"torch.load", "eval", "exec", "os.system", "os.popen", "yaml.load", "joblib.load"}
-
-
-def tree_of(file):
-    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def dotted(node):
@@ -106,6 +101,46 @@ def early_torch(tree):
             yield f"line {line}: import of {module}"
 
 
+def is_number(node):
+    """A number, its negative, sums and products of numbers, and tuples of these, also of such names."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, int | float) and not isinstance(node.value, bool)
+    if isinstance(node, ast.UnaryOp):
+        return is_number(node.operand)
+    if isinstance(node, ast.BinOp):
+        return is_number(node.left) and is_number(node.right)
+    if isinstance(node, ast.Call) and dotted(node.func).startswith("math."):
+        return all(map(is_number, node.args))
+    return isinstance(node, ast.Tuple) and bool(node.elts) and all(map(is_number, node.elts))
+
+
+def numbers_without_source(text):
+    """Constants in capitals that no comment, on their line or above them, and no docstring says anything about.
+
+    A comment above counts for the constants that follow it without an empty line.
+    """
+    tree, lines = ast.parse(text), text.splitlines()
+    docstring = ast.get_docstring(tree) or ""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign):
+            target, value = node.target, node.value
+        elif isinstance(node, ast.Assign):
+            target, value = node.targets[0], node.value
+        else:
+            continue
+        names = [dotted(name) for name in (target.elts if isinstance(target, ast.Tuple) else [target])]
+        if value is None or not is_number(value) or not all(re.fullmatch(r"_?[A-Z][A-Z0-9_]*", name) for name in names):
+            continue
+        above = node.lineno - 2
+        while above >= 0 and re.match(r"_?[A-Z][A-Z0-9_, ]*(: .*)?= ", lines[above]):
+            above -= 1
+        has_comment = lines[above].startswith("#") or any(
+            "  # " in lines[at] for at in range(node.lineno - 1, node.end_lineno)
+        )
+        if not has_comment and not all(re.search(rf"\b{name}\b", docstring) for name in names):
+            yield f"line {node.lineno}: {', '.join(names)} = {ast.unparse(value)} does not say where it is from"
+
+
 def complaints(rule, files):
     return [f"{file.relative_to(SOURCE)} {what}" for file in files for what in rule(tree_of(file))]
 
@@ -120,12 +155,44 @@ def test_every_folder_is_a_package_or_the_floors_would_not_be_checked():
 
 
 def test_files_are_short():
-    lengths = {str(file.relative_to(SOURCE)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    lengths = {str(file.relative_to(SOURCE)): len(text_of(file).splitlines()) for file in FILES}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
 def test_functions_are_short():
     assert complaints(long_functions, FILES) == []
+
+
+def test_every_bare_number_says_where_it_is_from():
+    """A paper, a folder of benchmarks/, a format's specification, or that it is a guess."""
+    found = [f"{file.relative_to(SOURCE)} {what}" for file in FILES for what in numbers_without_source(text_of(file))]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("A = 3", True),
+        ("A = -3", True),
+        ("A = 2 * 3", True),
+        ("A, B = 1, 2", True),
+        ("A = 1 << 20", True),
+        ("_A = (1, 2.5)", True),
+        ("import math\nA = math.log(100)", True),
+        ("# A guess.\nA = 3", False),
+        ("# Guesses, both.\nA = 3\nB = 4", False),
+        ("A = 3  # a guess", False),
+        ("# Of something else.\nx = f()\nA = 3", True),
+        ("# Far above.\n\nA = 3", True),
+        ('"""Words; A of them is a guess."""\nA = 3', False),
+        ("A = f(3)", False),
+        ("A = True", False),
+        ("a = 3", False),
+        ("def f():\n    A = 3", False),
+    ],
+)
+def test_a_number_without_a_source_is_found(code, is_found):
+    assert bool(list(numbers_without_source(code))) == is_found
 
 
 def test_nothing_forbidden_is_called():

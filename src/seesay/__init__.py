@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Any
 from seesay.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from seesay.base.errors import BrokenSample as BrokenSample
+    from seesay.base.errors import Interrupted as Interrupted
+    from seesay.base.errors import RefusedInput as RefusedInput
+    from seesay.base.errors import SeesayError as SeesayError
+    from seesay.base.errors import Stopped as Stopped
+    from seesay.base.errors import StorageError as StorageError
+    from seesay.base.errors import TooManySkipped as TooManySkipped
+    from seesay.base.errors import UsageError as UsageError
     from seesay.experiments.compare import compare as compare
     from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
     from seesay.model.build import build as build
@@ -22,8 +30,16 @@ if TYPE_CHECKING:
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
 _MODULES = {
+    "BrokenSample": "base.errors",
+    "Interrupted": "base.errors",
     "LinearProbe": "tasks.linear_probe",
     "Model": "model.bundle",
+    "RefusedInput": "base.errors",
+    "SeesayError": "base.errors",
+    "Stopped": "base.errors",
+    "StorageError": "base.errors",
+    "TooManySkipped": "base.errors",
+    "UsageError": "base.errors",
     "ZeroShotClassifier": "model.zero_shot",
     "build": "model.build",
     "classify_folder": "tasks.classify_folder",

@@ -143,7 +143,7 @@ def storage_error(error: OSError, target: Path | str, *, done: str = "written") 
     reason = _HINTS[error.errno]
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = f" ({_free_bytes(target):,} bytes free)" if isinstance(target, Path) else ""
-        reason += f"{free}; free some space or choose another target"
+        reason += f"{free}; free some space or choose another path"
     return StorageError(f"{target} cannot be {done}: {reason}.")
 
 

@@ -1,7 +1,8 @@
 """The paper's hard cases: what CLIP is known to be weak at, and what it scored there.
 
-Zero-shot and linear-probe accuracies are those of ViT-L/14 at 336 px (Radford et al. 2021, tables 10 and 11); the
-sets differ from ours in images and classes, so they say how hard the task is and not what to reach.
+Zero-shot and linear-probe accuracies are those of ViT-L/14 at 336 px (Radford et al. 2021, tables 10 and 11).
+The sets of those tables have other images and classes than ours, so they say how hard the task is and not what to
+reach.
 """
 
 from dataclasses import dataclass
@@ -56,6 +57,6 @@ HARD_CASES = (
 
 
 def hard_case_of(set_name: str) -> HardCase | None:
-    """The hard case that a set is one of, told by its name; None for an ordinary set."""
+    """The hard case that a set is one of, recognised by its name; None for an ordinary set."""
     name = set_name.lower()
     return next((case for case in HARD_CASES if any(word in name for word in case.words)), None)

@@ -1,4 +1,4 @@
-"""How much does it matter how one asks? The accuracy of every template by itself, beside that of all together."""
+"""How much do the templates matter? The accuracy of every template by itself, beside that of all together."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,13 @@ from seesay.formulas.statistics import proportion_interval
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_prompts
 
-# With fewer of its own a set is asked with these instead: their spread says more than that of one or two.
+# A set with fewer templates than this is measured with those of DEFAULT; a guess: the spread of one or two says little.
 FEWEST = 3
-USUAL = "imagenet7"
+# The seven templates that Radford et al. 2021 published as the best subset of their 80 (in their notebook).
+DEFAULT = "imagenet7"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptSpread:
     """Top-1 accuracy by template, the highest first."""
 
@@ -34,14 +35,14 @@ class PromptSpread:
 
 
 def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:
-    """The images of a zero-shot measurement asked again with one template at a time, and with the bare name.
+    """The images of a zero-shot measurement classified with one template at a time, and with the bare name.
 
     `model` is one that embeds texts.
     """
     answers = measured.answers
     assert answers is not None and answers.image_ND is not None, "only a zero-shot measurement has templates"
-    own = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[USUAL]
-    templates = tuple(dict.fromkeys([*own, *answers.templates, "{}"]))
+    first = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[DEFAULT]
+    templates = tuple(dict.fromkeys([*first, *answers.templates, "{}"]))
     label_N = torch.from_numpy(answers.label_N)
     classes, n = len(answers.names), len(label_N)
     # One list of prompts per template and class, so that all of them share their beginnings.
@@ -51,4 +52,4 @@ def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) ->
     for template, weights_CD in zip(templates, row_TCD, strict=True):
         hits = int(top_k_hits(answers.image_ND @ weights_CD.T, label_N, ks=(1,))[1].sum())
         scores[template] = Score(value=hits / n, interval95=proportion_interval(hits, n), chance=1 / classes, n=n)
-    return PromptSpread(dict(sorted(scores.items(), key=lambda item: -item[1].value)))
+    return PromptSpread(by_template=dict(sorted(scores.items(), key=lambda item: -item[1].value)))

@@ -1,6 +1,6 @@
-"""Distribution shift: one model on images of the usual kind and on others of the same classes.
+"""Distribution shift: one model on natural images and on images of another kind, of the same classes.
 
-The number is the effective robustness of `formulas.robustness`, against a line through standard models. A file of
+The measure is the effective robustness of `formulas.robustness`, against a line through standard models. A file of
 them is a JSON list of {"name", "natural", "shifted", "n_natural", "n_shifted"}: accuracies as fractions, and the
 number of images behind each.
 """
@@ -9,16 +9,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from seesay.base.errors import UsageError
-from seesay.evaluation.suite import SEED, Measured
+from seesay.evaluation.results import EffectiveRobustness, ShiftResult, ZeroShotResult
+from seesay.evaluation.suite import SEED, Answers, Measured
 from seesay.formulas.robustness import Count, effective_robustness, fit_line, softened
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Baseline:
     """Standard models of one kind: accuracies on the natural and on the shifted set, never 0 or 1."""
 
@@ -27,22 +27,24 @@ class Baseline:
     shifted_P: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Which of the sets is the usual one, and which the shifted one, by name."""
+    """The natural and the shifted set, by name."""
 
     natural: str
     shifted: str
 
 
-def read_shift(words: str, names: Sequence[str]) -> Shift:
-    """The words NATURAL=SHIFTED, two of the sets `names`; `UsageError` if it is not."""
-    natural, equals, shifted = (part.strip() for part in words.partition("="))
-    if not equals or natural not in names or shifted not in names or natural == shifted:
+def check_shift(shift: Sequence[str], names: Sequence[str]) -> Shift:
+    """The names of a natural and a shifted set, which are two of the sets `names`; `UsageError` if they are not."""
+    is_pair = not isinstance(shift, str) and len(shift) == 2 and shift[0] != shift[1]
+    if not is_pair or not all(names.count(name) == 1 for name in shift):
+        shown = shift if isinstance(shift, str) else "=".join(shift)
         raise UsageError(
-            f"--shift {words!r} should be NATURAL=SHIFTED, two of the sets that are measured: {', '.join(names)}."
+            f"shift {shown!r} should name a natural and a shifted set, two of the sets that are measured: "
+            f"{', '.join(names)}."
         )
-    return Shift(natural, shifted)
+    return Shift(natural=shift[0], shifted=shift[1])
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -62,54 +64,75 @@ def read_baseline(path: Path) -> Baseline:
             f"{path} is no list of baseline models ({error}); "
             'write [{"name", "natural", "shifted", "n_natural", "n_shifted"}, ...], accuracies as fractions.'
         ) from error
-    return Baseline(tuple(map(str, names)), natural_P, shifted_P)
+    return Baseline(names=tuple(map(str, names)), natural_P=natural_P, shifted_P=shifted_P)
 
 
-def robustness_of(natural: Measured, shifted: Measured, baseline: Baseline | None) -> dict[str, Any]:
+def shift_results(measured: Sequence[Measured], shift: Shift, baseline: Baseline | None) -> list[ShiftResult]:
+    """`robustness_of` for every model that was measured on both sets; raises as that does."""
+    by_model: dict[str, dict[str, Measured]] = {}
+    for item in measured:
+        by_model.setdefault(item.result.model, {})[item.result.set_name] = item
+    return [
+        robustness_of(by_set[shift.natural], by_set[shift.shifted], baseline)
+        for by_set in by_model.values()
+        if shift.natural in by_set and shift.shifted in by_set
+    ]
+
+
+def robustness_of(natural: Measured, shifted: Measured, baseline: Baseline | None) -> ShiftResult:
     """What a model loses on the shifted set, and how much of that the baseline would have lost too.
 
-    "gap" is shifted less natural accuracy; "effective_robustness" is there with a baseline, and each has its
-    95 % interval. `UsageError` where the two sets do not have the same classes.
+    `UsageError` where a set has no classes, or the two sets do not have the same.
     """
-    check_classes(natural, shifted)
-    counts = [Count(hits=int(item.hits["top1"].sum()), n=len(item.hits["top1"])) for item in (natural, shifted)]
-    _, gap_interval = effective_robustness(*counts, seed=SEED)
-    result = {
-        "task": "distribution-shift",
-        "model": natural.result["model"],
-        "natural": natural.result["set"],
-        "shifted": shifted.result["set"],
-        "accuracy_natural": natural.result["top1"],
-        "interval95_natural": natural.result["interval95"],
-        "accuracy_shifted": shifted.result["top1"],
-        "interval95_shifted": shifted.result["interval95"],
-        "n_natural": counts[0].n,
-        "n_shifted": counts[1].n,
-        "chance": natural.result["chance"],
-        "gap": counts[1].share - counts[0].share,
-        "interval95_gap": list(gap_interval),
-        "seed": SEED,
-    }
-    if baseline is not None:
-        line = fit_line(baseline.natural_P, baseline.shifted_P)
-        value, interval = effective_robustness(*counts, baseline=(baseline.natural_P, baseline.shifted_P), seed=SEED)
-        result |= {
-            "effective_robustness": value,
-            "interval95_effective_robustness": list(interval),
-            "baseline_models": len(baseline.names),
-            "baseline_slope": line.slope,
-            "baseline_offset": line.offset,
-        }
-    return result
+    natural_result, natural_answers = zero_shot_of(natural)
+    shifted_result, shifted_answers = zero_shot_of(shifted)
+    check_classes(natural_result.set_name, natural_answers, shifted_result.set_name, shifted_answers)
+    before, after = count_of(natural), count_of(shifted)
+    _, gap_interval = effective_robustness(before, after, seed=SEED)
+    return ShiftResult(
+        model=natural_result.model,
+        natural=natural_result.set_name,
+        shifted=shifted_result.set_name,
+        accuracy_natural=natural_result.top1,
+        accuracy_shifted=shifted_result.top1,
+        gap=after.share - before.share,
+        gap_interval95=gap_interval,
+        effective_robustness=None if baseline is None else above_baseline(before, after, baseline),
+        seed=SEED,
+    )
 
 
-def check_classes(natural: Measured, shifted: Measured) -> None:
-    if natural.answers is None or shifted.answers is None:
-        raise UsageError("a shift is measured between labelled sets; one of them holds images with captions.")
-    names, others = natural.answers.names, shifted.answers.names
+def count_of(measured: Measured) -> Count:
+    return Count(hits=int(measured.hits["top1"].sum()), n=len(measured.hits["top1"]))
+
+
+def above_baseline(natural: Count, shifted: Count, baseline: Baseline) -> EffectiveRobustness:
+    line = fit_line(baseline.natural_P, baseline.shifted_P)
+    accuracies = (baseline.natural_P, baseline.shifted_P)
+    value, interval = effective_robustness(natural, shifted, baseline=accuracies, seed=SEED)
+    return EffectiveRobustness(
+        value=value,
+        interval95=interval,
+        baseline_models=len(baseline.names),
+        baseline_slope=line.slope,
+        baseline_offset=line.offset,
+    )
+
+
+def zero_shot_of(measured: Measured) -> tuple[ZeroShotResult, Answers]:
+    """Result and answers of a classification; `UsageError` for a set of images with captions."""
+    if not isinstance(measured.result, ZeroShotResult) or measured.answers is None:
+        raise UsageError(
+            f"a shift is measured between labelled sets; {measured.result.set_name} holds images with captions."
+        )
+    return measured.result, measured.answers
+
+
+def check_classes(natural: str, natural_answers: Answers, shifted: str, shifted_answers: Answers) -> None:
+    names, others = natural_answers.names, shifted_answers.names
     if names != others:
         odd = next((name for name in [*names, *others] if (name in names) != (name in others)), "their order")
         raise UsageError(
-            f"{natural.result['set']} and {shifted.result['set']} do not have the same classes ({odd!r} differs); "
+            f"{natural} and {shifted} do not have the same classes ({odd!r} differs); "
             "a shift is measured between sets of the same classes."
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.publish import publish_folder, storage_errors
-from seesay.base.records import Ranking, Tokens
+from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
@@ -27,6 +27,7 @@ from seesay.model.weights import FLOATS
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
+from seesay.nets.head import PreparedTexts
 
 
 class Model:
@@ -63,8 +64,7 @@ class Model:
                 f"model {parts.name!r} has a logit_scale of {float(learned):g}, whose exp is not finite; "
                 "its weights are damaged, fetch it again."
             )
-        if isinstance(parts.clip, CaptionPredictor):
-            parts.clip.head.check_vocabulary()
+        parts.clip.check_vocabulary()
         return cls(
             parts.clip,
             parts.architecture,
@@ -192,7 +192,7 @@ class Model:
         if not self.embeds_texts:
             return LikelihoodClassifier(
                 class_names=names,
-                prompts=self.tokenizer.tokens([prompt for own in prompts for prompt in own]),
+                prompts=self.prepare([prompt for own in prompts for prompt in own]),
                 sizes=tuple(len(own) for own in prompts),
                 log_likelihoods=self.log_likelihoods,
                 scale=self.logit_scale,
@@ -206,14 +206,23 @@ class Model:
             encode_images=self.encode_images,
         )
 
-    @torch.inference_mode()
-    def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
-        """Rows of `encode_images` and P texts to (B, P) float32 on the CPU; of a model that predicts captions.
+    def prepare(self, texts: Sequence[str]) -> PreparedTexts:
+        """P texts for `log_likelihoods`: what depends on them alone, worked out once for all images."""
+        return self._predictor().prepare(self.tokenizer.tokens(texts).to(self.device))
 
-        How likely each text is, in nats, as `Head.log_likelihoods` says it. All rows are worked on at once.
+    @torch.inference_mode()
+    def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
+        """Rows of `encode_images` and P texts of `prepare` to (B, P) float32 on the CPU.
+
+        How likely each text is for each image, in nats, as `Head.log_likelihoods` defines it. All rows are worked on at
+        once. `UsageError` for a model that embeds texts.
         """
-        assert isinstance(self.clip, CaptionPredictor)
-        return self.clip.log_likelihoods(image_BX.to(self.device), prompts.to(self.device)).float().cpu()
+        return self._predictor().log_likelihoods(image_BX.to(self.device), texts.to(self.device)).float().cpu()
+
+    def _predictor(self) -> CaptionPredictor:
+        if not isinstance(self.clip, CaptionPredictor):
+            raise UsageError(f"{self.name} embeds texts, and has no likelihood of one; compare its embeddings instead.")
+        return self.clip
 
     def classify(
         self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None

@@ -63,7 +63,7 @@ def compare(one: Model, other: Model) -> Proof:
 
 def _of_texts(model: Model) -> Tensor:
     if not model.embeds_texts:
-        return model.log_likelihoods(model.encode_images(_images()), model.tokenizer.tokens(TEXTS))
+        return model.log_likelihoods(model.encode_images(_images()), model.prepare(TEXTS))
     return model.encode_texts(TEXTS)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seesay.base.records import Ranking, Tokens
+from seesay.base.records import Ranking
 from seesay.formulas.similarity import widened
 from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
+from seesay.nets.head import PreparedTexts
 
 PROMPTS_AT_ONCE = 1 << 16
 # What an image's prompts come to is many times what its classes do.
@@ -83,12 +84,13 @@ class LikelihoodClassifier(Classifier):
     """For a model that predicts captions: a score is how likely the class's prompts are, in nats.
 
     `prompts` are those of all classes, class by class, `sizes` how many each has; a class with several is a caption
-    drawn from them: the mean of their likelihoods. `log_likelihoods` is the model's, (B, X) and P texts to (B, P).
+    drawn from them: the mean of their likelihoods. `log_likelihoods` is the model's, (B, X) and P texts, which its
+    `prepare` has made ready once for all images, to (B, P).
     """
 
-    prompts: Tokens
+    prompts: PreparedTexts
     sizes: tuple[int, ...]
-    log_likelihoods: Callable[[Tensor, Tokens], Tensor]
+    log_likelihoods: Callable[[Tensor, PreparedTexts], Tensor]
 
     def scores(self, image_NX: Tensor) -> Tensor:
         if not len(image_NX):
@@ -100,10 +102,14 @@ class LikelihoodClassifier(Classifier):
         ]
         return torch.cat(blocks)
 
-    def _of_classes(self, told_BP: Tensor) -> Tensor:
+    def prompt_ids(self) -> tuple[list[list[int]], list[int]]:
+        """The token ids of all prompts, padded to the longest, and how many of them each prompt has."""
+        return self.prompts.tokens.ids_BL.tolist(), self.prompts.tokens.length_B.tolist()
+
+    def _of_classes(self, log_p_BP: Tensor) -> Tensor:
         if len(set(self.sizes)) == 1:
-            return log_mean_exp(told_BP.reshape(-1, self.sizes[0])).view(len(told_BP), -1)
-        return torch.stack([log_mean_exp(own_BK) for own_BK in told_BP.split(self.sizes, dim=1)], dim=1)
+            return log_mean_exp(log_p_BP.reshape(-1, self.sizes[0])).view(len(log_p_BP), -1)
+        return torch.stack([log_mean_exp(class_BK) for class_BK in log_p_BP.split(self.sizes, dim=1)], dim=1)
 
 
 def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:

@@ -66,6 +66,7 @@ class BadSteps:
         self._row: list[BadStep] = []
 
     def clear(self) -> None:
+        """Begin to count anew, after a step that is finite."""
         self._row.clear()
 
     def add(self, bad: BadStep, folder: Path | None, *, log_event: Callable[..., None]) -> None:

@@ -37,14 +37,14 @@ def run_loop(state: TrainState, batches: Batches) -> None:
         workers=plan.data.workers,
         part=part,
         timeout_seconds=plan.data.timeout_seconds,
+        largest_size=max(size for size, _ in plan.sizes),
     )
     next_check = _next_mark(state.share(position.step), check_settings.every)
     saved_at = time.monotonic()
     state.processes.barrier()
-    workers = batches.explain_worker_failures(lambda: position.step, part)
     stuck = ended_when_stuck(plan.settings.stuck_minutes)
     memory = explaining_out_of_memory(plan, world_size=state.processes.world_size, folder=state.journal.folder)
-    with closing(batches), workers, stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
+    with closing(batches), stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
         while state.share(position.step) < 1:
             alive()
             train_step(state, _next_batch(state, stream))
