@@ -66,16 +66,21 @@ def compare(
         runs = Runs(experiment, root, journal, jobs=jobs, threads=max(1, runtime.cores // jobs))
         runs.make_all()
         comparison = results_of(runs, pairs=training_pairs, check=zero_shot, machine=machine_facts(runtime))
-        for file in filter(None, (root / RESULT_NAME, json_file)):
-            publish_file(file, json.dumps(comparison.to_json(), indent=1).encode())
-        publish_file(root / FIGURE_NAME, figure_of(comparison))
-        publish_file(root / PAGE_NAME, build_page(comparison).encode())
-    ProgressLine("compare").say(f"page: {root / PAGE_NAME}   numbers: {root / RESULT_NAME}")
+        _publish(comparison, root, json_file)
     if comparison.failed:
         name, reason = next(iter(comparison.failed.items()))
         more = f" (and {len(comparison.failed) - 1} more)" if len(comparison.failed) > 1 else ""
         raise SeesayError(f"run {name} failed{more}: {reason}; the same command tries again.")
     return comparison
+
+
+def _publish(comparison: Comparison, root: Path, json_file: str | Path | None) -> None:
+    """Write result.json, figure and page below `root`, and say where they are."""
+    for file in filter(None, (root / RESULT_NAME, json_file)):
+        publish_file(file, json.dumps(comparison.to_json(), indent=1).encode())
+    publish_file(root / FIGURE_NAME, figure_of(comparison))
+    publish_file(root / PAGE_NAME, build_page(comparison).encode())
+    ProgressLine("compare").say(f"page: {root / PAGE_NAME}   numbers: {root / RESULT_NAME}")
 
 
 def _jobs(jobs: int | None, experiment: Experiment, runtime: Runtime) -> int:
