@@ -154,7 +154,7 @@ def test_n_grams_look_up_a_part_of_the_texts_at_a_time(predictor, monkeypatch):
 @pytest.mark.parametrize("name", ["caption", "bag-of-words"])
 def test_a_conversion_proves_what_is_said_of_texts(name, predictor, tmp_path):
     model = predictor(name)
-    proof = convert(model, tmp_path / "new", "seesay")
+    proof = convert(model, tmp_path / "new", to="seesay")
     assert (proof.images, proof.texts) == (0, 0)
     other = predictor(name)
     for parameter in other.clip.head.parameters():

@@ -52,11 +52,20 @@ class Model:
         self.name = name
         self.facts = dict(facts or {})
 
+    def __repr__(self) -> str:
+        architecture = self.architecture
+        count = sum(parameter.numel() for parameter in self.clip.parameters())
+        templates = f"{len(self.templates)} template{'s' * (len(self.templates) != 1)}"
+        return (
+            f"<Model {self.name}: {architecture.image.kind} + {architecture.text.kind}, {count:,} parameters, "
+            f"embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
+        )
+
     @classmethod
     def of(cls, parts: Parts) -> "Model":
-        """The model that was read from a file; `RefusedInput` for what its numbers cannot be.
+        """The model that was read from a file.
 
-        That is a factor on its cosines that is not finite, or words that its head cannot have learned.
+        `RefusedInput` for a factor on its cosines that is not finite, or words that its head cannot have learned.
         """
         learned = parts.clip.logit_scale.detach()
         if not learned.exp().isfinite():
