@@ -191,7 +191,8 @@ def help_texts():
 
 
 def test_no_public_name_has_to_be_explained():
-    assert [wrong for path, tree in trees().items() for wrong in wrong_names(path, tree)] == []
+    found = [wrong for path, tree in trees().items() for wrong in wrong_names(path, tree)]
+    assert not found, "\n".join(found)
 
 
 def test_docstrings_and_messages_use_the_fields_own_terms():
@@ -201,11 +202,12 @@ def test_docstrings_and_messages_use_the_fields_own_terms():
         for line, text in sentences(tree)
         for wrong in wrong_phrases(text)
     )
-    assert list(found) == []
+    assert not found, "\n".join(found)
 
 
 def test_help_uses_the_fields_own_terms():
-    assert [f"{where}: {wrong}" for where, text in help_texts() for wrong in wrong_phrases(text)] == []
+    found = [f"{where}: {wrong}" for where, text in help_texts() for wrong in wrong_phrases(text)]
+    assert not found, "\n".join(found)
 
 
 def test_all_doors_are_read():
