@@ -78,4 +78,4 @@ def test_every_setting_of_a_run_is_an_argument_by_name_but_for_the_section_check
     assert fields - set(names(seesay.train)) == set()
     assert set(SET_BY_KEY) <= fields
     # `check` of the function names sets; the section of that name is set by key.
-    assert train_file.SETTINGS == fields - {"check"}
+    assert fields - {"check"} == train_file.SETTINGS

@@ -41,7 +41,7 @@ def backward_per_chunk(
     statistics: RunningStatistics,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Tensor:
-    """As `backward`, for a loss that is a sum over rows: each chunk is gone through once; a scalar, the sum of losses."""
+    """As `backward`, for a loss that is a sum over rows: each chunk is gone through once; a scalar, their sum."""
     values = []
     for chunk in chunks:
         is_last = chunk is chunks[-1]
