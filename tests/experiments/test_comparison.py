@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from seesay.experiments.claims import claim_lines, rate_lines, summary_lines
+from seesay.experiments.claims import claim_lines, rate_lines, summary_lines, verdict
 from seesay.experiments.comparison import (
     CheckFacts,
     Comparison,
+    Factor,
     ObjectiveResult,
     PairsFacts,
     Point,
@@ -84,6 +85,23 @@ def test_the_papers_claims_are_held_against_the_numbers():
     assert "in direction only" in line and "smaller" in line
     (line,) = claim_lines(comparison_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, seeds=1))
     assert "Not shown" in line and "one seed" in line
+
+
+@pytest.mark.parametrize(
+    ("interval", "beginning"),
+    [
+        ((0.9, 1.0), "Not shown here"),
+        ((1.0, 4.0), "Not shown here"),
+        ((0.8, 0.99), "Here it is the other way round"),
+        ((1.01, 3.99), "Agrees in direction only"),
+        ((1.01, 4.0), "Agrees: "),
+        ((4.0, 5.0), "Agrees: "),
+        ((4.01, 5.0), "Agrees in direction only"),
+    ],
+)
+def test_an_interval_that_ends_at_a_value_includes_it(interval, beginning):
+    factor = Factor(fast="a", slow="b", over="images", factor=2.0, interval95=interval)
+    assert verdict(factor, 4.0).startswith(beginning)
 
 
 def test_a_factor_is_a_sentence_with_its_interval_or_the_reason_for_none():
