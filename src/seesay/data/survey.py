@@ -22,8 +22,10 @@ from seesay.data.duplicates import GRID, looks
 from seesay.data.loader import can_fork
 from seesay.data.tokenizer import CaptionTokenizer, clean
 
+# Guesses: images that a process looks at before it reports; the number up to which this process looks at them itself;
+# captions tokenised at once; and the context in which no caption is cut.
 CHUNK = 64
-ALONE = 512  # so few images are looked at by this process itself
+ALONE = 512
 BLOCK = 4096
 LONGEST = 1024
 IMAGE_RECORD = np.dtype(
@@ -39,7 +41,7 @@ IMAGE_RECORD = np.dtype(
 
 _FILE_NAME = re.compile(
     r"(?:\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic)"
-    r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|image|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
+    r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|picture|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
     r"|[\da-f]{12,}|\d[\d_-]{4,})",
     re.IGNORECASE,
 )
@@ -49,7 +51,7 @@ _FILE_NAME = re.compile(
 class ImageSurvey:
     """What was seen of `of` images: `found_N` (records of `IMAGE_RECORD`), and the broken ones with their reasons.
 
-    Not all were looked at where a sample was asked for or time was up. `seconds` is how long one takes to read.
+    Not all were looked at where a sample was requested or time was up. `seconds` is how long one takes to read.
     """
 
     of: int
@@ -59,6 +61,7 @@ class ImageSurvey:
 
     @property
     def looked_at(self) -> int:
+        """How many images were read, broken ones included."""
         return len(self.found_N) + len(self.broken)
 
 
