@@ -138,11 +138,10 @@ class Batches:
 
 
 def _arrays_of(batch: Batch) -> Arrays:
-    """A batch as arrays, what was skipped as the bytes of a JSON list."""
+    """A batch as arrays, for `_batch_of`."""
     tokens = batch.tokens
     tensors = batch.pixels_B3SS, tokens.ids_BL, tokens.length_B, batch.sample_B, batch.image_id_B, batch.caption_id_B
-    skipped = json.dumps([asdict(sample) for sample in batch.skipped]).encode("ascii")
-    return *(tensor.numpy() for tensor in tensors), np.frombuffer(skipped, dtype=np.uint8)
+    return *(tensor.numpy() for tensor in tensors), pack_skipped(batch.skipped)
 
 
 def _batch_of(arrays: Arrays) -> Batch:
@@ -153,8 +152,18 @@ def _batch_of(arrays: Arrays) -> Batch:
         sample_B=sample_B,
         image_id_B=image_id_B,
         caption_id_B=caption_id_B,
-        skipped=tuple(Skipped(**sample) for sample in json.loads(arrays[-1].tobytes())),
+        skipped=tuple(unpack_skipped(arrays[-1])),
     )
+
+
+def pack_skipped(skipped: Sequence[Skipped]) -> np.ndarray:
+    """Samples as the bytes of a JSON list: one array of uint8, as workers hand it over."""
+    return np.frombuffer(json.dumps([asdict(sample) for sample in skipped]).encode("ascii"), dtype=np.uint8)
+
+
+def unpack_skipped(packed: np.ndarray) -> list[Skipped]:
+    """What `pack_skipped` packed."""
+    return [Skipped(**sample) for sample in json.loads(packed.tobytes())]
 
 
 def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:

@@ -4,27 +4,27 @@ N = images that could be decoded.
 """
 
 import hashlib
-import multiprocessing
 import re
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.journal import ProgressLine
 from seesay.base.records import PairSource, Skipped
 from seesay.data.decode import decode
 from seesay.data.duplicates import GRID, looks
-from seesay.data.loader import can_fork
+from seesay.data.loader import can_fork, pack_skipped, unpack_skipped
 from seesay.data.tokenizer import CaptionTokenizer, clean
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
 
-# Guesses: images that a process looks at before it reports; the number up to which this process looks at them itself;
-# captions tokenised at once; and the context in which no caption is cut.
+# Guesses: images that a process looks at before it reports, and room for the report on a broken one; the number up to
+# which this process looks at them itself; captions tokenised at once; and the context in which no caption is cut.
 CHUNK = 64
+BYTES_PER_FAULT = 1024
 ALONE = 512
 BLOCK = 4096
 LONGEST = 1024
@@ -110,25 +110,18 @@ def _look_at_all(pairs: PairSource, chunks: Sequence[np.ndarray], *, cores: int)
         yield from (_look_at(pairs, chunk) for chunk in chunks)
         return
     # Forked, so that a million captions are not sent to each process.
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_hold, initargs=(pairs,))
-    try:
-        yield from pool.map(_look_at_held, chunks)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    slot_bytes = CHUNK * (IMAGE_RECORD.itemsize + BYTES_PER_FAULT)
+    pool = WorkerPool(lambda task: _packed(*_look_at(pairs, task[0])), workers=cores, slot_bytes=slot_bytes)
+    with closing(pool):
+        try:
+            for found, broken, seconds in pool.results([chunk] for chunk in chunks):
+                yield found.view(IMAGE_RECORD), unpack_skipped(broken), float(seconds)
+        except WorkerFailure as failure:
+            raise SeesayError(f"{failure} while images were read; look at the memory that is left.") from failure
 
 
-_held: list[PairSource] = []
-
-
-def _hold(pairs: PairSource) -> None:
-    """In a new process: keep the pairs; Ctrl-C is for the process that waits for this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _held[:] = [pairs]
-
-
-def _look_at_held(chunk: np.ndarray) -> _Looked:
-    return _look_at(_held[0], chunk)
+def _packed(found: np.ndarray, broken: Sequence[Skipped], seconds: float) -> Arrays:
+    return found, pack_skipped(broken), np.array(seconds)
 
 
 def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:

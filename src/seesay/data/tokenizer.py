@@ -32,7 +32,7 @@ from seesay.data.bpe_file import WORD_END, pairs, read_bpe
 
 # `context_length` of CLIP's released code; section 2.4 of the paper has 76.
 PAPER_CONTEXT = 77
-# A guess. Learning takes time quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
+# A guess. Learning is quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
 LEARNED_CHARACTERS = 10_000
 START = "<|startoftext|>"
 END = "<|endoftext|>"
