@@ -1,5 +1,6 @@
 """Images and captions where they lie: a file of its own or a slice of a tar, and the list of pairs made of them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -78,7 +79,10 @@ class TarSlice(NamedTuple):
 
 
 def _read_regular(path: str, *, offset: int, count: int) -> bytes:
-    """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device."""
+    """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device.
+
+    `BrokenSample` where the file is at fault, `StorageError` where no more files may be open.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb", buffering=0) as file:
@@ -93,6 +97,8 @@ def _read_regular(path: str, *, offset: int, count: int) -> bytes:
     except FileNotFoundError as error:
         raise BrokenSample("missing file", path) from error
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(f"{path} cannot be opened ({error.strerror}); raise the limit `ulimit -n`.") from error
         raise BrokenSample("unreadable file", f"{path}: {error.strerror}") from error
 
 
