@@ -76,13 +76,13 @@ def same(left, right):
     )
 
 
-def test_every_pair_is_visited_once_before_any_is_visited_again():
+def test_every_pair_comes_once_in_each_epoch():
     order = Order(10, seed=1)
-    places = [place for step in range(15) for place in order.samples(step, 4)]
-    for visit in range(6):
-        mine = [sample for sample, which in places if which == visit]
+    rows = [row for step in range(15) for row in order.samples(step, 4)]
+    for epoch in range(6):
+        mine = [sample for sample, which in rows if which == epoch]
         assert sorted(mine) == list(range(10))
-    assert [s for s, v in places if v == 0] != [s for s, v in places if v == 1]
+    assert [s for s, v in rows if v == 0] != [s for s, v in rows if v == 1]
 
 
 def test_loader_resumes_at_the_pair_after_the_last_one_seen():
@@ -138,7 +138,7 @@ def test_a_broken_image_is_named_and_leaves_the_batch_smaller():
 
 
 def test_every_caption_is_drawn_and_equal_ones_have_equal_ids():
-    seen = {int(crops().__getitems__([Draw(2, visit, 16)]).caption_id_B[0]) for visit in range(40)}
+    seen = {int(crops().__getitems__([Draw(2, epoch, 16)]).caption_id_B[0]) for epoch in range(40)}
     assert seen == {caption_id(c) for c in ("cat 2", "at 2", "the same")}
     assert caption_id("  The  SAME ") == caption_id("the same")
 
@@ -195,7 +195,7 @@ def test_cache_keeps_the_middle_of_long_images_and_shrinks_large_ones():
     np.testing.assert_array_equal(cache.put(1, small), small)
 
 
-def test_random_numbers_are_uniform_and_belong_to_their_sample_and_visit():
+def test_random_numbers_are_uniform_and_belong_to_their_sample_and_epoch():
     numbers = uniforms(3, np.arange(4000), np.zeros(4000, dtype=np.int64))
     assert numbers.shape == (4000, COLUMNS) and numbers.min() >= 0 and numbers.max() < 1
     assert abs(numbers.mean() - 0.5) < 0.005

@@ -1,5 +1,6 @@
 """Folders of pairs, and every kind of place behind `open_pairs`."""
 
+import errno
 import io
 import os
 import pickle
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.errors import BrokenSample, StorageError, UsageError
 from seesay.data.images import decode
 from seesay.data.pairs import open_pairs
 
@@ -246,3 +247,16 @@ def test_real_shards_have_as_many_pairs_and_captions_as_their_list_says():
         data = source[index].image
         with Image.open(io.BytesIO(data)) as image:
             assert np.array_equal(decode(data), np.array(image.convert("RGB")))
+
+
+def test_too_many_open_files_are_not_taken_for_a_broken_image(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "a.txt").write_text("a")
+    pairs = open_pairs([tmp_path])
+
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(StorageError, match=r"a\.jpg cannot be opened \(Too many open files\); raise the limit"):
+        pairs[0]

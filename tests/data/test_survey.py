@@ -1,8 +1,12 @@
 """Pairs are counted as they are, also by several processes."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 
+from seesay.base.errors import SeesayError
 from seesay.data import survey
 from seesay.data.pairs import open_pairs
 from seesay.data.survey import survey_captions, survey_images
@@ -37,7 +41,17 @@ def test_several_processes_see_what_one_sees(folder, monkeypatch):
     assert together.found_N.tobytes() == alone.found_N.tobytes() and together.broken == alone.broken
 
 
-def test_a_sample_is_as_large_as_was_asked(folder):
+def test_a_process_that_dies_while_images_are_read_is_one_line(folder, monkeypatch):
+    pairs, parent = open_pairs([folder]), os.getpid()
+    monkeypatch.setattr(survey, "ALONE", 1)
+    monkeypatch.setattr(
+        survey, "decode", lambda _: os.kill(os.getpid(), signal.SIGKILL) if os.getpid() != parent else 0
+    )
+    with pytest.raises(SeesayError, match=r"loader process [01] \(pid \d+, signal 9\).* ended while images were read"):
+        survey_images(pairs, cores=2)
+
+
+def test_a_sample_is_as_large_as_requested(folder):
     assert survey_images(open_pairs([folder]), sample=2).looked_at == 2
 
 
@@ -50,7 +64,7 @@ def test_captions_are_measured_before_they_are_cut(folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["DSC_0042", "photo1.jpeg", "20210304_1122", "3f2a9c0b77de41", "Screenshot 2024-01-02"]
+    "name", ["DSC_0042", "photo1.jpeg", "20210304_1122", "3f2a9c0b77de41", "Screenshot 2024-01-02", "picture 12"]
 )
 def test_file_names_are_known(name):
     assert survey._FILE_NAME.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Training crops: a random box of each image, resized with antialiasing, all drawn from (seed, sample, visit).
+"""Training crops: a random box of each image, resized with antialiasing, all drawn from (seed, sample, epoch).
 
 B = images, H, W = their sides, S = side of the crops, K = numbers drawn per image.
 """
@@ -23,7 +23,7 @@ AREA, STRETCH, TOP, LEFT, COARSE, COARSE_SIDE, FLIP, SHIFT, GAIN, RED, GREEN, BL
 TURN, RIGHT, DOWN, BLUR = range(13, 17)
 COLUMNS = 17
 
-# An image is not blurred less than this; sigmas are those of an image of 224 px.
+# An image is not blurred less than this (a guess); sigmas are those of an image of 224 px, the side of CLIP's models.
 LEAST_BLUR = 0.1
 BLUR_SIDE = 224
 
@@ -49,25 +49,25 @@ class Augment(Settings):
     blur: Annotated[float, Field(ge=0, le=20)] = 0.0
 
 
-def uniforms(seed: int, sample_B: np.ndarray, visit_B: np.ndarray) -> np.ndarray:
-    """Numbers in [0, 1), (B, K), that depend on (seed, sample, visit, column) alone, on every machine.
+def uniforms(seed: int, sample_B: np.ndarray, epoch_B: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1), (B, K), that depend on (seed, sample, epoch, column) alone, on every machine.
 
     A counter hashed by SplitMix64's finaliser (Steele, Lea and Flood 2014), once per coordinate.
     """
     state_B = _mix(sample_B.astype(np.uint64) + _mix(np.array([seed], dtype=np.uint64)))
-    state_B = _mix(state_B + visit_B.astype(np.uint64))
+    state_B = _mix(state_B + epoch_B.astype(np.uint64))
     state_BK = _mix(state_B[:, None] + np.arange(COLUMNS, dtype=np.uint64))
     return (state_BK >> np.uint64(11)) * 2.0**-53
 
 
 def enough_for_crop(height: int, width: int, size: int, *, augment: Augment, random_K: np.ndarray) -> float:
-    """How many times an image may be shrunk before its crop has fewer than S pixels across or down."""
+    """How many times an image of H x W may be shrunk before its crop, drawn by `random_K`, has fewer than S pixels."""
     _, _, box_height, box_width = _box(height, width, augment, random_K)
     return min(box_height, box_width) / size
 
 
 def training_crops(images: Sequence[DecodedImage], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
-    """Images to uint8 crops (B, 3, S, S); bilinear with antialiasing.
+    """Images to uint8 crops (B, 3, S, S), each by its row of `random_BK`; bilinear with antialiasing.
 
     The box is drawn in the image as it was before it was shrunk, so it is the same, to a pixel, however much it was.
     """
@@ -140,8 +140,8 @@ def _blur(pixels_B3SS: Tensor, most: float, random_BK: np.ndarray) -> Tensor:
     drawn_B = torch.from_numpy(random_BK[:, BLUR]).float()
     sigma_B = (LEAST_BLUR + (max(most, LEAST_BLUR) - LEAST_BLUR) * drawn_B) * side / BLUR_SIDE
     radius = min(side - 1, math.ceil(3 * max(most, LEAST_BLUR) * side / BLUR_SIDE))
-    place_X = torch.arange(-radius, radius + 1)
-    weight_BX = torch.exp(-0.5 * (place_X / sigma_B[:, None]) ** 2)
+    offset_X = torch.arange(-radius, radius + 1)
+    weight_BX = torch.exp(-0.5 * (offset_X / sigma_B[:, None]) ** 2)
     weight_BX = (weight_BX / weight_BX.sum(1, keepdim=True)).repeat_interleave(channels, dim=0)
     # All images' channels as channels of one image, so that each has a kernel of its own.
     x = F.pad(pixels_B3SS.float().flatten(0, 1)[None], (radius, radius, radius, radius), mode="reflect")

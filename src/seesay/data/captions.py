@@ -1,4 +1,4 @@
-"""Which of a pair's captions a visit to it sees, and how much of it."""
+"""Which of a pair's captions an epoch sees, and how much of it."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ SIDE = re.compile(r"\b(left|right)(?=\b|-)", re.IGNORECASE)
 
 
 class CaptionRule(Settings):
-    """One caption of the pair, another one every visit.
+    """One caption of the pair, another one every epoch.
 
-    With `sentences` one sentence of it, where it has several. With `swaps_sides` "left" and "right" change places where
+    With `sentences` one sentence of it, where it has several. With `swaps_sides` "left" and "right" are exchanged where
     the image is mirrored.
     """
 
@@ -21,7 +21,7 @@ class CaptionRule(Settings):
     swaps_sides: bool = False
 
     def draw(self, captions: Sequence[str], random: float, *, is_mirrored: bool) -> str:
-        """What a number in [0, 1) chooses."""
+        """The text that `random`, a number in [0, 1), chooses."""
         caption, rest = _choice(captions, random)
         if self.sentences:
             caption, _ = _choice(SENTENCE_END.split(caption.strip()), rest)

@@ -15,7 +15,7 @@ from seesay.data.prompts import fill, read_labels
 ClassName = str | Sequence[str]
 Descriptions = str | Path | Mapping[str, Sequence[str]]
 
-# What two classes with one name come to; said wherever they are met.
+# What two classes with one name come to; part of every message about them.
 SAME_NAME = "images of classes that share a name all count as misses"
 
 CLASS_NAMES: dict[str, Any] = json.loads(Path(__file__).with_name("class_names.json").read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.data.sources import LooseFile, missing_location
 
+# A guess: 600 MB as RGB; Pillow itself would refuse at 179 million.
 MAX_PIXELS = 200_000_000
 SUPPORTED = "JPEG, PNG, WebP or GIF"
 JPEG_START = b"\xff\xd8\xff"
@@ -40,6 +41,7 @@ _DECODER_ERRORS = (
     struct.error,
     Warning,  # only where the process turns warnings into errors
 )
+# A guess: more locks than threads that load images at once.
 _LOADING = tuple(Lock() for _ in range(64))
 _TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
@@ -157,6 +159,7 @@ def decoder_errors() -> Iterator[None]:
 
 
 def refuse_size(size: tuple[int, int]) -> None:
+    """Raise `BrokenSample` for a (width, height) without pixels, or with more than `MAX_PIXELS`."""
     width, height = size
     if width * height > MAX_PIXELS:
         raise BrokenSample("image too large", f"{width} x {height}; at most {MAX_PIXELS:,} pixels")
@@ -165,7 +168,7 @@ def refuse_size(size: tuple[int, int]) -> None:
 
 
 def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
-    """Bring a PNG's transparent grey or colour, kept as in the file, to the range the pixels now have.
+    """Bring a PNG's transparent grey or colour, which is as in the file, to the range the pixels now have.
 
     Pillow stretches 2 and 4 bit grey to 0..255 and cuts 16 bit colour to its high byte, but not this value.
     """
@@ -177,7 +180,7 @@ def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:
-    # PNG may carry EXIF after the pixels, so this is asked only of a loaded image.
+    # PNG may carry EXIF after the pixels, so it is read only of a loaded image.
     return upright(_on_white(_eight_bit(image)), exif=image.info.get("exif", b""))
 
 

@@ -11,17 +11,20 @@ N = images.
 import numpy as np
 from PIL import Image
 
+# 64 bits: the size of the difference hash by N. Krawetz (2013).
 GRID = 8
-# A step smaller than this is noise: flat parts then give the same bits in every copy.
+# A step smaller than this is noise: flat parts then give the same bits in every copy (a guess).
 STEP = 3
+# What counts as alike, as the docstring above says it (guesses).
 MOST_BITS = 2
 MOST_COLOUR = 12
 MOST_OF_CONTRAST = 0.1
 FLAT = 1.0
-# Hashes that differ in two bits at most are equal in one of three parts.
+# (First bit, bits): hashes that differ in two bits at most are equal in one of three parts.
 BANDS = ((0, 21), (21, 21), (42, 22))
-# Within one part's equals, sorted, each is compared with this many next ones.
+# Within one part's equals, sorted, each is compared with this many next ones (a guess).
 WINDOW = 64
+# Pairs compared at once, so that memory is bounded (a guess).
 BLOCK = 1 << 14
 
 

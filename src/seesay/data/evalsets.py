@@ -156,18 +156,18 @@ def _open_class_folders(
 ) -> LabelledSet:
     """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name.
 
-    `files` and `problems` are what `files_below` found, where it was asked already.
+    `files` and `problems` are what `files_below` found, where it was called already.
     """
     if files is None or problems is None:
         problems = []
         files = dict(files_below(folder, problems))
     # Links to folders too: `files` has nothing of theirs, so that they are refused below and not left out.
     classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    names = [own.replace("_", " ") for own in classes]
+    names = [class_.replace("_", " ") for class_ in classes]
     if len(set(names)) < len(names):
-        twice = next(own for own in names if names.count(own) > 1)
+        twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"Two folders of {str(folder)!r} are both class {twice!r}; rename or merge them.")
-    label_of = {own: label for label, own in enumerate(classes)}
+    label_of = {class_: label for label, class_ in enumerate(classes)}
     samples = []
     for key, size in sorted(files.items()):
         suffix = split_suffix(key)[1]

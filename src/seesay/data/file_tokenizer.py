@@ -14,14 +14,14 @@ from seesay.base.records import Tokens
 from seesay.data.tokenizer import CaptionTokenizer, pad
 
 KIND = "tokenizer.json"
-# A word of a published vocabulary has at most some 50 characters; this leaves room for what is stripped from a text.
+# A guess: a word of a published vocabulary has at most some 50 characters, the rest is room for what is stripped.
 READ_PER_ID = 256
 # Nothing, words, and a character that no vocabulary has.
 PROBES = ["", "a photo of a cat", "\ue000"]
 
 
 class FileTokenizer:
-    """Captions to lists of ids, cut to `context` with the specials of the file kept.
+    """Captions to lists of ids, cut to `context`, the specials of the file included.
 
     `text` is the file's content. `RefusedInput` if it is no tokenizer.
     """
@@ -48,7 +48,7 @@ class FileTokenizer:
         return [row.ids for row in self._tokenizer.encode_batch_fast(self._readable(captions))]
 
     def tokens(self, captions: Sequence[str]) -> Tokens:
-        """Captions as one batch, padded with 0, as long as the longest of them."""
+        """Captions as one batch of `ids_BL`, padded with 0 to the longest; raises what calling it raises."""
         return pad(self(captions))
 
     def _readable(self, captions: Sequence[str]) -> list[str]:
@@ -61,9 +61,11 @@ class FileTokenizer:
         return [caption[: self.read_limit].encode("utf-8", "replace").decode() for caption in captions]
 
     def id_of(self, token: str) -> int | None:
+        """The id of a token; None if the vocabulary has no such token."""
         return self._tokenizer.token_to_id(token)
 
     def token_of(self, index: int) -> str | None:
+        """The token of an id; None if the vocabulary has no such id."""
         return self._tokenizer.id_to_token(index)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -71,6 +73,7 @@ class FileTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def to_json(self) -> dict[str, Any]:
+        """What `model.json` holds of it: kind, context and the text of the file."""
         return {"kind": KIND, "context": self.context, "text": self.text}
 
 

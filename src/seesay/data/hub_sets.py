@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub to local Parquet files: the one file that opens the network for data.
 
 A set is written hf:OWNER/NAME:SPLIT, then perhaps ",KEY=VALUE" with the keys "config" (one of several versions of a
-set), "image", "label" and "captions" (columns, where they are not told by themselves), as in
+set), "image", "label" and "captions" (columns, where they are not plain from the file), as in
 hf:uoft-cs/cifar100:test,label=coarse_label. Without a split it is the name of a model.
 
 Read are the Parquet files that the repository holds itself, else those that the hub made of it, at
@@ -36,6 +36,7 @@ class HubSet:
 
     @property
     def name(self) -> str:
+        """How results call it: the repository without its owner, and the split."""
         return f"{self.repository.rpartition('/')[2]}:{self.split}"
 
     def __str__(self) -> str:
@@ -55,7 +56,7 @@ class Shard:
 
 
 def is_hub_set(source: str | Path) -> bool:
-    """Whether a place is written as a set of the hub; hf:OWNER/NAME alone is a model."""
+    """Whether a source is written as a set of the hub; hf:OWNER/NAME alone is a model."""
     return str(source).startswith(HUB) and ":" in str(source)[len(HUB) :]
 
 

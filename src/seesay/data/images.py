@@ -15,17 +15,19 @@ from seesay.data.resize import centre_by_pillow, centre_by_torch, squash_by_pill
 
 __all__ = ["MAX_PIXELS", "MODES", "FastPreprocess", "Preprocess", "decode", "open_image"]
 
+# Of the images CLIP was trained on, as its released code has them (openai/CLIP, clip.py).
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-# The fast mode shrinks a photo while it is decoded, but to no less than this many times the side the model takes.
+# The fast mode shrinks an image while it is decoded, but to no less than this many times the side the model takes
+# (`benchmarks/2026-11-21-pixels`).
 FINEST = 2
 
 
 class Preprocess(BaseModel):
     """How a model wants its images: side in pixels, the way of resizing, and the mean and spread of its colours.
 
-    "shortest" makes the shorter side `size` and keeps the centre square; "squash" ignores the aspect ratio.
+    "shortest" makes the shorter side `size` and takes the centre square; "squash" ignores the aspect ratio.
     Mean and standard deviation are of RGB in 0..1; the defaults are CLIP's (section 2.3 of its released code).
     """
 
@@ -47,7 +49,7 @@ class Preprocess(BaseModel):
         return _planes(resized(image_HW3, self.size, interpolation=self.interpolation))
 
     def normalise(self, pixels_B3SS: torch.Tensor) -> torch.Tensor:
-        """(pixels / 255 - mean) / std as float32, on the device the pixels are on."""
+        """(B, 3, S, S) float32: (pixels / 255 - mean) / std, on the device the pixels are on."""
         mean_311 = torch.tensor(self.mean, device=pixels_B3SS.device).view(3, 1, 1)
         std_311 = torch.tensor(self.std, device=pixels_B3SS.device).view(3, 1, 1)
         # In place: new memory for each of the three steps would take longer than the steps.

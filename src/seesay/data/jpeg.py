@@ -17,6 +17,7 @@ from PIL import Image
 
 from seesay.data.decode import JPEG_START, QuietJpegFile, decode, decoder_errors, orientation, refuse_size, upright
 
+# A block of 8 x 8 frequencies decoded as 1, 2 or 4 pixels a side.
 SHRINKS = (8, 4, 2)
 
 
@@ -34,6 +35,7 @@ class DecodedImage:
 
     @classmethod
     def whole(cls, pixels_HW3: np.ndarray) -> "DecodedImage":
+        """An image (H, W, 3) that was not shrunk."""
         return cls(pixels_HW3, *pixels_HW3.shape[:2])
 
 

@@ -1,4 +1,4 @@
-"""The data sets of Radford et al. 2021, known by what a set is called: how the paper asks about their classes.
+"""The data sets of Radford et al. 2021, known by what a set is called: how the paper names their classes.
 
 The rule, with its data in `known_sets.json`. A name is taken without capitals and without what is neither letter nor
 digit, and without words such as "eval", "wds" or "test" that stand beside it: eval-cifar10, wds_vtab-cifar10 and
@@ -36,9 +36,9 @@ class KnownSet:
 def known_set(set_name: str) -> KnownSet | None:
     """The data set that a set of that name is of; None where it is none of them."""
     bare = _bare(set_name, without=_FILE["beside_the_name"])
-    for name, told in _FILE["sets"].items():
-        if bare in [_bare(called) for called in told["called"]]:
-            return KnownSet(name=name, templates=TEMPLATES[told["templates"]], class_names=told["class_names"])
+    for name, entry in _FILE["sets"].items():
+        if bare in [_bare(called) for called in entry["called"]]:
+            return KnownSet(name=name, templates=TEMPLATES[entry["templates"]], class_names=entry["class_names"])
     return None
 
 

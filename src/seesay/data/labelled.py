@@ -17,7 +17,7 @@ class Labelled(NamedTuple):
 
 
 class LabelledSet:
-    """Images with a class each, in a fixed order; only keys, classes and places are in memory."""
+    """Images with a class each, in a fixed order; only keys, classes and locations are in memory."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class LabelledSet:
         return self._samples[index].image.read()
 
     def key(self, index: int) -> str:
+        """The name of image `index` in its set."""
         return self._samples[index].key
 
 
@@ -60,5 +61,5 @@ def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequ
         named = ", ".join(repr(found.class_names[label]) for label in sorted(lost)[:5])
         raise UsageError(
             f"not one image of class {named} of {found.name} can be read ({count_reasons(skipped)} in all); "
-            "mend the images, or leave the class out."
+            "fix the images, or leave the class out."
         )

@@ -1,6 +1,6 @@
 """The order of batches as a pure function of (seed, step), and the batches themselves.
 
-Position p of the run is visit p // n of the set of n pairs; every visit has its own permutation. A batch is the
+Position p of the run is in epoch p // n of the n pairs; every epoch has its own permutation. A batch is the
 next B positions, so the loader's whole state is one integer, whatever the number of workers.
 """
 
@@ -35,7 +35,7 @@ BYTES_PER_BATCH = 1 << 16
 
 @dataclass(frozen=True)
 class Draw:
-    """One place in a batch: which pair, the how-manyeth visit to it, and the side of its crop."""
+    """One row of a batch: which pair, in which epoch (counted from 0), and the side of its crop in pixels."""
 
     sample: int
     epoch: int
@@ -43,20 +43,20 @@ class Draw:
 
 
 class Order:
-    """Which pairs stand in which batch, computed from (seed, step) alone."""
+    """Which pairs are in which batch, computed from (seed, step) alone."""
 
     def __init__(self, count: int, seed: int):
         self.count = count
         self.permutation = lru_cache(maxsize=2)(lambda epoch: permutation(seed, epoch, count))
 
     def samples(self, step: int, batch_size: int) -> list[tuple[int, int]]:
-        """(sample, visit) of every place in the batch of that step, counted from 0."""
+        """(sample, epoch) of every row of the batch of that step, counted from 0."""
         positions = range(step * batch_size, (step + 1) * batch_size)
         return [(int(self.permutation(p // self.count)[p % self.count]), p // self.count) for p in positions]
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` pairs in that visit."""
+    """The order of `count` pairs in that epoch: (count,) int64."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch])).permutation(count)
 
 
@@ -138,11 +138,10 @@ class Batches:
 
 
 def _arrays_of(batch: Batch) -> Arrays:
-    """A batch as arrays, what was skipped as the bytes of a JSON list."""
+    """A batch as arrays, for `_batch_of`."""
     tokens = batch.tokens
     tensors = batch.pixels_B3SS, tokens.ids_BL, tokens.length_B, batch.sample_B, batch.image_id_B, batch.caption_id_B
-    skipped = json.dumps([asdict(sample) for sample in batch.skipped]).encode("ascii")
-    return *(tensor.numpy() for tensor in tensors), np.frombuffer(skipped, dtype=np.uint8)
+    return *(tensor.numpy() for tensor in tensors), pack_skipped(batch.skipped)
 
 
 def _batch_of(arrays: Arrays) -> Batch:
@@ -153,8 +152,18 @@ def _batch_of(arrays: Arrays) -> Batch:
         sample_B=sample_B,
         image_id_B=image_id_B,
         caption_id_B=caption_id_B,
-        skipped=tuple(Skipped(**sample) for sample in json.loads(arrays[-1].tobytes())),
+        skipped=tuple(unpack_skipped(arrays[-1])),
     )
+
+
+def pack_skipped(skipped: Sequence[Skipped]) -> np.ndarray:
+    """Samples as the bytes of a JSON list: one array of uint8, as workers hand it over."""
+    return np.frombuffer(json.dumps([asdict(sample) for sample in skipped]).encode("ascii"), dtype=np.uint8)
+
+
+def unpack_skipped(packed: np.ndarray) -> list[Skipped]:
+    """What `pack_skipped` packed."""
+    return [Skipped(**sample) for sample in json.loads(packed.tobytes())]
 
 
 def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
@@ -163,7 +172,7 @@ def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tupl
 
 
 class Crops:
-    """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, visit)."""
+    """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, epoch)."""
 
     def __init__(
         self,
@@ -192,21 +201,21 @@ class Crops:
         random_BK = uniforms(
             self.seed, np.array([draw.sample for draw in draws]), np.array([draw.epoch for draw in draws])
         )
-        images, ids, kept, skipped = [], [], [], []
+        images, ids, rows, skipped = [], [], [], []
         for row, draw in enumerate(draws):
             try:
                 decoded, number = self._decoded(draw, random_BK[row])
                 images.append(decoded)
                 ids.append(number)
-                kept.append(row)
+                rows.append(row)
             except BrokenSample as error:
                 key, location = self.pairs.key(draw.sample), self.pairs.location(draw.sample)
                 skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, location=location))
-        random_BK = random_BK[kept]
-        samples = [draws[row].sample for row in kept]
+        random_BK = random_BK[rows]
+        samples = [draws[row].sample for row in rows]
         captions = [self._caption(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-        if kept:
+        if rows:
             pixels_B3SS = training_crops(images, draws[0].size, augment=self.augment, random_BK=random_BK)
         return Batch(
             pixels_B3SS=pixels_B3SS,
@@ -228,14 +237,14 @@ class Crops:
                 ),
             )
             return decoded, image_id(image)
-        kept_HW3 = self.cache.get(draw.sample)
-        if kept_HW3 is None:
+        cached_HW3 = self.cache.get(draw.sample)
+        if cached_HW3 is None:
             finest, image = FINEST * self.cache.side, self.pairs[draw.sample].image
             whole = decode_shrunk(image, lambda height, width: min(height, width) / finest)
-            # Before the image, which tells another process that both are there.
+            # Before the image, which shows another process that both are there.
             self._image_id[draw.sample] = image_id(image)
-            kept_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
-        return DecodedImage.whole(kept_HW3), int(self._image_id[draw.sample])
+            cached_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
+        return DecodedImage.whole(cached_HW3), int(self._image_id[draw.sample])
 
     def _caption(self, sample: int, random_K: np.ndarray) -> str:
         is_mirrored = bool(random_K[FLIP] < self.augment.flip)
@@ -274,10 +283,13 @@ class Subset:
         return self.pairs[self.indices[index]]
 
     def key(self, index: int) -> str:
+        """The name of the pair in the source."""
         return self.pairs.key(self.indices[index])
 
     def captions(self, index: int) -> tuple[str, ...]:
+        """Every caption of the pair."""
         return self.pairs.captions(self.indices[index])
 
     def location(self, index: int) -> str:
+        """Where its image lies."""
         return self.pairs.location(self.indices[index])

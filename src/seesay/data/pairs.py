@@ -1,4 +1,4 @@
-"""Pairs on disk behind one face: a folder, a table, or tar shards, or several of them one after the other."""
+"""Pairs on disk as one source: a folder, a table, or tar shards, or several of them one after the other."""
 
 import glob
 from bisect import bisect_right
@@ -31,7 +31,7 @@ from seesay.data.tables import TABLE_SUFFIXES, open_table
 def open_pairs(
     sources: Sequence[str | Path], *, image_column: str | None = None, caption_column: str | None = None
 ) -> PairSource:
-    """The pairs of one or more places, in the order of the places. Reads every caption, and of images only the size.
+    """The pairs of one or more sources, in their order. Reads every caption, and of images only the size.
 
     A source is a folder with x.jpg and x.txt side by side, at any depth; a .csv, .tsv or .parquet table; a .tar, a
     folder with .tar files in it, or a pattern such as `shards/*.tar`. The two columns are for tables. What a source
@@ -71,14 +71,17 @@ class Chain:
         return part[inside]
 
     def key(self, index: int) -> str:
+        """The name of the pair: that of its source, "/", and its key there."""
         part, inside = self._locate(index)
         return f"{part.name}/{part.key(inside)}"
 
     def captions(self, index: int) -> tuple[str, ...]:
+        """Every caption of the pair."""
         part, inside = self._locate(index)
         return part.captions(inside)
 
     def location(self, index: int) -> str:
+        """Where its image lies."""
         part, inside = self._locate(index)
         return part.location(inside)
 

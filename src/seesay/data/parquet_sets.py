@@ -1,4 +1,4 @@
-"""Labelled and captioned images in Parquet files, as Hugging Face data sets keep them.
+"""Labelled and captioned images in Parquet files, as Hugging Face data sets store them.
 
 An image is a struct {bytes, path}, or the bytes alone; a class is a number whose names stand in the file's metadata
 under "huggingface"; captions are a text or a list of texts.
@@ -21,7 +21,7 @@ IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 CAPTION_COLUMNS = ("caption", "captions", "text", "sentences", "sentence")
 TRAIN = "train"
-# Images are asked for in order, and some threads are a few ahead of others.
+# Images are read in order, and some threads are a few ahead of others (a guess).
 GROUPS_IN_MEMORY = 3
 
 
@@ -36,9 +36,11 @@ class ParquetCell(NamedTuple):
 
     @property
     def location(self) -> str:
+        """File, row group and row, for people."""
         return f"{self.path}, row group {self.group}, row {self.row}"
 
     def read(self) -> bytes:
+        """The encoded image; raises `BrokenSample` if the file cannot be read any more."""
         try:
             return _images(self.path, self.column, self.group)[self.row].as_py()
         except OSError as error:
@@ -50,7 +52,7 @@ class Row(NamedTuple):
 
     key: str
     image: ParquetCell | None
-    said: Any
+    value: Any
 
 
 def open_hub_set(source: str | Path) -> LabelledSet | PairList:
@@ -71,7 +73,7 @@ def open_train_split(source: str | Path) -> LabelledSet | None:
 def open_parquet(files: Sequence[Path], wanted: HubSet) -> LabelledSet | PairList:
     """The images of Parquet files that belong together, labelled where the first has classes, else captioned.
 
-    `UsageError` for columns that are not there, or cannot be told without being named; `RefusedInput` for a file that
+    `UsageError` for columns that are not there, or are not plain without being named; `RefusedInput` for a file that
     is no Parquet, or labels that contradict the class names.
     """
     columns, features = _columns_of(files[0])
@@ -107,8 +109,8 @@ def _labelled(wanted: HubSet, rows: Iterator[Row], written: Sequence[str]) -> La
 
 def _captioned(wanted: HubSet, rows: Iterator[Row]) -> PairList:
     entries, problems = [], []
-    for key, image, said in rows:
-        texts = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+    for key, image, value in rows:
+        texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         captions = tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
         if image is None or not image.size:
             problems.append(Skipped(key=key, reason="caption without image"))
@@ -127,9 +129,9 @@ def _column(wanted: HubSet, kind: str, found: Sequence[str], columns: Sequence[s
     if named is not None and named not in columns:
         raise UsageError(f"{wanted} has no column {named!r}; it has {', '.join(columns)}.{nearest(named, columns)}")
     if named is None and len(found) != 1:
-        told = f"several that may hold the {kind}" if found else f"none that is known to hold the {kind}"
+        candidates = f"several that may hold the {kind}" if found else f"none that is known to hold the {kind}"
         choices = ", ".join(found or columns)
-        raise UsageError(f"of the columns of {wanted} there are {told}; add ,{kind}=NAME, one of: {choices}.")
+        raise UsageError(f"of the columns of {wanted} there are {candidates}; add ,{kind}=NAME, one of: {choices}.")
     return named or found[0]
 
 
@@ -141,11 +143,13 @@ def _columns_of(path: Path) -> tuple[list[str], dict[str, Any]]:
     except (ValueError, KeyError, TypeError):
         features = {}
     known = features if isinstance(features, dict) else {}
-    return schema.names, {name: told for name, told in known.items() if isinstance(told, dict) and name in schema.names}
+    return schema.names, {
+        name: feature for name, feature in known.items() if isinstance(feature, dict) and name in schema.names
+    }
 
 
 def _of_type(features: dict[str, Any], kind: str) -> list[str]:
-    found = [name for name, told in features.items() if told.get("_type") == kind]
+    found = [name for name, feature in features.items() if feature.get("_type") == kind]
     return [name for name in found if kind != "ClassLabel" or features[name].get("names")]
 
 
@@ -153,21 +157,21 @@ def _known(columns: Sequence[str], usual: Sequence[str]) -> list[str]:
     return [name for name in usual if name in columns]
 
 
-def _rows(files: Sequence[Path], image: str, told: str) -> Iterator[Row]:
-    """Every row, its image by its place and length only; row groups are read one at a time."""
+def _rows(files: Sequence[Path], image: str, value: str) -> Iterator[Row]:
+    """Every row, its image by its position and length only; row groups are read one at a time."""
     import pyarrow.compute as pc
 
     for number, path in enumerate(files):
         opened = _opened(str(path))
-        for name in (image, told):
+        for name in (image, value):
             if name not in opened.schema_arrow.names:
                 raise RefusedInput(f"{path} has no column {name!r}, unlike the first file of the set.")
         for group in range(opened.num_row_groups):
             sizes = pc.call_function("binary_length", [_images(str(path), image, group)]).to_pylist()
-            said = opened.read_row_group(group, columns=[told])[told].to_pylist()
-            for row, (size, value) in enumerate(zip(sizes, said, strict=True)):
+            values = opened.read_row_group(group, columns=[value])[value].to_pylist()
+            for row, (size, content) in enumerate(zip(sizes, values, strict=True)):
                 cell = None if size is None else ParquetCell(str(path), image, group, row, size)
-                yield Row(f"{number}/{group}/{row}", cell, value)
+                yield Row(f"{number}/{group}/{row}", cell, content)
 
 
 def _opened(path: str) -> Any:

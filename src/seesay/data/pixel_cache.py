@@ -1,6 +1,6 @@
-"""Images decoded once and kept small in memory, shared by all loader processes.
+"""Images decoded once and cached small in memory, shared by all loader processes.
 
-An image is stored shrunk to a shorter side of `side`; of one longer than 2:1 the middle 2:1 is kept. Crops are
+An image is stored shrunk to a shorter side of `side`; of one longer than 2:1 the middle 2:1 is stored. Crops are
 then cut from that copy: against crops of the original they lose what the shrinking lost, nothing else.
 """
 
@@ -11,6 +11,8 @@ from PIL import Image
 
 from seesay.base.memory import whole_memory
 
+# Guesses: how many times its shorter side an image may be long, how much of the memory the cache may take, and how many
+# times its shorter side an image is long in the mean.
 LONGEST = 2
 SHARE_OF_MEMORY = 0.25
 USUAL_ASPECT = 1.4
@@ -45,7 +47,7 @@ class PixelCache:
         small_HW3 = self._shrink(image_HW3)
         height, width = small_HW3.shape[:2]
         self._pixels[index, : height * width * 3] = small_HW3.ravel()
-        # The shape is written last: it is what tells another process that the pixels are there.
+        # The shape is written last: it is what shows another process that the pixels are there.
         self._shape[index] = height, width
         return small_HW3
 

@@ -1,6 +1,6 @@
 """Some images of a source as they lie on disk: how often they repeat, and whether they are still the same.
 
-A tar has no checksums of what is in it, and reading every image before each run would take as long as a visit to all.
+A tar has no checksums of what is in it, and reading every image before each run would take as long as an epoch.
 So a bounded number is read: what is exchanged as a whole is seen, one image changed among many mostly is not.
 """
 
@@ -13,6 +13,7 @@ from seesay.base.records import PairSource
 from seesay.data.loader import image_id
 from seesay.data.sources import fingerprint
 
+# Images read before each run, and shards of which one image is read (guesses).
 SAMPLE = 512
 MOST_SHARDS = 4096
 
@@ -33,8 +34,8 @@ def sample_images(pairs: PairSource) -> Sampled:
     """Read some images, always the same ones of the same pairs, without decoding them."""
     drawn = np.random.default_rng(0).choice(len(pairs), min(SAMPLE, len(pairs)), replace=False)
     id_of = {int(index): _id(pairs, int(index)) for index in sorted({*drawn.tolist(), *_one_of_each_shard(pairs)})}
-    found = [id_of[index] for index in drawn.tolist() if id_of[index]]
-    return Sampled(image_id_M=np.array(found, dtype=np.int64), digest=fingerprint(id_of.items()))
+    image_ids = [id_of[index] for index in drawn.tolist() if id_of[index]]
+    return Sampled(image_id_M=np.array(image_ids, dtype=np.int64), digest=fingerprint(id_of.items()))
 
 
 def _id(pairs: PairSource, index: int) -> int:

@@ -1,6 +1,6 @@
 """Pairs in tar shards, as WebDataset and img2dataset write them: KEY.jpg, KEY.txt and perhaps KEY.json.
 
-A tar is scanned once; what is kept is where each image lies. Nothing is unpacked and nothing is written.
+A tar is scanned once; what stays in memory is where each image lies. Nothing is unpacked and nothing is written.
 """
 
 import tarfile
@@ -26,6 +26,7 @@ from seesay.data.sources import (
     split_suffix,
 )
 
+# The block of a tar (POSIX 1003.1, "ustar interchange format").
 BLOCK = 512
 
 # What `tarfile` raises on damaged headers; RecursionError: it follows chained long-name headers by recursion.
@@ -156,7 +157,7 @@ def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator
     try:
         with tarfile.open(fileobj=file, mode="r:", tarinfo=_QuickHeader, encoding="utf-8") as tar:
             while (header := tar.next()) is not None:
-                # tarfile keeps every header it has seen; a million of them would be a gigabyte.
+                # tarfile holds every header it has seen; a million of them would be a gigabyte.
                 tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
                 # A negative size would send tarfile backwards for ever.
                 if header.size < 0 or tar.offset <= header.offset:

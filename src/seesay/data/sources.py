@@ -1,5 +1,6 @@
 """Images and captions where they lie: a file of its own or a slice of a tar, and the list of pairs made of them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,22 +13,29 @@ from seesay.base.errors import BrokenSample, StorageError, UsageError, nearest
 from seesay.base.records import Pair, Skipped
 
 IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif"})
-# Images that are not decoded: counted where they are met, so that none goes missing silently.
+# Images that are not decoded: counted where they are, so that none goes missing silently.
 FOREIGN_SUFFIXES = frozenset({"bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "svg", "ico", "psd"})
+# Guesses: no camera writes a larger file, and a caption of a million letters is none.
 MAX_IMAGE_BYTES = 1 << 28
 MAX_CAPTION_BYTES = 1 << 20
 
 
 class StoredImage(Protocol):
-    """Encoded bytes that are read only when asked for; `read` raises `BrokenSample`. `location` is for people."""
+    """An encoded image that is read only when it is needed."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Bytes."""
+        ...
 
     @property
-    def location(self) -> str: ...
+    def location(self) -> str:
+        """Where it lies, for people."""
+        ...
 
-    def read(self) -> bytes: ...
+    def read(self) -> bytes:
+        """The encoded image; raises `BrokenSample` if it cannot be read any more."""
+        ...
 
 
 class LooseFile(NamedTuple):
@@ -38,14 +46,16 @@ class LooseFile(NamedTuple):
 
     @property
     def location(self) -> str:
+        """Its path."""
         return self.path
 
     def read(self) -> bytes:
+        """The file; raises `BrokenSample` if it cannot be read any more, or is larger than `MAX_IMAGE_BYTES`."""
         return _read_regular(self.path, offset=0, count=MAX_IMAGE_BYTES + 1)
 
 
 class TarSlice(NamedTuple):
-    """A member of a tar, by the place of its bytes.
+    """A member of a tar, by the position of its bytes.
 
     The tar is opened for each read, which costs microseconds: nothing is shared between threads or with a forked
     child, and thousands of shards need no open files.
@@ -57,9 +67,11 @@ class TarSlice(NamedTuple):
 
     @property
     def location(self) -> str:
+        """The path of the tar and the byte it begins at."""
         return f"{self.path}, byte {self.offset}"
 
     def read(self) -> bytes:
+        """The member; raises `BrokenSample` if it cannot be read any more, or the tar is shorter now."""
         data = _read_regular(self.path, offset=self.offset, count=self.size)
         if len(data) < self.size:
             raise BrokenSample("truncated shard", f"{self.path} ends before byte {self.offset + self.size}")
@@ -67,7 +79,10 @@ class TarSlice(NamedTuple):
 
 
 def _read_regular(path: str, *, offset: int, count: int) -> bytes:
-    """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device."""
+    """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device.
+
+    `BrokenSample` where the file is at fault, `StorageError` where no more files may be open.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb", buffering=0) as file:
@@ -82,6 +97,8 @@ def _read_regular(path: str, *, offset: int, count: int) -> bytes:
     except FileNotFoundError as error:
         raise BrokenSample("missing file", path) from error
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise StorageError(f"{path} cannot be opened ({error.strerror}); raise the limit `ulimit -n`.") from error
         raise BrokenSample("unreadable file", f"{path}: {error.strerror}") from error
 
 
@@ -94,7 +111,7 @@ class Entry(NamedTuple):
 
 
 class PairList:
-    """Pairs in a fixed order, readable in any order; a `PairSource`. Only keys, captions and places are in memory."""
+    """Pairs in a fixed order, readable in any order; a `PairSource`. In memory are keys, captions and locations."""
 
     def __init__(self, name: str, entries: Sequence[Entry], *, problems: Sequence[Skipped]):
         self.name = name
@@ -112,9 +129,11 @@ class PairList:
         return Pair(key=entry.key, image=entry.image.read(), captions=entry.captions)
 
     def key(self, index: int) -> str:
+        """The name of the pair in its source."""
         return self._entries[index].key
 
     def captions(self, index: int) -> tuple[str, ...]:
+        """Every caption of the pair."""
         return self._entries[index].captions
 
     def location(self, index: int) -> str:

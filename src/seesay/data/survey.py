@@ -4,26 +4,28 @@ N = images that could be decoded.
 """
 
 import hashlib
-import multiprocessing
 import re
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.journal import ProgressLine
 from seesay.base.records import PairSource, Skipped
 from seesay.data.decode import decode
 from seesay.data.duplicates import GRID, looks
-from seesay.data.loader import can_fork
+from seesay.data.loader import can_fork, pack_skipped, unpack_skipped
 from seesay.data.tokenizer import CaptionTokenizer, clean
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
 
+# Guesses: images that a process looks at before it reports, and room for the report on a broken one; the number up to
+# which this process looks at them itself; captions tokenised at once; and the context in which no caption is cut.
 CHUNK = 64
-ALONE = 512  # so few images are looked at by this process itself
+BYTES_PER_FAULT = 1024
+ALONE = 512
 BLOCK = 4096
 LONGEST = 1024
 IMAGE_RECORD = np.dtype(
@@ -49,7 +51,7 @@ _FILE_NAME = re.compile(
 class ImageSurvey:
     """What was seen of `of` images: `found_N` (records of `IMAGE_RECORD`), and the broken ones with their reasons.
 
-    Not all were looked at where a sample was asked for or time was up. `seconds` is how long one takes to read.
+    Not all were looked at where a sample was requested or time was up. `seconds` is how long one takes to read.
     """
 
     of: int
@@ -59,6 +61,7 @@ class ImageSurvey:
 
     @property
     def looked_at(self) -> int:
+        """How many images were read, broken ones included."""
         return len(self.found_N) + len(self.broken)
 
 
@@ -107,25 +110,18 @@ def _look_at_all(pairs: PairSource, chunks: Sequence[np.ndarray], *, cores: int)
         yield from (_look_at(pairs, chunk) for chunk in chunks)
         return
     # Forked, so that a million captions are not sent to each process.
-    context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_hold, initargs=(pairs,))
-    try:
-        yield from pool.map(_look_at_held, chunks)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    slot_bytes = CHUNK * (IMAGE_RECORD.itemsize + BYTES_PER_FAULT)
+    pool = WorkerPool(lambda task: _packed(*_look_at(pairs, task[0])), workers=cores, slot_bytes=slot_bytes)
+    with closing(pool):
+        try:
+            for found, broken, seconds in pool.results([chunk] for chunk in chunks):
+                yield found.view(IMAGE_RECORD), unpack_skipped(broken), float(seconds)
+        except WorkerFailure as failure:
+            raise SeesayError(f"{failure} while images were read; look at the memory that is left.") from failure
 
 
-_held: list[PairSource] = []
-
-
-def _hold(pairs: PairSource) -> None:
-    """In a new process: keep the pairs; Ctrl-C is for the process that waits for this one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _held[:] = [pairs]
-
-
-def _look_at_held(chunk: np.ndarray) -> _Looked:
-    return _look_at(_held[0], chunk)
+def _packed(found: np.ndarray, broken: Sequence[Skipped], seconds: float) -> Arrays:
+    return found, pack_skipped(broken), np.array(seconds)
 
 
 def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:

@@ -152,7 +152,7 @@ def _lines(file: TextIO, problems: list[Skipped]) -> Iterator[str]:
 
 def _parquet_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> Iterator[tuple[str, str]]:
     """(image path, caption) of each row of a Parquet file, read a few thousand rows at a time; null is empty."""
-    # Only here: a fifth of a second of start-up that other places do not pay for.
+    # Only here: a fifth of a second of start-up that other sources do not pay for.
     import pyarrow as arrow
     from pyarrow import parquet
 

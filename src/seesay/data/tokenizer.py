@@ -30,25 +30,29 @@ from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Tokens
 from seesay.data.bpe_file import WORD_END, pairs, read_bpe
 
+# `context_length` of CLIP's released code; section 2.4 of the paper has 76.
 PAPER_CONTEXT = 77
-# Learning takes time quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
+# A guess. Learning is quadratic in the longest word: 100,000 letters without a space take seconds, a million minutes.
 LEARNED_CHARACTERS = 10_000
 START = "<|startoftext|>"
 END = "<|endoftext|>"
 # The long s is the one letter that CLIP's case-insensitive pattern takes for another and that lower() leaves alone.
 PIECES = r"'[s\u017F]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _ASCII_PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")  # the same for lower-cased ASCII
+# CLIP's released vocabulary: 256 bytes, the same at the end of a word, then this many merges.
 FIRST_MERGE = 512
 PAPER_MERGES = 48_894
 PAPER_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
+# Bytes (a guess).
 FILE_LIMIT = 64 << 20
 BETWEEN = "\0"  # between two captions; no repaired text has it
+# Words whose ids are remembered (a guess); longer ones are rare, and so many of them would be hundreds of megabytes.
 MEMO_ENTRIES = 65_536
-MEMO_LETTERS = 24  # longer words are rare, and 65,536 of them would be hundreds of megabytes
+MEMO_LETTERS = 24
 
 
 class CaptionTokenizer:
-    """Captions to lists of ids with start and end token, cut to `context` with the end token kept."""
+    """Captions to lists of ids with start and end token, cut to `context`, the end token included."""
 
     def __init__(self, merges: Sequence[tuple[str, str]], *, context: int):
         self.merges = tuple(merges)
@@ -100,8 +104,8 @@ class CaptionTokenizer:
         end_B = np.flatnonzero(ids_N == self.end)
         length_B = np.diff(end_B, prepend=-1)
         if length_B.max() > self.context:
-            place_N = np.arange(len(ids_N)) - np.repeat(end_B + 1 - length_B, length_B)
-            ids_N = np.where(place_N == self.context - 1, self.end, ids_N)[place_N < self.context]
+            position_N = np.arange(len(ids_N)) - np.repeat(end_B + 1 - length_B, length_B)
+            ids_N = np.where(position_N == self.context - 1, self.end, ids_N)[position_N < self.context]
             length_B = np.minimum(length_B, self.context)
         return ids_N, length_B
 
@@ -117,7 +121,7 @@ class CaptionTokenizer:
         return " ".join([word[: self.read_limit] for word in words])
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids back to words; start, end and spaces are not kept exactly."""
+        """Ids back to words; without start and end, and with spaces only about where they were."""
         words = "".join(self._bpe.id_to_token(index) or "" for index in ids if index < self.start)
         return _unbyte(words.replace(WORD_END, " ")).strip()
 
@@ -127,6 +131,7 @@ class CaptionTokenizer:
         return [*(_unbyte(symbol.replace(WORD_END, " ")) for symbol in symbols), "", ""]
 
     def to_json(self) -> dict:
+        """What `model.json` holds of it: kind, context and merges."""
         return {"kind": "clip-bpe", "context": self.context, "merges": [" ".join(pair) for pair in self.merges]}
 
     @classmethod
@@ -162,7 +167,7 @@ class CaptionTokenizer:
         if vocab_size < FIRST_MERGE + 2:
             raise UsageError(f"vocab_size is {vocab_size}; bytes and specials alone need {FIRST_MERGE + 2}.")
         learner = _tokenizer(models.BPE(end_of_word_suffix=WORD_END))
-        # The library counts its own single symbols, not CLIP's 512, so it is asked for what surely suffices.
+        # The library counts its own single symbols, not CLIP's 512, so it gets a number that surely suffices.
         alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size,
@@ -180,7 +185,7 @@ class CaptionTokenizer:
 
 
 class _Memo(dict[str, bytes]):
-    """Word -> its packed ids, worked out when first asked for; at most `MEMO_ENTRIES`, then it begins anew.
+    """Word -> its packed ids, worked out when first needed; at most `MEMO_ENTRIES`, then it begins anew.
 
     Words differ mostly by what hangs on them ("dog,", "dog's"), so the pieces of a word are looked up as well.
     A word of the vocabulary is one id: when its merge was learned, only merges inside it had been applied to it, in
@@ -305,7 +310,7 @@ def _vocabulary(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
         raise RefusedInput("the merges give one symbol twice; this is no CLIP vocabulary.")
     for index, pair in enumerate(merges, start=FIRST_MERGE):
         for part in pair:
-            # With the order held, merging pair by pair (CLIP) and place by place (`tokenizers`) come to the same.
+            # With the order held, merging pair by pair (CLIP) and position by position (`tokenizers`) come to the same.
             if vocabulary.get(part, index) >= index:
                 raise RefusedInput(
                     f"the merges use {part!r}, which no byte or earlier merge gives; the list is damaged."
@@ -325,7 +330,7 @@ def _read_text(path: Path) -> str:
     except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise RefusedInput(f"{path} is damaged or no text ({error}); fetch it again.") from error
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
 
 
 def _sha256(lines: Sequence[str]) -> str:
