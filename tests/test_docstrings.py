@@ -2,12 +2,10 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
+from source_trees import FILES, name_of, tree_of
 
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 # A bare tensor or array, one that may be missing, several in a tuple; those by name, as weights, have no one shape.
 ARRAYS = re.compile(r"\b(Tensor|ndarray)\b")
 BY_NAME = re.compile(r"\b(Mapping|dict)\[")
@@ -65,7 +63,7 @@ def class_table():
     """Class -> (its bases, method -> whether it has a docstring), over all files; names are unique enough for that."""
     table = {}
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(file)):
             if isinstance(node, ast.ClassDef):
                 bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
                 methods = {
@@ -117,7 +115,7 @@ def without_shape(trees, classes):
 
 @pytest.fixture(scope="module")
 def trees():
-    return {str(file.relative_to(SOURCE)): ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+    return {name_of(file): tree_of(file) for file in FILES}
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +125,14 @@ def classes():
 
 def test_all_that_is_public_has_a_docstring(trees, classes):
     """A method that carries out one of a base class in the package has that one's."""
-    assert list(without_docstring(trees, classes)) == []
+    missing = list(without_docstring(trees, classes))
+    assert not missing, "\n".join(missing)
 
 
 def test_functions_of_tensors_name_shapes(trees, classes):
     """Of what comes in, a name such as `image_BD` says it; of what goes out, the docstring."""
-    assert list(without_shape(trees, classes)) == []
+    missing = list(without_shape(trees, classes))
+    assert not missing, "\n".join(missing)
 
 
 def test_exceptions_are_few_and_exist(trees):

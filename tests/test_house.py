@@ -4,22 +4,16 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from source_trees import FILES, SOURCE, text_of, tree_of
 
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
 LATE_TORCH = ("base", "cli")  # floors that must start without torch, so that `seesay --help` is quick
 MOVES = {"os.replace", "os.rename", "os.renames", "os.link", "shutil.move"}
 FORBIDDEN_MODULES = {"pickle", "dill", "cloudpickle", "shelve", "marshal", "torchvision", "timm", "open_clip"}
 FORBIDDEN_CALLS = {"torch.load", "eval", "exec", "os.system", "os.popen", "yaml.load", "joblib.load"}
-
-
-def tree_of(file):
-    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def dotted(node):
@@ -161,7 +155,7 @@ def test_every_folder_is_a_package_or_the_floors_would_not_be_checked():
 
 
 def test_files_are_short():
-    lengths = {str(file.relative_to(SOURCE)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES}
+    lengths = {str(file.relative_to(SOURCE)): len(text_of(file).splitlines()) for file in FILES}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
@@ -171,12 +165,8 @@ def test_functions_are_short():
 
 def test_every_bare_number_says_where_it_is_from():
     """A paper, a folder of benchmarks/, a format's specification, or that it is a guess."""
-    found = [
-        f"{file.relative_to(SOURCE)} {what}"
-        for file in FILES
-        for what in numbers_without_source(file.read_text(encoding="utf-8"))
-    ]
-    assert found == []
+    found = [f"{file.relative_to(SOURCE)} {what}" for file in FILES for what in numbers_without_source(text_of(file))]
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,19 @@
 """How the files hang together: the way from a command to the loss, and who imports whom."""
 
 import ast
+import functools
 import inspect
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from source_trees import FILES, SOURCE, tree_of
 
 from seesay.cli.main import main
 from seesay.training.objectives import contrastive
 
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
 MODULES = {
-    ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): file
-    for file in sorted(SOURCE.rglob("*.py"))
+    ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES
 }
 ROOT = "seesay"
 # The issue that built the floors: five files from the door to the loss, and twenty in training/.
@@ -52,10 +52,10 @@ def imports_of(tree, *, with_typing=False):
     return found
 
 
+@functools.cache
 def imports(*, with_typing=False):
     """Module -> the modules of the package that it imports."""
-    trees = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
-    return {name: imports_of(tree, with_typing=with_typing) - {name} for name, tree in trees.items()}
+    return {name: imports_of(tree_of(file), with_typing=with_typing) - {name} for name, file in MODULES.items()}
 
 
 def circles(graph):

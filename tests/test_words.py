@@ -3,15 +3,12 @@
 import ast
 import importlib
 import re
-from pathlib import Path
 
 import pytest
 import typer
+from source_trees import FILES, name_of, tree_of
 
 from seesay.cli.main import DOORS, _help
-
-SOURCE = Path(__file__).parents[1] / "src" / "seesay"
-FILES = sorted(SOURCE.rglob("*.py"))
 
 # Names that nothing public has, and below which folder ("": anywhere); behind them what the thing is called.
 NAMES = {
@@ -101,7 +98,7 @@ PHRASES = {
 
 
 def trees():
-    return {file.relative_to(SOURCE).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
+    return {name_of(file): tree_of(file) for file in FILES}
 
 
 def public_names(path, tree):
@@ -194,7 +191,8 @@ def help_texts():
 
 
 def test_no_public_name_has_to_be_explained():
-    assert [wrong for path, tree in trees().items() for wrong in wrong_names(path, tree)] == []
+    found = [wrong for path, tree in trees().items() for wrong in wrong_names(path, tree)]
+    assert not found, "\n".join(found)
 
 
 def test_docstrings_and_messages_use_the_fields_own_terms():
@@ -204,11 +202,12 @@ def test_docstrings_and_messages_use_the_fields_own_terms():
         for line, text in sentences(tree)
         for wrong in wrong_phrases(text)
     )
-    assert list(found) == []
+    assert not found, "\n".join(found)
 
 
 def test_help_uses_the_fields_own_terms():
-    assert [f"{where}: {wrong}" for where, text in help_texts() for wrong in wrong_phrases(text)] == []
+    found = [f"{where}: {wrong}" for where, text in help_texts() for wrong in wrong_phrases(text)]
+    assert not found, "\n".join(found)
 
 
 def test_all_doors_are_read():

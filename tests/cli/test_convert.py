@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -42,6 +43,7 @@ def test_what_cannot_be_converted_says_so_in_one_line(tmp_path: Path, capfd):
     assert not (tmp_path / "theirs").exists()
 
 
+@pytest.mark.journey  # a pickle is read in a process of its own, which loads torch
 def test_a_pickle_becomes_a_safetensors_file_in_a_step_of_its_own(tmp_path: Path, capfd):
     torch.save({"state_dict": {"module.weight": torch.arange(3.0)}}, tmp_path / "weights.pt")
     words = ("convert", "--from-pickle", "--force", tmp_path / "weights.pt", tmp_path / "new.safetensors")

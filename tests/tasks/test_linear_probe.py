@@ -73,6 +73,7 @@ def test_settings_are_set_by_name_and_an_unknown_one_is_refused():
         LinearProbe().set_params(C=1.0)
 
 
+@pytest.mark.journey  # starts a process that loads torch
 def test_it_is_there_without_scikit_learn():
     code = (
         "import sys; sys.modules['sklearn'] = None; import numpy as np; import seesay; "

@@ -6,13 +6,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from seesay.base.errors import TooManySkipped
 from seesay.base.journal import read_events
-from seesay.base.records import Embedded, Pair
+from seesay.base.records import Embedded, Pair, Skipped
 from seesay.base.settings import read_settings
+from seesay.training.checkpoint import checkpoints, save_checkpoint
+from seesay.training.faults import SkipLog
 from seesay.training.loop import smoothed, train_step
 from seesay.training.objectives import OBJECTIVES
+from seesay.training.objectives.base import GlobalBatch
 from seesay.training.plan import DataFacts, choose
 from seesay.training.settings import TrainSettings
+from seesay.training.setup import cache_side
 from seesay.training.validation import Validation, matches_in_batch
 
 
@@ -124,3 +129,39 @@ def test_a_match_is_the_nearest_caption_of_an_image_and_not_the_nearest_image_of
     """By row both images are nearest to their own; by column the second one is nearer to the first caption."""
     image_BD = torch.tensor([[0.5, 0.4], [0.6, 0.7]])
     assert matches_in_batch(Embedded(image_BD=image_BD, text_BD=torch.eye(2), scale=torch.tensor(1.0))) == 2
+
+
+def test_a_run_stops_above_five_percent_of_broken_samples_and_not_at_it(tmp_path):
+    """500 of the last 10,000 are allowed; the next batch makes them 501."""
+
+    def broken(batch, count):
+        return tuple(Skipped(key=f"{batch}-{number}", reason="truncated image") for number in range(count))
+
+    with SkipLog(tmp_path, pairs=20_000) as log:
+        for batch in range(100):
+            log.watch(95, broken(batch, 5))
+        with pytest.raises(TooManySkipped, match="501 of the last 10,000 samples are broken"):
+            log.watch(94, broken(100, 6))
+
+
+@pytest.mark.parametrize("keep", [2, 3])
+def test_as_many_checkpoints_stay_as_are_asked_for(keep, small_run, tmp_path):
+    for step in range(1, 6):
+        small_run.position.step = step
+        save_checkpoint(tmp_path / "c", small_run.clip, small_run.optimizer, small_run.position, keep=keep)
+    assert [int(path.name[-4:]) for path in checkpoints(tmp_path / "c")] == list(range(5, 5 - keep, -1))
+
+
+def test_images_are_cached_a_third_larger_than_the_largest_crops():
+    plan = chosen("schedule.sizes=[[32, 0.7], [48, 0.3]]")
+    assert cache_side(plan, 100) == round(1.35 * 48)
+    assert cache_side(chosen("data.cache=false"), 100) == 0
+
+
+def test_each_process_has_its_own_rows_and_weighs_as_many_as_it_holds():
+    """Three processes with 3, 2 and 4 rows: the mean of weighted means is the mean over all 9."""
+    batches = [GlobalBatch(processes=SimpleNamespace(rank=rank, world_size=3), rows=[3, 2, 4]) for rank in range(3)]
+    assert [batch.local_rows for batch in batches] == [slice(0, 3), slice(3, 5), slice(5, 9)]
+    means = [1.0, 5.0, -2.0]
+    weighted = [batch.weight * mean for batch, mean in zip(batches, means, strict=True)]
+    assert sum(weighted) / 3 == pytest.approx((3 * 1.0 + 2 * 5.0 + 4 * -2.0) / 9)

@@ -46,6 +46,7 @@ class LineFile:
             self._lost += 1
 
     def close(self) -> None:
+        """Close the file; what was added is in it."""
         self._file.close()
 
     def _put(self, values: Mapping[str, Any]) -> bool:

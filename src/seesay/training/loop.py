@@ -168,7 +168,8 @@ def _leave_out(state: TrainState, batch: Batch, loss: float, norm: float) -> Non
     state.log_event("skipped_batch", loss=loss, gradient_norm=norm, images=images)
     keys = [state.key(image) for image in images]
     bad = BadStep(step=state.position.step, loss=loss, gradient_norm=norm, images=images, keys=keys)
-    state.bad_steps.add(bad, state.journal.folder if state.processes.is_main else None)
+    folder = state.journal.folder if state.processes.is_main else None
+    state.bad_steps.add(bad, folder, log_event=state.log_event)
 
 
 def explaining_out_of_memory(plan: RunPlan, *, world_size: int, folder: Path) -> AbstractContextManager[None]:

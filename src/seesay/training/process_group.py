@@ -96,7 +96,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
-        """Make each float tensor its mean over all processes, in place and in one collective; integers stay."""
+        """Make each float tensor, of any shape, its mean over processes, in place in one collective; integers stay."""
         floats = [tensor for tensor in tensors if tensor.is_floating_point()]
         if self.world_size == 1 or not floats:
             return
@@ -108,7 +108,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Make each tensor what it is on the main process, in place."""
+        """Make each tensor, of any shape, what it is on the main process, in place."""
         if self.world_size > 1:
             for tensor in tensors:
                 dense = tensor.contiguous()

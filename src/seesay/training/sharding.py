@@ -29,6 +29,7 @@ class ParallelModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes."""
         return self.clip.logit_scale.device
 
     @contextmanager
@@ -86,7 +87,7 @@ def parallelize(clip: Clip, processes: ProcessGroup, *, parallel: Literal["ddp",
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor with all its parts. Every process must call it, for the same tensor."""
+    """A tensor of any shape with all its parts. Every process must call it, for the same tensor."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
@@ -107,4 +108,5 @@ def like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def is_sharded(tensor: Tensor) -> bool:
+    """Whether each process holds only a part of a tensor of any shape."""
     return hasattr(tensor, "full_tensor")

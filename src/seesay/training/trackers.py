@@ -13,12 +13,16 @@ from seesay.base.errors import UsageError
 class Tracker(Protocol):
     """Takes the numbers of a step, or of a check, by name."""
 
-    def track(self, values: Mapping[str, Any], *, step: int) -> None: ...
+    def track(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Log the numbers among `values` for a step."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is not written yet."""
+        ...
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Scalars in `folder/tensorboard`; of a run that goes on, what was logged after `step` is logged anew."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):
@@ -35,7 +39,7 @@ class TensorBoard:
         self._writer.close()
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Tracker):
     """A run named as its folder, the same one when it goes on; keys, mode and project are wandb's own (`WANDB_...`)."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):

@@ -19,7 +19,6 @@ from seesay.base.version import __version__
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
 from seesay.training.checkpoint import CHECKPOINTS
-from seesay.training.curves import CURVES_NAME, draw_curves
 from seesay.training.faults import MOST_SKIPPED, SkipLog
 from seesay.training.loop import explaining_out_of_memory, run_loop
 from seesay.training.pairs import TrainingPairs, caption_chances, data_facts, image_chances, open_training_pairs
@@ -34,7 +33,7 @@ from seesay.training.run_folder import (
     write_beginning,
     write_settings,
 )
-from seesay.training.run_log import QuietJournal, QuietLine
+from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
 from seesay.training.sharding import full_tensors

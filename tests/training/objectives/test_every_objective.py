@@ -166,7 +166,7 @@ def test_it_is_converted_and_evaluated_with_a_report(name, tmp_path):
     clip, architecture = clip_of(name, image="conv")
     templates = objective_of(name).templates or ("{}",)
     model = Model(clip, architecture, TOKENIZER, preprocess=Preprocess(size=16), templates=templates, name="m")
-    proof = convert(model, tmp_path / "converted", "seesay")
+    proof = convert(model, tmp_path / "converted", to="seesay")
     assert (proof.images, proof.texts) == (0, 0)
     for label, colour in (("dog", (250, 10, 10)), ("cat", (10, 10, 250))):
         (tmp_path / "set" / label).mkdir(parents=True)

@@ -29,6 +29,7 @@ from seesay.nets.clip import Clip
 from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 from seesay.training.objectives.contrastive import least_loss
 
+# Zhang et al. 2020, section 4: lambda and tau.
 IMAGE_WEIGHT = 0.75
 TEMPERATURE = 0.1
 

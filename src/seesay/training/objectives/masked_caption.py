@@ -20,6 +20,7 @@ from typing import Literal
 from seesay.nets.architecture import Architecture, MaskedCaptionerConfig
 from seesay.training.objectives.base import PLAIN, PredictionObjective, blocks, with_text
 
+# A guess: the publication has BERT, which is given.
 TEXT_LAYERS = 2
 
 

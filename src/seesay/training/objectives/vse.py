@@ -21,7 +21,9 @@ from seesay.nets.architecture import Architecture
 from seesay.nets.clip import LOGIT_SCALE_START, Clip
 from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 
+# Faghri et al. 2018, section 4.2.
 MARGIN = 0.2
+# Sums for half of the run: after one epoch of them all rows came to be the same (benchmarks/2026-11-21-objectives).
 SHARE_OF_SUMS = 0.5
 
 
