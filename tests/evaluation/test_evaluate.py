@@ -132,6 +132,7 @@ def test_a_shift_of_other_classes_ends_after_the_first_model(loaded, labelled, c
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        ({"models": []}, "there is no model"),
         ({"sets": []}, "there is no set"),
         ({"sets": ["nowhere"]}, "There is no 'nowhere'"),
         ({"sets": ["hf:somebody/colours:test,lable=colour"]}, "Nearest: label"),
@@ -153,7 +154,7 @@ def test_arguments_that_do_not_fit_are_refused_before_any_model_is_loaded(
     places = {"folder": str(tmp_path), "file": str(tmp_path / "file")}
     arguments = {name: value.format(**places) if isinstance(value, str) else value for name, value in arguments.items()}
     with pytest.raises(UsageError, match=complaint) as caught:
-        evaluate("box", **({"sets": labelled} | arguments))
+        evaluate(**({"models": "box", "sets": labelled} | arguments))
     assert "\n" not in str(caught.value) and loaded == []
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from seesay.base.records import Score
 from seesay.evaluation import charts
 from seesay.evaluation.compare import compare_all, robustness_of
-from seesay.evaluation.evaluate import Evaluation
+from seesay.evaluation.evaluate import Evaluation, evaluate
 from seesay.evaluation.report import build_page
-from seesay.evaluation.report_details import hard_case_of
+from seesay.evaluation.report_details import confusion_card, hard_case_of
 from seesay.formulas.reliability import reliability
 from seesay.formulas.robustness import Line
 from seesay.tasks.probe_result import ProbeResult, ShotsResult
@@ -112,6 +112,21 @@ def test_single_templates_are_scored_with_the_bare_name_among_them(entry):
     assert set(entry.spread.by_template) > {"{}", "itap of a {}.", "a photo of something {}."}
     # Colour words are all that the model knows, so every template does the same.
     assert entry.spread.lowest == entry.spread.highest == pytest.approx(7 / 9)
+
+
+def test_single_templates_come_with_the_best_first(colour_model, colours):
+    # A word such as "redish" names no colour that the model knows.
+    words = {"templates": ["{}ish", "{}", "a {}"], "prompts": True}
+    spread = evaluate(colour_model, colours("colours", red=["red"], blue=["blue"]), **words).entries[0].spread
+    assert list(spread.by_template)[-1] == "{}ish" and (spread.lowest, spread.highest) == (0.0, 1.0)
+
+
+def test_a_card_shows_the_most_certain_mistake(colours, measured):
+    # White is as near to blue as to red, and the first class wins.
+    entry = measured(colours("colours", blue=["blue"], red=["white", "blue", "white"]))
+    card = confusion_card(entry, label=1, other=0)
+    assert (card.truth, card.ranking.labels) == ("red", ("blue", "red"))
+    assert card.ranking.probabilities[0] > 0.9
 
 
 def test_one_json_per_result_holds_settings_commit_and_seed(entry):

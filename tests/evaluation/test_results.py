@@ -135,7 +135,7 @@ def evaluation(colour_model, colours, split, pairs, tmp_path):
     other = type(colour_model)()
     sets = [split, colours("drawn", red=["red", "blue"], blue=["blue"]), pairs]
     return evaluate(
-        [colour_model, other], sets, shots=(4, 1), shift=("split", "drawn"), baseline=tmp_path / "baseline.json"
+        [colour_model, other], sets, shots=(4, 3, 1), shift=("split", "drawn"), baseline=tmp_path / "baseline.json"
     )
 
 
@@ -156,7 +156,8 @@ def test_json_has_the_keys_that_other_programs_read(evaluation):
 def test_a_probe_has_the_keys_of_its_own_file_and_of_each_number_of_shots(evaluation):
     probe = evaluation.entries[0].probe
     assert list(probe.to_json()) == PROBE
-    assert [list(item) for item in probe.to_json()["shots"]] == [SHOTS]
+    assert [list(item) for item in probe.to_json()["shots"]] == [SHOTS, SHOTS]
+    assert [entry.shots for entry in probe.shots] == [1, 3], "the smallest class has three images to learn from"
     assert evaluation.entries[0].shots_left_out == (4,)
 
 

@@ -44,11 +44,14 @@ DescriptionsOption = Annotated[
 ]
 ProbeOption = Annotated[bool, typer.Option("--probe", help="Also a linear probe, where a set has a train part.")]
 ShotsOption = Annotated[
-    str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class, as in 1,2,4,8,16.")
+    str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class, for each N, as in 1,2,4,8,16.")
 ]
 ShiftOption = Annotated[
     str | None,
-    typer.Option(metavar="NATURAL=SHIFTED", help="Names of two of the sets: what does a model lose on SHIFTED?"),
+    typer.Option(
+        metavar="NATURAL=SHIFTED",
+        help="Two of the sets by name: the accuracy that is lost from the first to the second.",
+    ),
 ]
 BaselineOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="JSON of standard models' accuracies on the sets of --shift.")
@@ -85,8 +88,9 @@ def command(
     """Measure models on labelled or captioned images.
 
     Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. Embeddings are
-    cached under SEESAY_CACHE ("off": not at all). A set with the name of one of the paper's, such as eval-cifar10, is
-    measured with the paper's templates and class names, unless it has templates of its own; a line says so.
+    cached under SEESAY_CACHE ("off": not at all). A set with the name of one of Radford et al. 2021, such as
+    eval-cifar10, is measured with the templates and class names of that paper, unless it has templates of its own; a
+    line says so.
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """

@@ -31,7 +31,8 @@ def command(
         str | None, typer.Option(help="Model folder or name [default: box, the small one of the package].")
     ] = None,
     shots: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="Also with N images per class, as in 1,2,4,8,16.")
+        str | None,
+        typer.Option(metavar="N,N,...", help="Also learn from N images per class, for each N, as in 1,2,4,8,16."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Random choices of images for each number of --shots.")] = 3,
     penalty: Annotated[
@@ -41,7 +42,8 @@ def command(
         ),
     ] = "sweep",
     metric: Annotated[
-        Literal["accuracy", "mean-per-class", "map11", "roc-auc"], typer.Option(help="What is measured on TEST.")
+        Literal["accuracy", "mean-per-class", "map11", "roc-auc"],
+        typer.Option(help="Measured on TEST; map11: mean average precision at 11 recalls, as for PASCAL VOC 2007."),
     ] = "accuracy",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
@@ -49,10 +51,10 @@ def command(
 ) -> None:
     """Fit a linear classifier on a model's features, and measure it beside zero-shot.
 
-    The protocol is the paper's: features before the projection, logistic regression by L-BFGS, the penalty by a
-    search on a held-out fifth of TRAIN, then a fit on all of it. For --shots the penalty is chosen on images of TRAIN
-    that are not among the shots. All numbers shown are percent. Features are cached under SEESAY_CACHE ("off": not at
-    all).
+    The protocol is that of Radford et al. 2021: features before the projection, logistic regression by L-BFGS, the
+    penalty by a search on a held-out fifth of TRAIN, then a fit on all of it. For --shots the penalty is chosen on
+    images of TRAIN that are not among the shots. All numbers shown are percent. Features are cached under
+    SEESAY_CACHE ("off": not at all).
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """

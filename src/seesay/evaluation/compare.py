@@ -73,7 +73,7 @@ def hits_on(measured: Measured, name: str, images: Sequence[int]) -> tuple[np.nd
     return measured.hits[name][is_wanted_M], image_M[is_wanted_M]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Baseline:
     """Standard models of one kind: accuracies on the natural and on the shifted set, never 0 or 1."""
 

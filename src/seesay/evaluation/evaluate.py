@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import publish_file, refuse_unwritable
@@ -46,7 +46,7 @@ def evaluate(
     baseline: str | Path | None = None,
     report: str | Path | None = None,
     results: str | Path | None = None,
-    preprocess: str = "exact",
+    preprocess: Literal["exact", "fast"] = "exact",
     cache: bool = True,
     on_entry: Callable[[Entry], None] = lambda entry: None,
 ) -> "Evaluation":
@@ -58,14 +58,14 @@ def evaluate(
     that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part,
     and with `shots` on this many images per class. `prompts`: also the accuracy of every single template. `shift`
     names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
-    `preprocess` is a mode of `Model.with_preprocess`. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
-    False. `on_entry` is called with every entry as soon as it is measured.
+    `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings
+    are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
 
     `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
     an HTML page, written at the end, which implies `prompts`. `UsageError` for arguments that do not fit, before any
     model is loaded; later what `measure_set` and `seesay.load` raise.
     """
-    sources = check_sources(sets)
+    arguments, sources = check_models(models), check_sources(sets)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
     question = check_question(templates, class_names, descriptions, cache=cache)
     counts = check_shots(shots)
@@ -85,7 +85,7 @@ def evaluate(
         environment=machine_facts(Runtime.find()),
         baseline=standard,
     )
-    evaluation = measure_all(evaluation, open_models(_listed(models), preprocess), request, results, on_entry)
+    evaluation = measure_all(evaluation, open_models(arguments, preprocess), request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
     return evaluation
@@ -200,7 +200,7 @@ def open_models(models: Sequence[Model | str | Path], preprocess: str) -> Iterat
     """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
     behind its own."""
     names: dict[str, Model] = {}
-    for argument in dict.fromkeys(models):
+    for argument in models:
         model = on_best_device(argument).with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")
@@ -215,6 +215,13 @@ def _free(name: str, names: Mapping[str, object], form: str, suffix: str = "") -
         number += 1
         candidate = name + form.format(number)
     return candidate
+
+
+def check_models(models: Model | str | Path | Sequence[Model | str | Path]) -> tuple[Model | str | Path, ...]:
+    """The models, each once; `UsageError` for none."""
+    if not (arguments := tuple(dict.fromkeys(_listed(models)))):
+        raise UsageError("there is no model to measure; name one or more.")
+    return arguments
 
 
 def check_sources(sets: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
@@ -278,7 +285,7 @@ def check_outputs(report: str | Path | None, results: str | Path | None) -> None
 
 
 def settings_of(
-    words: Mapping[str, Any], *, probe: bool, shots: Sequence[int], preprocess: str, shift: Shift | None
+    words: Mapping[str, object], *, probe: bool, shots: Sequence[int], preprocess: str, shift: Shift | None
 ) -> dict[str, Any]:
     """The arguments as the JSON files hold them: text or None, and a list or an object where that is what was given."""
     plain = {
@@ -294,5 +301,5 @@ def settings_of(
     }
 
 
-def _listed(one_or_more: Any) -> list[Any]:
+def _listed(one_or_more: Model | str | Path | Sequence[Model | str | Path]) -> list[Model | str | Path]:
     return [one_or_more] if isinstance(one_or_more, str | Path | Model) else list(one_or_more)

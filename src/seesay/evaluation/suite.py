@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +51,7 @@ class Question:
     cache: EmbeddingCache = NO_CACHE
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Measured:
     """A result and what it was made from.
 
@@ -69,7 +68,7 @@ class Measured:
     answers: "Answers | None" = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
     """The answers of a zero-shot classifier to N images, and the words that its classes were made of.
 
@@ -168,7 +167,11 @@ def zero_shot_result(
     mean_interval = mean_per_class_interval(hits[1], answers.label_N, seed=SEED)
     described = question.descriptions is not None
     return ZeroShotResult(
-        **common_fields(model, evalset, skipped),
+        set_name=evalset.name,
+        model=model.name,
+        skipped_by_reason=reasons_of([*evalset.problems, *skipped]),
+        data_fingerprint=evalset.fingerprint,
+        seed=SEED,
         n=n,
         classes=classes,
         top1=share_of_hits(hits[1], chance=1 / classes),
@@ -195,7 +198,11 @@ def measure_retrieval(model: Model, pairs: PairSource, question: Question, advan
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
     scores = retrieval_scores(model, pairs, templates=chosen, cache=question.cache, progress=advance)
     result = RetrievalResult(
-        **common_fields(model, pairs, scores.skipped),
+        set_name=pairs.name,
+        model=model.name,
+        skipped_by_reason=reasons_of([*pairs.problems, *scores.skipped]),
+        data_fingerprint=pairs.fingerprint,
+        seed=SEED,
         n=len(scores.read),
         captions=len(scores.image_of_text),
         text_to_image=scores.text_to_image,
@@ -212,13 +219,6 @@ def measure_retrieval(model: Model, pairs: PairSource, question: Question, advan
     return Measured(result=result, evalset=pairs, read=scores.read, hits=hits, image_of_hit=image_of_hit)
 
 
-def common_fields(model: Model, evalset: LabelledSet | PairSource, skipped: Sequence[Skipped]) -> dict[str, Any]:
-    """The fields of a `SetResult` that every task fills in the same way."""
-    reasons = Counter(item.reason for item in [*evalset.problems, *skipped])
-    return {
-        "set_name": evalset.name,
-        "model": model.name,
-        "skipped_by_reason": dict(reasons.most_common()),
-        "data_fingerprint": evalset.fingerprint,
-        "seed": SEED,
-    }
+def reasons_of(skipped: Sequence[Skipped]) -> dict[str, int]:
+    """How many were skipped by reason, the most frequent first."""
+    return dict(Counter(item.reason for item in skipped).most_common())
