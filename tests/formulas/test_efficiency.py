@@ -44,8 +44,8 @@ def test_curves_that_do_not_overlap_have_no_factor_and_a_reason():
     found = efficiency(high, low, floor=0.02)
     assert (found.factor, found.common, found.interval95) == (None, None, None)
     assert found.reason == "one is better at its first point than the other at its last"
-    guessing = efficiency(high, low, floor=0.1)
-    assert guessing.factor is None and "guessing" in guessing.reason
+    by_chance = efficiency(high, low, floor=0.1)
+    assert by_chance.factor is None and "chance" in by_chance.reason
 
 
 def test_what_guessing_may_give_does_not_count():

@@ -110,7 +110,7 @@ def test_a_damaged_or_cut_file_is_ignored_and_made_again(model: Model, cache: Em
 
 def test_a_disk_that_says_no_costs_a_warning_and_not_the_work(model: Model, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.warns(UserWarning, match="embeddings are not kept"):
+    with pytest.warns(UserWarning, match="embeddings are not cached"):
         rows = cached_encode_images(model, image, 2, cache=EmbeddingCache(tmp_path / "file"))[0]
     assert rows.shape == (2, 8)
 

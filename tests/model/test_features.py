@@ -10,7 +10,7 @@ from PIL import Image
 from seesay.data.images import Preprocess
 from seesay.model.encode import embeddings_of, encode_feature_set
 from seesay.nets.architecture import ConvNetConfig, ResNetConfig, SiglipImageConfig, VisionTransformerConfig
-from seesay.nets.clip import TOWERS
+from seesay.nets.clip import IMAGE_TOWERS
 
 TOWER_CONFIGS = {
     "vit": (VisionTransformerConfig(image_size=32, patch=16, width=16, layers=1, heads=2), 16),
@@ -31,7 +31,7 @@ def image(index: int) -> bytes:
 def test_features_are_as_wide_as_the_tower_and_the_projection_makes_its_embeddings_of_them(model, kind: str):
     config, width = TOWER_CONFIGS[kind]
     torch.manual_seed(0)
-    model.clip.image_tower = TOWERS[config.kind](config, 8).eval()
+    model.clip.image_tower = IMAGE_TOWERS[config.kind](config, 8).eval()
     model.preprocess = Preprocess(size=32, mean=(0.5, 0.4, 0.3))
     images = [image(index) for index in range(3)]
     features_NW, kept, skipped = encode_feature_set(model, images.__getitem__, 3)

@@ -24,6 +24,9 @@ SHOWN_BROKEN = 5
 # A guess: the speed over fewer photos is mostly the time of the first one.
 FEWEST_FOR_SPEED = 100
 
+Preprocessing = Annotated[
+    Literal["exact", "fast"], typer.Option(help="fast: shrink photos while decoding; pixels differ a little.")
+]
 Calibrate = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on these photos, in a folder per label.")
 ]
@@ -35,6 +38,7 @@ NoneOfThese = Annotated[
         "(needs --calibrate).",
     ),
 ]
+MultiLabel = Annotated[bool, typer.Option("--multi-label", help="A photo may get several labels, or none.")]
 FalseAlarms = Annotated[
     float,
     typer.Option(
@@ -49,6 +53,7 @@ Threshold = Annotated[
         help="With --multi-label: give all labels, or this one, from this probability on.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Begin anew, even if -o FILE was begun by another command.")]
 MaxBad = Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more photos are broken.")]
 
 
@@ -58,10 +63,7 @@ def command(
         list[str] | None, typer.Argument(metavar="LABEL", help="What a photo may show; two or more.")
     ] = None,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="M", help="Folder or name; default: box, the small one."),
-    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     templates: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Sentences to put labels in; default: the model's.")
     ] = None,
@@ -71,23 +73,15 @@ def command(
         Literal["table", "csv", "json"] | None, typer.Option(help="Default: by the suffix of -o, else table.")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results there.")] = None,
-    preprocess: Annotated[
-        Literal["exact", "fast"],
-        typer.Option(help="fast: shrink photos while decoding; pixels differ a little."),
-    ] = "exact",
+    preprocess: Preprocessing = "exact",
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
-    multi_label: Annotated[
-        bool, typer.Option("--multi-label", help="A photo may get several labels, or none.")
-    ] = False,
+    multi_label: MultiLabel = False,
     false_alarms: FalseAlarms = 0.05,
     threshold: Threshold = None,
     bad: Annotated[Path | None, typer.Option(metavar="FILE", help="List broken photos there, with reasons.")] = None,
     max_bad: MaxBad = ALLOWED_SKIPPED,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Begin anew, even if -o FILE was begun by another command."),
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Sort photos into classes that are named in words.
 
@@ -138,11 +132,13 @@ def thresholds_of(words: Sequence[str]) -> tuple[float | None, dict[str, float]]
 
 
 def to_standard_output(chunks: Iterator[bytes]) -> None:
+    """Write bytes, file names that are no UTF-8 included."""
     for chunk in chunks:
         sys.stdout.write(chunk.decode("utf-8", "surrogateescape"))
 
 
 def report_speed(done: "Classified") -> None:
+    """Log photos per second, of 100 photos or more."""
     worked = done.photos - done.resumed
     if worked >= FEWEST_FOR_SPEED:
         say(
@@ -210,6 +206,7 @@ def known_scores(facts: dict[str, Any]) -> str:
 
 
 def format_of(out: Path | None) -> str:
+    """The format that the suffix of -o names, else a table."""
     return {".csv": "csv", ".json": "json"}.get(out.suffix.lower() if out else "", "table")
 
 

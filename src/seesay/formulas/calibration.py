@@ -11,8 +11,9 @@ from scipy.special import betaincinv, expit, log_softmax, softmax
 
 from seesay.formulas.reliability import reliability
 
-# Where the best temperature is looked for. Images that are all right, or none better than guessed, have none.
+# Where the best temperature is looked for. Images that are all right, or none better than chance, have none.
 SHARPEST, FLATTEST = 0.01, 100.0
+# The usual level; the probability that a threshold holds its rate.
 CONFIDENCE = 0.95
 
 
@@ -72,7 +73,7 @@ def softmax_loss_and_error(logit_NC: np.ndarray, label_N: np.ndarray) -> tuple[f
 
 
 def sigmoid_loss_and_error(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple[float, float]:
-    """As `softmax_loss_and_error` for pairs, of any shape, that are judged one by one: "it is a match"."""
+    """As `softmax_loss_and_error` for pairs, of any shape, that are scored one by one: "it is a match"."""
     logit_M, is_match_M = np.asarray(logit_M, np.float64).ravel(), np.ravel(is_match_M)
     loss = float(np.logaddexp(0, np.where(is_match_M, -logit_M, logit_M)).mean())
     return loss, reliability(expit(logit_M), is_match_M).expected_error

@@ -16,12 +16,18 @@ from itertools import product
 
 import numpy as np
 
+# A guess.
 LEVELS = 101
+# Half of what a 95 % interval leaves out.
 TAIL = 0.025
 # 256 resamples of 4 seeds; of more seeds so many are drawn.
 MOST_RESAMPLES = 256
 # More pairs of resamples without a common range would be a tail of their own.
 MOST_LOST = 0.05
+
+
+class NoCommonRange(ValueError):
+    """No accuracy is reached by both curves; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,20 @@ class Efficiency:
 def efficiency(fast: Curve, slow: Curve, *, floor: float, seed: int = 0) -> Efficiency:
     """The median factor over `LEVELS` accuracies spread evenly over the common range, and its bootstrap interval.
 
-    The common range is what both curves reach, above `floor` (accuracies that guessing may give) and above where
+    The common range is what both curves reach, above `floor` (accuracies that chance may give) and above where
     either starts. The interval is over seeds: those of either curve are drawn anew, apart from the other's, and every
     resample of the one meets every resample of the other; up to four seeds these are all that there are.
     """
-    whole = log_factor(mean_curve(fast), mean_curve(slow), floor=floor)
-    if isinstance(whole, str):
-        return Efficiency(reason=whole, interval_reason=whole)
-    factor, common = float(np.exp(whole[0])), whole[1]
+    try:
+        value, common = log_factor(mean_curve(fast), mean_curve(slow), floor=floor)
+    except NoCommonRange as error:
+        return Efficiency(reason=str(error), interval_reason=str(error))
+    factor = float(np.exp(value))
     if min(len(fast.n_SP), len(slow.n_SP)) < 2:
         return Efficiency(factor=factor, common=common, interval_reason="one seed alone says nothing of the spread")
     interval, lost = _interval(fast, slow, floor=floor, seed=seed)
-    told = f"{lost:.0%} of the resamples have no common range" if interval is None else ""
-    return Efficiency(factor=factor, common=common, interval95=interval, interval_reason=told, lost=lost)
+    reason = f"{lost:.0%} of the resamples have no common range" if interval is None else ""
+    return Efficiency(factor=factor, common=common, interval95=interval, interval_reason=reason, lost=lost)
 
 
 def mean_curve(curve: Curve, weight_S: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -96,14 +103,14 @@ def log_n_at(log_P: np.ndarray, accuracy_P: np.ndarray, level_L: np.ndarray) -> 
 
 def log_factor(
     fast: tuple[np.ndarray, np.ndarray], slow: tuple[np.ndarray, np.ndarray], *, floor: float
-) -> tuple[float, tuple[float, float]] | str:
-    """The median of log n_slow - log n_fast and the range it is over; words where there is no common range."""
+) -> tuple[float, tuple[float, float]]:
+    """The median of log n_slow - log n_fast, and the range of accuracies it is over; or `NoCommonRange`."""
     low = max(floor, fast[1][0], slow[1][0])
     high = min(fast[1][-1], slow[1][-1])
     if high <= low:
         if high <= floor:
-            return f"not both get above {100 * floor:.2f} %, which guessing may give"
-        return "one is better at its first point than the other at its last"
+            raise NoCommonRange(f"not both get above {100 * floor:.2f} %, which chance alone may give")
+        raise NoCommonRange("one is better at its first point than the other at its last")
     # The lower end is left out: at it a curve may be flat, or not have begun.
     level_L = np.linspace(low, high, LEVELS + 1)[1:]
     log_L = log_n_at(*slow, level_L) - log_n_at(*fast, level_L)
@@ -118,11 +125,12 @@ def _interval(fast: Curve, slow: Curve, *, floor: float, seed: int) -> tuple[tup
     )
     logs, counts, lost = [], [], 0
     for (fast_curve, fast_count), (slow_curve, slow_count) in product(fast_R, slow_R):
-        found = log_factor(fast_curve, slow_curve, floor=floor)
-        if isinstance(found, str):
+        try:
+            value, _ = log_factor(fast_curve, slow_curve, floor=floor)
+        except NoCommonRange:
             lost += fast_count * slow_count
             continue
-        logs.append(found[0])
+        logs.append(value)
         counts.append(fast_count * slow_count)
     share = lost / (lost + sum(counts))
     if share > MOST_LOST:

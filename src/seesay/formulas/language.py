@@ -18,7 +18,7 @@ def is_inner(length_B: Tensor, longest: int) -> Tensor:
 def shares_of_types(ids_BL: Tensor, is_word_BL: Tensor) -> tuple[Tensor, Tensor]:
     """The words of each caption in ascending order, and what each weighs so that different words share 1 equally.
 
-    Both (B, L). A word that comes again weighs 0 from its second place on, and so does what is no word; a caption
+    Both (B, L). A word that comes again weighs 0 from its second occurrence on, and so does what is no word; a caption
     without words weighs nothing.
     """
     sorted_BL = ids_BL.masked_fill(~is_word_BL, -1).sort(1).values
@@ -44,7 +44,7 @@ def grouped_log_softmax(logits_CB: Tensor, first_G: Tensor, group_C: Tensor) -> 
     top_GB = torch.segment_reduce(logits_CB.detach(), "max", offsets=first_G, axis=0)
     shifted_CB = logits_CB - top_GB.index_select(0, group_C)
     sum_GB = torch.zeros_like(top_GB).index_add(0, group_C, shifted_CB.exp())
-    # Empty groups are not looked up; their logarithm is kept finite, and so is its gradient.
+    # Empty groups are not looked up; their logarithm stays finite, and so is its gradient.
     return shifted_CB - sum_GB.clamp(min=1e-30).log().index_select(0, group_C)
 
 

@@ -26,8 +26,12 @@ from torch import Tensor
 SMALL_WORK = 1 << 27
 # Below this loss everything is right, and weights would only grow until the penalty stops them.
 LEAST_LOSS = 1e-2
+# Pairs of a step and a change of the gradient that are remembered: the upper end of 3 to 20 in Nocedal and Wright 2006,
+# section 7.2.
 MEMORY = 20
+# The same book's usual c1 of the sufficient decrease, section 3.1.
 SUFFICIENT = 1e-4
+# A guess: a step shortened so far gains nothing but rounding.
 SHORTEST = 1e-4
 # A class that is certain already still gets curvature, or the first step would go anywhere.
 LEAST_CURVATURE = 1e-3
@@ -35,9 +39,12 @@ LEAST_CURVATURE = 1e-3
 ROWS_FOR_AXES = 8192
 # Of the largest variance: what is below is the rounding of float32.
 FLAT = (16 * torch.finfo(torch.float32).eps) ** 2
+# scikit-learn's `tol` of LogisticRegression.
 FLAT_GRADIENT = 1e-4
-# Certain examples weigh a class about its own mean, uncertain ones about the mean of all: half way was best in trials.
+# Certain examples weigh a class about its own mean, uncertain ones about the mean of all: half way was best where it
+# was measured.
 TOWARDS_OWN_MEAN = 0.5
+# One example in eight, and not below so many: both a guess.
 SHARE_OF_SUBSET = 8
 LEAST_SUBSET = 4096
 # Odds of 1e-26 are nothing; those of 1e-40 are nothing too, but make a matrix product take twice as long.
@@ -51,7 +58,7 @@ class Until(NamedTuple):
 
     That is the value, or the part of it that is quadratic in the logits, whichever is less: a large penalty keeps the
     logits so near to 0 that the value hardly falls, and still the largest of them wins. Less than `promise_where_flat`
-    will do where no element of the gradient is above 1e-4, scikit-learn's idea of the end. `is_enough` is asked after
+    will do where no element of the gradient is above 1e-4, scikit-learn's idea of the end. `is_enough` is called after
     every step, with how many there were and where they led.
     """
 
@@ -60,6 +67,7 @@ class Until(NamedTuple):
     is_enough: Callable[[int, Tensor], bool] = lambda steps, theta_KW1: False
 
 
+# The numbers of all four are a guess; benchmarks/2026-11-21-probe has what comes out beside scikit-learn.
 CONVERGED = Until(5e-5, 1e-3)
 # So near the minimum that the examples which are right are those at the minimum, but for one or two in a thousand.
 SETTLED = Until(2e-6)
@@ -135,26 +143,26 @@ def examples(features_NW: Tensor, label_N: Tensor, classes: int) -> Examples:
     return with_own_means(unlabelled)
 
 
-def with_own_means(given: Examples) -> Examples:
-    """`given` with what its examples and labels come to."""
-    count_K = torch.bincount(given.label_N, minlength=len(given.share_K))
-    own_KW = torch.zeros_like(given.own_KW).index_add_(0, given.label_N, given.centred_NW) / len(given.label_N)
-    return replace(given, share_K=count_K.to(own_KW.dtype) / len(given.label_N), own_KW=own_KW)
+def with_own_means(data: Examples) -> Examples:
+    """`data` with what its examples and labels come to."""
+    count_K = torch.bincount(data.label_N, minlength=len(data.share_K))
+    own_KW = torch.zeros_like(data.own_KW).index_add_(0, data.label_N, data.centred_NW) / len(data.label_N)
+    return replace(data, share_K=count_K.to(own_KW.dtype) / len(data.label_N), own_KW=own_KW)
 
 
-def start_from_part(given: Examples, penalty: float) -> Start | None:
+def start_from_part(data: Examples, penalty: float) -> Start | None:
     """The minimum for one example in eight, near that for all of them at an eighth of the cost; None for few."""
-    count = len(given.label_N)
+    count = len(data.label_N)
     if count < SHARE_OF_SUBSET * LEAST_SUBSET:
         return None
     order_N = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    chosen = order_N[: count // SHARE_OF_SUBSET].to(given.label_N.device)
-    part = with_own_means(replace(given, centred_NW=given.centred_NW[chosen], label_N=given.label_N[chosen]))
+    chosen = order_N[: count // SHARE_OF_SUBSET].to(data.label_N.device)
+    part = with_own_means(replace(data, centred_NW=data.centred_NW[chosen], label_N=data.label_N[chosen]))
     return Start(fit(part, penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
 
 
 def fit(
-    given: Examples,
+    data: Examples,
     penalty: float,
     *,
     start: Start | None = None,
@@ -166,23 +174,23 @@ def fit(
     It ends as `until` says (default: `CONVERGED`, and `TO_THE_END` in float64), where rounding hides any gain, or
     after `max_iterations`.
     """
-    until = until or (TO_THE_END if given.centred_NW.dtype == torch.float64 else CONVERGED)
-    classes, width = given.own_KW.shape
-    charge = (2 if classes == 2 else 1) * penalty / len(given.centred_NW)
-    start = start or Start(given.own_KW.new_zeros(classes, width + 1))
+    until = until or (TO_THE_END if data.centred_NW.dtype == torch.float64 else CONVERGED)
+    classes, width = data.own_KW.shape
+    charge = (2 if classes == 2 else 1) * penalty / len(data.centred_NW)
+    start = start or Start(data.own_KW.new_zeros(classes, width + 1))
     theta_KW1, pairs, iteration = start.theta_KW1, pairs_of(start.bends, charge), 0
-    here = slope_at(given, theta_KW1, charge)
+    here = slope_at(data, theta_KW1, charge)
     curvature = here.curvature
     while iteration < max_iterations:
         # It falls by half at most from step to step, so that the pairs of the steps before still fit its scale.
         curvature = max(here.curvature, curvature / 2, LEAST_CURVATURE / classes)
         step_KW1 = direction(
-            here.gradient_KW1, pairs, lambda x_KW1, h=curvature: preconditioned(given, x_KW1, h, charge)
+            here.gradient_KW1, pairs, lambda x_KW1, h=curvature: preconditioned(data, x_KW1, h, charge)
         )
-        if is_over(until, here, step_KW1, quadratic_part(given, theta_KW1, here.curvature)):
+        if is_over(until, here, step_KW1, quadratic_part(data, theta_KW1, here.curvature)):
             break
         there, length = search(
-            lambda length, at=theta_KW1, step=step_KW1: slope_at(given, at + length * step, charge), here, step_KW1
+            lambda length, at=theta_KW1, step=step_KW1: slope_at(data, at + length * step, charge), here, step_KW1
         )
         if there is None and not pairs:
             break
@@ -205,35 +213,37 @@ def charged(gradient_KW1: Tensor, theta_KW1: Tensor, charge: float) -> Tensor:
 
 
 def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Steps, changes of the gradient with that of the penalty, and 1 / their products, as `bent_upwards` has them."""
     return bent_upwards((moved_KW1, charged(bent_KW1, moved_KW1, charge)) for moved_KW1, bent_KW1 in bends)
 
 
 def bent_upwards(found: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Steps with the change of the gradient along them and 1 / the product of both; those where that is positive."""
-    products = [(moved_KW1, bent_KW1, (moved_KW1 * bent_KW1).sum()) for moved_KW1, bent_KW1 in found]
-    return [(moved_KW1, bent_KW1, 1 / product) for moved_KW1, bent_KW1, product in products if product > 0]
+    curvatures = [(moved_KW1, bent_KW1, (moved_KW1 * bent_KW1).sum()) for moved_KW1, bent_KW1 in found]
+    return [(moved_KW1, bent_KW1, 1 / product) for moved_KW1, bent_KW1, product in curvatures if product > 0]
 
 
-def quadratic_part(given: Examples, theta_KW1: Tensor, curvature: float) -> float:
+def quadratic_part(data: Examples, theta_KW1: Tensor, curvature: float) -> float:
     """Of the loss, as a function of the logits."""
-    return curvature / 2 * float((theta_KW1[:, :-1] @ given.axes_WW).square().sum(0) @ given.variance_W)
+    return curvature / 2 * float((theta_KW1[:, :-1] @ data.axes_WW).square().sum(0) @ data.variance_W)
 
 
 def is_over(until: Until, here: Slope, step_KW1: Tensor, quadratic: float) -> bool:
+    """Whether the next step promises too little, by `until`, to be taken."""
     is_flat = float(here.gradient_KW1.abs().amax()) < FLAT_GRADIENT
     promised = -float((step_KW1 * here.gradient_KW1).sum()) / 2
     share = max(until.promise, until.promise_where_flat if is_flat else 0)
     return promised <= share * min(max(here.value, LEAST_LOSS), quadratic)
 
 
-def slope_at(given: Examples, theta_KW1: Tensor, charge: float) -> Slope:
+def slope_at(data: Examples, theta_KW1: Tensor, charge: float) -> Slope:
     """Objective and gradient in one pass over the examples; `charge` is the penalty / N."""
     weights_KW, intercept_K = theta_KW1[:, :-1].contiguous(), theta_KW1[:, -1]
-    count, size = len(given.centred_NW), max(1, BLOCK // len(intercept_K))
+    count, size = len(data.centred_NW), max(1, BLOCK // len(intercept_K))
     gradient_KW, excess_K = torch.zeros_like(weights_KW), torch.zeros_like(intercept_K)
     # Summed in float64: single values round at 1e-7, and the gains that are looked for are smaller.
     value = squares = torch.zeros((), dtype=torch.float64, device=weights_KW.device)
-    for centred_BW, label_B in zip(given.centred_NW.split(size), given.label_N.split(size), strict=True):
+    for centred_BW, label_B in zip(data.centred_NW.split(size), data.label_N.split(size), strict=True):
         logits_BK, label_B1 = torch.addmm(intercept_K, centred_BW, weights_KW.T), label_B[:, None]
         logits_BK -= logits_BK.amax(1, keepdim=True)
         known_B1 = logits_BK.gather(1, label_B1)
@@ -254,14 +264,14 @@ def slope_at(given: Examples, theta_KW1: Tensor, charge: float) -> Slope:
     )
 
 
-def preconditioned(given: Examples, x_KW1: Tensor, curvature: float, charge: float) -> Tensor:
+def preconditioned(data: Examples, x_KW1: Tensor, curvature: float, charge: float) -> Tensor:
     """`x_KW1` times the inverse of what the second derivative nearly is.
 
     That is diagonal in the axes of the features, for intercepts at a mean of each class's own.
     """
-    about_KW = TOWARDS_OWN_MEAN * given.own_KW / given.share_K.clamp_min(1 / len(given.centred_NW))[:, None]
-    inverse_W = torch.where(given.variance_W > 0, 1 / (curvature * given.variance_W + charge), 0)
-    weights_KW = ((x_KW1[:, :-1] - x_KW1[:, -1:] * about_KW) @ given.axes_WW * inverse_W) @ given.axes_WW.T
+    about_KW = TOWARDS_OWN_MEAN * data.own_KW / data.share_K.clamp_min(1 / len(data.centred_NW))[:, None]
+    inverse_W = torch.where(data.variance_W > 0, 1 / (curvature * data.variance_W + charge), 0)
+    weights_KW = ((x_KW1[:, :-1] - x_KW1[:, -1:] * about_KW) @ data.axes_WW * inverse_W) @ data.axes_WW.T
     intercept_K1 = x_KW1[:, -1:] / curvature - (weights_KW * about_KW).sum(1, keepdim=True)
     return torch.cat([weights_KW, intercept_K1], dim=1)
 
@@ -301,20 +311,20 @@ def search(at: Callable[[float], Slope], here: Slope, step_KW1: Tensor) -> tuple
     return None, 0.0
 
 
-def to_features(given: Examples, theta_KW1: Tensor) -> tuple[Tensor, Tensor]:
+def to_features(data: Examples, theta_KW1: Tensor) -> tuple[Tensor, Tensor]:
     """Weights (K, W) and intercepts (K,) for features as they came, in float64.
 
-    The same number on all intercepts changes nothing; they are given with a mean of 0.
+    The same number on all intercepts changes nothing; they come with a mean of 0.
     """
     weights_KW, about_mean_K = theta_KW1[:, :-1].double(), theta_KW1[:, -1].double()
-    intercept_K = about_mean_K - weights_KW @ given.mean_W.double()
+    intercept_K = about_mean_K - weights_KW @ data.mean_W.double()
     return weights_KW, intercept_K - intercept_K.mean()
 
 
-def from_features(given: Examples, weights_KW: Tensor, intercept_K: Tensor) -> Tensor:
+def from_features(data: Examples, weights_KW: Tensor, intercept_K: Tensor) -> Tensor:
     """The inverse of `to_features`, to start from what other examples gave."""
-    about_mean_K = intercept_K.double() + weights_KW.double() @ given.mean_W.double()
-    return torch.cat([weights_KW.double(), about_mean_K[:, None]], dim=1).to(given.mean_W.dtype)
+    about_mean_K = intercept_K.double() + weights_KW.double() @ data.mean_W.double()
+    return torch.cat([weights_KW.double(), about_mean_K[:, None]], dim=1).to(data.mean_W.dtype)
 
 
 def objective(

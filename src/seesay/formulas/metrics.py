@@ -5,7 +5,7 @@ images of a class give a fraction.
 
 Ties count against us: the rank of the right answer is 1 + the number of wrong answers that do not score strictly
 below it. A model that gives the same score to everything is therefore always wrong instead of right by luck of the
-order, and so is one that gives NaN. Two classes with the same name can never be told apart and are both missed.
+order, and so is one that gives NaN. Two classes with the same name can never be distinguished and are both missed.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Hits = dict[int, np.ndarray]
 
 
 def rank_of_label(scores_NC: Tensor, label_N: Tensor) -> Tensor:
-    """The place of the right class among all classes, (N,) int64, 1 = best; see above for ties."""
+    """The rank of the right class among all classes, (N,) int64, 1 = best; see above for ties."""
     own_N1 = scores_NC.gather(1, label_N[:, None])
     # The right class is not strictly below itself, which is the 1 that a rank starts at.
     return (~(scores_NC < own_N1)).sum(1)
@@ -51,11 +51,11 @@ def average_precision_11(score_N: np.ndarray, is_right_N: np.ndarray) -> float:
     order_N = np.lexsort((is_right_N, -score_N))
     found_N = is_right_N[order_N].cumsum()
     precision_N = found_N / np.arange(1, len(found_N) + 1)
-    # From each place on to the end: what may still be reached at that recall or a higher one.
+    # From each rank on to the end: what may still be reached at that recall or a higher one.
     best_N = np.maximum.accumulate(precision_N[::-1])[::-1]
     # In whole numbers, because a recall of 3 / 10 is not 0.3 to the last bit.
-    places = np.searchsorted(10 * found_N, np.arange(11) * found_N[-1])
-    return float(best_N[places].mean())
+    ranks = np.searchsorted(10 * found_N, np.arange(11) * found_N[-1])
+    return float(best_N[ranks].mean())
 
 
 def mean_roc_auc(scores_NC: np.ndarray, label_N: np.ndarray) -> float:

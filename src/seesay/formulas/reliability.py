@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Guo et al. 2017, table 1.
 BINS = 15
 
 
@@ -27,7 +28,7 @@ class Reliability:
 
 
 def reliability(confidence_N: np.ndarray, hit_N: np.ndarray, *, bins: int = BINS) -> Reliability:
-    """`confidence_N`, the probability of the guess, in `bins` of equal width over 0 to 1; N >= 1.
+    """`confidence_N`, the probability of the predicted class, in `bins` of equal width over 0 to 1; N >= 1.
 
     A confidence that is on an edge belongs to the bin below it, and 0 to the first.
     """

@@ -21,6 +21,7 @@ class Count:
 
     @property
     def share(self) -> float:
+        """From 0 to 1."""
         return self.hits / self.n
 
 
@@ -36,14 +37,17 @@ class Line:
         return from_logit(self.slope * logit(np.asarray(natural)) + self.offset)
 
 
+# As accurate on both sets.
 EQUAL = Line(slope=1.0, offset=0.0)
 
 
 def logit(share: np.ndarray | float) -> np.ndarray:
+    """log(share / (1 - share)), of any shape."""
     return np.log(share) - np.log1p(-np.asarray(share))
 
 
 def from_logit(value: np.ndarray | float) -> np.ndarray:
+    """The inverse of `logit`."""
     return 1 / (1 + np.exp(-np.asarray(value)))
 
 

@@ -18,7 +18,7 @@ def top_k(query_QD: Tensor, key_ND: Tensor, k: int, *, block: int = 4096) -> tup
     """The `k` keys with the largest dot product for every query, best first: scores (Q, K), row numbers (Q, K).
 
     With unit rows on both sides the scores are cosines. K is `k`, or N where there are fewer keys. Equal scores
-    come in the order of the keys; which of them are kept at the very end of the list is left open. Never holds
+    come in the order of the keys; which of them come at the very end of the list is left open. Never holds
     more than `block` x `block` scores, and computes in float32 or wider.
     """
     if k < 1 or block < 1:

@@ -1,4 +1,4 @@
-"""How far a measured share can be trusted, and what guessing would have given.
+"""How far a measured share can be trusted, and what chance would have given.
 
 C = classes, N = images, M = questions, T = bootstrap draws, U = kinds of images that differ in nothing that counts.
 
@@ -14,9 +14,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import bdtr, betaincinv, stdtrit
 
+# The usual number for percentile intervals (Efron and Tibshirani 1993).
 DRAWS = 1000
 # For measures that cannot be added up from counts and are worked out anew for every draw.
 FEW_DRAWS = 200
+# Half of what a 95 % interval leaves out.
 TAIL = 0.025
 
 
@@ -69,7 +71,7 @@ def mean_interval(value_N: np.ndarray) -> tuple[float, float] | None:
 
 
 def sign_test(first_only: int, second_only: int) -> float:
-    """The exact two-sided p-value for two models asked the same questions (McNemar 1947 as a binomial test).
+    """The exact two-sided p-value for two models on the same questions (McNemar 1947 as a binomial test).
 
     `first_only` questions were answered by the first alone and `second_only` by the second alone; those that both
     answered, or neither, say nothing about which is better. 1.0 where there is no other.

@@ -74,7 +74,7 @@ def part_of_contrastive_loss(
 def tiled_sigmoid_loss(
     image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0, tile: int = TILE
 ) -> Tensor:
-    """As `sigmoid_loss`: "do these two belong together?" asked of all B x N, summed, divided by B. Returns a scalar.
+    """As `sigmoid_loss`: "do these two belong together?" for all B x N, summed, divided by B. Returns a scalar.
 
     Image `i` belongs to caption `first + i` alone (Zhai et al. 2023, SigLIP), which may lie outside this block of
     captions. With captions gathered from other processes, `B / N` of this is the part that B of N pairs add to the
@@ -131,7 +131,7 @@ class _Tile:
     offset: int
 
     def diagonal(self, tile_RC: Tensor) -> Tensor:
-        """The places of the right logits in `tile_RC`, to read or to write; empty where there are none."""
+        """The right logits in `tile_RC`, to read or to write; empty where there are none."""
         return tile_RC.diagonal(self.offset)
 
 
@@ -243,12 +243,12 @@ class _SigmoidSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx, slope):  # type: ignore[override]
         refuse_second_derivatives()
-        given = (None if each is None else each * slope.to(each.dtype) for each in ctx.saved_tensors)
-        return *given, None, None
+        gradients = (None if each is None else each * slope.to(each.dtype) for each in ctx.saved_tensors)
+        return *gradients, None, None
 
 
 def refuse_second_derivatives() -> None:
-    """Gradients are on in a backward pass only where its own gradient was asked for (`create_graph`)."""
+    """Gradients are on in a backward pass only where its own gradient is wanted (`create_graph`)."""
     if torch.is_grad_enabled():
         raise RuntimeError("tiled losses have first derivatives only; leave tile out for a gradient of a gradient")
 
@@ -256,7 +256,7 @@ def refuse_second_derivatives() -> None:
 class _Gradients:
     """Gradients of images, captions and scale, grown tile by tile from the slopes of the logits.
 
-    `needed` begins with whether each of the three is asked for; the others are not made.
+    `needed` begins with whether each of the three is needed; the others are not made.
     """
 
     def __init__(self, image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, needed: Sequence[bool]):

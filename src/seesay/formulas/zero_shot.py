@@ -1,4 +1,4 @@
-"""A classifier made of words. B = images, C = classes, K = prompts per class, D = embedding width."""
+"""Formulas of a zero-shot classifier. B = images, C = classes, K = prompts per class, D = embedding width."""
 
 import math
 
@@ -33,6 +33,6 @@ def match_probabilities(score_BC: Tensor, scale: float | Tensor, bias: float | T
     return (scale * score_BC + bias).sigmoid()
 
 
-def log_mean_exp(told_BK: Tensor) -> Tensor:
+def log_mean_exp(log_p_BK: Tensor) -> Tensor:
     """The logarithm of the mean of K likelihoods that are given as logarithms, (B,)."""
-    return told_BK.logsumexp(1) - math.log(told_BK.shape[1])
+    return log_p_BK.logsumexp(1) - math.log(log_p_BK.shape[1])

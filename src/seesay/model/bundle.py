@@ -1,7 +1,7 @@
 """A trained thing you can hold: weights, tokenizer, preprocessing, templates and what is known about them.
 
 N = images or texts given, B = rows in a block, D = embedding width, S = side in pixels.
-How it lies in a folder is said in `layouts/`.
+`layouts/` has the files of its folder.
 """
 
 import copy
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def embeds_texts(self) -> bool:
-        """Whether a text has a row of its own; a model that predicts captions says how likely a text is instead."""
+        """Whether a text has a row of its own; a model that predicts captions gives its likelihood instead."""
         return self.clip.embeds_texts
 
     @property
@@ -107,6 +107,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
+        """Where the towers are."""
         return self.clip.logit_scale.device
 
     def to(self, device: str | torch.device) -> "Model":
@@ -117,7 +118,7 @@ class Model:
     def with_preprocess(self, mode: str) -> "Model":
         """This model, its towers shared, that prepares images in that mode.
 
-        "exact" is pixel for pixel what the weights were trained with; "fast" is not, and `FastPreprocess` says by how
+        "exact" is pixel for pixel what the weights were trained with; "fast" is not, and `FastPreprocess` has by how
         much. It is nothing that is saved: a model that is read prepares exactly.
         """
         if mode not in MODES:
@@ -130,7 +131,7 @@ class Model:
         """Paths, bytes, PIL images or uint8 arrays (H, W, 3) to (N, D) float32 unit rows on the CPU.
 
         They are decoded in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that
-        is not there and `BrokenSample`, with its path or its place in the list, for what is no image.
+        is not there and `BrokenSample`, with its path or its index in the list, for what is no image.
         """
         # The rows of one array would pass for grey images, and the letters of one path for paths.
         if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
@@ -162,7 +163,7 @@ class Model:
         return check_rows(self.clip, row_BX)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context with its end token kept.
+        """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context and still ends in its end token.
 
         Equal texts and beginnings that texts have in common are worked on once.
         """
@@ -238,7 +239,7 @@ class Model:
     ) -> list[Ranking]:
         """For every image all labels with probabilities, best first.
 
-        They sum to 1, but for models with sigmoid scoring, which judge every label by itself.
+        They sum to 1, except for models with sigmoid scoring, which score every label by itself.
         """
         return self.classifier(labels, templates).rank(self.encode_images(images))
 
@@ -253,7 +254,7 @@ class Model:
 
         "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; `UsageError` if they have no
         such towers.
-        Templates and facts are kept by "seesay" alone. A model that is there already is replaced; `UsageError` for a
+        Only "seesay" has room for templates and facts. A model that is there already is replaced; `UsageError` for a
         folder that holds anything else, and for a `dtype` that is none of floats.
         """
         if dtype is not None and dtype not in FLOATS:
@@ -261,9 +262,9 @@ class Model:
             raise UsageError(f"dtype is {dtype}; a model is saved in {known}.")
         with storage_errors(Path(folder)):
             refuse_foreign(Path(folder))
-        publish_folder(Path(folder), lambda place: self.write_files(place, layout, dtype=dtype))
+        publish_folder(Path(folder), lambda path: self.write_files(path, layout, dtype=dtype))
 
-    def write_files(self, place: Path, layout: str, *, dtype: torch.dtype | None = None) -> None:
+    def write_files(self, folder: Path, layout: str, *, dtype: torch.dtype | None = None) -> None:
         """The files of `save` into a folder that is there already."""
         parts = Parts(
             clip=self.clip,
@@ -275,7 +276,7 @@ class Model:
             facts=self.facts,
         )
         for name, data in writer(layout).files(parts, dtype=dtype).items():
-            (place / name).write_bytes(data)
+            (folder / name).write_bytes(data)
 
 
 def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:

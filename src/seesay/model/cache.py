@@ -35,22 +35,25 @@ EncodeSet = Callable[..., tuple[Tensor, list[int], list[Skipped]]]
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """A folder of kept tensors; without a folder nothing is found and nothing is kept."""
+    """A folder of tensors; without a folder nothing is read and nothing is written."""
 
     folder: Path | None
 
     @classmethod
     def find(cls) -> "EmbeddingCache":
-        """Where the setting `SEESAY_CACHE` says: "off", or a folder; else seesay in the user's cache folder (XDG)."""
-        asked = os.environ.get(SETTING, "")
-        if asked.lower() in ("off", "0", "no", "false"):
+        """The cache in the folder that the environment variable `SEESAY_CACHE` names, or none where that is "off".
+
+        Without the variable it is seesay in the user's cache folder (XDG).
+        """
+        setting = os.environ.get(SETTING, "")
+        if setting.lower() in ("off", "0", "no", "false"):
             return cls(None)
-        if asked:
-            return cls(Path(asked).expanduser())
+        if setting:
+            return cls(Path(setting).expanduser())
         return cls(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seesay")
 
     def read(self, kind: str, key: str) -> dict[str, Tensor] | None:
-        """The tensors kept under `key`; None if there are none, or not whole."""
+        """The tensors cached under `key`; None if there are none, or not whole."""
         if self.folder is None:
             return None
         try:
@@ -61,14 +64,16 @@ class EmbeddingCache:
             return None
 
     def write(self, kind: str, key: str, tensors: Tensors) -> None:
-        """Keep the tensors; a disk that says no costs the time of making them again, and a warning."""
+        """Write the tensors; an error of the disk is a `UserWarning`, and they are made again the next time."""
         if self.folder is None:
             return
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         try:
             publish_file(self._path(kind, key), hashlib.sha256(data).digest() + data)
         except (StorageError, OSError) as error:
-            warnings.warn(f"embeddings are not kept: {error} {SETTING}=off, or a folder, ends this.", stacklevel=2)
+            warnings.warn(
+                f"embeddings are not cached: {error} Set {SETTING} to off, or to another folder.", stacklevel=2
+            )
 
     def _path(self, kind: str, key: str) -> Path:
         assert self.folder is not None
@@ -100,7 +105,7 @@ def text_fingerprint(model: Model) -> str:
 
 
 def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
-    # The device too: its products are rounded in another order.
+    # The device too: its matrix products are rounded in another order.
     return [__version__, model.device.type, *(_weights(part.state_dict()) for part in parts)]
 
 
@@ -164,13 +169,13 @@ def _cached(
         for item in block
     )
     key = key_of(image_fingerprint(model), contents, *([texts()] if texts else []))
-    if (found := cache.read(kind, key)) is not None:
-        # Which images broke, and why, is told by decoding those few again.
-        broken = sorted(set(range(count)) - set(found["index"].tolist()))
-        _, _, skipped = encode(model, lambda place: read(broken[place]), len(broken))
+    if (cached := cache.read(kind, key)) is not None:
+        # Which images are broken, and why, comes from decoding those few again.
+        broken = sorted(set(range(count)) - set(cached["index"].tolist()))
+        _, _, skipped = encode(model, lambda index: read(broken[index]), len(broken))
         progress(count)
         renamed = [Skipped(key=str(broken[int(s.key)]), reason=s.reason, detail=s.detail) for s in skipped]
-        return found["image_ND"], found["index"].tolist(), renamed
+        return cached["image_ND"], cached["index"].tolist(), renamed
     image_ND, index, skipped = encode(model, read, count, progress=progress)
     cache.write(kind, key, {"image_ND": image_ND, "index": torch.tensor(index, dtype=torch.int64)})
     return image_ND, index, skipped
@@ -208,14 +213,14 @@ def cached_score_images(
 
 
 def cached_encode_prompts(model: Model, prompts: Sequence[Sequence[str]], *, cache: EmbeddingCache) -> Tensor:
-    """As `prompt_rows`, (P, D), whose answer is kept under the weights and the token ids of every prompt."""
+    """As `prompt_rows`, (P, D), whose result is cached under the weights and the token ids of every prompt."""
     if cache.folder is None:
         return prompt_rows(model.encode_texts, prompts)
-    # Token ids, and not the texts: they say what names, templates and tokenizer come to.
+    # Token ids, and not the texts: they are what names, templates and tokenizer come to.
     ids = model.tokenizer([prompt for own in prompts for prompt in own])
     key = key_of(text_fingerprint(model), [len(own) for own in prompts], ids)
-    if (found := cache.read("texts", key)) is not None:
-        return found["row_PD"]
+    if (cached := cache.read("texts", key)) is not None:
+        return cached["row_PD"]
     row_PD = prompt_rows(model.encode_texts, prompts)
     cache.write("texts", key, {"row_PD": row_PD})
     return row_PD
@@ -228,12 +233,13 @@ def zero_shot_classifier(
     *,
     descriptions: Descriptions | None = None,
 ) -> Classifier:
-    """A classifier made of words, kept on disk: made once for the same weights, token ids and settings.
+    """A zero-shot classifier, cached on disk: made once for the same weights, token ids and settings.
 
     A class is a name or a list of names, whose prompts are averaged together. `templates` is a name of
     `data.prompts.TEMPLATES` such as "imagenet80", a file, or a list; without it the model's own are used.
     `descriptions`, {class: [sentence, ...]} or a JSON file of that, takes the place of templates. Two classes with
-    one name are a `UserWarning`: neither is ever right. Where things are kept, and how not to, is said in `kept`.
+    one name are a `UserWarning`: neither is ever right. `EmbeddingCache.find` names the folder, and how to do
+    without.
     """
     if twice := repeated_names(class_names):
         warnings.warn(f"more than one class is called {', '.join(map(repr, twice))}; {SAME_NAME}.", stacklevel=2)

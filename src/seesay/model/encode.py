@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
     from seesay.model.zero_shot import Classifier
 
+# A guess: enough for a core to be busy, and little to hold; `tasks.resume_file` resumes at multiples of it.
 BLOCK = 64
+# A guess; benchmarks/2026-11-21-text-speed has the speed that comes of it.
 TOKENS_AT_ONCE = 2048
 Encode = Callable[[Tensor], Tensor]
 Item = TypeVar("Item")
@@ -63,8 +65,8 @@ def embed_rows(clip: DualEncoder, rows: Sequence[Sequence[int]], *, context: int
     blocks = [
         check_unit_length(clip.embed_texts(pad(block).to(device)).float().cpu()) for block in _blocks(distinct, least)
     ]
-    place_of = {row: place for place, row in enumerate(distinct)}
-    return torch.cat(blocks)[[place_of[tuple(row)] for row in rows]]
+    index_of = {row: index for index, row in enumerate(distinct)}
+    return torch.cat(blocks)[[index_of[tuple(row)] for row in rows]]
 
 
 def check_unit_length(rows_BD: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ def check_unit_length(rows_BD: Tensor) -> Tensor:
     # Far more than rounding, in bfloat16 too, and far less than a row of zeros is off.
     if len(length_B) and not (least := float(length_B.min())) > 0.9:
         raise RefusedInput(
-            f"the model's embeddings have length {least:g} in place of 1, since what its tower gives is too large or "
+            f"the model's embeddings have length {least:g} in place of 1, since its tower's outputs are too large or "
             "too small to be measured; its weights are damaged, fetch or train it again."
         )
     return rows_BD
@@ -102,7 +104,9 @@ def _blocks(distinct: Sequence[tuple[int, ...]], least: int) -> Iterator[Sequenc
     first, tokens = 0, 0
     for index, row in enumerate(distinct):
         before = distinct[index - 1] if index > first else ()
-        shared = next((place for place, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), len(before))
+        shared = next(
+            (position for position, (a, b) in enumerate(zip(before, row, strict=False)) if a != b), len(before)
+        )
         tokens += max(least, len(row) - shared)
         if tokens > TOKENS_AT_ONCE and index > first:
             yield distinct[first:index]
@@ -123,15 +127,15 @@ def encode_image_set(
     `progress` is called with the number of images done since the last call. `encode` takes the place of
     `model.encode_pixels`, and its rows that of unit rows.
     """
-    blocks, kept, skipped = [], [], []
+    blocks, read_ones, skipped = [], [], []
     for image_BD, own, broken in encode_blocks(model, read, range(count), encode=encode):
         if own:
             blocks.append(image_BD)
-        kept += own
+        read_ones += own
         skipped += broken
         progress(len(own) + len(broken))
     embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
-    return embeddings, kept, skipped
+    return embeddings, read_ones, skipped
 
 
 def score_image_set(
@@ -167,7 +171,7 @@ def read_pixels(
 ) -> tuple[list[Tensor], list[int], list[Skipped]]:
     """As `encode_image_set`, but the uint8 pixels (3, S, S) themselves, for what is encoded again and again."""
     blocks = prefetch_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK)
-    good, skipped = _sorted_out([told for block in blocks for told in block])
+    good, skipped = _sorted_out([item for block in blocks for item in block])
     return [pixels for _, pixels in good], [index for index, _ in good], skipped
 
 
@@ -178,9 +182,9 @@ def _pixels(model: "Model", read: Callable[[int], bytes], index: int) -> tuple[i
         return index, Skipped(key=str(index), reason=error.reason, detail=error.detail)
 
 
-def _sorted_out(told: list[tuple[int, Tensor | Skipped]]) -> tuple[list[tuple[int, Tensor]], list[Skipped]]:
-    good = [(index, item) for index, item in told if isinstance(item, Tensor)]
-    return good, [item for _, item in told if isinstance(item, Skipped)]
+def _sorted_out(numbered: list[tuple[int, Tensor | Skipped]]) -> tuple[list[tuple[int, Tensor]], list[Skipped]]:
+    good = [(index, item) for index, item in numbered if isinstance(item, Tensor)]
+    return good, [item for _, item in numbered if isinstance(item, Skipped)]
 
 
 @torch.inference_mode()

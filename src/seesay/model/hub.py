@@ -14,24 +14,24 @@ HUB = "hf:"
 
 
 def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
-    """The model of that name or in that place, on the CPU and ready to encode.
+    """The model of that name or at that path, on the CPU and ready to encode.
 
-    A place is a folder of any layout or one safetensors file, a name is "hf:owner/name" or a short one that
+    A path is a folder of any layout or one safetensors file, a name is "hf:owner/name" or a short one that
     `seesay models` lists; a folder of that name goes before a short name. `tokenizer` names the vocabulary's file
     where none lies beside the weights, `activation` is for files without a description. `UsageError` for what is not
     there, `RefusedInput` for what holds no whole model, `StorageError` where network or disk fail.
     """
     vocabulary = Path(tokenizer) if tokenizer is not None else None
-    place = _place(str(name_or_path))
-    folder = described_folder(place) if place.is_file() else place
+    path = _path(str(name_or_path))
+    folder = described_folder(path) if path.is_file() else path
     if folder is None:
-        return Model.of(read_bare(place, activation=activation, tokenizer=vocabulary))
+        return Model.of(read_bare(path, activation=activation, tokenizer=vocabulary))
     if activation is not None:
-        raise UsageError(f"{name_or_path} says its activation itself; leave activation={activation!r} out.")
+        raise UsageError(f"{name_or_path} names its activation itself; leave activation={activation!r} out.")
     return load_folder(folder, tokenizer=vocabulary)
 
 
-def _place(name: str) -> Path:
+def _path(name: str) -> Path:
     """Where the model of that name lies on disk, after it was fetched if it has to be."""
     folder = PACKAGED.get(name, Path(name))
     if (folder / "model" / CONFIG_NAME).is_file() and not (folder / CONFIG_NAME).exists():

@@ -1,4 +1,4 @@
-"""Python pickles: told apart by content, refused, and made safetensors files of in a process that can do little.
+"""Python pickles: recognised by content, refused, and made safetensors files of in a process that can do little.
 
 A pickle is a program: reading one the usual way runs it. Nothing here does. `is_pickle` looks at bytes, and
 `convert_pickle` leaves the reading to `unpickle.py`, in a process of its own without network and with little memory.
@@ -18,12 +18,15 @@ from pathlib import Path
 from seesay.base.errors import RefusedInput, SeesayError, StorageError, UsageError
 from seesay.base.publish import publish_file, remove_stale
 
+# A guess.
 READ_SECONDS = 600
+# Bytes at either end that are looked at: a guess; the list of a zip's files is at its end.
 HEAD, TAIL = 64 << 10, 1 << 20
+# A guess: an answer is a line.
 ANSWER_LIMIT = 4096
 # What `unpickle.py` answers then.
 DISK_FULL = "the disk is full"
-# Files of the archives in which PyTorch keeps pickles: zip (also TorchScript), and tar before 2018.
+# Files of the archives in which PyTorch puts pickles: zip (also TorchScript), and tar before 2018.
 TAR_MEMBERS = {b"sys_info", b"pickle", b"storages", b"tensors"}
 
 
@@ -40,7 +43,7 @@ def is_pickle(path: Path) -> bool:
             file.seek(max(0, size - TAIL))
             tail = file.read(TAIL)
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
     # The length of a header may read as the two bytes of a pickle, but a pickle never goes on with zeros and a brace.
     if _is_safetensors(head, size):
         return False
@@ -53,7 +56,7 @@ def is_pickle(path: Path) -> bool:
 
 
 def refuse_pickle(path: Path) -> None:
-    """`RefusedInput` with the way out if `path` is a pickle."""
+    """`RefusedInput`, with the command that converts it, if `path` is a pickle."""
     if is_pickle(path):
         raise RefusedInput(
             f"{path} is a Python pickle, which can run code; make weights of it with "
@@ -66,8 +69,8 @@ def convert_pickle(source: Path, destination: Path, *, force: bool = False) -> N
 
     Read are what `torch.load(weights_only=True)` allows, and the attributes of a TorchScript archive. Of a training
     checkpoint its `state_dict` is taken; `module.` and `_orig_mod.` before all names go. `RefusedInput` for anything
-    else in it, and where the system does not let a process be cut from the network, unless `force` says that it may be
-    read with it. `UsageError` if there is a `destination` already.
+    else in it, and where the system does not let a process be cut from the network, unless `force` allows reading it
+    with the network. `UsageError` if there is a `destination` already.
     """
     if not source.is_file():
         raise UsageError(f"{source} is no file; name the .pt or .bin to convert.")
@@ -116,7 +119,7 @@ def _read_apart(source: Path, written: Path, *, force: bool) -> None:
     # Nothing of our surroundings goes with it: no tokens, no proxies, no switches of torch.
     surroundings = {
         "PATH": os.defpath,
-        "PYTHONPATH": os.pathsep.join(place for place in sys.path if place),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "HOME": str(written.parent),
@@ -143,7 +146,7 @@ def _read_apart(source: Path, written: Path, *, force: bool) -> None:
         )
     if answer.get("reason") == DISK_FULL:
         raise StorageError(
-            f"{tempfile.gettempdir()}, where {source} is read, is full; free some space or set TMPDIR to another place."
+            f"{tempfile.gettempdir()}, where {source} is read, is full; free some space, or set TMPDIR to a folder."
         )
     if done.returncode != 0 or not written.is_file():
         reason = answer.get("reason") or f"the process that read it ended with {done.returncode}"

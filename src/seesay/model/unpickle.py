@@ -1,6 +1,6 @@
 """The process that reads a pickle: `python -m seesay.model.unpickle SOURCE DESTINATION [force]`.
 
-The one place that calls `torch.load`, always with `weights_only=True`: torch's reader then follows instructions that
+The one file that calls `torch.load`, always with `weights_only=True`: torch's reader then follows instructions that
 make numbers, strings, lists and tensors, and refuses every other name. Before that, this process gives up the network
 and most of its memory, processor time and files, for the case that the reader itself has a fault. It answers with a
 line of JSON and a safetensors file, and nothing in seesay imports it.
@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Flags of unshare(2), from linux/sched.h.
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+# Bounds that no published model comes near; all four are a guess.
 CPU_SECONDS = 300
 OPEN_FILES = 64
 SPARE_MEMORY = 1 << 30
@@ -35,7 +37,7 @@ class Refused(Exception):
 
 
 class Scripted:
-    """Stands for every class of a TorchScript archive: it keeps its attributes and has no code."""
+    """Stands for every class of a TorchScript archive: it has the attributes and no code."""
 
     attributes: dict[str, Any] | None = None
 
@@ -44,6 +46,7 @@ class Scripted:
 
 
 def main() -> int:
+    """Convert what the command line names; the exit code."""
     sys.excepthook = answer_why
     source, destination, force = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "force"
     if not leave_network() and not force:
@@ -64,7 +67,7 @@ def answer_why(kind: type[BaseException], error: BaseException, _: object) -> No
     elif DISK_FULL.search(str(error)):
         reason = "the disk is full"
     elif isinstance(error, MemoryError) or "allocate" in message:
-        reason = "it asks for more memory than its size can explain"
+        reason = "it needs more memory than its size can explain"
     else:
         reason = f"it cannot be read without running code ({message:.200})"
     print(json.dumps({"reason": reason}))
@@ -80,6 +83,7 @@ def leave_network() -> bool:
 
 
 def convert(source: Path, destination: Path) -> None:
+    """The tensors of a pickle as a safetensors file; `Refused` for more than they can be."""
     import torch
     from safetensors.torch import save_file
 
@@ -192,6 +196,7 @@ def attributes_of(whole: Scripted) -> Iterator[tuple[str, Any]]:
 
 
 def is_plain_tensor(value: object) -> bool:
+    """Whether it is a dense tensor on the CPU."""
     import torch
 
     return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"

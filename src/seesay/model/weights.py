@@ -18,9 +18,10 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput, SeesayError, StorageError
 from seesay.model.pickles import refuse_pickle
 
-# The largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
+# Both a guess: the largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
 HEADER_LIMIT = 2 << 20
 TENSOR_LIMIT = 3_000
+# Faults that a message lists: a guess at what is still read.
 LISTED = 10
 # A weight beyond this has a square that float32 cannot hold: whatever is measured of it is a zero or no number.
 LARGEST_WEIGHT = 1.8e19
@@ -56,22 +57,22 @@ def read_tensors(
     *,
     sha256: str | None = None,
     ignored: Collection[str] = (),
-    places: Callable[[], Mapping[str, Tensor]] = dict,
+    destinations: Callable[[], Mapping[str, Tensor]] = dict,
     largest: float = math.inf,
 ) -> dict[str, Tensor]:
     """The tensors of a file, equal in names and shapes to `expected` (which may be on the meta device).
 
-    Floats come back as float32; names in `ignored` may be there and are left out. `places` is asked once the file is
-    known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up to ten
-    at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers that are
-    not finite or beyond `largest`, and other bytes than `sha256`. `StorageError` where the file is there but cannot be
-    read.
+    Floats come back as float32; names in `ignored` may be there and are left out. `destinations` is called once the
+    file is known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up
+    to ten at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers that
+    are not finite or beyond `largest`, and other bytes than `sha256`. `StorageError` where the file exists but cannot
+    be read.
     """
-    found = read_header(path)
-    _compare(path, {name: entry for name, entry in found.items() if name not in ignored}, expected)
+    header = read_header(path)
+    _compare(path, {name: entry for name, entry in header.items() if name not in ignored}, expected)
     digest = hashlib.sha256() if sha256 is not None else None
-    placed, tensors = places(), {}
-    for name, tensor in _read_in_order(path, found, digest=digest, placed=placed):
+    placed, tensors = destinations(), {}
+    for name, tensor in _read_in_order(path, header, digest=digest, placed=placed):
         if name in ignored:
             continue
         whole = tensor.float() if tensor.is_floating_point() else tensor
@@ -90,19 +91,19 @@ def _refuse_numbers(path: Path, name: str, tensor: Tensor, *, largest: float) ->
     ends = [float(end) for end in torch.aminmax(tensor)]
     if not all(map(math.isfinite, ends)):
         raise RefusedInput(f"{path}: {name} holds numbers that are not finite; the weights are damaged.")
-    if abs(found := max(ends, key=abs)) > largest:
+    if abs(extreme := max(ends, key=abs)) > largest:
         raise RefusedInput(
-            f"{path}: {name} holds {found:g}, whose square is not finite; the weights are damaged, fetch them again."
+            f"{path}: {name} holds {extreme:g}, whose square is not finite; the weights are damaged, fetch them again."
         )
 
 
 def read_header(path: Path) -> dict[str, dict]:
     """Name -> {dtype, shape, data_offsets} of a safetensors file, checked against the size of the file.
 
-    `RefusedInput` for anything else; a pickle is told by its content, whatever the file is called.
+    `RefusedInput` for anything else; a pickle is known by its content, whatever the file is called.
     """
     try:
-        # A pipe under this name would keep its reader waiting for ever.
+        # A pipe under this name would leave its reader waiting for ever.
         if not path.is_file():
             raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
         size = path.stat().st_size
@@ -118,15 +119,15 @@ def read_header(path: Path) -> dict[str, dict]:
                 raise RefusedInput(f"{path} has {count:,} tensors, more than {TENSOR_LIMIT:,}; it is no model.")
             header = json.loads(text, object_pairs_hook=_without_repeats)
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} has a damaged safetensors header; fetch it again.") from error
     if not isinstance(header, dict):
         raise RefusedInput(f"{path} has a damaged safetensors header; fetch it again.")
     header.pop("__metadata__", None)
-    places = sorted((_place(path, name, entry), name) for name, entry in header.items())
+    ranges = sorted((_range(path, name, entry), name) for name, entry in header.items())
     end = 0
-    for (first, last), name in places:
+    for (first, last), name in ranges:
         if first != end:
             raise RefusedInput(f"{path}: the data of {name[:80]!r} begins at {first}, not at {end}; fetch it again.")
         end = last
@@ -141,8 +142,8 @@ def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return values
 
 
-def _place(path: Path, name: str, entry: object) -> tuple[int, int]:
-    """Where a tensor's bytes begin and end, if the entry says so in whole numbers that agree with its shape."""
+def _range(path: Path, name: str, entry: object) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, if these are whole numbers that agree with its shape."""
     try:
         shape, (first, end), dtype = entry["shape"], entry["data_offsets"], entry["dtype"]  # type: ignore[index]
         whole = isinstance(shape, list) and isinstance(dtype, str) and all(type(n) is int for n in [*shape, first, end])
@@ -182,17 +183,17 @@ def _read_in_order(
                 if entry["dtype"] in DTYPES:
                     yield name, data.view(DTYPES[entry["dtype"]]).view(entry["shape"])
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
 
 
 def _compare(path: Path, header: Mapping[str, dict], expected: Mapping[str, Tensor]) -> None:
-    found = {name: tuple(entry["shape"]) for name, entry in header.items()}
-    faults = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in found]
-    faults += [f"unexpected {name} {shape}" for name, shape in found.items() if name not in expected]
-    for name in (name for name in expected if name in found):
+    shapes = {name: tuple(entry["shape"]) for name, entry in header.items()}
+    faults = [f"missing {name} {tuple(expected[name].shape)}" for name in expected if name not in shapes]
+    faults += [f"unexpected {name} {shape}" for name, shape in shapes.items() if name not in expected]
+    for name in (name for name in expected if name in shapes):
         shape, dtype = tuple(expected[name].shape), header[name]["dtype"]
-        if found[name] != shape:
-            faults.append(f"{name} is {found[name]}, expected {shape}")
+        if shapes[name] != shape:
+            faults.append(f"{name} is {shapes[name]}, expected {shape}")
         elif dtype not in DTYPES or DTYPES[dtype].is_floating_point != expected[name].is_floating_point():
             faults.append(f"{name} holds {dtype}, expected {expected[name].dtype}")
     if faults:

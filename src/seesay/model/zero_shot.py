@@ -1,4 +1,4 @@
-"""A classifier made of words.
+"""Classifiers made from class names.
 
 C = classes, P = prompts of all classes, K = prompts of one, D = embedding width, X = width of an image's row,
 N = images, B = images worked on at once.
@@ -90,6 +90,7 @@ class ZeroShotClassifier(Classifier):
         return f"weights {tuple(self.weights.shape)}"
 
     def scores(self, image_NX: Tensor) -> Tensor:
+        """Unit rows of images (N, D) to cosines (N, C)."""
         return widened(image_NX) @ widened(self.weights).T
 
 
@@ -110,6 +111,7 @@ class LikelihoodClassifier(Classifier):
         return f"likelihoods of {sum(self.sizes):,} prompts"
 
     def scores(self, image_NX: Tensor) -> Tensor:
+        """Rows of images (N, X) to log-likelihoods (N, C) in nats."""
         if not len(image_NX):
             return torch.empty(0, len(self.class_names))
         # A block of images at a time, and prompts to classes at once: all of a set's would be gigabytes.

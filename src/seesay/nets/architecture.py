@@ -20,7 +20,7 @@ Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
 
 
 class BlocksConfig(Settings):
-    """A stack of transformer blocks; the MLP inside is four times as wide as the stack unless `mlp_width` says else."""
+    """A stack of transformer blocks; the MLP inside is four times as wide as the stack unless `mlp_width` is set."""
 
     width: Width
     layers: Count
@@ -64,6 +64,7 @@ class SiglipImageConfig(BlocksConfig):
 
     @property
     def positions(self) -> int:
+        """Patches of an image."""
         return (self.image_size // self.patch) ** 2
 
     @model_validator(mode="after")
@@ -104,7 +105,7 @@ class ResNetConfig(Settings):
 
 
 class ConvNetConfig(Settings):
-    """A small residual convolutional tower for 32-64 px; works at any size, `image_size` is the one it is judged at."""
+    """A small residual convolutional tower for 32-64 px; works at any size, and is evaluated at `image_size`."""
 
     kind: Literal["conv"] = "conv"
     image_size: Side
@@ -182,7 +183,7 @@ class BicaptionerConfig(BlocksConfig):
 
 
 class MaskedCaptionerConfig(BlocksConfig):
-    """ICMLM's head: a masked word, told from a grid of the image and the rest of the caption.
+    """ICMLM's head: a masked word, predicted from a grid of the image and the rest of the caption.
 
     "tfm" lets positions of both look at one another; "att-fc" looks at the grid with one query, made of the words.
     """
@@ -200,10 +201,10 @@ PREDICTING = BagOfWordsHeadConfig | NGramsConfig | CaptionerConfig | Bicaptioner
 class Architecture(Settings):
     """Two towers, the width `embed_dim` of the space they share, and how a pair is scored.
 
-    "softmax" weighs captions against one another (CLIP). "sigmoid" judges each pair alone, with a learned bias
+    "softmax" weighs captions against one another (CLIP). "sigmoid" scores each pair alone, with a learned bias
     (SigLIP, Zhai et al. 2023). `projection` "mlp" has a ReLU and a second linear map behind each tower (ConVIRT).
     The text side may be a head that predicts captions; `embed_dim` is then what it is given of the image: in all,
-    or for each place of the grid.
+    or for each position of the grid.
     """
 
     embed_dim: Width

@@ -16,7 +16,7 @@ from seesay.nets.head import Head, PreparedTexts
 class BagOfWordsHead(Head):
     """One linear map to the logits of all words; start and end token are no words.
 
-    A text without words costs nothing in training, and is as likely as a word by chance when asked for.
+    A text without words costs nothing in training, and its likelihood is that of a word by chance.
     """
 
     def __init__(self, config: BagOfWordsHeadConfig, embed_dim: int):

@@ -1,6 +1,6 @@
-"""VirTex's head: the caption from its start and from its end, each word told from the image's places.
+"""VirTex's head: the caption from its start and from its end, each word predicted from a grid of the image.
 
-B = images, G = places of an image, P = texts, L = tokens of the longest, R = rows of the tree of texts, S = L - 1,
+B = images, G = positions of a grid, P = texts, L = tokens of the longest, R = rows of the tree of texts, S = L - 1,
 T = rows of all sequences laid end to end, W = width, H = heads.
 """
 

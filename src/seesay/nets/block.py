@@ -1,6 +1,6 @@
 """The pre-norm transformer block that both of the paper's towers are made of.
 
-B = sequences, L = their length, T = positions of all sequences laid end to end, N = positions that are kept,
+B = sequences, L = their length, T = positions of all sequences laid end to end, N = positions that are pooled,
 P = positions that stand before others, W = width, H = heads, C = W / H.
 """
 
@@ -21,6 +21,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU with its tanh approximation, as big_vision's SigLIP has it."""
     return F.gelu(x, approximate="tanh")
 
 
@@ -47,10 +48,10 @@ class Attention(nn.Module):
             mixed.append(self._mix(query, key, value, group, qkv_TX))
         return self.out(torch.cat(mixed))
 
-    def kept(self, x_TW: Tensor, groups: Groups, keep_N: Tensor) -> Tensor:
+    def pooled(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor) -> Tensor:
         """As `forward` for one position of every sequence, which sees all of it: (T, W) to (N, W)."""
         W = x_TW.shape[-1]
-        query_NW = F.linear(x_TW.index_select(0, keep_N), self.qkv.weight[:W], self.qkv.bias[:W])
+        query_NW = F.linear(x_TW.index_select(0, pooled_N), self.qkv.weight[:W], self.qkv.bias[:W])
         queries = query_NW[:, None].split([group.sequences * group.is_end for group in groups])
         kv_TX = F.linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
         parts = kv_TX.split([group.sequences * group.length for group in groups])
@@ -91,7 +92,7 @@ def attend_after(
 ) -> Tensor:
     """Attention of sequences that all stand behind the same P positions, (B, H, L, C).
 
-    The scores for what stands before are one product for all sequences, so its keys and values are never copied.
+    The scores for what stands before are one matrix product for all sequences, so its keys and values are never copied.
     """
     B, H, L, C = query_BHLC.shape
     own_BHLK = query_BHLC @ key_BHKC.mT
@@ -117,37 +118,37 @@ class Block(nn.Module):
         self.proj = nn.Linear(config.hidden, config.width)
         self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor | None = None) -> Tensor:
-        """Sequences laid end to end as `groups` says, (T, W) to (T, W).
+    def forward(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor | None = None) -> Tensor:
+        """Sequences laid end to end in `groups`, (T, W) to (T, W).
 
-        With `keep_N`, one position of every sequence that may see all of it, only these come out, (N, W): the last
+        With `pooled_N`, one position of every sequence that may see all of it, only these come out, (N, W): the last
         block of a tower computes nothing that is not pooled.
         """
         normed_TW = self.ln_1(x_TW)
-        if keep_N is None:
+        if pooled_N is None:
             x = x_TW + self.attention(normed_TW, groups)
         else:
-            x = x_TW.index_select(0, keep_N) + self.attention.kept(normed_TW, groups, keep_N)
+            x = x_TW.index_select(0, pooled_N) + self.attention.pooled(normed_TW, groups, pooled_N)
         return x + self.proj(self.activation(self.fc(self.ln_2(x))))
 
 
 class Blocks(nn.ModuleList):
     """A tower's blocks in turn; the last one works on the positions that are pooled alone, where they are named.
 
-    With `recompute` the backward pass runs every block again instead of keeping what is inside: less memory, a third
+    With `recompute` the backward pass runs every block again instead of storing what is inside: less memory, a third
     more work.
     """
 
     recompute = False
 
-    def forward(self, x_TW: Tensor, groups: Groups, keep_N: Tensor | None = None) -> Tensor:
-        """Sequences laid end to end as `groups` says, to the positions `keep_N`, one of each, (N, W); or to all."""
+    def forward(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor | None = None) -> Tensor:
+        """Sequences laid end to end in `groups`, to the positions `pooled_N`, one of each, (N, W); or to all."""
         for index, block in enumerate(self):
-            keep = keep_N if index == len(self) - 1 else None
+            pooled = pooled_N if index == len(self) - 1 else None
             if self.recompute and torch.is_grad_enabled():
-                x_TW = checkpoint(block, x_TW, groups, keep, use_reentrant=False)  # type: ignore[assignment]
+                x_TW = checkpoint(block, x_TW, groups, pooled, use_reentrant=False)  # type: ignore[assignment]
             else:
-                x_TW = block(x_TW, groups, keep)
+                x_TW = block(x_TW, groups, pooled)
         return x_TW
 
 

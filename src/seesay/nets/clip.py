@@ -21,15 +21,13 @@ from seesay.nets.no_init import NoInit
 from seesay.nets.resnet import ResNet
 from seesay.nets.siglip import SiglipImage, SiglipText
 from seesay.nets.text import TextTransformer
+from seesay.nets.tower import ImageTower
 from seesay.nets.vit import VisionTransformer
 
-TOWERS = {
-    "vit": VisionTransformer,
-    "resnet": ResNet,
-    "conv": ConvNet,
+IMAGE_TOWERS = {"vit": VisionTransformer, "resnet": ResNet, "conv": ConvNet, "siglip-image": SiglipImage}
+TEXT_SIDES = {
     "transformer": TextTransformer,
     "bag-of-words": BagOfWords,
-    "siglip-image": SiglipImage,
     "siglip-text": SiglipText,
     "captioner": Captioner,
     "bicaptioner": Bicaptioner,
@@ -37,6 +35,7 @@ TOWERS = {
     "n-grams": NGrams,
     "masked-captioner": MaskedCaptioner,
 }
+# Radford et al. 2021, section 2.5: the start, and the bound that training may not pass.
 LOGIT_SCALE_START = math.log(1 / 0.07)
 LOGIT_SCALE_MAX = math.log(100)
 # Zhai et al. 2023, section 3.2: most pairs are no match, and the first step should not have to learn that.
@@ -47,16 +46,17 @@ SIGMOID_BIAS_START = -10.0
 class Clip(nn.Module):
     """What both kinds of models have: an image tower, a text side, and the logarithm of the factor on scores.
 
-    `embeds_texts`: a text has a row of its own, so images and texts are compared by cosines (`DualEncoder`); else a
-    text is told how likely it is for an image (`CaptionPredictor`). `reads_grid`: an image's row is a whole grid.
+    `embeds_texts`: a text has a row of its own, and is compared with images by cosines (`DualEncoder`); else the model
+    gives the likelihood of a text for an image (`CaptionPredictor`). `reads_grid`: an image's row is a whole grid.
     """
 
     embeds_texts: ClassVar[bool]
     reads_grid = False
+    image_tower: ImageTower
     logit_scale: Tensor
     logit_bias: nn.Parameter | None
 
-    def __init__(self, image_tower: nn.Module, text_side: nn.Module):
+    def __init__(self, image_tower: ImageTower, text_side: nn.Module):
         super().__init__()
         self.image_tower = image_tower
         # In model files both kinds have the text side under this name.
@@ -73,7 +73,7 @@ class Clip(nn.Module):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""
-        return self.image_tower.features(pixels_B3SS)  # type: ignore[operator]
+        return self.image_tower.features(pixels_B3SS)
 
     def embed_features(self, features_BW: Tensor) -> Tensor:
         """Features to the rows that `embed_images` gives, (B, D); not where the model `reads_grid`."""
@@ -106,7 +106,7 @@ class DualEncoder(Clip):
 
     def __init__(
         self,
-        image_tower: nn.Module,
+        image_tower: ImageTower,
         text_tower: nn.Module,
         *,
         scoring: Scoring = "softmax",
@@ -119,14 +119,16 @@ class DualEncoder(Clip):
         self.logit_bias = nn.Parameter(torch.tensor(SIGMOID_BIAS_START)) if is_sigmoid else None
 
     def image_parts(self) -> tuple[nn.Module, ...]:
+        """The tower and its projection."""
         return (self.image_tower, self.image_projection)
 
     def text_parts(self) -> tuple[nn.Module, ...]:
+        """The tower and its projection."""
         return (self.text_tower, self.text_projection)
 
     def embed_features(self, features_BW: Tensor) -> Tensor:
         """Features to unit rows (B, D)."""
-        return F.normalize(self.image_projection(self.image_tower.project(features_BW)), dim=-1)  # type: ignore[operator]
+        return F.normalize(self.image_projection(self.image_tower.project(features_BW)), dim=-1)
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to unit rows (B, D)."""
@@ -160,20 +162,20 @@ class DualEncoder(Clip):
 
 
 class CaptionPredictor(Clip):
-    """An image tower, and a head that says how likely a caption is for an image.
+    """An image tower, and a head that gives the likelihood of a caption for an image.
 
-    What it says is a log-likelihood already, so the scale is 1 and not learned.
+    Its scores are log-likelihoods already, so the scale is 1 and not learned.
     """
 
     embeds_texts = False
 
-    def __init__(self, image_tower: nn.Module, head: Head, embed_dim: int):
+    def __init__(self, image_tower: ImageTower, head: Head, embed_dim: int):
         super().__init__(image_tower, head)
         self.register_buffer("logit_scale", torch.tensor(0.0))
         self.embed_dim = embed_dim
         self.reads_grid = head.reads_grid
         if head.reads_grid:
-            image_tower.give_up_pooling()  # type: ignore[operator]
+            image_tower.give_up_pooling()
 
     @property
     def head(self) -> Head:
@@ -187,13 +189,13 @@ class CaptionPredictor(Clip):
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W); the mean over the grid, where that is what the head reads."""
         if self.reads_grid:
-            return self.image_tower.grid(pixels_B3SS).mean(1)  # type: ignore[operator]
+            return self.image_tower.grid(pixels_B3SS).mean(1)
         return super().features(pixels_B3SS)
 
     def embed_features(self, features_BW: Tensor) -> Tensor:
-        """Features to rows of what the head reads, (B, D); of a grid there is no way back from its mean."""
+        """Features to rows of what the head reads, (B, D); not of a grid, which its mean does not give back."""
         assert not self.reads_grid
-        return self.image_tower.project(features_BW)  # type: ignore[operator]
+        return self.image_tower.project(features_BW)
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to rows of what the head reads, (B, D) or (B, G * D), not of unit length."""
@@ -204,7 +206,7 @@ class CaptionPredictor(Clip):
         return self.head.prepare(texts)
 
     def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
-        """Rows of `embed_images` and P texts of `prepare` to (B, P), as `Head.log_likelihoods` says it."""
+        """Rows of `embed_images` and P texts of `prepare` to (B, P), as `Head.log_likelihoods` defines it."""
         if self.reads_grid:
             image_BX = image_BX.unflatten(1, (-1, self.embed_dim))
         return self.head.log_likelihoods(image_BX, texts)
@@ -215,7 +217,7 @@ class CaptionPredictor(Clip):
 
     def _read(self, pixels_B3SS: Tensor) -> Tensor:
         tower = self.image_tower
-        return tower.places(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)  # type: ignore[operator]
+        return tower.places(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)
 
 
 def build_clip(architecture: Architecture, *, seed: int) -> Clip:
@@ -232,15 +234,15 @@ def empty_clip(architecture: Architecture) -> Clip:
 
 
 def _clip(architecture: Architecture) -> Clip:
-    image_tower = TOWERS[architecture.image.kind](architecture.image, architecture.embed_dim)
-    text_tower = TOWERS[architecture.text.kind](architecture.text, architecture.embed_dim)
-    if isinstance(text_tower, Head):
-        return CaptionPredictor(image_tower, text_tower, architecture.embed_dim)
+    image_tower = IMAGE_TOWERS[architecture.image.kind](architecture.image, architecture.embed_dim)
+    text_side = TEXT_SIDES[architecture.text.kind](architecture.text, architecture.embed_dim)
+    if isinstance(text_side, Head):
+        return CaptionPredictor(image_tower, text_side, architecture.embed_dim)
     is_mlp = architecture.projection == "mlp"
     projections = (_mlp(architecture.embed_dim), _mlp(architecture.embed_dim)) if is_mlp else None
-    return DualEncoder(image_tower, text_tower, scoring=architecture.scoring, projections=projections)
+    return DualEncoder(image_tower, text_side, scoring=architecture.scoring, projections=projections)
 
 
 def _mlp(width: int) -> nn.Module:
-    """What makes two layers of a tower's own linear projection."""
+    """A ReLU and a second linear map, to stand behind a tower's own linear projection."""
     return nn.Sequential(nn.ReLU(), nn.Linear(width, width))

@@ -27,6 +27,7 @@ _LISTED = """
     would yet you your yours yourself
 """
 FUNCTION_WORDS = frozenset(_LISTED.split())
+# Both a guess: a word that is seen less often is hardly learned, and few captions repeat little.
 OCCURRENCES = 10
 CAPTIONS_PER_OCCURRENCE = 100
 UNUSED = torch.iinfo(torch.int64).max

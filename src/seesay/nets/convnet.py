@@ -29,6 +29,7 @@ class ResidualBlock(nn.Module):
             self.shortcut.append(nn.BatchNorm2d(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) to (B, C', S', S')."""
         y = F.relu(self.norm_1(self.conv_1(x)), inplace=True)
         y = self.norm_2(self.conv_2(y))
         return F.relu(y + self.shortcut(x), inplace=True)
@@ -67,7 +68,7 @@ class ConvNet(ImageTower):
         return self._map(pixels_B3SS).mean((2, 3))
 
     def grid(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the G places of the last map, (B, G, W)."""
+        """Normalised pixels to the G positions of the last map, (B, G, W)."""
         return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
 
     def _map(self, pixels_B3SS: Tensor) -> Tensor:

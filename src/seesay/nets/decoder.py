@@ -19,7 +19,9 @@ from seesay.nets.packing import Group, Packed, pack_shared
 
 # What is worked on at once: on a CPU what its cache holds (64 MB took twice as long), elsewhere what fills the device.
 BYTES_AT_ONCE = {"cpu": 8 << 20}
+# A guess.
 BYTES_ELSEWHERE = 256 << 20
+# A guess at a tree whose rows fit for one image.
 TEXTS_AT_ONCE = 4096
 
 
@@ -42,7 +44,7 @@ def mean_losses(
 class TextTree:
     """Texts as a tree whose beginnings in common are there once, as `pack_shared` lays it out.
 
-    Its rows are all tokens that are read: a text's last one is only predicted. `row_U` and `target_U` say from which
+    Its rows are all tokens that are read: a text's last one is only predicted. `row_U` and `target_U` are from which
     row which id is predicted. `step_PL` names each text's predictions, U standing for none.
     """
 
@@ -157,7 +159,7 @@ def _paths(packed: Packed) -> list[list[int]]:
 
 
 def texts_at_once(texts: Tokens) -> Iterator[Tokens]:
-    """Texts in parts whose trees are small enough to be worked on for one image at least."""
+    """Texts in chunks whose trees are small enough to be worked on for one image at least."""
     for ids_PL, length_P in zip(texts.ids_BL.split(TEXTS_AT_ONCE), texts.length_B.split(TEXTS_AT_ONCE), strict=True):
         yield Tokens(ids_BL=ids_PL, length_B=length_P)
 

@@ -24,10 +24,10 @@ class PreparedTexts:
 
 
 class Head(nn.Module):
-    """A text side without vectors: how likely a caption is, given what the image tower saw.
+    """A text side without embeddings: how likely a caption is for an image.
 
-    It reads the tower's projection, `image_BD`; with `reads_grid` instead that of every place of the image, (B, G, D)
-    for G places, a number that depends on the image's side.
+    It reads the tower's projection, `image_BD`; with `reads_grid` instead that of every position of the image's grid,
+    (B, G, D); how many these are depends on the image's side.
     """
 
     reads_grid = False
@@ -46,10 +46,10 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:
-        """Take in what has to be known of the words before the first step, where `needs_vocabulary` says so.
+        """Store what has to be known of the words before the first step, if `needs_vocabulary`.
 
         `captions` are the token ids of all training captions, start and end token included, and `words` the spelling
-        of every id, with a space behind those that end a word. It must follow from these alone, and be kept in buffers.
+        of every id, with a space behind those that end a word. It must follow from these alone, and be in buffers.
         """
 
     def check_vocabulary(self) -> None:
@@ -57,4 +57,5 @@ class Head(nn.Module):
 
 
 def damaged_vocabulary(what: str) -> RefusedInput:
+    """The error for words that cannot have been learned."""
     return RefusedInput(f"the model's {what}; its weights are damaged, fetch or train it again.")

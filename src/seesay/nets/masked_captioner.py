@@ -1,6 +1,6 @@
-"""ICMLM's head: a masked word, told from a grid of the image and the rest of the caption.
+"""ICMLM's head: a masked word, predicted from a grid of the image and the rest of the caption.
 
-B = images, G = places of the grid, W = width, L = tokens of the longest caption, T = tokens of all captions laid end
+B = images, G = positions of the grid, W = width, L = tokens of the longest caption, T = tokens of all captions laid end
 to end, N = masked tokens, P = texts, M = tokens of a text's name, V = vocabulary.
 """
 
@@ -20,14 +20,16 @@ from seesay.nets.head import Head, PreparedTexts, damaged_vocabulary
 from seesay.nets.packing import Group, Packed, pack
 from seesay.nets.row_random import row_uniforms
 
+# A guess: both losses count alike.
 TAG_WEIGHT = 1.0
+# Stands in the frame where it is shorter than the context; no id is negative.
 NO_ID = -1
 
 
 class MaskedCaptioner(Head):
     """Blocks over the caption with one concept masked, then a fusion with the grid; and tags, from the grid alone.
 
-    A pass draws one of each caption's different concepts (`nets.draws`) and masks it wherever it occurs; while the
+    A pass draws one of each caption's different concepts (`nets.row_random`) and masks it wherever it occurs; while the
     head is evaluated it is the middle one. The output layer is the token vectors (as BERT's), whose last row is the
     mask.
     """
@@ -59,17 +61,19 @@ class MaskedCaptioner(Head):
             start_as_gpt(block, layers=config.layers)
 
     def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:
+        """Find the concepts, and the frame in which a name usually stands."""
         before, after = self.concepts.learn(captions, words)
         frame = [*before, self.mask, *after]
         self.frame_L.fill_(NO_ID)
         self.frame_L[: len(frame)] = torch.tensor(frame, dtype=torch.int64)
 
     def check_vocabulary(self) -> None:
+        """`RefusedInput` for a frame or concepts that no captions give."""
         frame_L, key_K, end_V = self.frame_L, self.concepts.key_K, self.concepts.end_V
         if bool(((frame_L < NO_ID) | (frame_L > self.mask)).any()) or int((frame_L == self.mask).sum()) > 1:
             raise damaged_vocabulary("frame around a name (frame_L) holds ids that its vocabulary does not have")
         if bool((key_K[1:] < key_K[:-1]).any()) or bool(((end_V < 0) | (end_V > 1)).any()):
-            raise damaged_vocabulary("concepts (key_K, end_V) are not such as words have")
+            raise damaged_vocabulary("concepts (key_K, end_V) hold values that no word has")
 
     def losses(self, image_BD: Tensor, tokens: Tokens) -> Tensor:
         """The mean cross-entropy of the masked word's tokens, and the tags' loss, (B,)."""
@@ -83,7 +87,7 @@ class MaskedCaptioner(Head):
         return word_B + TAG_WEIGHT * self._tag_losses(grid_BGW, tokens, concept_BL > 0)
 
     def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
-        """What both terms say of each name's tokens, (B, P): their mean log-probability, masked and as tags.
+        """The mean log-probability of each name's tokens, masked and as tags, both terms added, (B, P).
 
         All of the name is masked. It stands in a usual frame (`Concepts.learn`), where the context has room for it.
         Names of equally many tokens are the same input, which is worked on once. A name without tokens is as likely as
@@ -132,7 +136,7 @@ class MaskedCaptioner(Head):
         x_TW = self.token_embedding(packed.ids_T) + F.embedding(packed.position_T, self.positions)
         text_TW = self.blocks(x_TW, packed.groups)
         masked_N = (packed.ids_T == self.mask).nonzero()[:, 0]
-        # Captions are packed in another order, and the number of starts up to a token tells which it is of.
+        # Captions are packed in another order, and the number of starts up to a token gives the caption it is of.
         order_B = packed.back_B.argsort()
         row_T = order_B[(packed.position_T == 0).cumsum(0) - 1]
         hidden_NW = self.fusion(grid_BGW, text_TW, packed, masked_N, row_T)
@@ -174,7 +178,7 @@ class BesideGrid(nn.Module):
 
 
 class LookAtGrid(nn.Module):
-    """ICMLM's "att-fc": each masked token asks the grid with what the rest of the caption made of it; then an MLP."""
+    """ICMLM's "att-fc": a query made from the rest of the caption attends to the grid; then an MLP."""
 
     def __init__(self, config: MaskedCaptionerConfig):
         super().__init__()

@@ -1,7 +1,7 @@
 """A head that predicts a caption's runs of words.
 
 B = images, P = texts, K = words of a text, N = orders (runs of 1, 2, ... words), V = vocabulary, C = runs it knows,
-G = runs that others begin with, X = places of texts.
+G = runs that others begin with, X = positions of texts.
 """
 
 import math
@@ -19,8 +19,9 @@ from seesay.nets.architecture import NGramsConfig
 from seesay.nets.decoder import texts_at_once
 from seesay.nets.head import Head, PreparedTexts, damaged_vocabulary
 
-# Li et al. 2017, section 3: what an order keeps of the probability for itself.
+# Li et al. 2017, section 3: the share of the probability that an order has for itself.
 SHARE = 0.2
+# The number of a run that is not in the dictionary.
 UNKNOWN = -1
 
 
@@ -30,7 +31,7 @@ class NGrams(Head):
     The dictionary is a tree: a run is known by the run it continues and its last word. `key_C` holds
     (continued + 1) * V + word in ascending order, with -1 for the beginning, so runs that begin alike are neighbours,
     and one search per order finds the runs of all captions. All V single words are in it, whether seen or not: run w is
-    the word w. Places that are not used have keys which nothing continues.
+    the word w. Unused entries have keys which nothing continues.
     """
 
     needs_vocabulary = True
@@ -47,7 +48,7 @@ class NGrams(Head):
         self.register_buffer("key_C", torch.cat([torch.arange(config.vocab_size), torch.full((longer,), unused)]))
 
     def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:
-        """Keep the most frequent runs; of equally frequent ones the shorter, then the one with smaller ids."""
+        """Take the most frequent runs; of equally frequent ones the shorter, then the one with smaller ids."""
         keys = frequent_runs(
             captions, vocab_size=self.vocab_size, longest=self.longest, room=len(self.key_C) - self.vocab_size
         )
@@ -79,9 +80,10 @@ class NGrams(Head):
         return torch.where(is_word_PK.any(1, keepdim=True), sum_PB, by_chance).T
 
     def check_vocabulary(self) -> None:
+        """`RefusedInput` for a dictionary that no captions give."""
         words = torch.arange(self.vocab_size, device=self.key_C.device)
         is_in_order = bool((self.key_C[1:] >= self.key_C[:-1]).all())
-        # Of keys in order the last says that no other is beyond those of unused places.
+        # Keys are in order, so if the last is not beyond those of unused entries no other is.
         is_near = int(self.key_C[-1]) <= (len(self.key_C) + 1) * self.vocab_size
         if not (is_in_order and is_near and torch.equal(self.key_C[: self.vocab_size], words)):
             raise damaged_vocabulary("dictionary of runs (key_C) holds keys that no run of words has")
@@ -92,13 +94,13 @@ class NGrams(Head):
         return grouped_log_softmax(logits_CB, self._first_G(), self.key_C // self.vocab_size)
 
     def _first_G(self) -> Tensor:
-        """Where the runs begin that continue run g - 1, for g from 0; the last two are for unused places."""
+        """Where the runs begin that continue run g - 1, for g from 0; the last two are for unused entries."""
         begins_G = torch.arange(len(self.key_C) + 2, device=self.key_C.device) * self.vocab_size
         first_G = torch.searchsorted(self.key_C, begins_G)
         return torch.cat([first_G, first_G.new_full((1,), len(self.key_C))])
 
     def _runs(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        """The runs of 1, 2, ... words that end at each place, whether their contexts are known, and which are words.
+        """The runs of 1, 2, ... words that end at each position, whether their contexts are known, and which are words.
 
         (N, B, K), (N, B, K) and (B, K). A context is known if the dictionary has a run that continues it.
         """
@@ -109,9 +111,9 @@ class NGrams(Head):
         for _ in range(1, self.longest):
             before_BK = torch.cat([torch.full_like(ids_BK[:, :1], UNKNOWN), runs[-1][:, :-1]], dim=1)
             key_BK = (before_BK + 1) * self.vocab_size + ids_BK
-            place_BK = torch.searchsorted(self.key_C, key_BK).clamp(max=len(self.key_C) - 1)
-            is_known_BK = (self.key_C[place_BK] == key_BK) & (before_BK != UNKNOWN)
-            runs.append(place_BK.masked_fill(~is_known_BK, UNKNOWN))
+            index_BK = torch.searchsorted(self.key_C, key_BK).clamp(max=len(self.key_C) - 1)
+            is_known_BK = (self.key_C[index_BK] == key_BK) & (before_BK != UNKNOWN)
+            runs.append(index_BK.masked_fill(~is_known_BK, UNKNOWN))
             has_context.append((count_G[before_BK + 1] > 0) & (before_BK != UNKNOWN))
         return torch.stack(runs), torch.stack(has_context), is_word_BK
 
@@ -119,8 +121,8 @@ class NGrams(Head):
 def frequent_runs(captions: Sequence[Sequence[int]], *, vocab_size: int, longest: int, room: int) -> np.ndarray:
     """The keys, as `NGrams` has them, of the `room` most frequent runs of 2 to `longest` words, in ascending order.
 
-    A run is at most as frequent as what it continues, and longer: what it continues is always kept before it. So runs
-    are counted one order after the other, and only where they continue one that is kept so far.
+    A run is at most as frequent as what it continues, and longer: what it continues always goes before it. So runs
+    are counted one order after the other, and only where they continue one that is chosen so far.
     """
     if longest < 2:
         return np.empty(0, np.int64)
@@ -136,33 +138,33 @@ def frequent_runs(captions: Sequence[Sequence[int]], *, vocab_size: int, longest
     orders: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     for _ in range(2, longest + 1):
-        place_X = np.flatnonzero(is_word_T[1:] & (run_T[:-1] != UNKNOWN)) + 1
-        run_X = run_T[place_X - 1] * vocab_size + token_T[place_X]
+        position_X = np.flatnonzero(is_word_T[1:] & (run_T[:-1] != UNKNOWN)) + 1
+        run_X = run_T[position_X - 1] * vocab_size + token_T[position_X]
         found_R, count_R = np.unique(run_X, return_counts=True)
-        is_kept_R = _most_frequent([*counts, count_R], room)[-1]
-        orders.append(found_R[is_kept_R])
-        counts.append(count_R[is_kept_R])
+        is_chosen_R = _most_frequent([*counts, count_R], room)[-1]
+        orders.append(found_R[is_chosen_R])
+        counts.append(count_R[is_chosen_R])
         run_T = np.full_like(run_T, UNKNOWN)
-        run_T[place_X] = _numbers(orders[-1], run_X)
+        run_T[position_X] = _numbers(orders[-1], run_X)
     keys, continued, row = [], np.arange(vocab_size), vocab_size
-    for found_R, is_kept_R in zip(orders, _most_frequent(counts, room), strict=True):
-        before, word = np.divmod(found_R[is_kept_R], vocab_size)
+    for found_R, is_chosen_R in zip(orders, _most_frequent(counts, room), strict=True):
+        before, word = np.divmod(found_R[is_chosen_R], vocab_size)
         keys.append((continued[before] + 1) * vocab_size + word)
-        continued = row - 1 + is_kept_R.cumsum()
+        continued = row - 1 + is_chosen_R.cumsum()
         row += len(before)
     return np.concatenate(keys)
 
 
 def _most_frequent(counts: Sequence[np.ndarray], room: int) -> list[np.ndarray]:
     """Which runs are among the `room` most frequent of all orders; of equally frequent ones the first."""
-    is_kept_X = np.zeros(sum(map(len, counts)), dtype=bool)
-    is_kept_X[np.argsort(-np.concatenate(counts), kind="stable")[:room]] = True
-    return np.split(is_kept_X, np.cumsum([len(count_R) for count_R in counts])[:-1])
+    is_chosen_X = np.zeros(sum(map(len, counts)), dtype=bool)
+    is_chosen_X[np.argsort(-np.concatenate(counts), kind="stable")[:room]] = True
+    return np.split(is_chosen_X, np.cumsum([len(count_R) for count_R in counts])[:-1])
 
 
 def _numbers(known_R: np.ndarray, run_X: np.ndarray) -> np.ndarray:
-    """The place of each run among the known ones, which are in ascending order; UNKNOWN if it is not there."""
+    """The index of each run among the known ones, which are in ascending order; UNKNOWN if it is not there."""
     if not len(known_R):
         return np.full_like(run_X, UNKNOWN)
-    place_X = np.searchsorted(known_R, run_X).clip(max=len(known_R) - 1)
-    return np.where(known_R[place_X] == run_X, place_X, UNKNOWN)
+    position_X = np.searchsorted(known_R, run_X).clip(max=len(known_R) - 1)
+    return np.where(known_R[position_X] == run_X, position_X, UNKNOWN)

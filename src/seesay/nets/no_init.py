@@ -11,7 +11,7 @@ _DRAWN_IN_PLACE = (Tensor.normal_, Tensor.uniform_, Tensor.mul, Tensor.__mul__)
 
 
 class NoInit(TorchFunctionMode):
-    """Inside, random starting values are left out: tensors keep what memory holds.
+    """Inside, random starting values are left out: tensors hold what memory held.
 
     On the meta device they would cost more than all the rest: torch works out the shape of a random draw in Python, and
     loads its compiler for that, which takes longer than reading the weights.

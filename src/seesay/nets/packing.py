@@ -13,8 +13,9 @@ from torch import Tensor
 
 from seesay.base.records import Tokens
 
+# A guess: attention to a shared beginning has a cost of its own.
 LEAST_SHARED = 8
-# The ids of a caption, and its place among the captions.
+# The ids of a caption, and its index among the captions.
 Numbered = tuple[list[int], int]
 
 
@@ -36,7 +37,7 @@ Groups = Sequence[Group]
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """Captions laid end to end as `groups` says, so that attention needs no padding.
+    """Captions laid end to end in `groups`, so that attention needs no padding.
 
     `last_B` is the row of each caption's last token, and `back_B` puts captions in packed order into the order they
     came in.

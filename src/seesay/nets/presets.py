@@ -14,6 +14,7 @@ from seesay.nets.architecture import (
     VisionTransformerConfig,
 )
 
+# Radford et al. 2021, section 2.4 has 49,152 byte pairs and a context of 76; these are the released models' own.
 PAPER_VOCABULARY = 49_408
 PAPER_CONTEXT = 77
 PAPER_SIZES = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336")

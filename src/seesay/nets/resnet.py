@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from seesay.nets.architecture import ResNetConfig
 from seesay.nets.tower import ImageTower
 
+# He et al. 2015, "Deep Residual Learning", table 1: a bottleneck ends four times as wide as it is inside.
 EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """A 1x1, a 3x3 and a 1x1 convolution around a shortcut; the last norm starts at 0, so the block starts as it.
+    """A 1x1, a 3x3 and a 1x1 convolution around a shortcut; the last norm starts at 0: the block starts as the
+    identity.
 
     Where the side is halved, an average pool does it on both ways and every convolution keeps stride 1.
     """
@@ -40,6 +42,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) to (B, C', S', S')."""
         y = F.relu(self.norm_1(self.conv_1(x)), inplace=True)
         y = F.relu(self.norm_2(self.conv_2(y)), inplace=True)
         y = self.norm_3(self.conv_3(self.pool(y)))
@@ -111,11 +114,11 @@ class ResNet(ImageTower):
         return self.pool(self._map(pixels_B3SS))
 
     def grid(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the G places of the last map, (B, G, C)."""
+        """Normalised pixels to the G positions of the last map, (B, G, C)."""
         return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
 
     def project(self, features: Tensor) -> Tensor:
-        """Features or places of a grid, (..., C) to (..., D)."""
+        """Features or positions of a grid, (..., C) to (..., D)."""
         return self.pool.out(features)
 
     def give_up_pooling(self) -> None:

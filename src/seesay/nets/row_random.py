@@ -1,7 +1,7 @@
 """Random numbers that belong to rows, not to calls. B = rows, K = numbers for each.
 
-A tower that draws for every row (patch dropout) asks `row_uniforms`. Inside `row_seeds` each row's numbers follow from
-its own seed alone, so they are the same in whatever piece and on whichever process the row is.
+A tower that draws for every row (patch dropout) calls `row_uniforms`. Inside `row_seeds` each row's numbers follow from
+its own seed alone, so they are the same in whatever chunk and on whichever process the row is.
 """
 
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-# SplitMix64 (Steele, Lea and Flood 2014), its unsigned constants written as the int64 that torch has.
+# The three constants of SplitMix64 (Steele, Lea and Flood 2014), unsigned, written as the int64 that torch has.
 GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 MIX_2 = 0x94D049BB133111EB - 2**64
+# float32 holds whole numbers up to 2^24 exactly (IEEE 754).
 FLOAT_BITS = 24
 
 # Not thread-local: on a GPU, what is recomputed for the backward pass draws again on a thread of autograd's own.

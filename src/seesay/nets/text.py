@@ -14,7 +14,7 @@ class TextTransformer(nn.Module):
     """GPT-2's blocks, pooled at the end-of-text token.
 
     No position sees a later one, so what follows the end-of-text token could not change anything: captions are
-    packed without padding, the last block works on the pooled position alone, and where no gradient is asked for,
+    packed without padding, the last block works on the pooled position alone, and where no gradient is needed,
     beginnings that captions have in common are worked on once.
     Source: Radford et al. 2021, section 2.4, and the released code.
     """

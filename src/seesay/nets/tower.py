@@ -1,10 +1,10 @@
-"""What an image tower is. B = images, S = side, G = places of a grid, W = features, D = embedding width."""
+"""What an image tower is. B = images, S = side, G = positions of a grid, W = features, D = embedding width."""
 
 from torch import Tensor, nn
 
 
 class ImageTower(nn.Module):
-    """Features of an image, or of the places of a grid, and a linear projection of either."""
+    """Features of an image, or of the positions of a grid, and a linear projection of either."""
 
     projection: nn.Parameter
 
@@ -13,11 +13,11 @@ class ImageTower(nn.Module):
         raise NotImplementedError
 
     def grid(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the G places of the last map, (B, G, W)."""
+        """Normalised pixels to the G positions of the last map, (B, G, W)."""
         raise NotImplementedError
 
     def project(self, features: Tensor) -> Tensor:
-        """Features or places of a grid, (..., W) to (..., D)."""
+        """Features or positions of a grid, (..., W) to (..., D)."""
         return features @ self.projection
 
     def places(self, pixels_B3SS: Tensor) -> Tensor:

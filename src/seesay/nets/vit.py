@@ -49,7 +49,7 @@ class VisionTransformer(ImageTower):
         return self.ln_post(self.blocks(x_BLW.flatten(0, 1), [Group(count, length)], class_B))
 
     def grid(self, pixels_B3SS: Tensor) -> Tensor:
-        """Normalised pixels to the G patches that are looked at, (B, G, W)."""
+        """Normalised pixels to the G patches that are read, (B, G, W)."""
         x_BLW = self._start(pixels_B3SS)
         count, length, _ = x_BLW.shape
         x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
@@ -65,9 +65,9 @@ class VisionTransformer(ImageTower):
     def _some(self, x_BPW: Tensor) -> Tensor:
         """A random choice of every image's patches, at least one.
 
-        Drawn on the CPU and row by row, so that a batch in pieces draws what the whole batch draws, on any device.
+        Drawn on the CPU and row by row, so that a batch in chunks draws what the whole batch draws, on any device.
         """
         B, P, _ = x_BPW.shape
-        kept = max(1, round(P * (1 - self.patch_dropout)))
-        choice_BK = row_uniforms(B, P).argsort(dim=1)[:, :kept] + torch.arange(0, B * P, P)[:, None]
-        return x_BPW.flatten(0, 1).index_select(0, choice_BK.flatten().to(x_BPW.device)).unflatten(0, (B, kept))
+        count = max(1, round(P * (1 - self.patch_dropout)))
+        choice_BK = row_uniforms(B, P).argsort(dim=1)[:, :count] + torch.arange(0, B * P, P)[:, None]
+        return x_BPW.flatten(0, 1).index_select(0, choice_BK.flatten().to(x_BPW.device)).unflatten(0, (B, count))

@@ -1,7 +1,7 @@
 """A classifier fitted on photos whose labels are known: probabilities that can be believed, thresholds that hold.
 
 Temperature, or scale and bias, have the highest likelihood on a labelled set. Thresholds are cosines of photo and
-label, so they do not depend on that fit, and what is said of them is exact (`formulas.calibration`).
+label, so they do not depend on that fit, and the rates that they hold are exact (`formulas.calibration`).
 
 N = photos, C = labels.
 """
@@ -53,6 +53,7 @@ class KnownPhotos:
 
     @property
     def is_known_N(self) -> np.ndarray:
+        """Whether a photo shows one of the labels, (N,)."""
         return self.label_N != UNKNOWN
 
 

@@ -84,6 +84,7 @@ def answer_photos(
 
 
 def none_readable(count: int, skipped: Sequence[Skipped]) -> RefusedInput:
+    """The error for a run in which every photo was skipped."""
     return RefusedInput(f"none of {count} photos could be read ({count_reasons(skipped)}).")
 
 
@@ -113,6 +114,7 @@ def photos_at(location: str) -> list[Path]:
 
 
 def suffix_of(path: Path) -> str:
+    """In small letters, without the dot."""
     return path.suffix.lower().removeprefix(".")
 
 
@@ -129,6 +131,7 @@ def files_below(location: str) -> Iterator[Path]:
 
 
 def refuse_folder(error: OSError) -> None:
+    """`UsageError` for a folder that cannot be searched."""
     if not isinstance(error, NotADirectoryError):
         raise UsageError(f"folder {error.filename} cannot be searched ({error.strerror}); allow it or leave it out.")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Render = Callable[[Iterable[Answer]], Iterator[str]]
 Write = Callable[[Iterator[bytes]], None]
 FORMATS: dict[str, Render] = {".csv": as_csv, ".json": as_json}
-EMPTY: Mapping[str, float] = MappingProxyType({})
+NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def classify_folder(
     multi_label: bool = False,
     false_alarms: float = 0.05,
     threshold: float | None = None,
-    thresholds: Mapping[str, float] = EMPTY,
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
     force: bool = False,
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, a .csv or .json file.

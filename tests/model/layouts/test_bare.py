@@ -59,7 +59,7 @@ def test_wrapped_files_resnets_and_hugging_face_names_are_told_too(file: Path, v
 def test_a_file_that_its_folder_describes_is_the_folders_model(file: Path, vit: Model, tmp_path: Path):
     vit.save(tmp_path / "whole", "hf")
     assert equal(load(tmp_path / "whole" / "model.safetensors"), vit)
-    with pytest.raises(UsageError, match="says its activation itself"):
+    with pytest.raises(UsageError, match="names its activation itself"):
         load(tmp_path / "whole" / "model.safetensors", activation="gelu")
 
 

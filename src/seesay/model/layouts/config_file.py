@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from seesay.base.errors import RefusedInput, StorageError
 
+# A guess: SigLIP 2's tokenizer.json has 34 MB.
 SIZE_LIMIT = 64 << 20
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -22,7 +23,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise RefusedInput(f"{path} is larger than {SIZE_LIMIT >> 20} MiB; it is no model configuration.")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or mend the disk.") from error
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is no valid JSON ({error}); save or fetch the model again.") from error
     if not isinstance(value, dict):

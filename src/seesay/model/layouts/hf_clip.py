@@ -69,6 +69,7 @@ class _Config(BaseModel):
 
 
 def is_in(folder: Path) -> bool:
+    """Whether a model of this layout is described there."""
     path = folder / CONFIG_NAME
     return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
 
@@ -76,9 +77,9 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' CLIPModel, with the vocabulary in `tokenizer` or the one in the folder."""
     path = folder / CONFIG_NAME
-    said = read_json(path)
-    refuse_own_code(path, said)
-    config = checked_as(_Config, said, path=path)
+    content = read_json(path)
+    refuse_own_code(path, content)
+    config = checked_as(_Config, content, path=path)
     text = config.text_config_dict or config.text_config
     architecture = checked_as(Architecture, _architecture(config, text), path=path)
     preprocess = read_preprocess(folder)

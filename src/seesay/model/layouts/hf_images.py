@@ -38,41 +38,44 @@ class _Processor(BaseModel):
 def read_preprocess(folder: Path) -> Preprocess:
     """How the folder's model wants its images; `RefusedInput` for steps that seesay does not take."""
     path = folder / CONFIG_NAME
-    said = checked_as(_Processor, read_json(path), path=path)
-    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(said, name)]
-    if off or not abs(said.rescale_factor * 255 - 1) <= 1e-6 or said.resample not in INTERPOLATIONS:
+    processor = checked_as(_Processor, read_json(path), path=path)
+    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(processor, name)]
+    if off or not abs(processor.rescale_factor * 255 - 1) <= 1e-6 or processor.resample not in INTERPOLATIONS:
         raise RefusedInput(
             f"{path} does not resize (bicubic or bilinear), scale to 0..1 and normalise, which seesay always does"
             f"{': ' + ', '.join(off) + ' is off' if off else ''}; such weights cannot be used exactly."
         )
-    resize, size = _resize(said, path)
+    resize, size = _resize(processor, path)
     try:
         return Preprocess(
             size=size,
             resize=resize,
-            interpolation=INTERPOLATIONS[said.resample],
-            mean=said.image_mean,
-            std=said.image_std,
+            interpolation=INTERPOLATIONS[processor.resample],
+            mean=processor.image_mean,
+            std=processor.image_std,
         )
     except ValidationError as error:
         raise RefusedInput(f"{path}: {error.errors()[0]['msg']}; fetch the model again.") from error
 
 
-def _resize(said: _Processor, path: Path) -> tuple[Any, int]:
+def _resize(processor: _Processor, path: Path) -> tuple[Any, int]:
     """("shortest" or "squash", side)."""
-    size = {"shortest_edge": said.size} if isinstance(said.size, int) else said.size
-    crop = _square(said.crop_size) if isinstance(said.crop_size, dict) else said.crop_size
+    size = {"shortest_edge": processor.size} if isinstance(processor.size, int) else processor.size
+    crop = _square(processor.crop_size) if isinstance(processor.crop_size, dict) else processor.crop_size
     # A null is off to some classes of transformers and on to others, so it is enough only where nothing is cropped.
-    may_crop = said.do_center_crop or "do_center_crop" not in said.model_fields_set
-    if size.keys() == {"shortest_edge"} and may_crop and (said.crop_size is None or crop == size["shortest_edge"]):
+    may_crop = processor.do_center_crop or "do_center_crop" not in processor.model_fields_set
+    if size.keys() == {"shortest_edge"} and may_crop and (processor.crop_size is None or crop == size["shortest_edge"]):
         return "shortest", size["shortest_edge"]
     square = _square(size)
-    is_uncropped = said.do_center_crop is False or (said.do_center_crop is None and said.crop_size is None)
+    is_uncropped = processor.do_center_crop is False or (
+        processor.do_center_crop is None and processor.crop_size is None
+    )
     if square is not None and (is_uncropped or crop == square):
         return "squash", square
+    cropped = processor.crop_size if processor.do_center_crop else "nothing"
     raise RefusedInput(
-        f"{path} resizes to {said.size} and crops to {said.crop_size if said.do_center_crop else 'nothing'}; seesay "
-        "makes the shorter side or the whole image as large as the crop, so such weights cannot be used exactly."
+        f"{path} resizes to {processor.size} and crops to {cropped}; seesay makes the shorter side or the whole image "
+        "as large as the crop, so such weights cannot be used exactly."
     )
 
 

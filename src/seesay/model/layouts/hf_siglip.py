@@ -75,9 +75,9 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' SiglipModel, with the tokenizer in `tokenizer` or the folder's own."""
     path = folder / CONFIG_NAME
-    said = read_json(path)
-    refuse_own_code(path, said)
-    config = checked_as(_Config, said, path=path)
+    content = read_json(path)
+    refuse_own_code(path, content)
+    config = checked_as(_Config, content, path=path)
     # Refused before anything is made of it: a context is what the tokenizer is built with.
     values = _architecture(config)
     checked_as(Architecture, values, path=path)

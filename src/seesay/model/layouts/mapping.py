@@ -40,6 +40,7 @@ class Link:
 
 
 def link(ours: str, *theirs: str, transposed: bool = False) -> Link:
+    """Our tensor, and the names of those it is made of in theirs."""
     return Link(ours, theirs, transposed=transposed)
 
 
@@ -50,6 +51,7 @@ def weight_and_bias(ours: str, *theirs: str) -> Iterator[Link]:
 
 
 def batch_norm(ours: str, theirs: str) -> Iterator[Link]:
+    """The five links of one batch normalisation."""
     for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         yield Link(f"{ours}.{part}", (f"{theirs}.{part}",))
 
@@ -79,17 +81,17 @@ def read_linked(
             expected[name] = tensor.reshape(1)
     tensors: dict[str, Tensor] = {}
 
-    def places() -> dict[str, Tensor]:
+    def destinations() -> dict[str, Tensor]:
         # What they have in parts is read to where it belongs: joined later, it would for a while be there twice.
         joined = [link for link in links if len(link.theirs) > 1]
         tensors.update({link.ours: torch.empty(ours[link.ours].shape) for link in joined})
         return {wrapper + name: part for name, part in to_theirs(joined, tensors).items()}
 
     skipped = {wrapper + name for name in ignored}
-    found = read_tensors(path, expected, ignored=skipped, places=places, largest=LARGEST_WEIGHT)
+    theirs = read_tensors(path, expected, ignored=skipped, destinations=destinations, largest=LARGEST_WEIGHT)
     for link in links:
         if link.ours not in tensors:
-            tensors[link.ours] = link.inward(found.pop(wrapper + link.theirs[0])).reshape(ours[link.ours].shape)
+            tensors[link.ours] = link.inward(theirs.pop(wrapper + link.theirs[0])).reshape(ours[link.ours].shape)
     return tensors
 
 

@@ -1,4 +1,4 @@
-"""The layout of open_clip: OpenAI's tensor names, and an `open_clip_config.json` that says the rest.
+"""The layout of open_clip: OpenAI's tensor names, and an `open_clip_config.json` with the rest.
 
 Read are the classes with a native text tower (`CLIP`, and `CustomTextCLIP` with its `text.` in front); a key of the
 configuration that would build anything else is refused. Keys that are left out have open_clip's own defaults, except
@@ -129,15 +129,16 @@ class _Config(Settings):
 
 
 def is_in(folder: Path) -> bool:
+    """Whether a model of this layout is described there."""
     return (folder / CONFIG_NAME).is_file()
 
 
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
-    said = read_json(path)
-    _refuse_siglip(path, said)
-    config = checked_as(_Config, said, path=path)
+    content = read_json(path)
+    _refuse_siglip(path, content)
+    config = checked_as(_Config, content, path=path)
     architecture = checked_as(Architecture, _architecture(config.model_cfg), path=path)
     section = config.preprocess_cfg
     values = {
@@ -200,9 +201,9 @@ def _activation(model: _ModelSection, tower: _Tower) -> Activation:
     return "gelu_tanh" if tower.act_kwargs and tower.act_kwargs.approximate == "tanh" else "gelu"
 
 
-def _refuse_siglip(path: Path, said: dict[str, Any]) -> None:
-    """Told by its attention pooling, as one message in place of the many keys that do not fit."""
-    model = said.get("model_cfg")
+def _refuse_siglip(path: Path, content: dict[str, Any]) -> None:
+    """Recognised by its attention pooling, as one message in place of the many keys that do not fit."""
+    model = content.get("model_cfg")
     vision = model.get("vision_cfg") if isinstance(model, dict) else None
     if isinstance(vision, dict) and vision.get("timm_pool") == "map":
         raise RefusedInput(
@@ -219,9 +220,9 @@ def _refuse_other_vocabulary(folder: Path, name: str | None, vocabulary: Caption
     """
     if not name:
         return
-    place = folder.resolve()
-    is_cached = "models--" + name.replace("/", "--") == place.parent.parent.name
-    if name == SELF or is_cached or name.rpartition("/")[2] == place.name:
+    path = folder.resolve()
+    is_cached = "models--" + name.replace("/", "--") == path.parent.parent.name
+    if name == SELF or is_cached or name.rpartition("/")[2] == path.name:
         refuse_other_than_clips(folder)
     elif not (name.startswith(CLIPS_REPOSITORIES) and is_clips_own(vocabulary)):
         raise RefusedInput(

@@ -60,15 +60,15 @@ def _block(ours: str, theirs: str) -> Iterator[Link]:
 
 
 def _resnet(config: ResNetConfig) -> Iterator[Link]:
-    for place in (1, 2, 3):
-        yield link(f"image_tower.stem.conv_{place}.weight", f"visual.conv{place}.weight")
-        yield from batch_norm(f"image_tower.stem.norm_{place}", f"visual.bn{place}")
+    for index in (1, 2, 3):
+        yield link(f"image_tower.stem.conv_{index}.weight", f"visual.conv{index}.weight")
+        yield from batch_norm(f"image_tower.stem.norm_{index}", f"visual.bn{index}")
     for stage, depth in enumerate(config.layers):
         for index in range(depth):
             ours, theirs = f"image_tower.stages.{stage}.{index}", f"visual.layer{stage + 1}.{index}"
-            for place in (1, 2, 3):
-                yield link(f"{ours}.conv_{place}.weight", f"{theirs}.conv{place}.weight")
-                yield from batch_norm(f"{ours}.norm_{place}", f"{theirs}.bn{place}")
+            for layer in (1, 2, 3):
+                yield link(f"{ours}.conv_{layer}.weight", f"{theirs}.conv{layer}.weight")
+                yield from batch_norm(f"{ours}.norm_{layer}", f"{theirs}.bn{layer}")
             if index == 0:
                 yield link(f"{ours}.shortcut.conv.weight", f"{theirs}.downsample.0.weight")
                 yield from batch_norm(f"{ours}.shortcut.norm", f"{theirs}.downsample.1")

@@ -20,6 +20,7 @@ from seesay.model.weights import LARGEST_WEIGHT, read_tensors, write_tensors
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import empty_clip
 
+# The version of model.json that is written and read.
 FORMAT = 1
 CONFIG_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -58,6 +59,7 @@ class _Description(Settings):
 
 
 def is_in(folder: Path) -> bool:
+    """Whether a model of this layout is described there."""
     return (folder / CONFIG_NAME).is_file()
 
 
