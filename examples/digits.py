@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 import seesay
 from seesay.data.images import open_image
 from seesay.data.prompts import TEMPLATES, fill
-from seesay.evaluation import report
+from seesay.evaluation import html
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CAPTIONS = (
@@ -147,13 +147,13 @@ def train(out: Path, *, epochs: int) -> seesay.Model:
     )
 
 
-def classify_held_out(model: seesay.Model, out: Path) -> list[report.Card]:
+def classify_held_out(model: seesay.Model, out: Path) -> list[html.Card]:
     learned = "\n".join(file.read_text(encoding="utf-8") for file in (out / "digits").glob("*.txt"))
     assert not any(prompt in learned for prompt in fill([PROMPT], WORDS)), "a training caption holds the prompt"
     say(f"   no caption it learned from holds “{PROMPT.format('…')}”")
     files = [file for files in held_out_files(out) for file in files]
     truths = [file.parent.name for file in files]
-    answers = report.classified(model, files, truths=truths, labels=WORDS, templates=[PROMPT])
+    answers = html.classified(model, files, truths=truths, labels=WORDS, templates=[PROMPT])
     say(f"   {told(answers)}")
     return answers
 
@@ -163,9 +163,9 @@ def held_out_files(out: Path) -> list[list[Path]]:
     return [sorted((out / "held-out" / word).iterdir()) for word in WORDS]
 
 
-def name_photos(model: seesay.Model) -> list[report.Card]:
+def name_photos(model: seesay.Model) -> list[html.Card]:
     files = [FOLDER / name for name in PHOTOS]
-    cards = report.classified(model, files, truths=list(PHOTOS.values()), labels=NAMES)
+    cards = html.classified(model, files, truths=list(PHOTOS.values()), labels=NAMES)
     for file, card in zip(files, cards, strict=True):
         best_3 = list(zip(card.ranking.labels, card.ranking.probabilities, strict=True))[:3]
         say(f"   {file.name:22}" + "".join(f"{share:5.0%} {label:19}" for label, share in best_3).rstrip())
@@ -173,32 +173,32 @@ def name_photos(model: seesay.Model) -> list[report.Card]:
     return cards
 
 
-def told(cards: list[report.Card]) -> str:
-    score = report.score_of(cards)
+def told(cards: list[html.Card]) -> str:
+    score = html.score_of(cards)
     right = f"{round(score.value * score.n)} of {score.n} right, {score.value:.1%}"
     return f"{right} (95% interval {{:.1%}} to {{:.1%}}; guessing: {score.chance:.1%})".format(*score.interval95)
 
 
-def write_page(out: Path, model: seesay.Model, answers: list[report.Card], named: list[report.Card]) -> Path:
+def write_page(out: Path, model: seesay.Model, answers: list[html.Card], named: list[html.Card]) -> Path:
     wrong, right = [card for card in answers if not card.is_right], [card for card in answers if card.is_right]
     examples = [*wrong[:6], *right[:: max(1, len(right) // 6)][:6]]
     words = "two curves over the pairs seen: the loss falls, the share of held-out images right rises"
-    curves = report.Figure(image=(out / "run" / "curves.png").read_bytes(), words=words, width=1000)
+    curves = html.Figure(image=(out / "run" / "curves.png").read_bytes(), words=words, width=1000)
     sections = [
-        report.Section(title="What happened here", text=STORY, parts=[numbers(model, answers)]),
-        report.Section(title="How it learned", text=LEARNING, parts=[curves]),
-        report.Section(title="Images against sentences", text=SIMILARITY, parts=matrices(model, out)),
-        report.Section(title="Right and wrong", text=EXAMPLES, parts=[report.Cards(cards=examples)]),
-        report.Section(title="Photographs", text=[PHOTOGRAPHS, told(named)], parts=[report.Cards(cards=named)]),
+        html.Section(title="What happened here", text=STORY, parts=[numbers(model, answers)]),
+        html.Section(title="How it learned", text=LEARNING, parts=[curves]),
+        html.Section(title="Images against sentences", text=SIMILARITY, parts=matrices(model, out)),
+        html.Section(title="Right and wrong", text=EXAMPLES, parts=[html.Cards(cards=examples)]),
+        html.Section(title="Photographs", text=[PHOTOGRAPHS, told(named)], parts=[html.Cards(cards=named)]),
     ]
     lead = f"A small CLIP, trained here from nothing, on images it never saw: {told(answers)}."
     page = out / "digits.html"
-    page.write_text(report.render_page("Reading digits, in words", sections, lead=lead), encoding="utf-8")
+    page.write_text(html.render_page("Reading digits, in words", sections, lead=lead), encoding="utf-8")
     return page
 
 
-def numbers(model: seesay.Model, answers: list[report.Card]) -> report.Table:
-    training, score = model.facts["training"], report.score_of(answers)
+def numbers(model: seesay.Model, answers: list[html.Card]) -> html.Table:
+    training, score = model.facts["training"], html.score_of(answers)
     weights = sum(weight.numel() for weight in model.clip.parameters())
     rows = [
         ("held-out images right", f"{score.value:.1%} of {score.n}"),
@@ -208,10 +208,10 @@ def numbers(model: seesay.Model, answers: list[report.Card]) -> report.Table:
         ("training took", f"{training['seconds']:.0f} s on {training['machine']['threads']} thread(s)"),
         ("model", f"{weights:,} weights, {weights * 4 / 1e6:.1f} MB"),
     ]
-    return report.Table(head=("measured", "here"), rows=rows)
+    return html.Table(head=("measured", "here"), rows=rows)
 
 
-def matrices(model: seesay.Model, out: Path) -> list[report.Figure]:
+def matrices(model: seesay.Model, out: Path) -> list[html.Figure]:
     """Ten held-out images against the ten prompts, and forty against a caption for each of them."""
     chance = random.Random(0)
     ten = [files[0] for files in held_out_files(out)]
@@ -222,13 +222,13 @@ def matrices(model: seesay.Model, out: Path) -> list[report.Figure]:
     caption_4040 = model.encode_images(forty) @ model.encode_texts(lines).T
     images = [open_image(file) for file in ten]
     return [
-        report.Figure(
-            image=report.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, images=images),
+        html.Figure(
+            image=html.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, images=images),
             words="cosine similarity of ten held-out images and ten sentences, bright on the diagonal",
             note=f"A held-out image of each digit against “{PROMPT.format('…')}”",
         ),
-        report.Figure(
-            image=report.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
+        html.Figure(
+            image=html.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
             words="cosine similarity of forty held-out images and forty captions, in bright blocks of four",
             note="Four held-out images of each digit, each with a caption: one for a seven fits every seven.",
         ),

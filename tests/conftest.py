@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -31,6 +32,9 @@ COLOURS = {
     "yellow": (255, 255, 0),
     "white": (255, 255, 255),
 }
+
+
+SQUARES = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220), "yellow": (230, 220, 40)}
 
 
 class ColourTower(torch.nn.Module):
@@ -141,5 +145,24 @@ def write_tar() -> Callable[..., Path]:
                 header.size = len(data)
                 tar.addfile(header, io.BytesIO(data))
         return path
+
+    return write
+
+
+@pytest.fixture
+def coloured_pairs(tmp_path: Path) -> Callable[..., Path]:
+    """Write `count` images of 16 px with two captions each; returns the folder."""
+
+    def write(count: int = 48, *, name: str = "pairs") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        random = np.random.default_rng(0)
+        for index in range(count):
+            colour = list(SQUARES)[index % len(SQUARES)]
+            noise = random.integers(-25, 26, (16, 16, 3))
+            pixels = np.clip(np.array(SQUARES[colour]) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index:03}.png")
+            (folder / f"{index:03}.txt").write_text(f"a {colour} square\nsomething {colour}\n")
+        return folder
 
     return write

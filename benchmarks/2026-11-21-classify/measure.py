@@ -115,7 +115,7 @@ def fitted_and_tested(data: Path) -> dict:
     import torch
 
     from seesay.data.evalsets import open_evalset
-from seesay.data.labelled import LabelledSet
+    from seesay.data.labelled import LabelledSet
     from seesay.formulas.calibration import sigmoid_loss_and_error, softmax_loss_and_error
     from seesay.model.encode import encode_image_set
     from seesay.model.hub import load

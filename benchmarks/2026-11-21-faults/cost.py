@@ -18,42 +18,49 @@ import torch
 
 from seesay.base.journal import Journal, ProgressLine
 from seesay.base.records import Batch
+from seesay.base.runtime import Runtime
 from seesay.base.settings import read_settings
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import pad
+from seesay.nets.batch_norm import RunningStatistics
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training import loop
 from seesay.training.checkpoint import Position, restore_latest
-from seesay.nets.batch_norm import RunningStatistics, SpikeWatch
-from seesay.training.faults import ended_when_stuck
-from seesay.training.loop import Run, save, step_once
+from seesay.training.faults import SkipLog, ended_when_stuck
+from seesay.training.loop import save, train_step
 from seesay.training.optimizer import adamw
+from seesay.training.plan import DataFacts, choose
+from seesay.training.process_group import ProcessGroup
+from seesay.training.run_log import SpikeWatch
 from seesay.training.settings import TrainSettings
-from seesay.training.sharding import ParallelModel
-from seesay.training.faults import SkipLog
+from seesay.training.sharding import ParallelModel, parallelize
+from seesay.training.state import TrainState
 
 STEPS = 6
 GUARDS = (
-    (RunningStatistics, "keep", lambda self: None),
+    (RunningStatistics, "snapshot", lambda self: None),
     (ParallelModel, "gradient_norm", lambda self: 0.0),
     (SpikeWatch, "sees", lambda self, loss: None),
-    (loop, "_log", lambda run, loss, rate: None),
+    (loop, "log_step", lambda state, loss, learning_rate: None),
 )
 
 
-def run_in(folder: Path, model: str, batch_size: int) -> Run:
+def run_in(folder: Path, model: str, batch_size: int) -> TrainState:
     base = {"model": model, "batch_size": batch_size, "steps": 100_000, "log": {"every_steps": 1}}
     base |= {"optimizer": {"learning_rate": 1e-3, "weight_decay": 0.1}, "towers": {"precision": "bfloat16"}}
+    base |= {"objective": "contrastive", "data": {"share_repeats": False}}
     settings = read_settings(TrainSettings, file=None, base=base)
+    facts = DataFacts(pairs=100_000, captions=100_000, median_side=64, device="cpu", cores=1, can_fork=True)
+    plan = choose(settings, facts)
     clip = build_clip(preset(model), seed=0)
-    run = Run(
-        clip=clip,
-        optimizer=adamw(clip, settings.optimizer),
+    run = TrainState(
+        plan=plan,
+        parallel=parallelize(clip, ProcessGroup(Runtime(device="cpu", cores=1)), parallel="ddp"),
+        optimizer=adamw(clip, plan.optimizer),
         preprocess=Preprocess(size=preset(model).image.image_size),
-        settings=settings,
-        steps=100_000,
         position=Position(),
+        vocab_size=6144,
         journal=Journal(folder).__enter__(),
         skips=SkipLog(folder, 100_000),
         line=ProgressLine("train"),
@@ -73,7 +80,7 @@ def batch_of(size: int, side: int) -> Batch:
     )
 
 
-def seconds_of(run: Run, batch: Batch) -> float:
+def seconds_of(run: TrainState, batch: Batch) -> float:
     """Processor seconds a step, the log line of each included."""
     begun = time.process_time()
     with ended_when_stuck(60) as alive:

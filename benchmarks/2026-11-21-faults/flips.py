@@ -17,7 +17,7 @@ from PIL import Image
 from seesay.base.errors import BrokenSample
 from seesay.data.decode import decode
 from seesay.data.pairs import open_pairs
-from seesay.data.sampled import sample_pictures
+from seesay.data.sampled import sample_images
 
 
 def flipped(data: bytes, generator: random.Random) -> bytes:
@@ -49,7 +49,7 @@ def main() -> None:
         told[kind] = counts
         print(kind, counts, flush=True)
     began, used = time.monotonic(), time.process_time()
-    sampled = sample_pictures(pairs)
+    sampled = sample_images(pairs)
     cost = {"pairs": len(pairs), "read": len(sampled.image_id_M), "seconds": round(time.monotonic() - began, 3)}
     cost["cpu_seconds"] = round(time.process_time() - used, 3)
     print(json.dumps(cost))

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 import seesay
-from seesay.evaluation.suite import evaluate_set
+from seesay.evaluation.evaluate import evaluate
 
 CARD = Path(__file__).with_name("card.md")
 
@@ -30,7 +30,8 @@ def main() -> None:
     with TemporaryDirectory() as place:
         trained.save(Path(place) / "box", dtype=torch.float16)
         rounded = seesay.load(Path(place) / "box")
-    scores = [evaluate_set(rounded, folder) for folder in sorted(given.data.glob("eval-*"))]
+    entries = evaluate(rounded, sorted(given.data.glob("eval-*")), cache=False).entries
+    scores = [entry.result.to_json() for entry in entries]
     given.result.write_text(json.dumps(scores, indent=1) + "\n")
     rounded.facts["evaluation"] = scores
     rounded.save(given.box, dtype=torch.float16)

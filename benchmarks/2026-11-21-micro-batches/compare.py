@@ -49,10 +49,9 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
     from seesay.data.images import Preprocess
     from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
     from seesay.nets.clip import build_clip
-    from seesay.nets.batch_norm import RunningStatistics
     from seesay.training.objectives import OBJECTIVES
     from seesay.training.process_group import ProcessGroup
-    from seesay.training.sharding import ParallelModel
+    from seesay.training.sharding import parallelize
     from seesay.training.step import Stepper
 
     architecture = Architecture(
@@ -67,16 +66,12 @@ def ours(pieces, *, patch_dropout, dtype=torch.float32):
 
     clip = build_clip(architecture, seed=0).to(dtype).train()
     clip.image_tower.patch_dropout = patch_dropout
-    processes = ProcessGroup(Runtime(device="cpu", cores=1))
     stepper = Stepper(
-        spread=ParallelModel(clip=clip, forward=clip, processes=processes),
-        processes=processes,
+        parallel=parallelize(clip, ProcessGroup(Runtime(device="cpu", cores=1)), parallel="ddp"),
         preprocess=Typed(size=SIDE),
         objective=OBJECTIVES["contrastive"],
-        statistics=RunningStatistics(clip),
         seed=0,
         micro_batch=ROWS // pieces,
-        share_repeats=False,
     )
     pixels, ids = rows()
     batch = Batch(

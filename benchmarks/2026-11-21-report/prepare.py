@@ -17,8 +17,8 @@ from PIL import Image
 
 from seesay import LinearProbe
 from seesay.data.evalsets import open_evalset
-from seesay.data.labelled import LabelledSet
 from seesay.data.images import open_image
+from seesay.data.labelled import LabelledSet
 
 HALVED = ("cifar10", "mnist", "dtd10", "rsicd30", "caltech101")
 NATURAL, SHIFTED = "eval-shift-photo32", "eval-shift-emoji32"

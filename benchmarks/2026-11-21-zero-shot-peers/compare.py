@@ -34,7 +34,7 @@ from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval  
 import seesay  # noqa: E402
 from seesay.data.evalsets import open_evalset  # noqa: E402
 from seesay.data.prompts import TEMPLATES  # noqa: E402
-from seesay.evaluation.suite import evaluate_set  # noqa: E402
+from seesay.evaluation.evaluate import evaluate  # noqa: E402
 from seesay.model.bundle import Model  # noqa: E402
 
 LIMIT = 1e-5
@@ -162,7 +162,7 @@ def beside_clip_benchmark(data: Path) -> dict:
     model, told = seesay.load("box"), {}
     for folder in sorted(data.glob("eval-*")):
         started, found = time.perf_counter(), open_evalset(folder)
-        ours, peer = evaluate_set(model, folder), AsPeer(model)
+        ours, peer = evaluate(model, folder, cache=False).entries[0].result.to_json(), AsPeer(model)
         if ours["task"] == "zero-shot":
             templates = [template.replace("{}", "{c}") for template in model.templates]
             loader = Blocks(model, found, [found.label(index) for index in range(len(found))])

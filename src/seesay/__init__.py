@@ -6,32 +6,64 @@ from typing import TYPE_CHECKING, Any
 from seesay.base.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from seesay.base.errors import BrokenSample as BrokenSample
+    from seesay.base.errors import Interrupted as Interrupted
+    from seesay.base.errors import RefusedInput as RefusedInput
+    from seesay.base.errors import SeesayError as SeesayError
+    from seesay.base.errors import Stopped as Stopped
+    from seesay.base.errors import StorageError as StorageError
+    from seesay.base.errors import TooManySkipped as TooManySkipped
+    from seesay.base.errors import UsageError as UsageError
+    from seesay.evaluation.evaluate import Evaluation as Evaluation
+    from seesay.evaluation.evaluate import evaluate as evaluate
     from seesay.experiments.compare import compare as compare
+    from seesay.experiments.comparison import Comparison as Comparison
     from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
     from seesay.model.build import build as build
     from seesay.model.bundle import Model as Model
     from seesay.model.cache import zero_shot_classifier as zero_shot_classifier
+    from seesay.model.convert import convert as convert
     from seesay.model.hub import load as load
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
+    from seesay.preflight.report import DoctorReport as DoctorReport
     from seesay.tasks.classify_folder import classify_folder as classify_folder
     from seesay.tasks.linear_probe import LinearProbe as LinearProbe
+    from seesay.tasks.probe import probe as probe
+    from seesay.tasks.probe_result import ProbeResult as ProbeResult
     from seesay.tasks.retrieve import recall_at_k as recall_at_k
+    from seesay.training.run_folder import Run as Run
     from seesay.training.run_folder import open_run as open_run
     from seesay.training.train import train as train
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
 _MODULES = {
+    "BrokenSample": "base.errors",
+    "Comparison": "experiments.comparison",
+    "DoctorReport": "preflight.report",
+    "Evaluation": "evaluation.evaluate",
+    "Interrupted": "base.errors",
     "LinearProbe": "tasks.linear_probe",
     "Model": "model.bundle",
+    "ProbeResult": "tasks.probe_result",
+    "RefusedInput": "base.errors",
+    "Run": "training.run_folder",
+    "SeesayError": "base.errors",
+    "Stopped": "base.errors",
+    "StorageError": "base.errors",
+    "TooManySkipped": "base.errors",
+    "UsageError": "base.errors",
     "ZeroShotClassifier": "model.zero_shot",
     "build": "model.build",
     "classify_folder": "tasks.classify_folder",
     "compare": "experiments.compare",
     "contrastive_loss": "formulas.contrastive",
+    "convert": "model.convert",
     "doctor": "preflight.doctor",
+    "evaluate": "evaluation.evaluate",
     "load": "model.hub",
     "open_run": "training.run_folder",
+    "probe": "tasks.probe",
     "recall_at_k": "tasks.retrieve",
     "train": "training.train",
     "zero_shot_classifier": "model.cache",

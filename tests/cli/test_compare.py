@@ -1,6 +1,10 @@
-"""The door of `seesay compare`."""
+"""The command `seesay compare`."""
+
+from types import SimpleNamespace
 
 import pytest
+
+from seesay.experiments.comparison import Factor, ObjectiveResult, TriedRate
 
 RECIPE = 'objectives = ["contrastive"]\nimages = 8\nlearning_rates = [1e-3]\n'
 
@@ -11,32 +15,43 @@ def recipe(tmp_path):
     return tmp_path / "recipe.toml"
 
 
-def test_what_is_missing_is_asked_for_before_anything_is_written(seesay, recipe, tmp_path):
+def test_what_is_missing_is_named_before_anything_is_written(seesay, recipe, tmp_path):
     out = tmp_path / "out"
-    for words, told in (
+    for words, message in (
         ([], "--pairs"),
         (["--pairs", "x"], "--check"),
         (["--pairs", "x", "--check", "y", "--set", "image=9"], "Nearest: images"),
-        (["--pairs", "x", "--check", "y", "--jobs", "0"], "--jobs is 0"),
+        (["--pairs", "x", "--check", "y", "--jobs", "0"], "jobs is 0"),
         (["--pairs", "x", "--check", "y", "--json", str(tmp_path)], "is a folder"),
         (["--pairs", "x", "--check", "y", "--set", "train.modle=a"], "Nearest: model"),
     ):
         code, _, error = seesay("compare", recipe, "--out", out, *words)
-        assert (code, error.count("\n")) == (2, 1) and told in error
+        assert (code, error.count("\n")) == (2, 1) and message in error
     assert not out.exists()
 
 
-def test_the_factors_are_told_on_standard_output(seesay, recipe, monkeypatch, tmp_path):
-    found = {"fast": "a", "slow": "b", "over": "images", "factor": 2.0, "interval95": [1.5, 2.5], "reason": ""}
-    asked = {}
+def test_the_factors_and_the_rates_to_doubt_are_printed_on_standard_output(seesay, recipe, monkeypatch):
+    factor = Factor(fast="a", slow="b", over="images", factor=2.0, interval95=(1.5, 2.5))
+    tried = TriedRate(learning_rate=0.1, seed=0, accuracy=0.5)
+    objective = ObjectiveResult(learning_rate=0.1, templates=("{}",), tuning=(tried,))
+    comparison = SimpleNamespace(
+        efficiency=(factor,),
+        factor=lambda *names, over: None,
+        diverged={"b/rate-1/seed-0": 7},
+        objectives={"a": objective},
+    )
+    calls = []
 
-    def compare(recipe, **given):
-        asked.update(given)
-        return {"efficiency": [found]}
+    def compare(recipe, **arguments):
+        calls.append(arguments)
+        return comparison
 
     monkeypatch.setattr("seesay.experiments.compare.compare", compare)
-    code, told, _ = seesay(
+    code, output, _ = seesay(
         "compare", recipe, "--out", "o", "--pairs", "p", "--pairs", "q", "--check", "c", "--jobs", "2"
     )
-    assert code == 0 and "b needs so many times the images of a: 2.00 [1.50, 2.50]" in told
-    assert (asked["pairs"], asked["check"], asked["jobs"]) == (["p", "q"], "c", 2)
+    assert code == 0
+    assert "b needs 2.00 times as many images as a for the same accuracy (95 % interval 1.50 to 2.50)." in output
+    assert "Run b/rate-1/seed-0 diverged at step 7:" in output
+    assert "a: the best rate, 0.1, is the only one tried: another may be better." in output
+    assert (calls[0]["pairs"], calls[0]["check"], calls[0]["jobs"]) == (["p", "q"], "c", 2)

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from seesay.base.errors import SeesayError
+
 
 @pytest.fixture
 def labelled(tmp_path: Path, paint) -> Path:
@@ -48,7 +50,7 @@ def test_json_holds_the_list_of_results_as_fractions(seesay, labelled: Path, cap
     assert results[1]["text_to_image"]["r1"] == 1
 
 
-def test_templates_are_passed_on_and_said(seesay, labelled: Path, tmp_path: Path):
+def test_templates_are_passed_on(seesay, labelled: Path, tmp_path: Path):
     seesay("evaluate", "box", labelled, "--templates", "pets", "--json", tmp_path / "scores.json")
     assert json.loads((tmp_path / "scores.json").read_text())[0]["templates"] == ["a photo of a {}, a type of pet."]
 
@@ -62,7 +64,7 @@ def test_templates_are_passed_on_and_said(seesay, labelled: Path, tmp_path: Path
         (["box", "{}", "--json", "{}"], "name the file"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
+def test_what_cannot_be_done_is_one_line_before_any_model_is_loaded(
     seesay, labelled: Path, words: list[str], complaint: str
 ):
     code, out, err = seesay("evaluate", *(word.format(labelled) for word in words))
@@ -90,7 +92,7 @@ def test_sets_before_one_that_fails_are_still_shown(seesay, labelled: Path, tmp_
     assert not (tmp_path / "scores.json").exists()
 
 
-def test_several_models_and_sets_are_told_apart_and_compared(seesay, labelled: Path, captioned: Path, tmp_path: Path):
+def test_several_models_and_sets_are_named_and_compared(seesay, labelled: Path, captioned: Path, tmp_path: Path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.json").write_text("{}")
     code, out, _ = seesay("evaluate", "box", tmp_path / "run", labelled, captioned)
@@ -125,7 +127,7 @@ def test_a_shift_is_shown_and_written(seesay, labelled: Path, paint, tmp_path: P
     assert json.loads((tmp_path / "scores.json").read_text())[-1]["gap"] == 0.25
 
 
-def test_a_set_of_the_papers_is_asked_in_its_words_and_a_line_says_so(seesay, paint, tmp_path: Path):
+def test_a_set_of_the_papers_has_its_words_and_a_line_says_so(seesay, paint, tmp_path: Path):
     for name in ("one", "two"):
         paint(tmp_path / "eval-mnist" / name / "0.png", "red")
     code, _, err = seesay("evaluate", "box", tmp_path / "eval-mnist")
@@ -137,12 +139,12 @@ def test_a_set_of_the_papers_is_asked_in_its_words_and_a_line_says_so(seesay, pa
 def test_a_data_set_of_the_hub_is_a_set_by_its_split(seesay, labelled: Path, monkeypatch):
     from seesay.data.evalsets import open_evalset
 
-    asked = []
+    opened = []
     monkeypatch.setattr(
-        "seesay.evaluation.evaluate.open_evalset", lambda place: asked.append(place) or open_evalset(labelled)
+        "seesay.evaluation.entries.open_evalset", lambda source: opened.append(source) or open_evalset(labelled)
     )
     code, _, _ = seesay("evaluate", "box", "hf:somebody/colours:test,label=colour")
-    assert (code, asked) == (0, ["hf:somebody/colours:test,label=colour"])
+    assert (code, opened) == (0, ["hf:somebody/colours:test,label=colour"])
     code, _, err = seesay("evaluate", "box", "hf:somebody/colours:test,lable=colour")
     assert (code, err.count("\n")) == (2, 1) and "Nearest: label" in err
 
@@ -162,7 +164,7 @@ def test_two_classes_of_one_name_are_named_and_measured(seesay, labelled: Path, 
         (["box", "{}", "box"], "'box' is a model after a set"),
         (["box", "{}", "--shots", "1,x"], "numbers of 1 or more"),
         (["box", "{}", "--shift", "colours=other"], "two of the sets that are measured: colours"),
-        (["box", "{}", "--baseline", "x.json"], "say which with --shift"),
+        (["box", "{}", "--baseline", "x.json"], "name its two sets with shift"),
         (["box", "{}", "--descriptions", "none.json"], "none.json cannot be read"),
         (["box", "{}", "--class-names", "eurosad"], "eurosad"),
         (["box", "{}", "--templates", "{}/bad.txt"], "exactly once"),
@@ -179,7 +181,7 @@ def test_options_that_cannot_be_followed_are_one_line_before_any_model_is_loaded
     assert err.count("\n") == 1
 
 
-def test_a_class_without_a_image_is_named(seesay, labelled: Path):
+def test_a_class_without_an_image_is_named(seesay, labelled: Path):
     (labelled / "empty").mkdir()
     code, _, err = seesay("evaluate", "box", labelled)
     assert code == 2
@@ -193,3 +195,14 @@ def test_a_class_of_broken_images_is_named(seesay, labelled: Path):
     assert code == 2
     assert "not one image of class 'blue' of colours can be read (1 x not an image in all)" in err
     assert err.count("\n") == 1
+
+
+def test_json_and_tables_are_there_although_the_page_cannot_be_drawn(seesay, labelled, tmp_path, monkeypatch):
+    def draw(*_, **__):
+        raise SeesayError("no ink")
+
+    monkeypatch.setattr("seesay.evaluation.evaluate.build_page", draw)
+    files = ["--json", tmp_path / "scores.json", "--report", tmp_path / "page.html"]
+    code, out, err = seesay("evaluate", "box", labelled, *files)
+    assert (code, err) == (1, "error: no ink\n")
+    assert "75.0" in out and json.loads((tmp_path / "scores.json").read_text())[0]["top1"] == 0.75

@@ -21,10 +21,10 @@ def colours(paint, tmp_path: Path) -> Path:
 def test_the_page_is_written_without_templates_the_model_was_not_trained_in(
     name, predictor, colours, tmp_path, monkeypatch, capfd
 ):
-    asked, original = [], LikelihoodClassifier.scores
+    counts, original = [], LikelihoodClassifier.scores
     monkeypatch.setattr("seesay.model.hub.load", lambda _: predictor(name))
     monkeypatch.setattr(
-        LikelihoodClassifier, "scores", lambda self, rows: asked.append(len(rows)) or original(self, rows)
+        LikelihoodClassifier, "scores", lambda self, rows: counts.append(len(rows)) or original(self, rows)
     )
     files = ["--report", tmp_path / "page.html", "--json", tmp_path / "scores.json"]
     code = main([str(word) for word in ["evaluate", "box", colours, *files]])
@@ -33,8 +33,8 @@ def test_the_page_is_written_without_templates_the_model_was_not_trained_in(
     assert "<h2>Scores</h2>" in page and "Prompt sensitivity" not in page
     result = json.loads((tmp_path / "scores.json").read_text())[0]
     assert result["templates_from"] == "the model"
-    # Likelihoods are what costs: each image is asked about once, for the scores, the confidences and the cards.
-    assert sum(asked) == result["n"]
+    # Likelihoods are what costs: each image is scored once, for the scores, the confidences and the cards.
+    assert sum(counts) == result["n"]
 
 
 def test_pairs_are_refused_in_one_line(predictor, paint, tmp_path, monkeypatch, capfd):
@@ -42,5 +42,5 @@ def test_pairs_are_refused_in_one_line(predictor, paint, tmp_path, monkeypatch, 
     (tmp_path / "pairs" / "red.txt").write_text("red")
     monkeypatch.setattr("seesay.model.hub.load", lambda _: predictor("bag-of-words"))
     code = main(["evaluate", "box", str(tmp_path / "pairs")])
-    told = capfd.readouterr().err
-    assert code == 2 and told.count("\n") == 1 and "no embedding of a text" in told
+    message = capfd.readouterr().err
+    assert code == 2 and message.count("\n") == 1 and "no embedding of a text" in message

@@ -232,7 +232,7 @@ def test_a_full_standard_output_is_not_a_success(run, what, code):
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
     if code == 5:
-        told = "error: standard output cannot be written: the disk is full; free some space or choose another place."
+        told = "error: standard output cannot be written: the disk is full; free some space or choose another path."
         assert done.stderr == told + "\n"
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from seesay.cli.probe import meeting
+from seesay.cli.probe import equal_shots
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path:
 @pytest.mark.parametrize(
     ("equal", "words"), [(None, "no number of shots up to all"), (0.03, "1 shot or fewer"), (5.44, "5.4 shots")]
 )
-def test_where_the_curve_meets_zero_shot_is_said_in_words(equal: float | None, words: str):
-    assert meeting(equal) == words
+def test_where_the_curve_meets_zero_shot_is_put_into_words(equal: float | None, words: str):
+    assert equal_shots(equal) == words
 
 
 def test_without_shots_there_are_two_rows(seesay, sets):
@@ -46,7 +46,7 @@ def test_without_shots_there_are_two_rows(seesay, sets):
     assert code == 0 and len(out.splitlines()) == 5 and "roc-auc" in out and "chance 50.0" in out
 
 
-def test_skipped_images_are_said_and_too_many_are_exit_3(seesay, sets):
+def test_skipped_images_are_reported_and_too_many_are_exit_3(seesay, sets):
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert code == 3 and "all" in out
@@ -54,7 +54,7 @@ def test_skipped_images_are_said_and_too_many_are_exit_3(seesay, sets):
 
 
 def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch, colour_model):
-    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("seesay.model.cache.image_fingerprint", lambda model: "colours")
     encoded = []
     tower = type(colour_model.clip.image_tower)
@@ -85,7 +85,7 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
         (["{train}", "{test}/nowhere"], "There is no "),
         (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
         (["{train}", "{test}", "--shots", ""], "--shots '' should be numbers"),
-        (["{train}", "{test}", "--shots", "5"], "5 shots are asked for, but class 'blue' of train has 4 images"),
+        (["{train}", "{test}", "--shots", "5"], "5 shots are requested, but class 'blue' of train has 4 images"),
         (["{train}", "{test}", "--seeds", "0"], "seeds 0"),
         (["{train}", "{test}", "--penalty", "swep"], "should be sweep or a number"),
         (["{train}", "{test}", "--penalty", "-1"], "penalty is -1.0"),
@@ -95,7 +95,7 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
         (["{train}", "{hollow}"], "without an image that can be read: 'red'"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
+def test_what_cannot_be_done_is_one_line_before_any_model_is_loaded(
     seesay, sets, paint, tmp_path: Path, words: list[str], complaint: str
 ):
     paint(tmp_path / "more" / "white" / "0.png", "white")

@@ -1,6 +1,9 @@
 """Batches: the order and the crops depend on (seed, step) alone; what is broken is named."""
 
 import io
+import multiprocessing
+import os
+import signal
 from contextlib import closing
 
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.records import Pair
 from seesay.data.augment import COLUMNS, Augment, training_crops, uniforms
 from seesay.data.jpeg import DecodedImage
@@ -89,11 +92,34 @@ def test_loader_resumes_at_the_pair_after_the_last_one_seen():
             assert same(left, right)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_batches_do_not_depend_on_the_number_of_workers(workers):
-    for left, right in zip(stream(0, 6), stream(0, 6, workers=workers), strict=True):
+    for left, right in zip(stream(0, 9), stream(0, 9, workers=workers), strict=True):
         assert same(left, right)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_batches_that_outgrow_what_workers_were_started_with_are_the_same():
+    def grows(step):
+        return 8 if step < 2 else 300
+
+    for left, right in zip(stream(0, 4, size_at=grows), stream(0, 4, size_at=grows, workers=2), strict=True):
+        assert same(left, right)
+        assert right.pixels_B3SS.shape[-1] in (8, 300)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_loader_process_that_dies_is_named_with_the_pairs_that_were_waited_for():
+    with closing(Batches(crops(), batch_size=4)) as batches:
+        found = batches.starting_at(3, size_at=lambda step: 16, workers=2)
+        next(found)
+        pid = max(process.pid for process in multiprocessing.active_children())
+        os.kill(pid, signal.SIGKILL)
+        step = r"waiting for step [4-9] \(pairs k\d to k\d\); what was saved is whole"
+        with pytest.raises(SeesayError, match=rf"loader process [01] \(pid {pid}, signal 9\) ended, {step}"):
+            for _ in range(9):
+                next(found)
 
 
 def test_another_seed_gives_another_order_and_other_crops():

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from seesay.evaluation.evaluate import Entry, Request, measure_entry
+from seesay.evaluation.entries import Entry, Request, measure_entry
+from seesay.evaluation.suite import Question
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def colours(tmp_path: Path, paint):
 
 @pytest.fixture
 def measured(colour_model):
-    def measure(place: Path, name: str = "colours", **request) -> Entry:
-        return measure_entry(name, colour_model, str(place), Request(**request))
+    def measure(source: Path, name: str = "colours", **request) -> Entry:
+        return measure_entry(name, colour_model, str(source), Request(question=Question(), **request))
 
     return measure

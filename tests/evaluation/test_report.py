@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from PIL import Image
 
 from seesay.base.records import Score
 from seesay.evaluation import charts
-from seesay.evaluation.evaluate import comparisons, result_files
-from seesay.evaluation.hard_cases import hard_case_of
+from seesay.evaluation.compare import compare_all, robustness_of
+from seesay.evaluation.evaluate import Evaluation
 from seesay.evaluation.report import build_page
-from seesay.evaluation.robustness import robustness_of
+from seesay.evaluation.report_details import hard_case_of
 from seesay.formulas.reliability import reliability
 from seesay.formulas.robustness import Line
+from seesay.tasks.probe_result import ProbeResult, ShotsResult
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def test_one_model_on_one_set_has_scores_prompts_details_and_method(entry):
 
 
 def test_two_models_are_compared_and_each_has_its_details(entry, colours, measured):
-    other = measured(Path(entry.place), name="other")
-    page = build_page([entry, other], comparisons=comparisons([entry, other]))
+    other = measured(Path(entry.source), name="other")
+    page = build_page([entry, other], comparisons=compare_all([entry.measured, other.measured]))
     assert "Models compared" in headings(page)
     assert {"colours, colours", "colours, other"} < set(headings(page))
     assert "+0.0 [+0.0, +0.0]" in page
@@ -62,29 +64,37 @@ def test_retrieval_has_both_directions_with_chance(measured, paint, tmp_path: Pa
 
 
 def test_a_probe_has_its_scatter_and_its_curves(entry):
-    probe = {
-        "set": "colours",
-        "task": "linear-probe",
-        "n": 9,
-        "n_train": 20,
-        "zero_shot": 0.5,
-        "interval95_zero_shot": [0.2, 0.8],
-        "score": 0.9,
-        "interval95": [0.6, 1.0],
-        "chance": 0.5,
-        "penalty": 1.0,
-        "shots": [{"shots": 1, "mean": 0.4, "interval95": None}, {"shots": 2, "mean": 0.7, "interval95": [0.6, 0.8]}],
-        "shots_left_out": [4],
-        "shots_equal_to_zero_shot": 1.3,
-    }
-    probed = type(entry)(name="a", place=entry.place, measured=entry.measured, probe=probe)
+    probe = ProbeResult(
+        train="colours/train",
+        set_name="colours",
+        model="a",
+        metric="accuracy",
+        n_train=20,
+        classes=2,
+        features=3,
+        score=Score(value=0.9, interval95=(0.6, 1.0), chance=0.5, n=9),
+        zero_shot=Score(value=0.5, interval95=(0.2, 0.8), chance=0.5, n=9),
+        penalty=1.0,
+        iterations=3,
+        validation_scores={},
+        templates=("{}",),
+        shots=(
+            ShotsResult(shots=1, mean=0.4, interval95=None, scores=(0.4,), penalties=(1.0,)),
+            ShotsResult(shots=2, mean=0.7, interval95=(0.6, 0.8), scores=(0.7, 0.7), penalties=(1.0, 1.0)),
+        ),
+        seeds=1,
+        shots_equal_to_zero_shot=1.3,
+        skipped_by_reason={},
+        data_fingerprints=("f", "g"),
+    )
+    probed = replace(entry, probe=probe, shots_left_out=(4,))
     page = build_page([probed])
     assert {"Zero-shot against a linear probe", "Few shots"} < set(headings(page))
     assert "zero-shot is worth 1.3 images per class. A class has too few training images for 4 shots." in page
     assert "90.0 [60.0, 100.0]" in page
 
 
-def test_hard_cases_are_told_by_the_name_of_the_set(colours, measured):
+def test_hard_cases_are_recognised_by_the_name_of_the_set(colours, measured):
     assert [hard_case_of(name) for name in ("eval-cifar10", "pets")] == [None, None]
     tasks = [hard_case_of(name) for name in ("eval-counting-nlvr", "eval-mnist", "eval-dtd10", "EuroSAT")]
     assert [case and case.task for case in tasks] == [
@@ -105,10 +115,11 @@ def test_single_templates_are_scored_with_the_bare_name_among_them(entry):
 
 
 def test_one_json_per_result_holds_settings_commit_and_seed(entry):
-    (name, result), *more = result_files([entry], {"templates": None}).items()
+    evaluation = Evaluation(entries=(entry,), settings={"templates": None}, environment={"commit": "abc123"})
+    (name, result), *more = evaluation.documents().items()
     assert (name, more) == ("colours--colours--zero-shot.json", [])
     assert result["settings"] == {"templates": None} and result["seed"] == 0 and len(result["data_fingerprint"]) == 64
-    assert {"commit", "torch", "processor"} < result["environment"].keys()
+    assert result["environment"] == {"commit": "abc123"}
 
 
 def is_image(png: bytes) -> bool:

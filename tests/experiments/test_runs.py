@@ -1,4 +1,4 @@
-"""Whole contests, tiny ones: what a kill leaves is taken up to the bit, and a run that fails is named."""
+"""Whole experiments, tiny ones: what a kill leaves is resumed to the bit, and a run that fails or diverges is named."""
 
 import json
 import os
@@ -34,22 +34,22 @@ schedule.sizes = [[16, 0.5], [24, 0.5]]
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> dict[str, Path]:
+def data(tmp_path: Path) -> dict[str, Path]:
     """Pairs, a labelled set of the same colours, and the recipe."""
     random = np.random.default_rng(0)
     for index in range(32):
         colour = list(COLOURS)[index % 4]
         pixels = np.clip(np.array(COLOURS[colour]) + random.integers(-25, 26, (16, 16, 3)), 0, 255).astype(np.uint8)
-        for place in (tmp_path / "pairs" / f"{index:03}.png", tmp_path / "set" / colour / f"{index}.png"):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(place)
+        for path in (tmp_path / "pairs" / f"{index:03}.png", tmp_path / "set" / colour / f"{index}.png"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
         (tmp_path / "pairs" / f"{index:03}.txt").write_text(f"a {colour} square\n")
     (tmp_path / "recipe.toml").write_text(RECIPE)
     return {"recipe": tmp_path / "recipe.toml", "pairs": tmp_path / "pairs", "check": tmp_path / "set"}
 
 
-def start(places, out: Path) -> subprocess.Popen:
-    words = [places["recipe"], "--out", out, "--pairs", places["pairs"], "--check", places["check"], "--jobs", "2"]
+def start(data, out: Path) -> subprocess.Popen:
+    words = [data["recipe"], "--out", out, "--pairs", data["pairs"], "--check", data["check"], "--jobs", "2"]
     command = [sys.executable, "-m", "seesay", "compare", *map(str, words)]
     return subprocess.Popen(command, env=_environment(1), stderr=subprocess.PIPE, text=True)
 
@@ -62,18 +62,18 @@ def wait_for(out: Path, event: str, *, seconds: float = 60) -> None:
 
 
 def children_of(parent: int) -> list[int]:
-    told = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-    return [int(pid) for pid, above in map(str.split, told.splitlines()[1:]) if int(above) == parent]
+    listing = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    return [int(pid) for pid, above in map(str.split, listing.splitlines()[1:]) if int(above) == parent]
 
 
 def numbers_of(result: dict) -> dict:
     """What must be the same to the bit: all but times, machine and version."""
     runs = [{**run, "machine": None, "points": without_seconds(run["points"])} for run in result["runs"]]
     objectives = {
-        name: {**told, "seeds": {seed: without_seconds(points) for seed, points in told["seeds"].items()}}
-        for name, told in result["objectives"].items()
+        name: {**values, "seeds": {seed: without_seconds(points) for seed, points in values["seeds"].items()}}
+        for name, values in result["objectives"].items()
     }
-    factors = [found for found in result["efficiency"] if found["over"] != "seconds"]
+    factors = [factor for factor in result["efficiency"] if factor["over"] != "seconds"]
     runs.sort(key=lambda run: run["folder"])
     return {"data": result["data"], "runs": runs, "objectives": objectives, "efficiency": factors}
 
@@ -84,66 +84,99 @@ def without_seconds(points: list[dict]) -> list[dict]:
 
 @pytest.mark.journey
 @pytest.mark.timeout(400)
-def test_a_contest_that_was_killed_comes_to_the_same_numbers(places, tmp_path):
-    whole = compare(places["recipe"], out=tmp_path / "whole", **{k: places[k] for k in ("pairs", "check")}, jobs=2)
-    assert len(whole["runs"]) == 6 and all(len(run["points"]) == 3 for run in whole["runs"])
+def test_an_experiment_that_was_killed_comes_to_the_same_numbers(data, tmp_path):
+    whole = compare(data["recipe"], out=tmp_path / "whole", **{k: data[k] for k in ("pairs", "check")}, jobs=2)
+    assert len(whole.runs) == 6 and all(len(run.points) == 3 for run in whole.runs)
+    assert json.loads((tmp_path / "whole" / "result.json").read_text()) == json.loads(json.dumps(whole.to_json()))
     broken = tmp_path / "broken"
 
-    process = start(places, broken)
+    process = start(data, broken)
     wait_for(broken, "checkpoint")
     for pid in [*children_of(process.pid), process.pid]:
         os.kill(pid, signal.SIGKILL)
     process.communicate()
 
-    # Without the one who began them, runs save and end; who comes at once waits for that.
-    process = start(places, broken)
+    # Without their parent, runs save and end; the next call waits for that.
+    process = start(data, broken)
     wait_for(broken, "resume")
     process.kill()
     process.communicate()
 
-    process = start(places, broken)
+    process = start(data, broken)
     wait_for(broken, "done")
     process.send_signal(signal.SIGINT)
-    told = process.communicate()[1]
-    assert process.returncode == 130 and "the same command goes on" in told
+    error = process.communicate()[1]
+    assert process.returncode == 130 and "the same command goes on" in error
 
-    process = start(places, broken)
-    told = process.communicate()[1]
-    assert process.returncode == 0, told
-    found = json.loads((broken / "result.json").read_text())
-    assert numbers_of(found) == numbers_of(json.loads((tmp_path / "whole" / "result.json").read_text()))
+    process = start(data, broken)
+    error = process.communicate()[1]
+    assert process.returncode == 0, error
+    result = json.loads((broken / "result.json").read_text())
+    assert numbers_of(result) == numbers_of(json.loads((tmp_path / "whole" / "result.json").read_text()))
     assert {"page.html", "figure.png", "settings.toml", "logs", "runs"} <= {path.name for path in broken.iterdir()}
 
     # All is done: nothing is made again, and another recipe is refused.
     before = {path: path.stat().st_mtime_ns for path in broken.glob("runs/*/*/*/events.jsonl")}
-    given = {name: places[name] for name in ("pairs", "check")}
-    compare(places["recipe"], out=broken, **given)
+    sources = {name: data[name] for name in ("pairs", "check")}
+    compare(data["recipe"], out=broken, **sources)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     with pytest.raises(UsageError, match=r"another recipe \(images: 320 -> 640"):
-        compare(places["recipe"], out=broken, **given, overrides=["images=640"])
+        compare(data["recipe"], out=broken, **sources, overrides=["images=640"])
 
 
 @pytest.mark.journey
-def test_a_run_that_fails_is_named_and_the_others_go_on(places, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_go_on(data, tmp_path):
     out = tmp_path / "out"
     foreign = out / "runs" / "contrastive" / "rate-0.001" / "seed-0"
-    given = {name: places[name] for name in ("pairs", "check")}
+    sources = {name: data[name] for name in ("pairs", "check")}
     # A first call that ends at once leaves the settings; then something lies where a run should be.
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="of no recipe"):
-        compare(places["recipe"], out=out, **given)
+    with pytest.raises(UsageError, match="has a folder runs but no settings"):
+        compare(data["recipe"], out=out, **sources)
     (foreign / "notes.txt").rename(tmp_path / "notes.txt")
     for folder in (foreign, *foreign.parents[:3]):
         folder.rmdir()
     short = ["images=16", "points=1", "seeds=[0]"]
-    compare(places["recipe"], out=out, **given, overrides=[*short, "learning_rates=[3e-3]"])
+    compare(data["recipe"], out=out, **sources, overrides=[*short, "learning_rates=[3e-3]"])
     (out / "settings.toml").write_text((out / "settings.toml").read_text().replace("[0.003]", "[0.001, 0.003]"))
     foreign.mkdir(parents=True)
     (foreign / "notes.txt").write_text("mine")
     with pytest.raises(SeesayError, match=r"contrastive/rate-0.001/seed-0 failed: exit code 2, see .*\.txt"):
-        compare(places["recipe"], out=out, **given, overrides=short)
+        compare(data["recipe"], out=out, **sources, overrides=short)
     result = json.loads((out / "result.json").read_text())
     assert len(result["runs"]) == 3 and list(result["failed"]) == ["contrastive/rate-0.001/seed-0"]
     assert [tried["accuracy"] is None for tried in result["objectives"]["contrastive"]["tuning"]] == [True, False]
     assert "notes.txt" in (out / "logs" / "contrastive-rate-0.001-seed-0.txt").read_text()
+
+
+@pytest.mark.journey
+def test_a_rate_that_diverges_is_an_outcome_and_not_tried_again(data, tmp_path):
+    out, sources = tmp_path / "out", {name: data[name] for name in ("pairs", "check")}
+    # Where a gradient is 0, AdamW divides what is left of earlier ones by epsilon alone: at rate 1 the weights soon
+    # have no finite square, at the low rate the run reaches its end.
+    absurd = [
+        "images=40",
+        "points=2",
+        "train.batch_size=2",
+        "train.optimizer.beta2=0.0",
+        "train.optimizer.epsilon=1e-22",
+    ]
+    settings = [*absurd, "seeds=[0]", "learning_rates=[1e-20, 1.0]", 'objectives=["contrastive"]']
+    comparison = compare(data["recipe"], out=out, **sources, overrides=settings)
+    low, high = comparison.objectives["contrastive"].tuning
+    assert low.accuracy is not None and high.accuracy is None and high.diverged_at_step is not None
+    assert comparison.objectives["contrastive"].learning_rate == 1e-20 and len(comparison.runs) == 1
+    assert comparison.diverged == {"contrastive/rate-1/seed-0": high.diverged_at_step} and not comparison.failed
+    assert f"diverged at step {high.diverged_at_step}" in (out / "page.html").read_text()
+    folder = out / "runs" / "contrastive" / "rate-1" / "seed-0"
+    assert json.loads((folder / "bad_batch.json").read_text())[0]["step"] == high.diverged_at_step
+
+    before = (folder / "events.jsonl").stat().st_mtime_ns
+    again = compare(data["recipe"], out=out, **sources, overrides=settings)
+    assert again.diverged == comparison.diverged and (folder / "events.jsonl").stat().st_mtime_ns == before
+
+    settings[-2] = "learning_rates=[1.0]"
+    nothing = compare(data["recipe"], out=tmp_path / "nothing", **sources, overrides=settings)
+    assert nothing.objectives["contrastive"].has_diverged and not nothing.runs
+    assert "contrastive has no runs" in (tmp_path / "nothing" / "page.html").read_text()

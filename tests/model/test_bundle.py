@@ -341,3 +341,11 @@ def test_weights_of_another_model_of_the_same_shape_are_refused(model: Model, fo
     shutil.copy(tmp_path / "other" / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(RefusedInput, match=r"model\.safetensors is not the file its model folder was saved with"):
         load(folder)
+
+
+def test_a_model_and_its_classifier_show_what_they_are_in_one_line(model: Model, predictor):
+    assert repr(model) == "<Model tiny: conv + bag-of-words, 5,989 parameters, embed_dim 8, 16 px, 2 templates>"
+    classifier = model.classifier(["dog", "cat", "mat", "hat"])
+    assert repr(classifier) == "<ZeroShotClassifier: 4 classes (dog, cat, mat, ...), weights (4, 8)>"
+    likelihoods = predictor("n-grams").classifier(["dog", "cat"], ["a {}", "the {}"])
+    assert repr(likelihoods) == "<LikelihoodClassifier: 2 classes (dog, cat), likelihoods of 4 prompts>"

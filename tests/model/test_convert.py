@@ -13,16 +13,16 @@ from seesay.model.hub import load
 
 
 def test_a_model_written_in_our_own_layout_differs_by_nothing(model: Model, tmp_path: Path):
-    proof = convert(model, tmp_path / "new", "seesay")
+    proof = convert(model, tmp_path / "new", to="seesay")
     assert (proof.images, proof.texts) == (0, 0)
     assert torch.equal(load(tmp_path / "new").encode_texts(["a dog"]), model.encode_texts(["a dog"]))
 
 
 def test_a_folder_that_holds_something_is_not_replaced(model: Model, tmp_path: Path):
     (tmp_path / "photos").mkdir()
-    convert(model, tmp_path / "photos", "seesay")
+    convert(model, tmp_path / "photos", to="seesay")
     with pytest.raises(UsageError, match="photos exists and is not empty"):
-        convert(model, tmp_path / "photos", "seesay")
+        convert(model, tmp_path / "photos", to="seesay")
 
 
 @pytest.mark.parametrize("which", ["images", "texts"])
@@ -30,7 +30,7 @@ def test_a_proof_that_is_no_number_proves_nothing(which: str, model: Model, tmp_
     found = {"images": 0.0, "texts": 0.0} | {which: float("nan")}
     monkeypatch.setattr(module, "compare", lambda *_: module.Proof(**found))
     with pytest.raises(SeesayError, match=r"is not written: its embeddings would differ by .*nan"):
-        convert(model, tmp_path / "new", "seesay")
+        convert(model, tmp_path / "new", to="seesay")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,5 +43,13 @@ def test_a_result_that_embeds_differently_is_not_written(tower: str, model: Mode
 
     monkeypatch.setattr(module, "load_folder", changed)
     with pytest.raises(SeesayError, match=r"new is not written: its embeddings would differ by"):
-        convert(model, tmp_path / "new", "seesay")
+        convert(model, tmp_path / "new", to="seesay")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_loaded_by_name_and_the_proof_is_one_line(folder: Path, tmp_path: Path):
+    proof = convert(str(folder), str(tmp_path / "new"), to="seesay")
+    assert repr(proof) == "<Proof: largest difference 0.0e+00 (images), 0.0e+00 (texts)>"
+    assert torch.equal(load(tmp_path / "new").encode_texts(["a dog"]), load(folder).encode_texts(["a dog"]))
+    with pytest.raises(UsageError, match="no folder and no known name"):
+        convert("no-such-model", tmp_path / "newer", to="seesay")

@@ -82,7 +82,7 @@ def test_embeddings_without_a_direction_are_refused_in_every_way_to_them(largest
         lambda: model.encode_images([image]),
         lambda: model.encode_texts(["a red dog"]),
         lambda: embeddings_of(model, features_1W),
-        lambda: convert(model, tmp_path / "new", "seesay"),
+        lambda: convert(model, tmp_path / "new", to="seesay"),
     ):
         with pytest.raises(RefusedInput, match="embeddings have length 0 in place of 1"):
             encode()
@@ -117,7 +117,7 @@ def test_the_factor_in_the_description_has_to_be_that_of_the_weights(dtype: torc
         load(tmp_path / "new")
 
 
-SAVES = [lambda model, place: model.save(place), lambda model, place: convert(model, place, "seesay")]
+SAVES = [lambda model, place: model.save(place), lambda model, place: convert(model, place, to="seesay")]
 
 
 @pytest.mark.parametrize("save", SAVES, ids=["save", "convert"])

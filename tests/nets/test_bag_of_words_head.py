@@ -51,9 +51,9 @@ def test_a_caption_without_words_costs_nothing_and_still_gives_every_parameter_a
 @torch.no_grad()
 def test_every_text_is_scored_by_the_mean_over_its_words_whatever_stands_beside_it():
     words, image = head(), torch.randn(2, 8)
-    found = words.log_likelihoods(image, texts([4], [0, 2, 2], []))
+    found = words.log_likelihoods(image, words.prepare(texts([4], [0, 2, 2], [])))
     every = log_p(words, image)
     assert np.allclose(found[:, 0], every[:, 4], rtol=1e-5)
     assert np.allclose(found[:, 1], every[:, [0, 2]].mean(1), rtol=1e-5)
     assert np.allclose(found[:, 2], -np.log(12), rtol=1e-5)
-    assert torch.allclose(words.log_likelihoods(image, texts([4])), found[:, :1])
+    assert torch.allclose(words.log_likelihoods(image, words.prepare(texts([4]))), found[:, :1])

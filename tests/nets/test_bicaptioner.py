@@ -90,12 +90,12 @@ def test_likelihoods_with_shared_work_are_those_of_each_prompt_by_itself(head, t
     grid_BGW = grids(2)
     with torch.no_grad():
         plain = [[sum(way.sum() for way in both_ways(head, grid, ids)) for ids in texts] for grid in grid_BGW]
-        shared = head.log_likelihoods(grid_BGW, pad(texts))
+        shared = head.log_likelihoods(grid_BGW, head.prepare(pad(texts)))
         monkeypatch.setattr(decoder, "TEXTS_AT_ONCE", 9)
         monkeypatch.setitem(decoder.BYTES_AT_ONCE, "cpu", 1 << 16)
-        prefetch_blocks = head.log_likelihoods(grid_BGW, pad(texts))
+        in_blocks = head.log_likelihoods(grid_BGW, head.prepare(pad(texts)))
     torch.testing.assert_close(shared, torch.tensor(plain, dtype=torch.float64), rtol=1e-12, atol=1e-10)
-    torch.testing.assert_close(prefetch_blocks, shared, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(in_blocks, shared, rtol=1e-12, atol=1e-10)
 
 
 def test_neither_direction_sees_its_own_future(head, monkeypatch):
@@ -137,7 +137,7 @@ def test_directions_start_alike_and_share_what_stands_around_them():
 def test_no_images_give_no_rows(head):
     none = Tokens(ids_BL=torch.ones(0, 3, dtype=torch.int64), length_B=torch.ones(0, dtype=torch.int64))
     assert head.losses(grids(0), none).shape == (0,)
-    assert head.log_likelihoods(grids(0), pad(PROMPTS)).shape == (0, 24)
+    assert head.log_likelihoods(grids(0), head.prepare(pad(PROMPTS))).shape == (0, 24)
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.kind)
@@ -150,7 +150,7 @@ def test_the_built_model_learns_in_bfloat16(image):
     whole = clip(pixels, pad(CAPTIONS)).loss_B
     with torch.autocast("cpu", torch.bfloat16):
         loss_B = clip(pixels, pad(CAPTIONS)).loss_B
-        scores = clip.log_likelihoods(clip.embed_images(pixels), pad(PROMPTS))
+        scores = clip.log_likelihoods(clip.embed_images(pixels), clip.prepare(pad(PROMPTS)))
     torch.testing.assert_close(loss_B, whole, rtol=0.02, atol=0)
     assert loss_B.dtype == torch.float32 and scores.shape == (5, 24)
     loss_B.mean().backward()

@@ -67,7 +67,7 @@ def test_likelihoods_with_shared_work_are_those_of_each_prompt_by_itself(head, t
     image_BD = images(2)
     with torch.no_grad():
         plain = [[log_probabilities(head, row, ids).sum() for ids in texts] for row in image_BD]
-        shared = head.log_likelihoods(image_BD, pad(texts))
+        shared = head.log_likelihoods(image_BD, head.prepare(pad(texts)))
     torch.testing.assert_close(shared, torch.tensor(plain, dtype=torch.float64), rtol=0, atol=1e-10)
 
 
@@ -79,7 +79,7 @@ def test_the_image_and_beginnings_in_common_are_worked_on_once_per_layer(layers)
     for block in head.blocks:
         block.fc.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
     with torch.no_grad():
-        head.log_likelihoods(images(3).float(), pad(PROMPTS))
+        head.log_likelihoods(images(3).float(), head.prepare(pad(PROMPTS)))
     # Behind 4 rows of the image: the start token and 10, 11 and 12 once, then 17 tokens of names after each of the
     # two beginnings, after the second of which 13 follows 12 times.
     assert rows == [3 * (4 + 2 + 2 + 17 + 17 + 12)] * layers
@@ -87,7 +87,7 @@ def test_the_image_and_beginnings_in_common_are_worked_on_once_per_layer(layers)
 
 def test_blocks_of_any_size_give_the_same_likelihoods_and_bound_the_logits(head, monkeypatch):
     image_BD = images(2)
-    whole = head.log_likelihoods(image_BD, pad(PROMPTS))
+    whole = head.log_likelihoods(image_BD, head.prepare(pad(PROMPTS)))
     monkeypatch.setattr(decoder, "TEXTS_AT_ONCE", 17)
     monkeypatch.setitem(decoder.BYTES_AT_ONCE, "cpu", 50 * 8 * 3)
     seen, linear = [], F.linear
@@ -99,7 +99,7 @@ def test_blocks_of_any_size_give_the_same_likelihoods_and_bound_the_logits(head,
         return logits
 
     monkeypatch.setattr(F, "linear", watched)
-    torch.testing.assert_close(head.log_likelihoods(image_BD, pad(PROMPTS)), whole, rtol=0, atol=1e-11)
+    torch.testing.assert_close(head.log_likelihoods(image_BD, head.prepare(pad(PROMPTS))), whole, rtol=0, atol=1e-11)
     assert max(seen) == 3
 
 
@@ -128,7 +128,7 @@ def test_every_image_token_matters(head):
 def test_no_images_give_no_rows(head):
     none = Tokens(ids_BL=torch.ones(0, 3, dtype=torch.int64), length_B=torch.ones(0, dtype=torch.int64))
     assert head.losses(images(0), none).shape == (0,)
-    assert head.log_likelihoods(images(0), pad(PROMPTS)).shape == (0, 24)
+    assert head.log_likelihoods(images(0), head.prepare(pad(PROMPTS))).shape == (0, 24)
 
 
 def test_the_built_model_learns_in_bfloat16_at_any_size():
@@ -139,7 +139,7 @@ def test_the_built_model_learns_in_bfloat16_at_any_size():
     whole = clip(pixels, pad(CAPTIONS)).loss_B
     with torch.autocast("cpu", torch.bfloat16):
         loss_B = clip(pixels, pad(CAPTIONS)).loss_B
-        scores = clip.log_likelihoods(clip.embed_images(pixels), pad(PROMPTS))
+        scores = clip.log_likelihoods(clip.embed_images(pixels), clip.prepare(pad(PROMPTS)))
     torch.testing.assert_close(loss_B, whole, rtol=0.02, atol=0)
     assert loss_B.dtype == torch.float32 and scores.shape == (5, 24)
     loss_B.mean().backward()

@@ -137,7 +137,7 @@ def test_a_caption_without_a_concept_has_the_tags_loss_alone_and_gradients_for_a
 def test_a_name_is_scored_in_the_usual_frame_with_all_of_its_tokens_masked_and_by_its_tags(fusion):
     captioner, grid = head(fusion).eval(), torch.randn(3, 4, 16)
     names = [[DOG], [STRAW, BERRY], [CAT], []]
-    found = captioner.log_likelihoods(grid, texts(*names))
+    found = captioner.log_likelihoods(grid, captioner.prepare(texts(*names)))
     for column, name in enumerate(names[:3]):
         tokens = texts([A, *name, STOP])
         is_masked = torch.tensor([[False, False, *[True] * len(name), False, False]])

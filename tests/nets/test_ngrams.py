@@ -121,7 +121,7 @@ def test_loss_is_the_mean_over_words_of_the_written_out_recursion():
 def test_every_text_is_scored_for_every_image_whatever_stands_beside_it():
     ngrams, image = head(), torch.randn(3, 8)
     words = [[0, 1, 2], [4], [2, 0, 1, 2], []]
-    found = ngrams.log_likelihoods(image, texts(*words))
+    found = ngrams.log_likelihoods(image, ngrams.prepare(texts(*words)))
     for column, own in enumerate(words[:3]):
         expected = [np.sum(brute_force(ngrams, row, own)) for row in image]
         assert np.allclose(found[:, column], expected, rtol=1e-5)
@@ -132,7 +132,7 @@ def test_every_text_is_scored_for_every_image_whatever_stands_beside_it():
 def test_the_probabilities_of_all_texts_of_one_length_add_up_to_one():
     ngrams, image = head(per_word=5), torch.randn(2, 8)
     every = [list(words) for words in product(range(7), repeat=3)]
-    total = ngrams.log_likelihoods(image, texts(*every)).exp().sum(1)
+    total = ngrams.log_likelihoods(image, ngrams.prepare(texts(*every))).exp().sum(1)
     assert torch.allclose(total, torch.ones(2), atol=1e-4)
 
 

@@ -20,24 +20,24 @@ def plan(measured, **changes):
 
 
 def test_steady_steps_give_pairs_over_seconds_and_no_range():
-    told = {"steps": [steady(32, batch=10, seconds=0.1, count=9), steady(64, batch=10, seconds=0.5, count=9)]}
-    measured = speeds(told, pairs=1000)
+    measurements = {"steps": [steady(32, batch=10, seconds=0.1, count=9), steady(64, batch=10, seconds=0.5, count=9)]}
+    measured = speeds(measurements, pairs=1000)
     assert [(speed.side, speed.first_epoch) for speed in measured] == [
         (32, pytest.approx(100)),
         (64, pytest.approx(20)),
     ]
-    found = plan(measured)
+    time = plan(measured)
     # 500 pairs at 100 a second, 500 at 20 a second, and 3 seconds around.
-    assert found.seconds == found.low_seconds == found.high_seconds == pytest.approx(5 + 25 + 3)
-    assert found.steps == 100 and found.epochs == 10
+    assert time.seconds == time.low_seconds == time.high_seconds == pytest.approx(5 + 25 + 3)
+    assert time.steps == 100 and time.epochs == 10
 
 
 def test_later_epochs_go_at_the_speed_of_cached_images():
-    told = {
+    measurements = {
         "steps": [steady(32, batch=10, seconds=0.2, count=9), steady(64, batch=10, seconds=0.5, count=9)],
         "cached": [steady(64, batch=10, seconds=0.4, count=9)],
     }
-    measured = speeds(told, pairs=1000)
+    measured = speeds(measurements, pairs=1000)
     # Reading costs 0.01 s for each pair, at both sizes.
     assert [speed.cached for speed in measured] == [pytest.approx(100), pytest.approx(25)]
     assert plan(measured).seconds == pytest.approx(100 * 0.02 + 400 * 0.01 + 500 * 0.04 + 3)
@@ -50,8 +50,8 @@ def test_checks_cost_a_third_of_training():
 
 def test_a_run_in_minutes_takes_these_and_its_steps_are_estimated():
     measured = speeds({"steps": [steady(64, batch=10, seconds=0.5, count=9)]}, pairs=1000)
-    found = plan(measured, length=Minutes(2.0), sizes=((64, 1.0),))
-    assert found.steps == 240 and found.seconds == pytest.approx(123)
+    time = plan(measured, length=Minutes(2.0), sizes=((64, 1.0),))
+    assert time.steps == 240 and time.seconds == pytest.approx(123)
 
 
 def test_the_range_is_that_of_the_parts():
@@ -78,21 +78,21 @@ def memory(**changes):
 
 
 def test_memory_is_taken_apart_and_adds_up():
-    found = memory(cached_images=7 * MIB)
-    assert (found.weights, found.gradients, found.moments) == (100 * MIB, 100 * MIB, 200 * MIB)
-    assert found.rest == 640 * MIB and found.needed == 1247 * MIB and found.micro_batch is None
-    assert found.checkpoints == 900 * MIB
+    report = memory(cached_images=7 * MIB)
+    assert (report.weights, report.gradients, report.moments) == (100 * MIB, 100 * MIB, 200 * MIB)
+    assert report.rest == 640 * MIB and report.needed == 1247 * MIB and report.suggested_micro_batch is None
+    assert report.checkpoints == 900 * MIB
 
 
 def test_what_does_not_fit_is_given_the_largest_micro_batch_that_does():
     # 600 MiB are fixed and a pair takes 10: of 990 usable MiB, 390 are left for 39 pairs.
-    assert memory(available=1100 * MIB).micro_batch == 32
-    assert memory(available=600 * MIB).micro_batch == 0
+    assert memory(available=1100 * MIB).suggested_micro_batch == 32
+    assert memory(available=600 * MIB).suggested_micro_batch == 0
 
 
 def test_a_smaller_batch_that_was_measured_is_scaled_to_the_one_that_is_planned():
-    found = memory(batch_size=256, micro_batch=256)
-    assert found.needed == (600 + 4 * 640) * MIB and found.batch_size == 64
+    report = memory(batch_size=256, micro_batch=256)
+    assert report.needed == (600 + 4 * 640) * MIB and report.measured_batch_size == 64
     assert memory(batch_size=256, micro_batch=32).needed == (600 + 640) * MIB
 
 

@@ -16,9 +16,9 @@ from seesay.tasks.calibrate import (
     decision_for,
     fit_sigmoid,
     fit_softmax,
-    floors,
     in_words,
     open_labelled_photos,
+    thresholds,
 )
 from seesay.tasks.decision import LabelDecision, Rules
 
@@ -69,7 +69,7 @@ def test_labels_judged_one_by_one_get_as_much_probability_as_photos_show_them(
 
 
 def test_one_floor_holds_the_rate_on_photos_of_the_labels(classifier: ZeroShotClassifier, known: KnownPhotos):
-    threshold_C = floors(classifier, Rules(none_of_these=0.1), known)
+    threshold_C = thresholds(classifier, Rules(none_of_these=0.1), known)
     assert threshold_C is not None
     best_N = known.cosine_NC[:300].max(1)
     assert len(set(threshold_C.tolist())) == 1
@@ -77,7 +77,7 @@ def test_one_floor_holds_the_rate_on_photos_of_the_labels(classifier: ZeroShotCl
 
 
 def test_a_floor_of_each_label_holds_the_rate_on_photos_of_others(classifier: ZeroShotClassifier, known: KnownPhotos):
-    threshold_C = floors(classifier, Rules(multi_label=True, false_alarms=0.1), known)
+    threshold_C = thresholds(classifier, Rules(multi_label=True, false_alarms=0.1), known)
     assert threshold_C is not None
     for place in range(3):
         other_N = known.cosine_NC[known.label_N != place, place]
@@ -86,19 +86,19 @@ def test_a_floor_of_each_label_holds_the_rate_on_photos_of_others(classifier: Ze
 
 def test_a_given_probability_becomes_the_cosine_that_has_it(classifier: ZeroShotClassifier, known: KnownPhotos):
     sigmoid = replace(classifier, scale=2.0, bias=-1.0)
-    threshold_C = floors(sigmoid, Rules(multi_label=True, threshold=0.5, thresholds={"blue": 0.3}), known)
+    threshold_C = thresholds(sigmoid, Rules(multi_label=True, threshold=0.5, thresholds={"blue": 0.3}), known)
     # 2 x - 1 = 0, and 2 x - 1 = log(3 / 7).
     assert threshold_C is not None
     assert threshold_C.tolist() == pytest.approx([0.5, 0.5, (1 + math.log(3 / 7)) / 2])
-    assert floors(sigmoid, Rules(multi_label=True), None).tolist() == [0.5] * 3  # pyright: ignore[reportOptionalMemberAccess]
+    assert thresholds(sigmoid, Rules(multi_label=True), None).tolist() == [0.5] * 3  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_too_few_photos_for_a_rate_are_told_how_many_it_takes(classifier: ZeroShotClassifier, known: KnownPhotos):
     few = replace(known, cosine_NC=known.cosine_NC[:50], label_N=known.label_N[:50])
     with pytest.raises(UsageError, match=r"50 photos of the labels in known are too few .* takes 299"):
-        floors(classifier, Rules(none_of_these=0.01), few)
+        thresholds(classifier, Rules(none_of_these=0.01), few)
     with pytest.raises(UsageError, match=r"photos of other labels in known are too few .* takes 59"):
-        floors(classifier, Rules(multi_label=True), few)
+        thresholds(classifier, Rules(multi_label=True), few)
 
 
 def test_a_single_answer_is_the_best_label_or_none(classifier: ZeroShotClassifier):
@@ -118,7 +118,7 @@ def test_several_answers_come_best_first_whatever_top_is(classifier: ZeroShotCla
 def test_a_labelled_folder_gives_a_judge_that_turns_other_things_away(colour_model, labelled: LabelledSet):
     rules = Rules(none_of_these=0.5)
     classifier = colour_model.classifier(["red", "green", "white"], "none")
-    judge = decision_for(colour_model, classifier, rules=rules, found=labelled)
+    judge = decision_for(colour_model, classifier, rules=rules, labelled=labelled)
     facts = judge.facts
     assert (facts["n"], facts["known"], facts["known_lost"]) == (20, 20, 0)
     # Yellow is as far from red, green and white as one colour can be: its best cosine is below 1.
@@ -140,7 +140,7 @@ def test_labels_without_a_probability_of_their_own_need_known_photos(colour_mode
 
 def test_a_set_of_other_classes_is_refused_with_their_names(colour_model, labelled: LabelledSet):
     with pytest.raises(UsageError, match="no class of labelled is one of the labels; its classes: green, red, yellow"):
-        decision_for(colour_model, colour_model.classifier(["cat", "dog"]), rules=Rules(), found=labelled)
+        decision_for(colour_model, colour_model.classifier(["cat", "dog"]), rules=Rules(), labelled=labelled)
 
 
 def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, paint):
@@ -148,11 +148,11 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
         paint(tmp_path / "few" / "red" / f"{number}.png", "red")
     classifier = colour_model.classifier(LABELS)
     with pytest.raises(UsageError, match="few has 9 photos of the labels that can be read; give 10 or more"):
-        decision_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
+        decision_for(colour_model, classifier, rules=Rules(), labelled=open_labelled_photos(tmp_path / "few"))
     for photo in (tmp_path / "few").rglob("*.png"):
         photo.write_bytes(b"broken")
     with pytest.raises(RefusedInput, match="none of 9 photos of few could be read"):
-        decision_for(colour_model, classifier, rules=Rules(), found=open_labelled_photos(tmp_path / "few"))
+        decision_for(colour_model, classifier, rules=Rules(), labelled=open_labelled_photos(tmp_path / "few"))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_pipe_with_a_photos_name_is_not_waited_for(album: Path):
         ("{}/*.tiff", "matches nothing"),
         ("{}/notes.txt", "holds no photo, but 1 x txt; photos end in gif, jpeg, jpg, png, webp"),
         ("{}/bare", "holds no photo, but no file at all"),
-        ("", "the place to look for photos is empty"),
+        ("", "PHOTOS is an empty word"),
     ],
 )
 def test_a_place_without_photos_is_named_with_what_is_there(album: Path, place: str, complaint: str):

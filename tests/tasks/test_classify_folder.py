@@ -6,11 +6,10 @@ import pytest
 
 from seesay.base.errors import Interrupted, RefusedInput, UsageError
 from seesay.model.encode import BLOCK
-from seesay.tasks.classify_folder import Question, classify_folder
-from seesay.tasks.decision import Rules
+from seesay.tasks.classify_folder import classify_folder
 
 COUNT = 2 * BLOCK + 12
-QUESTION = Question(labels=("red", "green", "blue"), top=2)
+LABELS = ("red", "green", "blue")
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def stop_after(model, blocks: int, error: type[BaseException]) -> list[int]:
 
 def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: Path, tmp_path: Path):
     out = tmp_path / "out.csv"
-    done = classify_folder(colour_model, album, question=QUESTION, out=out)
+    done = classify_folder(colour_model, album, LABELS, top=2, out=out)
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert (done.photos, done.labels, done.resumed, len(rows)) == (COUNT, 3, 0, COUNT - 2)
     assert [(Path(item.key).name, item.reason) for item in done.skipped] == [
@@ -60,13 +59,13 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_file(
     colour_model, album: Path, tmp_path: Path, suffix: str, blocks: int
 ):
     whole, stopped = tmp_path / f"whole.{suffix}", tmp_path / f"stopped.{suffix}"
-    unbroken = classify_folder(colour_model, album, question=QUESTION, out=whole)
+    unbroken = classify_folder(colour_model, album, LABELS, top=2, out=whole)
     stop_after(colour_model, blocks, KeyboardInterrupt)
     with pytest.raises(Interrupted, match=rf"{blocks * BLOCK} of {COUNT} photos are done .* goes on"):
-        classify_folder(colour_model, album, question=QUESTION, out=stopped)
+        classify_folder(colour_model, album, LABELS, top=2, out=stopped)
     assert not stopped.exists()
     sizes = stop_after(colour_model, 9, KeyboardInterrupt)
-    done = classify_folder(colour_model, album, question=QUESTION, out=stopped)
+    done = classify_folder(colour_model, album, LABELS, top=2, out=stopped)
     assert done.resumed == blocks * BLOCK
     assert sum(sizes) == COUNT - done.resumed - (1 if blocks == 2 else 2)
     assert done.skipped == unbroken.skipped
@@ -80,9 +79,9 @@ def test_a_run_that_was_killed_after_its_last_photo_is_not_done_again(
     with monkeypatch.context() as patch:
         patch.setattr("seesay.tasks.classify_folder.publish_chunks", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            classify_folder(colour_model, album, question=QUESTION, out=out)
+            classify_folder(colour_model, album, LABELS, top=2, out=out)
     sizes = stop_after(colour_model, 0, KeyboardInterrupt)
-    assert classify_folder(colour_model, album, question=QUESTION, out=out).resumed == COUNT
+    assert classify_folder(colour_model, album, LABELS, top=2, out=out).resumed == COUNT
     assert sizes == []
     assert len(out.read_text().splitlines()) == COUNT - 1
 
@@ -91,16 +90,16 @@ def test_changed_photos_labels_or_rules_are_refused_until_forced(colour_model, a
     out = tmp_path / "out.csv"
     stop_after(colour_model, 1, KeyboardInterrupt)
     with pytest.raises(Interrupted):
-        classify_folder(colour_model, album, question=QUESTION, out=out)
+        classify_folder(colour_model, album, LABELS, top=2, out=out)
     with pytest.raises(
         UsageError, match=r'half of another command: labels: .*"blue"\] -> \["red", "green"\]; run that'
     ):
-        classify_folder(colour_model, album, question=Question(labels=("red", "green"), top=2), out=out)
+        classify_folder(colour_model, album, LABELS[:2], top=2, out=out)
     paint(album / "999.png", "red")
     with pytest.raises(UsageError, match=f"photos: {COUNT} -> {COUNT + 1}; paths and sizes: "):
-        classify_folder(colour_model, album, question=QUESTION, out=out)
+        classify_folder(colour_model, album, LABELS, top=2, out=out)
     del colour_model.encode_pixels
-    done = classify_folder(colour_model, album, question=QUESTION, out=out, force=True)
+    done = classify_folder(colour_model, album, LABELS, top=2, out=out, force=True)
     assert (done.photos, done.resumed) == (COUNT + 1, 0)
 
 
@@ -109,7 +108,7 @@ def test_the_old_result_stays_until_the_new_one_is_whole(colour_model, album: Pa
     out.write_text("old")
     stop_after(colour_model, 1, KeyboardInterrupt)
     with pytest.raises(Interrupted):
-        classify_folder(colour_model, album, question=QUESTION, out=out)
+        classify_folder(colour_model, album, LABELS, top=2, out=out)
     assert out.read_text() == "old"
 
 
@@ -118,8 +117,9 @@ def test_photos_of_nothing_known_are_none_of_these(colour_model, album: Path, tm
         paint(
             tmp_path / "known" / ("red" if number % 2 else "green") / f"{number}.png", "red" if number % 2 else "green"
         )
-    question = Question(calibrate=tmp_path / "known", rules=Rules(none_of_these=0.05), top=1)
-    done = classify_folder(colour_model, album, question=question, out=tmp_path / "out.json")
+    done = classify_folder(
+        colour_model, album, calibrate=tmp_path / "known", none_of_these=0.05, top=1, out=tmp_path / "out.json"
+    )
     rows = json.loads((tmp_path / "out.json").read_text())
     # Without labels the classes of the known photos are asked for; blue is neither.
     assert [row["answer"] for row in rows[:3]] == ["red", "green", "none of these"]
@@ -130,10 +130,28 @@ def test_only_broken_photos_leave_neither_result_nor_half_of_one(colour_model, t
     (tmp_path / "album").mkdir()
     (tmp_path / "album" / "a.png").write_bytes(b"broken")
     with pytest.raises(RefusedInput, match="none of 1 photos could be read"):
-        classify_folder(colour_model, tmp_path / "album", question=QUESTION, out=tmp_path / "out.csv")
+        classify_folder(colour_model, tmp_path / "album", LABELS, top=2, out=tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["album"]
+
+
+def test_the_result_shows_its_counts_in_one_line(colour_model, album: Path, tmp_path: Path):
+    out = tmp_path / "out.csv"
+    done = classify_folder(colour_model, album, LABELS, out=out)
+    counts = f"{COUNT - 2} photos, 3 labels -> {out}, 2 skipped (1 x not an image, 1 x empty file)"
+    assert repr(done) == f"<Classified {counts}>"
+
+
+def test_arguments_that_cannot_be_meant_are_refused(colour_model, album: Path, tmp_path: Path):
+    with pytest.raises(TypeError, match="list of strings"):
+        classify_folder(colour_model, album, "red", out=tmp_path / "out.csv")
+    with pytest.raises(UsageError, match="top is 0"):
+        classify_folder(colour_model, album, LABELS, top=0, out=tmp_path / "out.csv")
+    with pytest.raises(UsageError, match="--threshold names 'cat', which is no label"):
+        classify_folder(
+            colour_model, album, LABELS, multi_label=True, thresholds={"cat": 0.5}, out=tmp_path / "out.csv"
+        )
 
 
 def test_the_suffix_says_how_it_is_written(colour_model, album: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"out\.txt should end in \.csv or \.json"):
-        classify_folder(colour_model, album, question=QUESTION, out=tmp_path / "out.txt")
+        classify_folder(colour_model, album, LABELS, top=2, out=tmp_path / "out.txt")

@@ -17,7 +17,7 @@ def model(colour_model):
 
 @pytest.fixture
 def sets(tmp_path: Path, paint) -> tuple[Path, Path]:
-    """Nine images per class to learn from, two to be asked; "green" is painted yellow, which words do not tell."""
+    """Nine images per class to learn from, two to be measured on; "green" is painted yellow, as no class name says."""
     for part, count in (("train", 9), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
@@ -29,27 +29,29 @@ def probe(model, sets, **question):
     return probe_sets(model, *(open_labelled(place) for place in sets), **question)
 
 
-def test_a_probe_learns_what_words_do_not_tell(model, sets):
-    told = []
-    result = probe(model, sets, shots=(1, 2), seeds=2, progress=told.append)
-    assert sum(told) == 33
-    assert (result["n"], result["n_train"], result["classes"], result["features"]) == (6, 27, 3, 3)
+def test_a_probe_learns_what_no_class_name_says(model, sets):
+    advances = []
+    result = probe(model, sets, shots=(1, 2), seeds=2, progress=advances.append)
+    assert sum(advances) == 33
+    assert (result.n, result.n_train, result.classes, result.features) == (6, 27, 3, 3)
     # Yellow is as near to "red" as to "green": a tie, and ties are wrong.
-    assert result["zero_shot"] == pytest.approx(4 / 6)
-    assert result["score"] == 1.0 and result["interval95"][1] == 1.0 and result["chance"] == pytest.approx(1 / 3)
-    assert [entry["shots"] for entry in result["shots"]] == [1, 2]
-    assert all(entry["scores"] == [1.0, 1.0] and len(entry["penalties"]) == 2 for entry in result["shots"])
-    assert result["penalty"] in [float(value) for value in result["validation_scores"]] or result["penalty"] > 0
-    assert result["skipped"] == 0 and len(result["data_fingerprints"]) == 2
+    assert result.zero_shot.value == pytest.approx(4 / 6)
+    assert (
+        result.score.value == 1.0 and result.score.interval95[1] == 1.0 and result.score.chance == pytest.approx(1 / 3)
+    )
+    assert [entry.shots for entry in result.shots] == [1, 2]
+    assert all(entry.scores == (1.0, 1.0) and len(entry.penalties) == 2 for entry in result.shots)
+    assert result.penalty in result.validation_scores
+    assert result.skipped == 0 and len(result.data_fingerprints) == 2
 
 
 @pytest.mark.parametrize("metric", few_shot.METRICS)
 def test_every_metric_is_a_fraction_with_an_interval_around_it(model, sets, metric: str):
     result = probe(model, sets, penalty=1.0, metric=metric)
-    assert result["score"] == 1.0 and result["penalty"] == 1.0
-    low, high = result["interval95_zero_shot"]
-    assert 0 <= low <= result["zero_shot"] <= high <= 1
-    assert result["shots"] == [] and result["shots_equal_to_zero_shot"] is None
+    assert result.score.value == 1.0 and result.penalty == 1.0
+    low, high = result.zero_shot.interval95
+    assert 0 <= low <= result.zero_shot.value <= high <= 1
+    assert result.shots == () and result.shots_equal_to_zero_shot is None
 
 
 def test_one_shot_of_sets_without_further_images_asks_for_a_penalty(model, tmp_path: Path, paint):
@@ -59,7 +61,7 @@ def test_one_shot_of_sets_without_further_images_asks_for_a_penalty(model, tmp_p
     places = tmp_path / "train", tmp_path / "test"
     with pytest.raises(UsageError, match="give validation examples, or a penalty"):
         probe(model, places, shots=(1,))
-    assert probe(model, places, shots=(1,), penalty=1.0)["shots"][0]["mean"] == 1.0
+    assert probe(model, places, shots=(1,), penalty=1.0).shots[0].mean == 1.0
 
 
 def test_classes_are_matched_by_name(model, tmp_path: Path, paint):
@@ -69,27 +71,27 @@ def test_classes_are_matched_by_name(model, tmp_path: Path, paint):
     paint(tmp_path / "test" / "red" / "0.png", "red")
     paint(tmp_path / "test" / "blue" / "0.png", "red")
     result = probe(model, (tmp_path / "train", tmp_path / "test"), penalty=1.0)
-    assert (result["score"], result["zero_shot"], result["classes"]) == (0.5, 0.5, 3)
+    assert (result.score.value, result.zero_shot.value, result.classes) == (0.5, 0.5, 3)
 
 
 def test_broken_images_are_left_out_and_counted(model, sets):
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
     (sets[1] / "red" / "0.png").write_bytes(b"no image")
     result = probe(model, sets, penalty=1.0)
-    assert (result["n"], result["n_train"], result["skipped_by_reason"]) == (5, 26, {"not an image": 2})
+    assert (result.n, result.n_train, result.skipped_by_reason) == (5, 26, {"not an image": 2})
 
 
 # What is refused
 
 
-def test_a_class_that_training_does_not_have_is_named_before_a_image_is_read(sets, paint):
+def test_a_class_that_training_does_not_have_is_named_before_an_image_is_read(sets, paint):
     paint(sets[1] / "gren" / "0.png", "green")
     with pytest.raises(UsageError, match=r"classes of test that train does not have: 'gren'. Nearest: green"):
         probe(None, sets)
 
 
 def test_fewer_images_than_shots_are_named(sets, model):
-    with pytest.raises(UsageError, match="16 shots are asked for, but class 'blue' of train has 9 images"):
+    with pytest.raises(UsageError, match="16 shots are requested, but class 'blue' of train has 9 images"):
         probe(None, sets, shots=(1, 16))
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
     with pytest.raises(UsageError, match="class 'red' of train has 8 images that can be read"):
@@ -121,7 +123,7 @@ def test_a_question_that_makes_no_sense_is_refused(sets, question):
 # Choosing, and meeting zero-shot
 
 
-def test_two_shots_hold_the_one_shot_and_penalties_are_judged_by_others():
+def test_two_shots_hold_the_one_shot_and_penalties_are_validated_on_others():
     label_N = np.repeat([0, 1, 2], [9, 5, 2])
     one, further_one = choose(label_N, 1, seed=3)
     two, further_two = choose(label_N, 2, seed=3)
@@ -129,7 +131,7 @@ def test_two_shots_hold_the_one_shot_and_penalties_are_judged_by_others():
     assert np.bincount(label_N[further_one]).tolist() == [1, 1, 1]
     assert np.bincount(label_N[further_two], minlength=3).tolist() == [2, 2, 0]
     assert not set(two) & set(further_two)
-    assert len(choose(np.repeat([0, 1], 20), 8, seed=0)[1]) == 2 * few_shot.MOST_TO_JUDGE_BY
+    assert len(choose(np.repeat([0, 1], 20), 8, seed=0)[1]) == 2 * few_shot.MOST_VALIDATION_SHOTS
     assert not np.array_equal(one, choose(label_N, 1, seed=4)[0])
 
 

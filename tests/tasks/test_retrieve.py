@@ -25,7 +25,7 @@ def captioned(tmp_path: Path, paint) -> Path:
 
 def test_recalls_can_be_counted_by_hand(colour_model, captioned: Path):
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
-    by_text, by_image = scores["text_to_image"], scores["image_to_text"]
+    by_text, by_image = scores.text_to_image, scores.image_to_text
     # Of six captions only "a blue lie" does not rank its own image first: blue, then white, are ahead, green ties.
     assert by_text["r1"].value == pytest.approx(5 / 6)
     assert by_text["r5"].value == 1
@@ -37,17 +37,17 @@ def test_recalls_can_be_counted_by_hand(colour_model, captioned: Path):
 
 def test_chance_is_that_of_drawing_without_putting_back(colour_model, captioned: Path):
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
-    assert scores["text_to_image"]["r1"].chance == pytest.approx(1 / 4)
-    assert scores["text_to_image"]["r10"].chance == 1
+    assert scores.text_to_image["r1"].chance == pytest.approx(1 / 4)
+    assert scores.text_to_image["r10"].chance == 1
     # Two images have 2 of the 6 captions, two have 1. Five of six miss both with no, one with 1/6 chance.
-    assert scores["image_to_text"]["r1"].chance == pytest.approx((2 / 6 + 2 / 6 + 1 / 6 + 1 / 6) / 4)
-    assert scores["image_to_text"]["r5"].chance == pytest.approx((1 + 1 + 5 / 6 + 5 / 6) / 4)
+    assert scores.image_to_text["r1"].chance == pytest.approx((2 / 6 + 2 / 6 + 1 / 6 + 1 / 6) / 4)
+    assert scores.image_to_text["r5"].chance == pytest.approx((1 + 1 + 5 / 6 + 5 / 6) / 4)
 
 
 def test_every_interval_holds_its_value(colour_model, captioned: Path):
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
     for direction in ("text_to_image", "image_to_text"):
-        for score in scores[direction].values():
+        for score in getattr(scores, direction).values():
             assert 0 <= score.interval95[0] <= score.value <= score.interval95[1] <= 1
             assert score.interval95[0] < score.interval95[1]
 
@@ -63,9 +63,9 @@ def test_captions_are_encoded_as_they_are_unless_templates_are_given(colour_mode
 def test_a_broken_image_takes_its_captions_with_it(colour_model, captioned: Path):
     (captioned / "a.png").write_bytes(b"no image")
     scores = retrieval_scores(colour_model, open_pairs([captioned]))
-    assert scores["text_to_image"]["r1"].n == 4
-    assert scores["text_to_image"]["r1"].value == 1
-    assert [(item.key, item.reason) for item in scores["skipped"]] == [("a", "not an image")]
+    assert scores.text_to_image["r1"].n == 4
+    assert scores.text_to_image["r1"].value == 1
+    assert [(item.key, item.reason) for item in scores.skipped] == [("a", "not an image")]
 
 
 def test_only_broken_images_are_an_error(colour_model, captioned: Path):
@@ -100,6 +100,6 @@ def test_recall_takes_tensors_counts_ties_against_the_model_and_names_its_argume
 
 def test_a_model_that_predicts_captions_is_refused_before_any_image_is_read(predictor, captioned, monkeypatch):
     monkeypatch.setattr("seesay.tasks.retrieve.encode_images_of", lambda *_: pytest.fail("images are encoded"))
-    with pytest.raises(UsageError, match="predictor predicts captions, and has no embedding of a text") as told:
+    with pytest.raises(UsageError, match="predictor predicts captions, and has no embedding of a text") as caught:
         retrieval_scores(predictor("bag-of-words"), open_pairs([captioned]))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)

@@ -1,10 +1,10 @@
-"""Who says what the classes of a set are asked in, for models with embeddings of texts and without."""
+"""Where names and templates of classes come from, for models with embeddings of texts and without."""
 
 from pathlib import Path
 
 import pytest
 
-from seesay.evaluation.suite import evaluate_set
+from seesay.evaluation.evaluate import evaluate
 from seesay.tasks.few_shot import open_labelled, probe_sets
 from seesay.tasks.words import choose_words
 
@@ -23,14 +23,14 @@ def mnist(paint, tmp_path: Path) -> Path:
 )
 def test_a_model_that_predicts_captions_keeps_its_own_templates_and_takes_the_papers_names(name, own, predictor, mnist):
     model = predictor(name)
-    result = evaluate_set(model, mnist)
-    assert (result["templates"], result["templates_from"]) == ([own], "the model")
-    assert result["class_names_from"] == "the paper, for mnist"
-    found = open_labelled(mnist)
-    assert probe_sets(model, found, found, penalty=1e-3)["templates"] == [own]
-    asked = evaluate_set(model, mnist, templates=["the {}"])
-    assert (asked["templates"], asked["templates_from"]) == (["the {}"], "the call")
-    assert asked["class_names_from"] == "the set"
+    result = evaluate(model, mnist).entries[0].result
+    assert (result.templates, result.templates_from) == ((own,), "the model")
+    assert result.class_names_from == "the paper, for mnist"
+    labelled = open_labelled(mnist)
+    assert probe_sets(model, labelled, labelled, penalty=1e-3).templates == (own,)
+    result = evaluate(model, mnist, templates=["the {}"]).entries[0].result
+    assert (result.templates, result.templates_from) == (("the {}",), "the call")
+    assert result.class_names_from == "the set"
 
 
 def test_names_and_templates_of_sets_come_from_the_first_that_has_them(colour_model, predictor, mnist, paint, tmp_path):

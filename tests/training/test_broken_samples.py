@@ -79,10 +79,10 @@ def test_ten_percent_broken_and_one_percent_cut_are_left_out_exactly(workers, sh
     assert {entry["key"]: entry["reason"] for entry in listed} == broken and len(listed) == len(broken)
     pairs = open_pairs([folder])
     for entry in listed:
-        path, _, byte = entry["place"].rpartition(", byte ")
+        path, _, byte = entry["location"].rpartition(", byte ")
         assert Path(path).name == entry["key"].partition("/")[0] and byte.isdigit(), entry
     place_of = {pairs.key(index): pairs.location(index) for index in range(len(pairs))}
-    assert all(place_of.get(entry["key"], entry["place"]) == entry["place"] for entry in listed)
+    assert all(place_of.get(entry["key"], entry["location"]) == entry["location"] for entry in listed)
     facts = json.loads((out / "events.jsonl").read_text().splitlines()[-1])
     assert facts["event"] == "done" and facts["pairs_seen"] == len(whole) == len(pairs) - len(broken) + 2
     assert f"left out {len(broken)}: " in done.stderr

@@ -164,7 +164,7 @@ def test_a_log_that_cannot_be_written_is_said_once_and_the_gap_is_marked(coloure
     inject = ["-P", str(out / EVENTS_NAME), "-e", "trace=write", "-e", "inject=write:error=ENOSPC:when=2..10"]
     ended = done([*strace, "-o", str(tmp_path / "log"), *inject, *command(pairs, out)])
     assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("what is lost is counted, and the run goes on") == 1
+    assert ended.stderr.count("lost lines are counted, and the run goes on") == 1
     gaps = [event for event in read_events(out / EVENTS_NAME) if event.get("event") == "gap"]
     assert len(gaps) == 1 and gaps[0]["lines"] >= 4
     weights = [(run / "model" / "model.safetensors").read_bytes() for run in (out, tmp_path / "whole")]
@@ -205,11 +205,11 @@ def test_a_run_that_does_nothing_any_more_shows_its_threads_and_ends(coloured_pa
     code = (
         "import sys, threading\n"
         "import seesay.training.loop as loop\n"
-        "step_once, lock = loop.step_once, threading.Lock()\n"
+        "train_step, lock = loop.train_step, threading.Lock()\n"
         "def deadlocked(run, batch):\n"
         "    if run.position.step == 3: lock.acquire(); lock.acquire()\n"
         "    train_step(run, batch)\n"
-        "loop.step_once = deadlocked\n"
+        "loop.train_step = deadlocked\n"
         "from seesay.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -255,7 +255,7 @@ def test_a_run_whose_images_vanish_stops_after_a_hundred_with_the_reason(coloure
     assert run.returncode == 3, stderr
     assert "samples in a row are broken (missing file" in stderr
     listed = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
-    assert all(Path(entry["place"]).parent == pairs for entry in listed)
+    assert all(Path(entry["location"]).parent == pairs for entry in listed)
 
 
 def test_waiting_for_pairs_is_shown_as_a_share_of_the_time(coloured_pairs, tmp_path, strace):

@@ -87,6 +87,7 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_leave_their_images_named(smal
     told = json.loads((small_run.journal.folder / "bad_batch.json").read_text())
     assert [bad["step"] for bad in told] == [1, 2, 3]
     assert told[0]["loss"] is None and told[0]["keys"] == [f"image {n}" for n in range(4)]
+    assert [(event["step"], event["first_step"]) for event in events(small_run, "diverged")] == [(3, 1)]
 
 
 def test_the_scale_at_its_limit_is_told_when_it_gets_there_and_not_while_it_stays(small_run, batch):
@@ -235,14 +236,22 @@ def workers_of(pid):
 
 @pytest.mark.journey
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "seconds", "message"),
     [
-        (signal.SIGKILL, r"loader process 1 (pid {pid}, signal 9) ended, waiting for step"),
-        (signal.SIGSTOP, r"no batch came from the loader processes for the time that data.timeout_seconds allows"),
+        (signal.SIGKILL, 60, r"loader process 1 (pid {pid}, signal 9) ended, waiting for step"),
+        (signal.SIGSTOP, 2, r"no batch came from the loader processes for the time that data.timeout_seconds allows"),
     ],
 )
-def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(number, told, coloured_pairs, tmp_path):
-    settings = "model=conv-tiny", "batch_size=8", "data.workers=2", "data.timeout_seconds=2", "log.every_steps=1"
+def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(
+    number, seconds, message, coloured_pairs, tmp_path
+):
+    settings = (
+        "model=conv-tiny",
+        "batch_size=8",
+        "data.workers=2",
+        f"data.timeout_seconds={seconds}",
+        "log.every_steps=1",
+    )
     out = tmp_path / "run"
     run = subprocess.Popen(
         command(coloured_pairs(), out, *settings),
@@ -262,7 +271,7 @@ def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(number, 
     finally:
         run.kill()
     assert run.returncode == 1, stderr
-    assert told.format(pid=second) in stderr and "what was saved is whole" in stderr
+    assert message.format(pid=second) in stderr and "what was saved is whole" in stderr
     assert "Traceback" not in stderr
     if number == signal.SIGSTOP:
-        assert "loader.py" in stderr or "worker.py" in stderr or "queues.py" in stderr, "no stack of the other worker"
+        assert "workers.py" in stderr, "no stack of the other worker"

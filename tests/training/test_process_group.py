@@ -119,7 +119,7 @@ def gathered(rank):
     with open_process_group(Runtime.find("cpu"), timeout_seconds=30) as processes:
         rows = [2, 0, 3]
         own_BD = (torch.arange(rows[rank] * 2.0).view(-1, 2) + 10 * rank).requires_grad_()
-        all_ND = processes.gather(own_BD, rows)
+        all_ND = processes.all_gather(own_BD, rows)
         (all_ND * (rank + 1)).sum().backward()
         told = (
             processes.all_gather_object({"rank": rank}),
@@ -132,11 +132,11 @@ def gathered(rank):
 
 
 def test_rows_words_and_numbers_of_three_processes_come_in_their_order(in_processes):
-    for rank, (rows, gradient, told, all_reduce_mean) in enumerate(in_processes(3, gathered)):
+    for rank, (rows, gradient, told, mean) in enumerate(in_processes(3, gathered)):
         assert rows == [[0, 1], [2, 3], [20, 21], [22, 23], [24, 25]]
         assert gradient == [[6.0, 6.0]] * [2, 0, 3][rank]
         assert told == ([{"rank": n} for n in range(3)], "main", [[float(n), 0.5] for n in range(3)])
-        assert all_reduce_mean == [1.0, 1.0]
+        assert mean == [1.0, 1.0]
 
 
 class Ids:

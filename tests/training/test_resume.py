@@ -265,7 +265,7 @@ def test_a_run_that_goes_on_says_that_it_keeps_its_precision(pairs: Path, half: 
     monkeypatch.setattr(train_module, "is_faster_in_bfloat16", lambda device: pytest.fail("measured, and not used"))
     run(pairs, half)
     told = capfd.readouterr().err
-    assert re.search("products b?float(16|32), as the run began", told) and "was measured" not in told
+    assert re.search("precision  b?float(16|32), as the run began", told) and "was measured" not in told
 
 
 def test_pairs_that_are_no_longer_held_out_are_other_pairs(pairs: Path, half: Path):

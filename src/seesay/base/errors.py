@@ -9,7 +9,7 @@
     ├── Stopped           75   asked to stop, and everything is saved
     └── Interrupted      130   Ctrl-C, and everything is saved
 
-A message is one line: what, its value, the way out.
+A message is one line: what, its value, a hint.
 """
 
 import difflib
@@ -53,7 +53,7 @@ class BrokenSample(RefusedInput):
 
 
 class StorageError(SeesayError):
-    """The disk said no."""
+    """The disk refused: no space, read-only, locked."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""What the Hugging Face hub says, as errors of ours: one line each, for models and data sets alike.
+"""The errors of the Hugging Face hub as ours: one line each, for models and data sets alike.
 
 `huggingface_hub` keeps the files: its cache, its tokens, its offline switch (`HF_HUB_OFFLINE=1`).
 """
@@ -49,8 +49,8 @@ def hub_errors(repository: str, kind: str) -> Iterator[None]:
     except HTTPError as error:
         raise StorageError(f"{name} could not be fetched ({error}); try again later.") from error
     except OSError as error:
-        told = storage_error(error, Path(error.filename or os.path.expanduser("~")))
-        raise told or StorageError(f"{name} could not be fetched ({error}); try again later.") from error
+        on_disk = storage_error(error, Path(error.filename or os.path.expanduser("~")))
+        raise on_disk or StorageError(f"{name} could not be fetched ({error}); try again later.") from error
 
 
 def check_promised(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells: `events.jsonl` for programs, a progress line for people, one owner for the folder."""
+"""What a run logs: `events.jsonl` for programs, a progress line for people; and one owner for the folder."""
 
 import fcntl
 import json
@@ -17,6 +17,7 @@ from seesay.base.errors import StorageError
 from seesay.base.publish import publish_file
 
 EVENTS_NAME = "events.jsonl"
+# Progress shows after two seconds, and where nobody sees a terminal every half minute (guesses).
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 30.0
 
@@ -24,7 +25,7 @@ PLAIN_SECONDS = 30.0
 class LineFile:
     """JSON objects appended to a file, one a line. A disk that refuses one does not end the program.
 
-    It is said once, and how many lines are lost stands in the file as soon as it takes lines again.
+    A warning comes once, and how many lines are lost is written to the file as soon as it takes lines again.
     """
 
     def __init__(self, path: Path):
@@ -32,7 +33,7 @@ class LineFile:
         # Not buffered: what a full disk refuses is not tried again when the file is closed.
         self._file = FileIO(path, "a+")
         self._lost = 0
-        self._is_said = False
+        self._has_warned = False
         # A kill, too, may have cut the last line.
         size = self._file.seek(0, os.SEEK_END)
         self._is_cut = size > 0 and os.pread(self._file.fileno(), 1, size - 1) != b"\n"
@@ -45,6 +46,7 @@ class LineFile:
             self._lost += 1
 
     def close(self) -> None:
+        """Close the file; what was added is in it."""
         self._file.close()
 
     def _put(self, values: Mapping[str, Any]) -> bool:
@@ -58,10 +60,10 @@ class LineFile:
             self._is_cut = False
             return True
         self._is_cut = self._is_cut or written > 0
-        if not self._is_said:
-            told = f"warning: {self.path} cannot be written ({reason}); what is lost is counted, and the run goes on."
-            print(told, file=sys.stderr, flush=True)
-            self._is_said = True
+        if not self._has_warned:
+            message = f"warning: {self.path} cannot be written ({reason}); lost lines are counted, and the run goes on."
+            print(message, file=sys.stderr, flush=True)
+            self._has_warned = True
         return False
 
 
@@ -99,12 +101,12 @@ class Journal:
             self._events.add(finite)
 
     def cut_after(self, step: int) -> None:
-        """Forget what was logged after `step`: a resumed run says it again."""
+        """Forget what was logged after `step`: a resumed run logs it again."""
         path = self.folder / EVENTS_NAME
-        kept = [line for line in read_events(path) if line.get("step", 0) <= step]
+        lines = [line for line in read_events(path) if line.get("step", 0) <= step]
         if self._events:
             self._events.close()
-        publish_file(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        publish_file(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self._events = LineFile(path)
 
     def _take_lock(self, lock: TextIO) -> None:
@@ -133,14 +135,15 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 
 
 class ProgressLine:
-    """One line on stderr: redrawn on a terminal, repeated every half minute elsewhere."""
+    """One line on stderr: redrawn on a terminal and in a notebook, repeated every half minute elsewhere."""
 
     def __init__(self, label: str):
         self.label = label
         self._started = time.monotonic()
         self._last_plain = self._started
         self._is_terminal = sys.stderr.isatty()
-        self._drawn = False
+        self._is_live = self._is_terminal or _is_notebook()
+        self._drawn = 0
 
     def show(self, share: float, text: str = "") -> None:
         """`share` of the work is done; `text` says what else matters."""
@@ -149,9 +152,8 @@ class ProgressLine:
             return
         left = f"{_clock(elapsed * (1 - share) / share)} left" if share > 0 else "starting"
         line = f"{self.label} {share:4.0%}  {text}{'  ' if text else ''}{left}"
-        if self._is_terminal:
-            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-            self._drawn = True
+        if self._is_live:
+            self._redraw(line)
         elif time.monotonic() - self._last_plain >= PLAIN_SECONDS:
             self._last_plain = time.monotonic()
             print(line, file=sys.stderr, flush=True)
@@ -162,14 +164,26 @@ class ProgressLine:
         print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Remove the line that is being redrawn."""
         if self._drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._drawn = False
+            self._redraw("")
+
+    def _redraw(self, line: str) -> None:
+        # A notebook knows no escape sequences, but what is written after a carriage return covers what was there.
+        covered = f"\r\x1b[K{line}" if self._is_terminal else f"\r{line:<{self._drawn}}"
+        end = "" if line or self._is_terminal else "\r"
+        print(covered, end=end, file=sys.stderr, flush=True)
+        self._drawn = len(line)
+
+
+def _is_notebook() -> bool:
+    """Whether this process is the kernel of a Jupyter notebook."""
+    return "ipykernel" in sys.modules
 
 
 @contextmanager
 def progress(total: int, label: str) -> Iterator[Any]:
-    """Gives `advance(done)`, which shows how far `total` pieces of work have come; silent for the first two seconds."""
+    """Gives `advance(count)`, which shows how much of `total` is done; silent for the first two seconds."""
     line = ProgressLine(label)
     done = 0
 

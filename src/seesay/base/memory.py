@@ -1,4 +1,4 @@
-"""How much memory there is to be had, and how much this process has had at most."""
+"""How much memory is available, and how much this process has had at most."""
 
 import os
 import re

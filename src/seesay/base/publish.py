@@ -26,13 +26,13 @@ from seesay.base.errors import StorageError, UsageError
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
-_WAY_OUT = {
+_HINTS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
-    errno.EROFS: "the file system is read-only; choose a place that can be written",
-    errno.EACCES: "permission is denied; choose another place, or change its owner or mode",
-    errno.EPERM: "the operation is not permitted; choose another place, or change its owner or attributes",
-    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows; choose another place or raise it",
+    errno.EROFS: "the file system is read-only; choose a path that can be written",
+    errno.EACCES: "permission is denied; choose another path, or change its owner or mode",
+    errno.EPERM: "the operation is not permitted; choose another path, or change its owner or attributes",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows; choose another path or raise it",
     errno.EIO: "the disk reports an input/output error; check it (`dmesg`) before you trust it with anything",
 }
 
@@ -42,7 +42,7 @@ _ours: set[str] = set()  # the temporaries this process is using right now
 def publish_file(path: str | Path, data: bytes) -> None:
     """Write `data` under `path`, durably, in place of what was there; a symlink keeps pointing where it did.
 
-    Raises StorageError when the disk says no (before or after the rename: see the top of this file).
+    Raises StorageError when the disk refuses (before or after the rename: see the top of this file).
     """
     publish_chunks(path, [data])
 
@@ -119,32 +119,32 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
     A file is really written and removed again: root is not stopped by modes, and a mode says nothing of a full disk.
     """
     folder = Path(os.path.realpath(folder))
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     with storage_errors(folder):
         usage = shutil.disk_usage(existing)
         # Some file systems do not tell their size.
         if usage.total and usage.free < needed:
             raise StorageError(
                 f"{folder} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
-                "or choose another place."
+                "or choose another path."
             )
         if existing.is_dir():
             with _temporary_beside(existing / "probe") as probe:
                 _write(probe, [b"\n"])
 
 
-def storage_error(error: OSError, place: Path | str, *, done: str = "written") -> StorageError | None:
-    """`error` as a sentence with the way out; None when it is not about storage.
+def storage_error(error: OSError, target: Path | str, *, done: str = "written") -> StorageError | None:
+    """`error` as a sentence with a hint; None when it is not about storage.
 
-    `place` is the path that could not be `done`, or plain words for something that has none ("standard output").
+    `target` is the path that could not be `done`, or plain words for something that has none ("standard output").
     """
-    if error.errno not in _WAY_OUT:
+    if error.errno not in _HINTS:
         return None
-    reason = _WAY_OUT[error.errno]
+    reason = _HINTS[error.errno]
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = f" ({_free_bytes(place):,} bytes free)" if isinstance(place, Path) else ""
-        reason += f"{free}; free some space or choose another place"
-    return StorageError(f"{place} cannot be {done}: {reason}.")
+        free = f" ({_free_bytes(target):,} bytes free)" if isinstance(target, Path) else ""
+        reason += f"{free}; free some space or choose another path"
+    return StorageError(f"{target} cannot be {done}: {reason}.")
 
 
 @contextmanager
@@ -153,14 +153,14 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        told = storage_error(error, path)
-        if told is None:
+        on_disk = storage_error(error, path)
+        if on_disk is None:
             raise
-        raise told from error
+        raise on_disk from error
 
 
 def _free_bytes(path: Path) -> int:
-    existing = next(place for place in (path, *path.parents, Path("/")) if os.path.exists(place))
+    existing = next(above for above in (path, *path.parents, Path("/")) if os.path.exists(above))
     return shutil.disk_usage(existing).free
 
 
@@ -247,15 +247,13 @@ def _remove(path: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
-        raise StorageError(
-            f"{existing} is a file and no folder, so nothing can be written in it; choose another place."
-        )
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    for place in reversed(missing):
-        place.mkdir(exist_ok=True)
-        _sync_folder(place.parent)
+        raise StorageError(f"{existing} is a file and no folder, so nothing can be written in it; choose another path.")
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> None:
@@ -271,10 +269,10 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    for place, _, names in os.walk(folder, topdown=False):
+    for inside, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync_file(Path(place, name))
-        _sync_folder(Path(place))
+            _sync_file(Path(inside, name))
+        _sync_folder(Path(inside))
 
 
 def _sync_file(path: Path) -> None:

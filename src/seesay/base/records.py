@@ -38,6 +38,7 @@ class Tokens:
     length_B: "Tensor"
 
     def to(self, device: Any) -> "Tokens":
+        """The same on a device: ids_BL and length_B."""
         return Tokens(ids_BL=self.ids_BL.to(device), length_B=self.length_B.to(device))
 
 
@@ -100,7 +101,7 @@ class Score:
 
 
 class PairSource(Protocol):
-    """Pairs that can be read in any order. All but `[i]` leave the image alone; `location(i)` is where it lies."""
+    """Pairs that can be read in any order. All but `[i]` leave the image alone."""
 
     name: str
     fingerprint: str
@@ -110,8 +111,14 @@ class PairSource(Protocol):
 
     def __getitem__(self, index: int) -> Pair: ...
 
-    def key(self, index: int) -> str: ...
+    def key(self, index: int) -> str:
+        """The name of a pair, unique in its source."""
+        ...
 
-    def captions(self, index: int) -> tuple[str, ...]: ...
+    def captions(self, index: int) -> tuple[str, ...]:
+        """All captions of a pair, one at least."""
+        ...
 
-    def location(self, index: int) -> str: ...
+    def location(self, index: int) -> str:
+        """Where the image of a pair lies: a path, and the byte in it where it is one of many."""
+        ...

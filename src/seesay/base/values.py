@@ -1,10 +1,28 @@
-"""What results that are values have in common: rows as a pandas table, and as HTML for a notebook. Both on request."""
+"""What results that are values have in common: their numbers as text, and their rows for pandas and for a notebook."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from seesay.base.errors import UsageError
+from seesay.base.records import Score
+
+
+def percent(share: float) -> str:
+    """A fraction as percent with one decimal, without the sign for it."""
+    return f"{100 * share:.1f}"
+
+
+def with_interval(share: float, interval: Sequence[float], *, sign: bool = False) -> str:
+    """A fraction with its interval behind it, in percent; with `sign` each number has its + or - before it."""
+    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if sign else "{:.1f} [{:.1f}, {:.1f}]"
+    return form.format(*(100 * value for value in (share, *interval)))
+
+
+def score_row(score: Score) -> dict[str, float | int]:
+    """A score as columns of a table: value, low and high end of its 95 % interval, chance, n."""
+    low, high = score.interval95
+    return {"value": score.value, "low": low, "high": high, "chance": score.chance, "n": score.n}
 
 
 def to_pandas(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -19,22 +19,35 @@ if TYPE_CHECKING:
     from seesay.tasks.classify_folder import Classified
 
 PACKAGED_MODEL = "box"
+# A guess at what fits a screen beside everything else.
 SHOWN_BROKEN = 5
-# A rate of fewer photos says how long the first one takes.
+# A guess: the speed over fewer photos is mostly the time of the first one.
 FEWEST_FOR_SPEED = 100
-
 
 Calibrate = Annotated[
     str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on these photos, in a folder per label.")
 ]
 NoneOfThese = Annotated[
-    float | None, typer.Option(metavar="RATE", help="Also answer so; wrong for this share of known photos at most.")
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help='Answer "none of these" where no label fits; at most this share of photos that do show a label is lost '
+        "(needs --calibrate).",
+    ),
 ]
 FalseAlarms = Annotated[
-    float, typer.Option(metavar="RATE", help="With --multi-label: photos of others that may get a label.")
+    float,
+    typer.Option(
+        metavar="SHARE",
+        help="With --multi-label: give a label to at most this share of photos of other labels.",
+    ),
 ]
 Threshold = Annotated[
-    list[str] | None, typer.Option(metavar="[LABEL=]P", help="With --multi-label: the probability to reach.")
+    list[str] | None,
+    typer.Option(
+        metavar="[LABEL=]P",
+        help="With --multi-label: give all labels, or this one, from this probability on.",
+    ),
 ]
 MaxBad = Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more photos are broken.")]
 
@@ -46,10 +59,11 @@ def command(
     ] = None,
     *,
     model: Annotated[
-        str | None, typer.Option(metavar="M", help="Model folder or name; default: the small one in the box.")
+        str | None,
+        typer.Option(metavar="M", help="Folder or name; default: box, the small one."),
     ] = None,
     templates: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Sentences to put the labels in; default: the model's.")
+        str | None, typer.Option(metavar="NAME|FILE", help="Sentences to put labels in; default: the model's.")
     ] = None,
     labels_file: Annotated[Path | None, typer.Option(metavar="F", help="More labels, one per line.")] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Labels to show per photo.")] = 5,
@@ -58,42 +72,48 @@ def command(
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results there.")] = None,
     preprocess: Annotated[
-        Literal["exact", "fast"], typer.Option(help="fast: photos are shrunk as they are decoded, not to the last bit.")
+        Literal["exact", "fast"],
+        typer.Option(help="fast: shrink photos while decoding; pixels differ a little."),
     ] = "exact",
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
-    multi_label: Annotated[bool, typer.Option("--multi-label", help="Judge every label by itself.")] = False,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A photo may get several labels, or none.")
+    ] = False,
     false_alarms: FalseAlarms = 0.05,
     threshold: Threshold = None,
-    bad: Annotated[Path | None, typer.Option(metavar="FILE", help="List broken photos there, with reason.")] = None,
+    bad: Annotated[Path | None, typer.Option(metavar="FILE", help="List broken photos there, with reasons.")] = None,
     max_bad: MaxBad = ALLOWED_SKIPPED,
-    force: Annotated[bool, typer.Option("--force", help="Begin anew where half of another -o FILE is found.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Begin anew, even if -o FILE was begun by another command."),
+    ] = False,
 ) -> None:
     """Sort photos into classes that are named in words.
 
-    Probabilities are shared out over the labels: they say which fits best, not whether any does. SigLIP's
-    models judge every label by itself. With -o a stopped run goes on when the same command is given again.
+    A photo's probabilities sum to 1: they say which label fits best, not whether any does. SigLIP's models
+    score every label by itself. With -o a stopped run goes on when the same command is given again.
 
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
     from seesay.tasks.classify_folder import Question, answer_all, prepare
     from seesay.tasks.decision import Rules
 
-    everywhere, own = thresholds_of(threshold or [])
+    threshold_of_all, thresholds = thresholds_of(threshold or [])
     rules = Rules(
         none_of_these=none_of_these,
         multi_label=multi_label,
         false_alarms=false_alarms,
-        threshold=everywhere,
-        thresholds=own,
+        threshold=threshold_of_all,
+        thresholds=thresholds,
     )
-    given = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
+    chosen = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
     refuse_folder(out, "-o")
     refuse_folder(bad, "--bad")
-    prepared = prepare(photos, Question(labels=given, templates=templates, top=top, calibrate=calibrate, rules=rules))
+    prepared = prepare(photos, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
     loaded = load_model(model).with_preprocess(preprocess)
     render = RENDER[format or format_of(out)]
-    done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, tell=say)
+    done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}")
     report_speed(done)
@@ -103,7 +123,7 @@ def command(
 
 def thresholds_of(words: Sequence[str]) -> tuple[float | None, dict[str, float]]:
     """The probability for all labels, and those of single labels, from words such as 0.5 and cat=0.3."""
-    everywhere, own = None, {}
+    threshold_of_all, thresholds = None, {}
     for word in words:
         label, equals, number = word.rpartition("=")
         try:
@@ -111,10 +131,10 @@ def thresholds_of(words: Sequence[str]) -> tuple[float | None, dict[str, float]]
         except ValueError as error:
             raise UsageError(f"--threshold {word!r} should be a probability, such as 0.5 or cat=0.3.") from error
         if equals:
-            own[label.strip()] = value
+            thresholds[label.strip()] = value
         else:
-            everywhere = value
-    return everywhere, own
+            threshold_of_all = value
+    return threshold_of_all, thresholds
 
 
 def to_standard_output(chunks: Iterator[bytes]) -> None:
@@ -153,7 +173,7 @@ def report_broken(done: "Classified", bad: Path | None) -> None:
 
 
 def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
-    """The labels of the command line and of the file, each once; repeated ones are remarked on."""
+    """The labels of the command line and of the file, each once; repeated ones are logged."""
     from seesay.data.prompts import distinct_labels, read_labels
     from seesay.data.sources import IMAGE_SUFFIXES
 
@@ -165,12 +185,12 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
             )
     chosen, repeated = distinct_labels([*labels, *(read_labels(labels_file) if labels_file else [])])
     if repeated:
-        say(f"labels given more than once are counted once: {', '.join(repeated)}")
+        say(f"labels that come more than once are counted once: {', '.join(repeated)}")
     return chosen
 
 
 def load_model(name: str | None) -> "Model":
-    """The model asked for, on the best device there is; a remark if nobody asked and it is the small one."""
+    """The model of that name, on the best device there is; without a name the small one, which is logged."""
     from seesay.base.runtime import Runtime
     from seesay.model.hub import load
 
@@ -198,12 +218,12 @@ def as_table(answers: Iterable[Answer]) -> Iterator[str]:
     rows, head = [], ["photo"]
     for answer in answers:
         pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
-        told = [] if answer.labels is None else [answer.words]
-        rows.append([answer.photo, *told, *(f"{label} {percent(probability)} %" for label, probability in pairs)])
+        chosen = [] if answer.labels is None else [answer.words]
+        rows.append([answer.photo, *chosen, *(f"{label} {percent(probability)} %" for label, probability in pairs)])
         head = [
             "photo",
-            *(["answer"] if told else []),
-            *(str(place + 1) for place in range(len(answer.ranking.labels))),
+            *(["answer"] if chosen else []),
+            *(str(rank + 1) for rank in range(len(answer.ranking.labels))),
         ]
     yield table(head, rows, left=1)
 

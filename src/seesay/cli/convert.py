@@ -14,37 +14,46 @@ def command(
     *,
     to: Annotated[Literal["hf", "open_clip", "seesay"] | None, typer.Option(help="The layout to write.")] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The vocabulary, where none lies beside the weights.")
+        Path | None, typer.Option(metavar="FILE", help="The file of the vocabulary, if none is beside the weights.")
     ] = None,
     activation: Annotated[
         Literal["quick_gelu", "gelu", "gelu_tanh"] | None,
-        typer.Option(help="Of a single file without a description: quick_gelu for OpenAI's own."),
+        typer.Option(
+            help="The model's activation, if SRC is a single file, which does not name it; OpenAI: quick_gelu."
+        ),
     ] = None,
     from_pickle: Annotated[
-        bool, typer.Option("--from-pickle", help="SRC is a .pt or .bin; DST is the safetensors file to make of it.")
+        bool,
+        typer.Option(
+            "--from-pickle",
+            help="Copy the weights in the pickle SRC (.pt, .bin) to the safetensors file DST; no code in it is run.",
+        ),
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Read a pickle even where its process cannot be cut from the network.")
+        bool, typer.Option("--force", help="Read a pickle even if its process cannot be cut off from the network.")
     ] = False,
 ) -> None:
     """Write a model in the layout of another program.
 
-    The result is read back and embeds fixed images and captions; the largest difference is printed, and above
-    1e-5 nothing is written. transformers reads hf, open_clip reads open_clip.
+    The new folder is read back, and both models embed the same few images and captions. The largest difference of
+    their embeddings is printed; if it is above 1e-5 nothing is written. transformers reads hf, open_clip reads
+    open_clip.
 
     Example: seesay convert runs/mine/model mine-hf --to hf
     """
     if from_pickle:
         if to or tokenizer or activation:
-            raise UsageError("--from-pickle makes a safetensors file and no more; convert that one in a second step.")
+            raise UsageError(
+                "--from-pickle only writes a safetensors file: leave --to, --tokenizer and --activation out, and "
+                "convert that file in a second step."
+            )
         _from_pickle(Path(source), destination, force=force)
         return
     if to is None:
         raise UsageError("--to is missing; name the layout to write: hf, open_clip or seesay.")
     from seesay.model.convert import convert
-    from seesay.model.hub import load
 
-    proof = convert(load(source, tokenizer=tokenizer, activation=activation), destination, to)
+    proof = convert(source, destination, to=to, tokenizer=tokenizer, activation=activation)
     print(
         f"{source} -> {destination} ({to}); largest difference {proof.images:.1e} (images), {proof.texts:.1e} (texts)"
     )

@@ -1,4 +1,4 @@
-"""`seesay doctor`: the options of `seesay train`, and what that run would meet."""
+"""The command `seesay doctor`: it takes the options of `seesay train` and examines that run before it starts."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,15 @@ from seesay.cli.tables import printable, refuse_folder, table
 if TYPE_CHECKING:
     from seesay.preflight.report import DoctorReport
 
-Sample = Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N images [default: all].")]
-Seconds = Annotated[float, typer.Option(metavar="S", min=1, max=3600, help="Time for a short real run.")]
-MaxBad = Annotated[float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with 3 if more pairs are broken.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything that is found there.")]
+Sample = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Decode N images, chosen at random [default: as many as 10 minutes allow]."),
+]
+Seconds = Annotated[float, typer.Option(metavar="S", help="Seconds of a short real run, 1 to 3600.")]
+MaxBad = Annotated[
+    float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with code 3 if a larger share of pairs is broken.")
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report to FILE.")]
 
 MARKS = {"ok": "ok", "warning": "warning", "stop": "STOP"}
 
@@ -39,20 +44,16 @@ def command(
     check: options.CheckSet = None,
     recipe: options.Recipe = None,
     set_: options.Set = None,
-    sample: Annotated[int | None, typer.Option(metavar="N", min=1, help="Decode only N images [default: all].")] = None,
-    seconds: Annotated[float, typer.Option(metavar="S", min=1, max=3600, help="Time for a short real run.")] = 60.0,
-    max_bad: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with 3 if more pairs are broken.")
-    ] = 0.05,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything that is found there.")
-    ] = None,
+    sample: Sample = None,
+    seconds: Seconds = 60.0,
+    max_bad: MaxBad = 0.05,
+    json_file: JsonFile = None,
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
 
-    Example: seesay doctor photos/ --epochs 30 --json found.json
+    Example: seesay doctor photos/ --epochs 30 --json report.json
 
-    Exit code 0: it can run, perhaps with warnings; 1: it could not work; 3: more than --max-bad of the pairs broken.
+    Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
     with ended_at_once():
         from seesay.base.publish import publish_file
@@ -85,20 +86,20 @@ def command(
 
 
 def as_text(report: "DoctorReport") -> str:
-    """The plan, the findings as a table, and below it what to do about each that is not well."""
-    rows = [[finding.topic, MARKS[finding.level], finding.found] for finding in report.findings]
+    """The plan, the findings as a table, and below it the hint of each that is not ok."""
+    rows = [[finding.topic, MARKS[finding.level], finding.message] for finding in report.findings]
     hints = "".join(
         printable(f"{MARKS[finding.level]}: {finding.topic}: {finding.hint}") + "\n"
         for finding in report.findings
         if finding.level != "ok"
     )
     plan = "".join(f"{line}\n" for line in report.plan)
-    text = f"{printable(report.name)}\n{plan}\n{table(['check', '', 'found'], rows, left=3)}\n"
+    text = f"{printable(report.name)}\n{plan}\n{table(['check', '', 'result'], rows, left=3)}\n"
     return text + hints + f"verdict: {MARKS[report.verdict]}\n"
 
 
 def refuse(report: "DoctorReport", max_bad: float) -> None:
-    """Raise where a run could not work; to be called after everything is told."""
+    """Raise where a run could not work: `TooManySkipped` above `max_bad`, else `SeesayError` with the first hint."""
     if report.broken_share > max_bad:
         raise TooManySkipped(
             f"{report.broken_share:.1%} of the pairs are broken, more than --max-bad {max_bad:g}; fix or remove them."

@@ -1,25 +1,30 @@
-"""`seesay evaluate`: models times sets, every share with its interval and what guessing would give."""
+"""`seesay evaluate`: models times sets, every share with its 95 % interval and chance."""
 
-import glob
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.scores import as_tables, comparison_table, report_remarks, report_words, shift_table
-from seesay.cli.tables import refuse_folder, refuse_too_many
+from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, with_interval
 
 if TYPE_CHECKING:
-    from seesay.evaluation.evaluate import Entry, Request
-    from seesay.evaluation.robustness import Baseline, Shift
+    from seesay.base.records import Score
+    from seesay.evaluation.entries import Entry
+    from seesay.evaluation.results import ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
 
-# What a folder holds that is a model, and the end of a file that is one.
+    Result = ZeroShotResult | RetrievalResult
+
+ZERO_SHOT_COLUMNS = ["set", "n", "task", "top-1 [95 %]", "top-5", "mean per class", "chance"]
+RETRIEVAL_COLUMNS = ["set", "n", "captions", "task", "R@1", "R@5", "R@10 [95 %]", "chance"]
+SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", "effective robustness [95 %]"]
+COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
+# What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run.
 MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json")
+# The ends of files that hold weights: safetensors, and the names that PyTorch's pickles go by.
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -28,45 +33,37 @@ SETS = (
     "or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
 )
 TemplatesOption = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Sentences for the names; default: the set's, or the model's.")
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Sentences around the class names [default: the set's, or the model's]."),
 ]
 ClassNamesOption = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Call the classes so: a known data set, or one per line.")
+    str | None, typer.Option(metavar="NAME|FILE", help="Names of the classes: of a known data set, or one per line.")
 ]
 DescriptionsOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]}, in place of templates.")
+    Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]}, replaces templates.")
 ]
+ProbeOption = Annotated[bool, typer.Option("--probe", help="Also a linear probe, where a set has a train part.")]
 ShotsOption = Annotated[
-    str | None, typer.Option(metavar="N,N,...", help="Probes with so many images per class, as in 1,2,4,8,16.")
+    str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class, as in 1,2,4,8,16.")
 ]
 ShiftOption = Annotated[
-    str | None, typer.Option(metavar="NATURAL=SHIFTED", help="Two of the sets: how robust is a model to it?")
+    str | None,
+    typer.Option(metavar="NATURAL=SHIFTED", help="Names of two of the sets: what does a model lose on SHIFTED?"),
 ]
 BaselineOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="JSON of standard models' accuracies on these two sets.")
+    Path | None, typer.Option(metavar="FILE", help="JSON of standard models' accuracies on the sets of --shift.")
 ]
+ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write figures and tables there (HTML).")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
 ]
 ResultsOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file there per model, set and task.")
+    Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file there for every model, set and task.")
 ]
 PreprocessOption = Annotated[
     Literal["exact", "fast"],
-    typer.Option(help="fast: images are shrunk as they are decoded, not to the last bit."),
+    typer.Option(help="exact: pixels as in training. fast: JPEGs are shrunk while they are decoded, pixels differ."),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the words ask for, checked before any model is loaded."""
-
-    models: tuple[str, ...]
-    sets: tuple[str, ...]
-    request: "Request"
-    preprocess: str
-    shift: "Shift | None"
-    baseline: "Baseline | None"
 
 
 def command(
@@ -76,48 +73,71 @@ def command(
     templates: TemplatesOption = None,
     class_names: ClassNamesOption = None,
     descriptions: DescriptionsOption = None,
-    probe: Annotated[bool, typer.Option("--probe", help="A linear probe too, where a set has a train part.")] = False,
+    probe: ProbeOption = False,
     shots: ShotsOption = None,
     shift: ShiftOption = None,
     baseline: BaselineOption = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page of figures (HTML) there.")] = None,
+    report: ReportOption = None,
     json_file: JsonOption = None,
     results: ResultsOption = None,
     preprocess: PreprocessOption = "exact",
 ) -> None:
     """Measure models on labelled or captioned images.
 
-    Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. What was encoded
-    once is kept under SEESAY_CACHE ("off": nowhere). A set called as one of the paper's, such as eval-cifar10, is
-    asked about in the paper's templates and class names, unless it has templates of its own; a line says so.
+    Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. Embeddings are
+    cached under SEESAY_CACHE ("off": not at all). A set with the name of one of the paper's, such as eval-cifar10, is
+    measured with the paper's templates and class names, unless it has templates of its own; a line says so.
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
     refuse_folder(json_file, "--json")
     refuse_folder(report, "--report")
-    words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
-    models, places = split_words([model, *sets])
-    wanted = Wanted(
-        models=models,
-        sets=places,
-        request=read_request(words, probe=probe, shots=shots, prompts=report is not None),
-        preprocess=preprocess,
-        **read_shift_options(shift, baseline, places),
-    )
-    settings = {**words, "probe": probe, "shots": shots, "preprocess": preprocess, "shift": shift}
-    settings = {name: None if value is None else str(value) for name, value in settings.items()}
-    entries, shifts, tests = measure(wanted)
-    write(wanted, entries, shifts, tests, settings=settings, files=(report, json_file, results))
-    for entry in entries:
+    models, sources = split_words([model, *sets])
+    counts = counts_of(shots)
+    from seesay.evaluation.evaluate import evaluate
+
+    entries: list[Entry] = []
+    try:
+        evaluation = evaluate(
+            models,
+            sources,
+            templates=templates,
+            class_names=class_names,
+            descriptions=descriptions,
+            probe=probe,
+            shots=counts,
+            prompts=report is not None,
+            shift=None if shift is None else pair_of(shift),
+            baseline=baseline,
+            results=results,
+            preprocess=preprocess,
+            on_entry=lambda entry: remember(entry, entries),
+        )
+    finally:
+        # Where one set fails, those before it are shown all the same.
+        sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
+    sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
+    if json_file is not None:
+        from seesay.base.publish import publish_file
+
+        publish_file(json_file, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
+    if report is not None:
+        evaluation.write_report(report)
+    for entry in evaluation.entries:
         result = entry.result
-        refuse_too_many(result["skipped"], result["skipped"] + result["n"], f"images of {result['set']}")
+        refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
+
+
+def remember(entry: "Entry", entries: list["Entry"]) -> None:
+    """Add the entry to `entries`, with its remarks; the words of a set are named for the first model only."""
+    entries.append(entry)
+    if entry.name == entries[0].name:
+        report_words(entry.result)
+    report_remarks(entry.result)
 
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The models, of which the first word is one, and the sets after them; `UsageError` for a place that is neither."""
-    from seesay.data.hub_sets import is_hub_set, read_name
-    from seesay.data.sources import missing_location
-
+    """The models, of which the first word is one, and the sets after them; `UsageError` where there is no set."""
     count = 1
     while count < len(words) and is_model(words[count]):
         count += 1
@@ -125,18 +145,14 @@ def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     if not sets:
         hub = " (a set of the hub has its split: hf:OWNER/NAME:SPLIT)" if words[-1].startswith("hf:") else ""
         raise UsageError(f"no set to measure {', '.join(models)} on; name one or more after the models{hub}.")
-    for place in sets:
-        if is_model(place):
-            raise UsageError(f"{place!r} is a model after a set; name all models first, then the sets.")
-        if is_hub_set(place):
-            read_name(place)
-        elif not glob.has_magic(place) and not Path(place).exists():
-            raise missing_location(Path(place))
+    for source in sets:
+        if is_model(source):
+            raise UsageError(f"{source!r} is a model after a set; name all models first, then the sets.")
     return models, sets
 
 
 def is_model(word: str) -> bool:
-    """Whether a word names a model rather than a set; told without loading it."""
+    """Whether a word names a model rather than a set; nothing is loaded."""
     from seesay.data.hub_sets import is_hub_set
     from seesay.model.known_models import KNOWN, PACKAGED
 
@@ -148,105 +164,122 @@ def is_model(word: str) -> bool:
     return (word.startswith("hf:") and not is_hub_set(word)) or word in PACKAGED or word in KNOWN
 
 
-def read_request(words: dict[str, Any], *, probe: bool, shots: str | None, prompts: bool) -> "Request":
-    """What is asked of every set; a name or file that is no such thing is said before anything is measured."""
-    from seesay.data.class_names import CLASS_NAMES, read_descriptions
-    from seesay.data.prompts import load_templates, read_labels
-
-    counts = read_counts(shots)
-    if words["templates"] is not None:
-        load_templates(words["templates"])
-    if words["class_names"] is not None and words["class_names"] not in CLASS_NAMES:
-        read_labels(words["class_names"])
-    sentences = None if words["descriptions"] is None else read_descriptions(words["descriptions"])
-    from seesay.evaluation.evaluate import Request
-    from seesay.evaluation.suite import Question
-    from seesay.model.cache import EmbeddingCache
-
-    question = Question(
-        templates=words["templates"],
-        class_names=words["class_names"],
-        descriptions=sentences,
-        cache=EmbeddingCache.find(),
-    )
-    return Request(question=question, probe=probe or bool(counts), shots=counts, prompts=prompts)
+def pair_of(shift: str) -> tuple[str, str]:
+    """NATURAL=SHIFTED as its two names; the second is empty where there is no =."""
+    natural, _, shifted = shift.partition("=")
+    return natural.strip(), shifted.strip()
 
 
-def read_counts(shots: str | None) -> tuple[int, ...]:
-    parts = [part.strip() for part in shots.split(",")] if shots is not None else []
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"--shots {shots!r} should be numbers of 1 or more with commas between, as in 1,2,4,8,16.")
-    return tuple(sorted({int(part) for part in parts}))
+def report_words(result: "Result") -> None:
+    """A line for a set that was measured with the paper's templates, and perhaps its class names."""
+    from seesay.evaluation.results import ZeroShotResult
+
+    if isinstance(result, ZeroShotResult) and result.templates_from.startswith("the paper"):
+        names = ", and its class names" if result.class_names_from == result.templates_from else ""
+        count = len(result.templates)
+        words = f"{count} templates" if count > 1 else f"template {result.templates[0]!r}"
+        say(f"{result.set_name}: {words} of {result.templates_from}{names}; --templates takes others.")
 
 
-def read_shift_options(shift: str | None, baseline: Path | None, sets: Sequence[str]) -> dict[str, Any]:
-    if shift is None and baseline is not None:
-        raise UsageError(f"--baseline {baseline} is of a shift; say which with --shift NATURAL=SHIFTED.")
-    if shift is None:
-        return {"shift": None, "baseline": None}
-    from seesay.data.evalsets import name_of_set
-    from seesay.evaluation.robustness import read_baseline, read_shift
+def report_remarks(result: "Result") -> None:
+    """What was left out, and classes that share a name."""
+    from seesay.data.class_names import SAME_NAME
+    from seesay.evaluation.results import ZeroShotResult
 
-    names = [name_of_set(place) for place in sets]
-    return {"shift": read_shift(shift, names), "baseline": read_baseline(baseline) if baseline else None}
-
-
-def measure(wanted: Wanted) -> tuple[list["Entry"], list[dict[str, Any]], list[dict[str, Any]]]:
-    """All that was measured, shown as tables; if one set fails, those before it are shown still."""
-    from seesay.base.runtime import Runtime
-    from seesay.evaluation.evaluate import comparisons, measure_entry, shift_results
-    from seesay.model.hub import load
-
-    entries: list[Entry] = []
-    device = Runtime.find().device
-    try:
-        for word in wanted.models:
-            model = load(word).to(device).with_preprocess(wanted.preprocess)
-            taken = {entry.name for entry in entries}
-            name = model.name if model.name not in taken else word
-            for place in wanted.sets:
-                entries.append(measure_entry(name, model, place, wanted.request))
-                if word == wanted.models[0]:
-                    report_words(entries[-1].result)
-                report_remarks(entries[-1].result)
-    finally:
-        sys.stdout.write(as_tables([entry.result for entry in entries], several=len(wanted.models) > 1))
-    shifts = shift_results(entries, wanted.shift, wanted.baseline) if wanted.shift else []
-    tests = comparisons(entries)
-    sys.stdout.write(shift_table(shifts) + comparison_table(tests))
-    return entries, shifts, tests
+    if result.skipped:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in result.skipped_by_reason.items())
+        say(f"{result.set_name}: skipped {result.skipped} of {result.skipped + result.n} images: {reasons}")
+    if isinstance(result, ZeroShotResult) and result.same_names:
+        named = ", ".join(map(repr, result.same_names))
+        say(f"{result.set_name}: more than one class is called {named}; {SAME_NAME}.")
 
 
-def write(
-    wanted: Wanted,
-    entries: Sequence["Entry"],
-    shifts: Sequence[dict[str, Any]],
-    tests: Sequence[dict[str, Any]],
-    *,
-    settings: dict[str, Any],
-    files: tuple[Path | None, Path | None, Path | None],
-) -> None:
-    """The page, the JSON of everything, and the folder of one JSON per result; those that were asked for."""
-    from seesay.base.publish import publish_file
-    from seesay.evaluation.evaluate import result_files
+def as_tables(results: "Sequence[Result]", *, several: bool) -> str:
+    """One table per task, for the tasks that were measured, set by set; of several models each row names its own."""
+    from seesay.evaluation.results import RetrievalResult, ZeroShotResult
 
-    report, json_file, folder = files
-    by_name = result_files(entries, settings) if any(files) else {}
-    if json_file is not None:
-        everything = [*by_name.values(), *shifts, *({"task": "comparison", **test} for test in tests)]
-        publish_file(json_file, as_json(everything))
-    if folder is not None:
-        for name, result in by_name.items():
-            publish_file(folder / name, as_json(result))
-    if report is not None:
-        from seesay.evaluation.report import build_page
-
-        environment = next(iter(by_name.values()))["environment"]
-        facts = {name: str(environment[name]) for name in ("seesay", "commit", "torch", "processor", "device")}
-        facts |= {name: value for name, value in settings.items() if value is not None}
-        page = build_page(entries, comparisons=tests, shifts=shifts, baseline=wanted.baseline, facts=facts)
-        publish_file(report, page.encode())
+    sets = list(dict.fromkeys(result.set_name for result in results))
+    results = sorted(results, key=lambda result: sets.index(result.set_name))
+    zero_shot, retrieval = [], []
+    for result in results:
+        before = [result.model] if several else []
+        if isinstance(result, ZeroShotResult):
+            zero_shot.append([*before, *zero_shot_row(result)])
+        elif isinstance(result, RetrievalResult):
+            retrieval += [[*before, *row] for row in retrieval_rows(result)]
+    before, tables = ["model"] if several else [], []
+    if zero_shot:
+        tables.append(table([*before, *ZERO_SHOT_COLUMNS], zero_shot, left=1 + several))
+    if retrieval:
+        tables.append(table([*before, *RETRIEVAL_COLUMNS], retrieval, left=1 + several))
+    return "\n".join(tables)
 
 
-def as_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
+def zero_shot_row(result: "ZeroShotResult") -> list[str]:
+    """A row below `ZERO_SHOT_COLUMNS`."""
+    return [
+        result.set_name,
+        str(result.n),
+        result.task,
+        shown(result.top1),
+        percent(result.top5.value),
+        percent(result.mean_per_class.value),
+        percent(result.top1.chance),
+    ]
+
+
+def retrieval_rows(result: "RetrievalResult") -> list[list[str]]:
+    """A row for each direction; chance is that of R@10."""
+    from seesay.evaluation.results import DIRECTIONS
+
+    rows = []
+    for direction in DIRECTIONS:
+        recalls = result.recalls(direction)
+        cells = [percent(recalls["r1"].value), percent(recalls["r5"].value), shown(recalls["r10"])]
+        names = [result.set_name, str(result.n), str(result.captions), direction.replace("_", " ")]
+        rows.append([*names, *cells, percent(recalls["r10"].chance)])
+    return rows
+
+
+def shown(score: "Score") -> str:
+    """The score with its interval, in percent."""
+    return with_interval(score.value, score.interval95)
+
+
+def shift_table(shifts: "Sequence[ShiftResult]") -> str:
+    """Accuracy on both sets, and what is lost; empty without shifts."""
+    if not shifts:
+        return ""
+    rows = [
+        [
+            shift.model,
+            shift.natural,
+            percent(shift.accuracy_natural.value),
+            shift.shifted,
+            percent(shift.accuracy_shifted.value),
+            with_interval(shift.gap, shift.gap_interval95),
+            with_interval(robustness.value, robustness.interval95) if robustness else "-",
+        ]
+        for shift in shifts
+        for robustness in [shift.effective_robustness]
+    ]
+    return "\n" + table(SHIFT_COLUMNS, rows)
+
+
+def comparison_table(comparisons: "Sequence[ComparisonResult]") -> str:
+    """Pairs of models on the same images; the difference is the second's share less the first's."""
+    if not comparisons:
+        return ""
+    rows = [
+        [
+            result.set_name,
+            result.score.replace("_", " "),
+            f"{result.first} {percent(result.share_first)}",
+            f"{result.second} {percent(result.share_second)}",
+            with_interval(result.difference, result.interval95),
+            f"{result.p:.2g}",
+            result.test,
+        ]
+        for result in comparisons
+    ]
+    return "\n" + table(COMPARISON_COLUMNS, rows, left=2)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+# What a shell reports for a program that SIGINT ended: 128 + 2.
 INTERRUPT_EXIT = 130
 
 

@@ -1,4 +1,4 @@
-"""Results as text: tables for people, and the words that several doors say alike."""
+"""Results as text: tables for people, and the messages and words that several commands have in common."""
 
 import io
 import shutil
@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.errors import TooManySkipped, UsageError
+from seesay.base.values import percent as percent
+from seesay.base.values import with_interval as with_interval
 
+# The share of samples that may be skipped before a command ends with exit code 3; a guess.
 ALLOWED_SKIPPED = 0.05
 
 
@@ -23,8 +26,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
     from rich.text import Text
 
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for place, column in enumerate(columns):
-        grid.add_column(column, justify="left" if place < left else "right", overflow="fold")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
     buffer = io.StringIO()
@@ -41,12 +44,12 @@ def printable(text: str) -> str:
     )
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def with_interval(share: float, interval: Sequence[float]) -> str:
-    return f"{percent(share)} [{percent(interval[0])}, {percent(interval[1])}]"
+def counts_of(shots: str | None) -> tuple[int, ...]:
+    """The numbers of a word such as 1,2,4; `UsageError` for anything else."""
+    words = [word.strip() for word in shots.split(",")] if shots is not None else []
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise UsageError(f"--shots {shots!r} should be numbers of 1 or more with commas between, as in 1,2,4,8,16.")
+    return tuple(int(word) for word in words)
 
 
 def say(line: str) -> None:
@@ -55,15 +58,15 @@ def say(line: str) -> None:
 
 
 def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALLOWED_SKIPPED) -> None:
-    """Raise `TooManySkipped` where more than that share was left out; to be called after the results are told."""
+    """Raise `TooManySkipped` where more than the share `allowed` was left out; to be called after all is written."""
     if skipped > allowed * total:
         raise TooManySkipped(
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
-            "the results hold for the rest: mend or remove the broken files and run it again."
+            "the results hold for the rest: fix or remove the broken files and run it again."
         )
 
 
 def refuse_folder(path: Path | None, option: str) -> None:
-    """A result file that cannot become one is better refused before the work than after it."""
+    """`UsageError` for the path of a result file that is a folder: better before the work than after it."""
     if path is not None and path.is_dir():
         raise UsageError(f"{option} {path} is a folder; name the file to write in it.")

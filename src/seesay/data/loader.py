@@ -4,28 +4,20 @@ Position p of the run is visit p // n of the set of n pairs; every visit has its
 next B positions, so the loader's whole state is one integer, whatever the number of workers.
 """
 
-import faulthandler
 import hashlib
+import json
 import mmap
 import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import count
-from multiprocessing.process import BaseProcess
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from seesay.base.errors import BrokenSample, SeesayError
-from seesay.base.records import Batch, Pair, PairSource, Skipped
+from seesay.base.records import Batch, Pair, PairSource, Skipped, Tokens
 from seesay.data.augment import CAPTION, FLIP, Augment, enough_for_crop, training_crops, uniforms
 from seesay.data.captions import CaptionRule
 from seesay.data.file_tokenizer import AnyTokenizer
@@ -34,9 +26,11 @@ from seesay.data.jpeg import DecodedImage, decode_shrunk
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import clean
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
 
-DUMP_SECONDS = 0.5
-REAP_SECONDS = 0.1
+# Room in a slot for what is beside the pixels, of each pair and of the batch (guesses); what is more goes in chunks.
+BYTES_PER_PAIR = 1 << 10
+BYTES_PER_BATCH = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -73,9 +67,7 @@ class Batches:
         self.crops = crops
         self.batch_size = batch_size
         self._order = Order(len(crops), crops.seed)
-        self._workers: list[BaseProcess] = []
-        self._is_hung = False
-        self._end_workers: Callable[[], None] = lambda: None
+        self._pool: WorkerPool | None = None
 
     def starting_at(
         self,
@@ -85,99 +77,84 @@ class Batches:
         workers: int,
         part: tuple[int, int] = (0, 1),
         timeout_seconds: float = 0.0,
+        largest_size: int | None = None,
     ) -> Iterator[Batch]:
-        """From `first_step` on; `size_at(step)` gives the side of a step's crops.
+        """From `first_step` on; `size_at(step)` gives the side of a step's crops, `largest_size` the largest to come.
 
-        `part` (k, n) gives the k-th of n even parts of every batch. A worker that takes longer than `timeout_seconds`
-        (0: for ever) ends in `SeesayError`, with its stack on standard error.
+        `part` (k, n) gives the k-th of n even parts of every batch. A worker that dies, or takes longer than
+        `timeout_seconds` (0: for ever), ends in `SeesayError` with the pairs that were being read.
         """
-        loader = DataLoader(
-            self.crops,
-            batch_sampler=self._draws(first_step, size_at, part),  # type: ignore[arg-type]  # endless: no length
-            num_workers=workers,
-            worker_init_fn=_begin_worker,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # `__getitems__` made the batch already
-            multiprocessing_context="fork" if workers else None,
-            generator=torch.Generator(),  # else a number is drawn from the caller's
-        )
-        iterator = iter(loader)
-        self._workers = list(getattr(iterator, "_workers", ()))
-        self._end_workers = getattr(iterator, "_shutdown_workers", lambda: None)
-        return self._watched(iterator, timeout_seconds) if workers and timeout_seconds else iterator
+        tasks = self._tasks(first_step, size_at, part)
+        if not workers:
+            return (_batch_of(self._make(task)) for task in tasks)
+        side = largest_size or size_at(first_step)
+        rows = -(-self.batch_size // part[1])
+        slot_bytes = rows * (3 * side * side + BYTES_PER_PAIR) + BYTES_PER_BATCH
+        self._pool = WorkerPool(self._make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=timeout_seconds)
+        return self._received(self._pool, tasks, first_step, part)
 
     def close(self) -> None:
-        """End the workers: an error on its way out may still hold the batches, and Python waits for its children."""
-        self._end_workers()
-        for worker in self._workers:
-            worker.kill()
+        """End the workers."""
+        if self._pool:
+            self._pool.close()
 
     def keys(self, step: int, part: tuple[int, int] = (0, 1)) -> list[str]:
         """The names of the pairs in the batch of that step, counted from 0."""
         samples = self._order.samples(step, self.batch_size)
         return [self.crops.pairs.key(sample) for sample, _ in _part_of(samples, part)]
 
-    @contextmanager
-    def explain_worker_failures(self, next_step: Callable[[], int], part: tuple[int, int] = (0, 1)) -> Iterator[None]:
-        """A worker that dies or hangs in here ends in `SeesayError`: which, and the pairs that were being read."""
-        try:
-            yield
-        except (RuntimeError, OSError, EOFError) as error:
-            for worker in self._workers:
-                # What breaks a connection may be known before the end of the process that held it.
-                # And torch raises where it is known, in whatever runs just then.
-                with suppress(RuntimeError):
-                    worker.join(REAP_SECONDS)
-            ended = [(k, worker) for k, worker in enumerate(self._workers) if worker.exitcode]
-            if not ended and "DataLoader worker" not in str(error):
-                raise
-            step = next_step()
-            names = self.keys(step, part)
-            named = ", ".join(f"{k} (pid {worker.pid}, {_end_of(worker.exitcode)})" for k, worker in ended)
-            what = f"loader process {named or 'unknown'} ended"
-            if self._is_hung:
-                what = "no batch came from the loader processes for the time that data.timeout_seconds allows"
-            raise SeesayError(
-                f"{what}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); what was saved is "
-                "whole, and the same command goes on from it. If it happens again, look at those images, or at the "
-                "memory that is left: --workers 0 reads in one process."
-            ) from error
-
-    def _watched(self, batches: Iterator[Batch], timeout_seconds: float) -> Iterator[Batch]:
-        """The same batches; workers that do not bring the next one in time are ended, which ends waiting for it.
-
-        torch's own timeout does not cover a worker that is stopped while it hands over a batch.
-        """
-        asked = 0
-        is_waiting, is_over = threading.Event(), threading.Event()
-        tick = min(1.0, timeout_seconds / 4)
-
-        def watch() -> None:
-            seen, waited = 0, 0.0
-            while not is_over.wait(tick):
-                # Ticks and not a clock, which goes on while a shell holds the whole run (Ctrl-Z).
-                waited = waited + tick if is_waiting.is_set() and asked == seen else 0.0
-                seen = asked
-                if waited > timeout_seconds:
-                    self._is_hung = True
-                    _dump_and_kill(self._workers)
-                    return
-
-        threading.Thread(target=watch, daemon=True).start()
-        try:
-            while True:
-                asked += 1
-                is_waiting.set()
-                batch = next(batches)
-                is_waiting.clear()
-                yield batch
-        finally:
-            is_over.set()
-
-    def _draws(self, first_step: int, size_at: Callable[[int], int], part: tuple[int, int]) -> Iterator[list[Draw]]:
+    def _tasks(self, first_step: int, size_at: Callable[[int], int], part: tuple[int, int]) -> Iterator[Arrays]:
+        """(sample, epoch) of every row of a batch, and the side of its crops."""
         for step in count(first_step):
-            size = size_at(step)
             samples = _part_of(self._order.samples(step, self.batch_size), part)
-            yield [Draw(sample, epoch, size) for sample, epoch in samples]
+            yield np.array(samples, dtype=np.int64).reshape(-1, 2), np.array(size_at(step))
+
+    def _make(self, task: Arrays) -> Arrays:
+        samples_B2, size = task
+        draws = [Draw(sample, epoch, int(size)) for sample, epoch in samples_B2.tolist()]
+        return _arrays_of(self.crops.__getitems__(draws))
+
+    def _received(
+        self, pool: WorkerPool, tasks: Iterator[Arrays], first_step: int, part: tuple[int, int]
+    ) -> Iterator[Batch]:
+        results = pool.results(tasks)
+        try:
+            for step in count(first_step):
+                try:
+                    arrays = next(results)
+                except WorkerFailure as failure:
+                    raise self._explained(failure, step, part) from failure
+                yield _batch_of(arrays)
+        finally:
+            pool.close()
+
+    def _explained(self, failure: WorkerFailure, step: int, part: tuple[int, int]) -> SeesayError:
+        names = self.keys(step, part)
+        return SeesayError(
+            f"{failure}, waiting for step {step + 1:,} (pairs {names[0]} to {names[-1]}); what was saved is whole, and "
+            "the same command goes on from it. If it happens again, look at those images, or at the memory that is "
+            "left: --workers 0 reads in one process."
+        )
+
+
+def _arrays_of(batch: Batch) -> Arrays:
+    """A batch as arrays, what was skipped as the bytes of a JSON list."""
+    tokens = batch.tokens
+    tensors = batch.pixels_B3SS, tokens.ids_BL, tokens.length_B, batch.sample_B, batch.image_id_B, batch.caption_id_B
+    skipped = json.dumps([asdict(sample) for sample in batch.skipped]).encode("ascii")
+    return *(tensor.numpy() for tensor in tensors), np.frombuffer(skipped, dtype=np.uint8)
+
+
+def _batch_of(arrays: Arrays) -> Batch:
+    pixels_B3SS, ids_BL, length_B, sample_B, image_id_B, caption_id_B = map(torch.from_numpy, arrays[:-1])
+    return Batch(
+        pixels_B3SS=pixels_B3SS,
+        tokens=Tokens(ids_BL=ids_BL, length_B=length_B),
+        sample_B=sample_B,
+        image_id_B=image_id_B,
+        caption_id_B=caption_id_B,
+        skipped=tuple(Skipped(**sample) for sample in json.loads(arrays[-1].tobytes())),
+    )
 
 
 def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
@@ -185,7 +162,7 @@ def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tupl
     return samples[len(samples) * k // n : len(samples) * (k + 1) // n]
 
 
-class Crops(Dataset):
+class Crops:
     """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, visit)."""
 
     def __init__(
@@ -304,31 +281,3 @@ class Subset:
 
     def location(self, index: int) -> str:
         return self.pairs.location(self.indices[index])
-
-
-def _begin_worker(_: int) -> None:
-    """Ctrl-C and `kill` may reach the whole process group; a worker that obeyed would end the run before it saved.
-
-    A worker ends when its queue does, or within five seconds when its parent is gone.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(ValueError, OSError):  # standard error may be something that has no file number
-        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2, all_threads=True)
-
-
-def _dump_and_kill(workers: Sequence[BaseProcess]) -> None:
-    """Let hanging workers show where they hang; then end them, as they heed nothing softer."""
-    for number in (signal.SIGUSR1, signal.SIGKILL):
-        for worker in workers:
-            with suppress(ProcessLookupError):
-                os.kill(worker.pid or 0, number)
-        time.sleep(DUMP_SECONDS)
-
-
-def _end_of(code: int | None) -> str:
-    return f"signal {-code}" if code and code < 0 else f"exit code {code}"
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

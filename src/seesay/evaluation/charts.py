@@ -1,7 +1,4 @@
-"""The figures of the report, as PNG files. All shares are fractions from 0 to 1 and are drawn in percent.
-
-S = sets, M = models, T = templates. Colours are Okabe and Ito's, which people with any colour vision tell apart.
-"""
+"""The figures of the report, as PNG files. All shares are fractions from 0 to 1 and are drawn in percent."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +15,13 @@ from seesay.formulas.robustness import Line, logit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Okabe and Ito (2008, "Color Universal Design"): people with any colour vision can distinguish them.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Markers of matplotlib: circle, square, two triangles, for points after the last colour.
 SHAPES = "os^v"
+# A report with ten figures stays below a megabyte; a guess.
 DOTS_PER_INCH = 130
-# Ticks on logit axes, as fractions.
+# Ticks on logit axes, as fractions: denser where a logit changes faster; a guess.
 LOGIT_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)
 
 
@@ -50,15 +50,15 @@ def drawn(width: float, height: float) -> Iterator[tuple["Axes", io.BytesIO]]:
 
 
 def bars(scores: Mapping[str, Mapping[str, Score]], *, axis: str) -> bytes:
-    """Scores by set and model as bars with their intervals; a black tick is what guessing gives."""
+    """Scores by set and model as bars with their intervals; a black tick is chance."""
     models = list(dict.fromkeys(model for by_model in scores.values() for model in by_model))
     height = 0.8 / len(models)
     with drawn(7.5, 0.8 + len(scores) * (0.22 + 0.16 * len(models))) as (axes, file):
-        for place, by_model in enumerate(scores.values()):
+        for row, by_model in enumerate(scores.values()):
             for number, model in enumerate(models):
                 if (score := by_model.get(model)) is None:
                     continue
-                at = place - 0.4 + height * (number + 0.5)
+                at = row - 0.4 + height * (number + 0.5)
                 low, high = score.interval95
                 axes.barh(at, 100 * score.value, height, color=COLOURS[number % len(COLOURS)], alpha=0.85)
                 axes.plot([100 * low, 100 * high], [at, at], color="#333333", linewidth=1.2)
@@ -128,29 +128,29 @@ def few_shot_curves(curves: Mapping[str, tuple[Score, Sequence[tuple[float, Scor
     return file.getvalue()
 
 
-def reliability_diagram(found: Reliability) -> bytes:
-    """How often the model was right, by how sure it was; the diagonal is a model that knows itself."""
+def reliability_diagram(bins: Reliability) -> bytes:
+    """How often the model was right, by the probability it gave; on the diagonal both are equal."""
     with drawn(3.7, 3.4) as (axes, file):
-        edges, width = 100 * found.edge_K1[:-1], 100 * np.diff(found.edge_K1)
-        accuracy = 100 * np.nan_to_num(found.accuracy_K)
+        edges, width = 100 * bins.edge_K1[:-1], 100 * np.diff(bins.edge_K1)
+        accuracy = 100 * np.nan_to_num(bins.accuracy_K)
         axes.bar(edges, accuracy, width, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.6)
         axes.plot([0, 100], [0, 100], color="#999999", linewidth=1, linestyle="--")
-        for edge, wide, count, top in zip(edges, width, found.count_K, accuracy, strict=True):
+        for edge, wide, count, top in zip(edges, width, bins.count_K, accuracy, strict=True):
             if count:
                 axes.text(edge + wide / 2, top + 1.5, str(count), ha="center", fontsize=6, color="#555555")
-        axes.set(xlabel="probability of the guess, %", ylabel="right, %", xlim=(0, 100), ylim=(0, 108))
-        axes.set_title(f"expected calibration error {100 * found.expected_error:.1f} points", fontsize=9)
+        axes.set(xlabel="probability of the predicted class, %", ylabel="right, %", xlim=(0, 100), ylim=(0, 108))
+        axes.set_title(f"expected calibration error {100 * bins.expected_error:.1f} points", fontsize=9)
     return file.getvalue()
 
 
 def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]], *, up_to: float) -> bytes:
     """For every set a dot per single template, and a bar where all of them together are; the axis ends at `up_to`."""
     with drawn(7.5, 0.9 + 0.34 * len(spreads)) as (axes, file):
-        for place, (by_template, together) in enumerate(spreads.values()):
+        for row, (by_template, together) in enumerate(spreads.values()):
             values = [100 * score.value for score in by_template.values()]
-            axes.plot([min(values), max(values)], [place, place], color="#bbbbbb", linewidth=1.5, zorder=1)
-            axes.scatter(values, [place] * len(values), s=18, color=COLOURS[0], alpha=0.55, linewidths=0, zorder=2)
-            axes.plot([100 * together] * 2, [place - 0.3, place + 0.3], color=COLOURS[1], linewidth=2.5, zorder=3)
+            axes.plot([min(values), max(values)], [row, row], color="#bbbbbb", linewidth=1.5, zorder=1)
+            axes.scatter(values, [row] * len(values), s=18, color=COLOURS[0], alpha=0.55, linewidths=0, zorder=2)
+            axes.plot([100 * together] * 2, [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5, zorder=3)
         axes.set_yticks(range(len(spreads)), labels=list(spreads))
         axes.set(xlabel="top-1, %", ylim=(len(spreads) - 0.4, -0.6))
         axes.set_xlim(0, 100 * up_to)
@@ -165,7 +165,7 @@ def shift_plot(
     """Natural accuracy across and shifted accuracy up, on logit axes, with the line through the baseline."""
     with drawn(4.8, 4.5) as (axes, file):
         shares = [share for point in [*models, *baseline] for share in (point.x, point.y)]
-        # Intervals may leave the image; points may not.
+        # Intervals may leave the axes; points may not. The margins are guesses.
         low, high = max(0.005, min(shares) * 0.6), min(0.995, 1 - (1 - max(shares)) * 0.6)
         grid = np.linspace(low, high, 200)
         axes.plot(logit(grid), logit(grid), color="#999999", linestyle="--", linewidth=1, label="y = x")

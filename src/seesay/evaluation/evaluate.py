@@ -1,94 +1,298 @@
-"""Models times sets: everything that one report is made of, and what of it goes into JSON."""
+"""Models times sets: the public `seesay.evaluate`, and its value, of which tables, JSON files and the page are made."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import glob
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seesay.base.errors import UsageError
+from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.runtime import Runtime, machine_facts
-from seesay.data.evalsets import open_evalset
-from seesay.data.hub_sets import is_hub_set
-from seesay.data.labelled import LabelledSet
-from seesay.evaluation.compare import compare_all
-from seesay.evaluation.probe import probe_set
-from seesay.evaluation.prompts import PromptSpread, prompt_spread
-from seesay.evaluation.robustness import Baseline, Shift, robustness_of
-from seesay.evaluation.suite import Measured, Question, measure_set
+from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
+from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
+from seesay.data.evalsets import name_of_set
+from seesay.data.hub_sets import is_hub_set, read_name
+from seesay.data.prompts import load_templates, read_labels
+from seesay.data.sources import missing_location
+from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
+from seesay.evaluation.entries import Entry, Request, measure_entry
+from seesay.evaluation.report import build_page
+from seesay.evaluation.results import ComparisonResult, ShiftResult
+from seesay.evaluation.suite import NO_CACHE, Measured, Question, Templates
 from seesay.model.bundle import Model
+from seesay.model.cache import EmbeddingCache
+from seesay.model.hub import on_best_device
+
+# Entries that the repr names; a guess at what fits a few lines of a terminal.
+ENTRIES_SHOWN = 4
+# Facts of the machine that the page shows.
+SHOWN_FACTS = ("seesay", "commit", "torch", "processor", "device")
+COLUMNS = ("model", "set", "task", "score", "value [95 %]", "chance", "n")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What is wanted of every model and set, beyond the scores themselves."""
+def evaluate(
+    models: Model | str | Path | Sequence[Model | str | Path],
+    sets: str | Path | Sequence[str | Path],
+    *,
+    templates: Templates = None,
+    class_names: str | Path | None = None,
+    descriptions: Descriptions | None = None,
+    probe: bool = False,
+    shots: Sequence[int] = (),
+    prompts: bool = False,
+    shift: tuple[str, str] | None = None,
+    baseline: str | Path | None = None,
+    report: str | Path | None = None,
+    results: str | Path | None = None,
+    preprocess: str = "exact",
+    cache: bool = True,
+    on_entry: Callable[[Entry], None] = lambda entry: None,
+) -> "Evaluation":
+    """Measure models on labelled sets (zero-shot accuracy) and on images with captions (retrieval).
 
-    question: Question = field(default_factory=Question)
-    probe: bool = False
-    shots: tuple[int, ...] = ()
-    prompts: bool = False
+    `models`: names or folders, loaded to the best device there is, and `Model` values, which stay on theirs. `sets`:
+    what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`), `class_names`
+    (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace the words
+    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part,
+    and with `shots` on this many images per class. `prompts`: also the accuracy of every single template. `shift`
+    names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
+    `preprocess` is a mode of `Model.with_preprocess`. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
+    False. `on_entry` is called with every entry as soon as it is measured.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One model on one set. `name` is what the model is called among those of the report."""
-
-    name: str
-    place: str
-    measured: Measured
-    spread: PromptSpread | None = None
-    probe: dict[str, Any] | None = None
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return self.measured.result
-
-
-def measure_entry(name: str, model: Model, place: str, request: Request) -> Entry:
-    """The scores of a model on the set at a place, and what else was asked for; raises as `evaluate_set`."""
-    found = open_evalset(place)
-    measured = measure_set(model, found, request.question)
-    measured = replace(measured, result=measured.result | {"model": name})
-    is_zero_shot = isinstance(found, LabelledSet)
-    # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
-    has_templates = request.question.descriptions is None and model.embeds_texts
-    wants_spread = request.prompts and is_zero_shot and has_templates
-    cache = request.question.cache
-    probe = None
-    if request.probe and isinstance(found, LabelledSet):
-        probe = probe_set(model, place, found, shots=request.shots, cache=cache)
-    return Entry(
-        name=name,
-        place=place,
-        measured=measured,
-        spread=prompt_spread(model, measured, cache=cache) if wants_spread else None,
-        probe=probe,
+    `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
+    an HTML page, written at the end, which implies `prompts`. `UsageError` for arguments that do not fit, before any
+    model is loaded; later what `measure_set` and `seesay.load` raise.
+    """
+    sources = check_sources(sets)
+    words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
+    question = check_question(templates, class_names, descriptions, cache=cache)
+    counts = check_shots(shots)
+    chosen, standard = check_shift_arguments(shift, baseline, sources)
+    check_outputs(report, results)
+    request = Request(
+        question=question,
+        sources=sources,
+        probe=probe or bool(counts),
+        shots=counts,
+        prompts=prompts or report is not None,
+        shift=chosen,
     )
+    evaluation = Evaluation(
+        entries=(),
+        settings=settings_of(words, probe=probe, shots=shots, preprocess=preprocess, shift=chosen),
+        environment=machine_facts(Runtime.find()),
+        baseline=standard,
+    )
+    evaluation = measure_all(evaluation, open_models(_listed(models), preprocess), request, results, on_entry)
+    if report is not None:
+        evaluation.write_report(report)
+    return evaluation
 
 
-def shift_results(entries: Sequence[Entry], shift: Shift, baseline: Baseline | None) -> list[dict[str, Any]]:
-    """`robustness_of` for every model that was measured on both sets."""
-    by_model: dict[str, dict[str, Measured]] = {}
-    for entry in entries:
-        by_model.setdefault(entry.name, {})[entry.result["set"]] = entry.measured
-    return [
-        robustness_of(sets[shift.natural], sets[shift.shifted], baseline)
-        for sets in by_model.values()
-        if shift.natural in sets and shift.shifted in sets
-    ]
+def measure_all(
+    evaluation: "Evaluation",
+    models: Iterable[tuple[str, Model]],
+    request: Request,
+    results: str | Path | None,
+    on_entry: Callable[[Entry], None],
+) -> "Evaluation":
+    """The evaluation with an entry for each named model on each set, the shift of each model, and all comparisons."""
+    for name, model in models:
+        of_model: list[Measured] = []
+        for source in request.sources:
+            entry = measure_entry(name, model, source, request)
+            of_model.append(entry.measured)
+            evaluation = with_entry(evaluation, entry, results)
+            on_entry(entry)
+        shifts = [] if request.shift is None else shift_results(of_model, request.shift, evaluation.baseline)
+        evaluation = replace(evaluation, shifts=(*evaluation.shifts, *shifts))
+    comparisons = compare_all([entry.measured for entry in evaluation.entries])
+    return replace(evaluation, comparisons=tuple(comparisons))
 
 
-def comparisons(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """`compare_all` for what the entries measured."""
-    return compare_all([entry.measured for entry in entries], [entry.name for entry in entries])
+def with_entry(evaluation: "Evaluation", entry: Entry, results: str | Path | None) -> "Evaluation":
+    """The evaluation with one more entry, whose documents are written to the folder `results`, if there is one."""
+    before = evaluation.documents()
+    evaluation = replace(evaluation, entries=(*evaluation.entries, entry))
+    if results is not None:
+        for name, document in evaluation.documents().items():
+            if name not in before:
+                publish_file(Path(results) / name, (json.dumps(document, indent=2) + "\n").encode())
+    return evaluation
 
 
-def result_files(entries: Sequence[Entry], settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """One result per model, set and task by file name, each with the settings, the commit and the machine."""
-    facts = {"settings": settings, "environment": machine_facts(Runtime.find())}
-    files = {}
-    for entry in entries:
-        for result in [entry.result, *([entry.probe] if entry.probe else [])]:
-            words = [entry.name, result["set"], result["task"]]
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation:
+    """What was measured: `entries`, one per model and set; `shifts`, one per model; `comparisons` of every two models.
+
+    `settings` are the arguments it was made with, `environment` the versions and the machine.
+    """
+
+    entries: tuple[Entry, ...]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, object]
+    shifts: tuple[ShiftResult, ...] = ()
+    comparisons: tuple[ComparisonResult, ...] = ()
+    baseline: Baseline | None = None
+
+    def documents(self) -> dict[str, dict[str, Any]]:
+        """One JSON object per model, set and task by file name, each with the settings, the commit and the machine.
+
+        Where two sets of a model have one name the second file name ends in --2.
+        """
+        facts = {"settings": dict(self.settings), "environment": dict(self.environment)}
+        documents: dict[str, dict[str, Any]] = {}
+        for result in (result for entry in self.entries for result in entry.to_json()):
+            words = [result["model"], result["set"], result["task"]]
             stem = "--".join(word.replace("/", "-").replace("\\", "-").lstrip(".") for word in words)
-            place = entry.place if is_hub_set(entry.place) else str(Path(entry.place).absolute())
-            files[f"{stem}.json"] = {**result, "model": entry.name, "place": place, **facts}
-    return files
+            documents[f"{_free(stem, documents, '--{}', '.json')}.json"] = {**result, **facts}
+        return documents
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Everything as a list of plain values, as `seesay evaluate --json` writes it."""
+        others = [*self.shifts, *self.comparisons]
+        return [*self.documents().values(), *(result.to_json() for result in others)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each score: model, set, task, score, value, low and high end of the 95 % interval, chance, n."""
+        rows = []
+        for entry in self.entries:
+            rows += entry.result.rows()
+            if (probe := entry.probe) is not None:
+                names = {"model": probe.model, "set": probe.set_name, "task": "linear-probe"}
+                rows.append({**names, "score": probe.metric, **score_row(probe.score)})
+        return rows
+
+    def to_pandas(self) -> Any:
+        """`rows` as a pandas table; `UsageError` where pandas is not installed."""
+        return to_pandas(self.rows())
+
+    def write_report(self, path: str | Path) -> None:
+        """One HTML page with all figures and tables, which needs no network and no script."""
+        facts = {name: str(self.environment[name]) for name in SHOWN_FACTS}
+        facts |= {name: str(value) for name, value in self.settings.items() if value is not None}
+        page = build_page(
+            self.entries, comparisons=self.comparisons, shifts=self.shifts, baseline=self.baseline, facts=facts
+        )
+        publish_file(path, page.encode())
+
+    def __repr__(self) -> str:
+        shown = [repr(entry) for entry in self.entries[:ENTRIES_SHOWN]]
+        more = len(self.entries) - len(shown)
+        return f"Evaluation({'; '.join([*shown, *([f'and {more} more'] if more else [])])})"
+
+    def _repr_html_(self) -> str:
+        cells = [
+            [
+                *(row[name] for name in COLUMNS[:4]),
+                with_interval(row["value"], (row["low"], row["high"])),
+                percent(row["chance"]),
+                f"{row['n']:,}",
+            ]
+            for row in self.rows()
+        ]
+        return html_table(COLUMNS, cells)
+
+
+def open_models(models: Sequence[Model | str | Path], preprocess: str) -> Iterator[tuple[str, Model]]:
+    """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
+    behind its own."""
+    names: dict[str, Model] = {}
+    for argument in dict.fromkeys(models):
+        model = on_best_device(argument).with_preprocess(preprocess)
+        word = model.name if isinstance(argument, Model) else str(argument)
+        name = model.name if model.name not in names else _free(word, names, " ({})")
+        names[name] = model
+        yield name, model
+
+
+def _free(name: str, names: Mapping[str, object], form: str, suffix: str = "") -> str:
+    """`name`, or where it is in use `name` with the first free number from 2 on behind it, in that form."""
+    candidate, number = name, 1
+    while candidate + suffix in names:
+        number += 1
+        candidate = name + form.format(number)
+    return candidate
+
+
+def check_sources(sets: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """The sets, each once; `UsageError` for none, for one that is not there, and for a wrong spelling of a hub's."""
+    sources = tuple(dict.fromkeys(str(source) for source in _listed(sets)))
+    if not sources:
+        raise UsageError("there is no set to measure on; name one or more.")
+    for source in sources:
+        if is_hub_set(source):
+            read_name(source)
+        elif not glob.has_magic(source) and not Path(source).exists():
+            raise missing_location(Path(source))
+    return sources
+
+
+def check_question(
+    templates: Templates, class_names: str | Path | None, descriptions: Descriptions | None, *, cache: bool
+) -> Question:
+    """The words for the classes; `UsageError` for a name or file that holds none."""
+    if templates is not None:
+        load_templates(templates)
+    if class_names is not None and str(class_names) not in CLASS_NAMES:
+        read_labels(class_names)
+    if isinstance(descriptions, str | Path):
+        descriptions = read_descriptions(descriptions)
+    where = EmbeddingCache.find() if cache else NO_CACHE
+    return Question(templates=templates, class_names=class_names, descriptions=descriptions, cache=where)
+
+
+def check_shots(shots: Sequence[int]) -> tuple[int, ...]:
+    """The numbers in ascending order, each once; `UsageError` for one below 1."""
+    if any(count < 1 for count in shots):
+        raise UsageError(f"shots are {list(shots)}; give numbers of 1 or more.")
+    return tuple(sorted(set(shots)))
+
+
+def check_shift_arguments(
+    shift: tuple[str, str] | None, baseline: str | Path | None, sources: Sequence[str]
+) -> tuple[Shift | None, Baseline | None]:
+    """The shift between two of the sources, and the standard models of the file; `UsageError` for what is neither."""
+    if shift is None and baseline is not None:
+        raise UsageError(
+            f"baseline {baseline} belongs to a shift; name its two sets with shift, the natural one first."
+        )
+    if shift is None:
+        return None, None
+    chosen = check_shift(shift, [name_of_set(source) for source in sources])
+    return chosen, None if baseline is None else read_baseline(Path(baseline))
+
+
+def check_outputs(report: str | Path | None, results: str | Path | None) -> None:
+    """Before the work rather than after it: `UsageError` for a folder in place of a file or the other way round."""
+    if report is not None:
+        if Path(report).is_dir():
+            raise UsageError(f"report {report} is a folder; name the file to write in it.")
+        refuse_unwritable(Path(report).parent)
+    if results is not None:
+        if Path(results).is_file():
+            raise UsageError(f"results {results} is a file; name a folder.")
+        refuse_unwritable(results)
+
+
+def settings_of(
+    words: Mapping[str, Any], *, probe: bool, shots: Sequence[int], preprocess: str, shift: Shift | None
+) -> dict[str, Any]:
+    """The arguments as the JSON files hold them: text or None, and a list or an object where that is what was given."""
+    plain = {
+        name: str(value) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
+        for name, value in words.items()
+    }
+    return {
+        **plain,
+        "probe": str(probe),
+        "shots": ",".join(map(str, shots)) or None,
+        "preprocess": preprocess,
+        "shift": None if shift is None else f"{shift.natural}={shift.shifted}",
+    }
+
+
+def _listed(one_or_more: Any) -> list[Any]:
+    return [one_or_more] if isinstance(one_or_more, str | Path | Model) else list(one_or_more)

@@ -17,6 +17,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from seesay.base.records import Ranking, Score
+from seesay.base.values import percent as percent
+from seesay.base.values import with_interval as with_interval
 from seesay.data.images import open_image
 from seesay.formulas.statistics import proportion_interval
 
@@ -26,17 +28,20 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
 TEMPLATE_NAME = "page.html"
+# Sharp on a screen with two device pixels to a CSS pixel; a guess.
 DOTS_PER_INCH = 200
+# Rows or columns up to which numbers are written into the cells of a matrix; a guess at what stays readable.
 MOST_NUMBERED = 12
+# The first bytes of a file by the specifications of PNG, JPEG and RIFF (WebP).
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """An image file (PNG, JPEG or WebP), the words for who cannot see it, and a note for everybody.
+    """An image file (PNG, JPEG or WebP), the words for people who cannot see it, and a note for everybody.
 
-    `width` is how wide it may be shown, in CSS pixels. On a screen that is much narrower than that it scrolls, so
-    that its letters stay readable.
+    `width` is its largest width on the page, in CSS pixels. On a screen that is much narrower it scrolls, and its
+    letters stay readable.
     """
 
     kind: ClassVar[str] = "figure"
@@ -57,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One image and what a model says about it; `truth` is what it should have said first."""
+    """One image and the answer of a model to it; `truth` is the label that should be first."""
 
     image: bytes
     truth: str
@@ -65,6 +70,7 @@ class Card:
 
     @property
     def is_right(self) -> bool:
+        """Whether the first label is the right one."""
         return self.ranking.labels[0] == self.truth
 
 
@@ -78,7 +84,7 @@ class Cards:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading, paragraphs, then figures side by side where there is room, tables and cards, in the order given."""
+    """A heading, paragraphs, then `parts` in their order, figures side by side where there is room."""
 
     title: str
     text: Sequence[str] = ()
@@ -105,7 +111,7 @@ def data_uri(image: bytes) -> str:
 
 
 def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
-    """A small WebP of an image, its longer side at most `side`."""
+    """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels."""
     image = Image.fromarray(open_image(source))
     image.thumbnail((side, side))
     file = io.BytesIO()
@@ -121,7 +127,7 @@ def classified(
     labels: Sequence[str],
     templates: Sequence[str] | None = None,
 ) -> list[Card]:
-    """A card for each image file, with what the model says when it must choose one of `labels`."""
+    """A card for each image file, with the model's ranking of `labels`."""
     rankings = model.classify(files, labels, templates)
     return [
         Card(image=thumbnail(file), truth=truth, ranking=ranking)
@@ -130,21 +136,10 @@ def classified(
 
 
 def score_of(cards: Sequence[Card]) -> Score:
-    """The share of cards whose first label is right, beside guessing one of the labels."""
+    """The share of cards whose first label is right; chance is one of the labels."""
     hits, n = sum(card.is_right for card in cards), len(cards)
     chance = 1 / len(cards[0].ranking.labels)
     return Score(value=hits / n, interval95=proportion_interval(hits, n), chance=chance, n=n)
-
-
-def percent(share: float) -> str:
-    """A fraction as percent, without the sign for it."""
-    return f"{100 * share:.1f}"
-
-
-def with_interval(share: float, interval: Sequence[float], *, sign: bool = False) -> str:
-    """A fraction with its interval behind it, in percent; differences have their sign before them."""
-    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if sign else "{:.1f} [{:.1f}, {:.1f}]"
-    return form.format(*(100 * value for value in (share, *interval)))
 
 
 def similarity_figure(
@@ -157,8 +152,8 @@ def similarity_figure(
 ) -> bytes:
     """Cosines as a PNG, images down and sentences across.
 
-    Neighbours with equal names are one group: one label, and lines around it. Where `images` (H, W, 3) of one size
-    are given they stand in place of the names of the rows. A small matrix also has its numbers written in.
+    Neighbours with equal names are one group: one label, and lines around it. `images` (H, W, 3) of one
+    size replace the names of the rows. A small matrix also has its numbers written in.
     """
     # The one way to draw without a window, and without the state of pyplot.
     from matplotlib.figure import Figure as Drawing
@@ -194,7 +189,7 @@ def _name_groups(axes: "Axes", names: Sequence[str], *, across: bool) -> None:
 
 
 def _put_images(axes: "Axes", images: Sequence[np.ndarray]) -> None:
-    """A strip of the images in place of the names, each as high as its row."""
+    """A strip of the images instead of the names, each as high as its row."""
     strip = axes.inset_axes((-1.05 / len(images), 0, 1 / len(images), 1))
     strip.imshow(np.concatenate(list(images)), aspect="auto")
     strip.set(xticks=[], yticks=[], ylabel=axes.get_ylabel())

@@ -1,36 +1,37 @@
 """The report as a page: what was measured becomes sections of `report`, the figures of `charts` and images."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from seesay.base.records import Score
+from seesay.base.values import percent, with_interval
 from seesay.evaluation import charts
-from seesay.evaluation.evaluate import Entry
-from seesay.evaluation.hard_cases import hard_case_of
-from seesay.evaluation.html import Figure, Section, Table, percent, render_page, with_interval
-from seesay.evaluation.report_details import details_section, prompts_section
-from seesay.evaluation.robustness import Baseline
+from seesay.evaluation.compare import Baseline
+from seesay.evaluation.entries import Entry
+from seesay.evaluation.html import Figure, Section, Table, render_page
+from seesay.evaluation.report_details import details_section, hard_cases_section, prompts_section, shown
+from seesay.evaluation.results import DIRECTIONS, ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
 from seesay.formulas.robustness import Line, fit_line
+from seesay.tasks.probe_result import ProbeResult
 
 HOW_TO_READ = (
-    "Numbers are percent. Behind each stands in brackets the interval that holds the true share in 95 of 100 "
-    "measurements (exact binomial; bootstrap over images where that does not apply), and chance is what guessing "
-    "gives. Equal scores count as wrong."
+    "Numbers are percent. In brackets behind each is the interval that holds the true share in 95 of 100 measurements "
+    "(exact binomial; bootstrap over images where that does not apply), and chance is what a random answer gives. "
+    "Equal scores count as wrong."
 )
 
 
 def build_page(
     entries: Sequence[Entry],
     *,
-    comparisons: Sequence[dict[str, Any]] = (),
-    shifts: Sequence[dict[str, Any]] = (),
+    comparisons: Sequence[ComparisonResult] = (),
+    shifts: Sequence[ShiftResult] = (),
     baseline: Baseline | None = None,
-    facts: dict[str, str] | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> str:
     """The whole page as HTML, set by set and all models on each; sections without content are left out."""
     models = list(dict.fromkeys(entry.name for entry in entries))
-    sets = list(dict.fromkeys(entry.result["set"] for entry in entries))
-    entries = sorted(entries, key=lambda entry: sets.index(entry.result["set"]))
+    sets = list(dict.fromkeys(entry.result.set_name for entry in entries))
+    entries = sorted(entries, key=lambda entry: sets.index(entry.result.set_name))
     sections = [
         scores_section(entries),
         comparison_section(comparisons),
@@ -47,25 +48,30 @@ def build_page(
 
 
 def scores_section(entries: Sequence[Entry]) -> Section:
-    zero_shot = [entry for entry in entries if entry.result["task"] == "zero-shot"]
-    retrieval = [entry for entry in entries if entry.result["task"] == "retrieval"]
+    """Accuracies and recalls of all models on all sets, as bars and tables."""
+    zero_shot = [entry.result for entry in entries if isinstance(entry.result, ZeroShotResult)]
+    retrieval = [entry.result for entry in entries if isinstance(entry.result, RetrievalResult)]
     parts: list[Figure | Table] = []
     if zero_shot:
         scores: dict[str, dict[str, Score]] = {}
-        for entry in zero_shot:
-            scores.setdefault(entry.result["set"], {})[entry.name] = score_of_entry(entry)
-        words = ", ".join(f"{name} {percent(score.value)}" for name, own in scores.items() for score in own.values())
-        note = "Zero-shot accuracy with its 95 % interval; the black tick is what guessing gives."
-        image = charts.bars(scores, axis="zero-shot top-1")
-        parts += [Figure(image=image, words=f"Zero-shot accuracy: {words}", note=note, width=760)]
-        parts += [Table(head=ZERO_SHOT_HEAD, rows=[zero_shot_row(entry) for entry in zero_shot])]
+        for result in zero_shot:
+            scores.setdefault(result.set_name, {})[result.model] = result.top1
+        note = "Zero-shot accuracy with its 95 % interval; the black tick is chance."
+        image, words = charts.bars(scores, axis="zero-shot top-1"), f"Zero-shot accuracy: {_listed(scores)}"
+        parts += [Figure(image=image, words=words, note=note, width=760)]
+        parts += [Table(head=ZERO_SHOT_HEAD, rows=[zero_shot_row(result) for result in zero_shot])]
     if retrieval:
         recalls = recalls_of(retrieval)
-        words = ", ".join(f"{name} {percent(score.value)}" for name, own in recalls.items() for score in own.values())
-        image, note = charts.bars(recalls, axis="recall"), "Recall with its 95 % interval, and what guessing gives."
-        parts += [Figure(image=image, words=f"Recall: {words}", note=note, width=760)]
-        parts += [Table(head=RETRIEVAL_HEAD, rows=[row for entry in retrieval for row in retrieval_rows(entry)])]
+        note = "Recall with its 95 % interval; the black tick is chance."
+        image, words = charts.bars(recalls, axis="recall"), f"Recall: {_listed(recalls)}"
+        parts += [Figure(image=image, words=words, note=note, width=760)]
+        parts += [Table(head=RETRIEVAL_HEAD, rows=[row for result in retrieval for row in retrieval_rows(result)])]
     return Section(title="Scores", parts=parts)
+
+
+def _listed(scores: Mapping[str, Mapping[str, Score]]) -> str:
+    values = [f"{name} {percent(score.value)}" for name, by_model in scores.items() for score in by_model.values()]
+    return ", ".join(values)
 
 
 ZERO_SHOT_HEAD = (
@@ -80,108 +86,100 @@ ZERO_SHOT_HEAD = (
     "ECE",
     "templates",
 )
-RETRIEVAL_HEAD = ("set", "model", "direction", "asked", "R@1", "R@5", "R@10", "chance R@1", "chance R@10")
+RETRIEVAL_HEAD = ("set", "model", "direction", "queries", "R@1", "R@5", "R@10", "chance R@1", "chance R@10")
 
 
-def zero_shot_row(entry: Entry) -> tuple[str, ...]:
-    result = entry.result
+def zero_shot_row(result: ZeroShotResult) -> tuple[str, ...]:
+    """A row below `ZERO_SHOT_HEAD`."""
     return (
-        result["set"],
-        entry.name,
-        str(result["n"]),
-        str(result["classes"]),
-        with_interval(result["top1"], result["interval95"]),
-        with_interval(result["top5"], result["interval95_top5"]),
-        with_interval(result["mean_per_class"], result["interval95_mean_per_class"]),
-        percent(result["chance"]),
-        percent(result["calibration_error"]),
+        result.set_name,
+        result.model,
+        str(result.n),
+        str(result.classes),
+        *(shown(score) for score in (result.top1, result.top5, result.mean_per_class)),
+        percent(result.top1.chance),
+        percent(result.calibration_error),
         # "the paper, for cifar10" as "18, paper": the column is narrow.
-        f"{len(result['templates'])}, {result['templates_from'].removeprefix('the ').partition(',')[0]}",
+        f"{len(result.templates)}, {result.templates_from.removeprefix('the ').partition(',')[0]}",
     )
 
 
-def recalls_of(entries: Sequence[Entry]) -> dict[str, dict[str, Score]]:
+def recalls_of(results: Sequence[RetrievalResult]) -> dict[str, dict[str, Score]]:
     """Every recall of retrieval by its set, direction and k, then by model."""
-    found: dict[str, dict[str, Score]] = {}
-    for entry in entries:
-        result = entry.result
-        for direction, asked in (("text_to_image", result["captions"]), ("image_to_text", result["n"])):
-            for name, value in result[direction].items():
-                low, high = result[f"interval95_{direction}"][name]
-                chance = result[f"chance_{direction}"][name]
-                words = f"{result['set']}, {direction.replace('_', ' ')} R@{name[1:]}"
-                found.setdefault(words, {})[entry.name] = Score(
-                    value=value, interval95=(low, high), chance=chance, n=asked
-                )
-    return found
+    recalls: dict[str, dict[str, Score]] = {}
+    for result in results:
+        for direction in DIRECTIONS:
+            for name, score in result.recalls(direction).items():
+                words = f"{result.set_name}, {direction.replace('_', ' ')} R@{name[1:]}"
+                recalls.setdefault(words, {})[result.model] = score
+    return recalls
 
 
-def retrieval_rows(entry: Entry) -> list[tuple[str, ...]]:
-    result, rows = entry.result, []
-    for direction, asked in (("text_to_image", result["captions"]), ("image_to_text", result["n"])):
-        values, spread = result[direction], result[f"interval95_{direction}"]
-        chance = result[f"chance_{direction}"]
-        recalls = [with_interval(values[name], spread[name]) for name in ("r1", "r5", "r10")]
+def retrieval_rows(result: RetrievalResult) -> list[tuple[str, ...]]:
+    """A row below `RETRIEVAL_HEAD` for each direction."""
+    rows = []
+    for direction in DIRECTIONS:
+        recalls = result.recalls(direction)
         words = direction.replace("_", " ")
-        rows.append((result["set"], entry.name, words, str(asked), *recalls, *map(percent, _ends(chance))))
+        chances = percent(recalls["r1"].chance), percent(recalls["r10"].chance)
+        cells = (shown(score) for score in recalls.values())
+        rows.append((result.set_name, result.model, words, str(recalls["r1"].n), *cells, *chances))
     return rows
 
 
-def _ends(chance: dict[str, float]) -> tuple[float, float]:
-    return chance["r1"], chance["r10"]
-
-
-def comparison_section(tests: Sequence[dict[str, Any]]) -> Section | None:
-    if not tests:
+def comparison_section(comparisons: Sequence[ComparisonResult]) -> Section | None:
+    """The paired tests, a row each; None without any."""
+    if not comparisons:
         return None
     head = ("set", "score", "questions", "first", "second", "difference", "p", "test")
     rows = [
         (
-            test["set"],
-            test["score"].replace("_", " "),
-            str(test["n"]),
-            f"{test['first']} {percent(test['share_first'])}",
-            f"{test['second']} {percent(test['share_second'])}",
-            with_interval(test["difference"], test["interval95"], sign=True),
-            f"{test['p']:.2g}",
-            test["test"],
+            result.set_name,
+            result.score.replace("_", " "),
+            str(result.n),
+            f"{result.first} {percent(result.share_first)}",
+            f"{result.second} {percent(result.share_second)}",
+            with_interval(result.difference, result.interval95, sign=True),
+            f"{result.p:.2g}",
+            result.test,
         )
-        for test in tests
+        for result in comparisons
     ]
     text = (
         "Both models answered the same questions. The sign test is exact, over images that one model alone got "
         "right; for retrieval, images with all their captions are drawn anew. A p-value below 0.05 comes up once "
-        "in twenty comparisons where there is no difference at all: with many rows, ask for less.",
+        "in twenty comparisons where there is no difference at all: with many rows, require a smaller one.",
     )
     return Section(title="Models compared", text=text, parts=[Table(head=head, rows=rows)])
 
 
 def probe_section(entries: Sequence[Entry]) -> Section | None:
-    probed = [(entry, entry.probe) for entry in entries if entry.probe]
-    if not probed:
+    """Linear probes beside zero-shot; None where there is no probe."""
+    probes = [entry.probe for entry in entries if entry.probe]
+    if not probes:
         return None
     points = [
         charts.Point(
-            name=f"{probe['set']} ({entry.name})",
-            x=probe["zero_shot"],
-            y=probe["score"],
-            x_interval=tuple(probe["interval95_zero_shot"]),
-            y_interval=tuple(probe["interval95"]),
+            name=f"{probe.set_name} ({probe.model})",
+            x=probe.zero_shot.value,
+            y=probe.score.value,
+            x_interval=probe.zero_shot.interval95,
+            y_interval=probe.score.interval95,
         )
-        for entry, probe in probed
+        for probe in probes
     ]
     head = ("set", "model", "training images", "test images", "zero-shot", "linear probe", "penalty")
     rows = [
         (
-            probe["set"],
-            entry.name,
-            str(probe["n_train"]),
-            str(probe["n"]),
-            with_interval(probe["zero_shot"], probe["interval95_zero_shot"]),
-            with_interval(probe["score"], probe["interval95"]),
-            f"{probe['penalty']:.2g}",
+            probe.set_name,
+            probe.model,
+            str(probe.n_train),
+            str(probe.n),
+            shown(probe.zero_shot),
+            shown(probe.score),
+            f"{probe.penalty:.2g}",
         )
-        for entry, probe in probed
+        for probe in probes
     ]
     words = "; ".join(f"{point.name}: {percent(point.x)} and {percent(point.y)}" for point in points)
     figure = Figure(
@@ -194,21 +192,17 @@ def probe_section(entries: Sequence[Entry]) -> Section | None:
 
 
 def few_shot_section(entries: Sequence[Entry]) -> Section | None:
+    """Accuracy over images per class; None where there are no shots."""
     curves, lines = {}, []
     for entry in entries:
         probe = entry.probe
-        if not probe or not probe["shots"]:
+        if probe is None or not probe.shots:
             continue
-        name = f"{probe['set']} ({entry.name})"
-        points = [
-            (float(step["shots"]), _score(step["mean"], step["interval95"] or [step["mean"]] * 2, probe))
-            for step in probe["shots"]
-        ]
-        zero_shot = _score(probe["zero_shot"], probe["interval95_zero_shot"], probe)
-        curves[name] = (zero_shot, points)
-        equal = probe["shots_equal_to_zero_shot"]
+        name = f"{probe.set_name} ({probe.model})"
+        curves[name] = (probe.zero_shot, few_shot_points(probe))
+        equal = probe.shots_equal_to_zero_shot
         words = "more than all there are" if equal is None else f"{equal:.2g}"
-        left_out = ", ".join(map(str, probe["shots_left_out"]))
+        left_out = ", ".join(map(str, entry.shots_left_out))
         missing = f" A class has too few training images for {left_out} shots." if left_out else ""
         lines.append(f"{name}: zero-shot is worth {words} images per class.{missing}")
     if not curves:
@@ -222,63 +216,49 @@ def few_shot_section(entries: Sequence[Entry]) -> Section | None:
     return Section(title="Few shots", text=lines, parts=[figure])
 
 
-def hard_cases_section(entries: Sequence[Entry]) -> Section | None:
-    rows = []
-    for entry in entries:
-        case = hard_case_of(entry.result["set"])
-        if case is None or entry.result["task"] != "zero-shot":
-            continue
-        score = score_of_entry(entry)
-        above = score.interval95[0] > score.chance
-        paper = f"{case.paper_set}, {case.classes} classes: {percent(case.paper_zero_shot)}"
-        rows.append(
-            (
-                case.task,
-                entry.result["set"],
-                entry.name,
-                with_interval(score.value, score.interval95),
-                percent(score.chance),
-                "yes" if above else "no",
-                f"{paper}, probe {percent(case.paper_probe)}",
-            )
+def few_shot_points(probe: ProbeResult) -> list[tuple[float, Score]]:
+    """Shots with the mean of their probes; that of a single choice is its own interval."""
+    return [
+        (
+            float(entry.shots),
+            Score(
+                value=entry.mean,
+                interval95=entry.interval95 or (entry.mean, entry.mean),
+                chance=probe.score.chance,
+                n=probe.n,
+            ),
         )
-    if not rows:
-        return None
-    head = ("task", "set", "model", "top-1", "chance", "above chance", "the paper's ViT-L/14 at 336 px")
-    text = (
-        "What the paper names as weak: counting, handwritten digits, texture, satellite. The paper's sets have other "
-        "images and classes; its numbers say how hard such a task is.",
-    )
-    return Section(title="Hard cases", text=text, parts=[Table(head=head, rows=rows)])
+        for entry in probe.shots
+    ]
 
 
-def shift_section(shifts: Sequence[dict[str, Any]], baseline: Baseline | None) -> Section | None:
+def shift_section(shifts: Sequence[ShiftResult], baseline: Baseline | None) -> Section | None:
+    """Accuracy on the shifted set over that on the natural one, with the baseline; None without shifts."""
     if not shifts:
         return None
     points = [
         charts.Point(
-            name=shift["model"],
-            x=shift["accuracy_natural"],
-            y=shift["accuracy_shifted"],
-            x_interval=tuple(shift["interval95_natural"]),
-            y_interval=tuple(shift["interval95_shifted"]),
+            name=shift.model,
+            x=shift.accuracy_natural.value,
+            y=shift.accuracy_shifted.value,
+            x_interval=shift.accuracy_natural.interval95,
+            y_interval=shift.accuracy_shifted.interval95,
         )
         for shift in shifts
     ]
     others, line = baseline_points(baseline)
-    names = (shifts[0]["natural"], shifts[0]["shifted"])
+    names = (shifts[0].natural, shifts[0].shifted)
     head = ("model", *names, "gap", "effective robustness")
     rows = [
         (
-            shift["model"],
-            with_interval(shift["accuracy_natural"], shift["interval95_natural"]),
-            with_interval(shift["accuracy_shifted"], shift["interval95_shifted"]),
-            with_interval(shift["gap"], shift["interval95_gap"], sign=True),
-            with_interval(shift["effective_robustness"], shift["interval95_effective_robustness"], sign=True)
-            if "effective_robustness" in shift
-            else "no baseline given",
+            shift.model,
+            shown(shift.accuracy_natural),
+            shown(shift.accuracy_shifted),
+            with_interval(shift.gap, shift.gap_interval95, sign=True),
+            with_interval(robustness.value, robustness.interval95, sign=True) if robustness else "no baseline given",
         )
         for shift in shifts
+        for robustness in [shift.effective_robustness]
     ]
     text = (
         "The same classes in images of two kinds. Effective robustness is the accuracy on the shifted set less what "
@@ -291,6 +271,7 @@ def shift_section(shifts: Sequence[dict[str, Any]], baseline: Baseline | None) -
 
 
 def baseline_points(baseline: Baseline | None) -> tuple[list[charts.Point], Line | None]:
+    """The standard models as points, and the line through them."""
     if baseline is None:
         return [], None
     rows = zip(baseline.names, baseline.natural_P, baseline.shifted_P, strict=True)
@@ -298,15 +279,16 @@ def baseline_points(baseline: Baseline | None) -> tuple[list[charts.Point], Line
     return points, fit_line(baseline.natural_P, baseline.shifted_P)
 
 
-def method_section(entries: Sequence[Entry], facts: dict[str, str]) -> Section:
+def method_section(entries: Sequence[Entry], facts: Mapping[str, str]) -> Section:
+    """Templates, skipped images and fingerprint of every entry, then the facts."""
     rows = [
         (
-            entry.result["set"],
+            entry.result.set_name,
             entry.name,
-            entry.result["templates_from"],
-            str(len(entry.result["templates"])),
-            str(entry.result["skipped"]),
-            entry.result["data_fingerprint"][:16],
+            entry.result.templates_from,
+            str(len(entry.result.templates)),
+            str(entry.result.skipped),
+            entry.result.data_fingerprint[:16],
         )
         for entry in entries
     ]
@@ -315,15 +297,6 @@ def method_section(entries: Sequence[Entry], facts: dict[str, str]) -> Section:
     if facts:
         tables.append(Table(head=("fact", "value"), rows=list(facts.items())))
     return Section(title="How it was measured", parts=tables)
-
-
-def score_of_entry(entry: Entry) -> Score:
-    """The top-1 accuracy of a zero-shot entry."""
-    return _score(entry.result["top1"], entry.result["interval95"], entry.result)
-
-
-def _score(value: float, interval: Sequence[float], result: dict[str, Any]) -> Score:
-    return Score(value=value, interval95=(interval[0], interval[1]), chance=result["chance"], n=result["n"])
 
 
 def _counted(items: Sequence[str], noun: str) -> str:

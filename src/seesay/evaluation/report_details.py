@@ -1,30 +1,41 @@
-"""A closer look at one model on one set: what it mixes up, how well it knows itself, how much the words matter."""
+"""A closer look at single models and sets: calibration, confusions, single templates, the paper's hard cases.
+
+A hard case is a task that CLIP is known to be weak at. Its zero-shot and linear-probe accuracies are those of ViT-L/14
+at 336 px (Radford et al. 2021, tables 10 and 11). The sets of those tables have other images and classes than ours, so
+they say how hard the task is and not what to reach.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from seesay.base.records import Ranking
+from seesay.base.records import Ranking, Score
+from seesay.base.values import percent, with_interval
 from seesay.data.labelled import LabelledSet
 from seesay.evaluation import charts
-from seesay.evaluation.evaluate import Entry
-from seesay.evaluation.html import Card, Cards, Figure, Section, Table, percent, thumbnail, with_interval
+from seesay.evaluation.entries import Entry
+from seesay.evaluation.html import Card, Cards, Figure, Section, Table, thumbnail
+from seesay.evaluation.results import ZeroShotResult
 from seesay.formulas.reliability import reliability
 
+# A guess: two rows of cards on a wide screen.
 PAIRS_SHOWN = 8
 
 
 def prompts_section(entries: Sequence[Entry]) -> Section | None:
+    """Accuracies of single templates, a strip per set; None where none were measured."""
     parts, rows = [], []
-    reached = [max(entry.spread.highest, entry.result["top1"]) for entry in entries if entry.spread]
+    spreads = [
+        (entry.name, entry.result.set_name, entry.spread, entry.result.top1.value)
+        for entry in entries
+        if entry.spread is not None and isinstance(entry.result, ZeroShotResult)
+    ]
     # One axis for all models, so that they can be compared by eye.
-    up_to = min(1.0, 1.05 * max(reached, default=0.0) + 0.01)
+    up_to = min(1.0, 1.05 * max((max(spread.highest, top1) for *_, spread, top1 in spreads), default=0.0) + 0.01)
     for name in dict.fromkeys(entry.name for entry in entries):
-        own = [entry for entry in entries if entry.name == name and entry.spread]
-        strips = {
-            entry.result["set"]: (entry.spread.by_template, entry.result["top1"]) for entry in own if entry.spread
-        }
+        strips = {set_name: (spread.by_template, top1) for model, set_name, spread, top1 in spreads if model == name}
         if not strips:
             continue
         words = f"{name}: accuracy of single templates on {', '.join(strips)}"
@@ -46,7 +57,7 @@ def prompts_section(entries: Sequence[Entry]) -> Section | None:
             )
     if not parts:
         return None
-    sets = list(dict.fromkeys(entry.result["set"] for entry in entries))
+    sets = list(dict.fromkeys(entry.result.set_name for entry in entries))
     rows.sort(key=lambda row: sets.index(row[0]))
     head = ("set", "model", "templates", "spread, points", "together", "best template", "worst template")
     return Section(title="Prompt sensitivity", parts=[*parts, Table(head=head, rows=rows)])
@@ -54,41 +65,132 @@ def prompts_section(entries: Sequence[Entry]) -> Section | None:
 
 def details_section(entry: Entry, *, several: bool) -> Section | None:
     """Calibration and confusions of one model on one labelled set."""
-    answers, found = entry.measured.answers, entry.measured.found
-    if answers is None or not isinstance(found, LabelledSet):
+    answers, evalset, result = entry.measured.answers, entry.measured.evalset, entry.result
+    if answers is None or not isinstance(evalset, LabelledSet) or not isinstance(result, ZeroShotResult):
         return None
-    sure = reliability(answers.confidence_N, entry.measured.hits["top1"])
-    note = "How often the guess was right, by how sure the model was; counts above the bars."
-    ece = percent(sure.expected_error)
+    bins = reliability(answers.confidence_N, entry.measured.hits["top1"])
+    note = "How often the predicted class was right, by its probability; counts of images above the bars."
+    ece = percent(bins.expected_error)
     figure = Figure(
-        image=charts.reliability_diagram(sure), words=f"Calibration error {ece} points", note=note, width=380
+        image=charts.reliability_diagram(bins), words=f"Calibration error {ece} points", note=note, width=380
     )
     pairs = Counter(
-        (int(label), int(guess))
-        for label, guess in zip(answers.label_N, answers.guess_N, strict=True)
-        if label != guess
+        (int(label), int(predicted))
+        for label, predicted in zip(answers.label_N, answers.predicted_N, strict=True)
+        if label != predicted
     ).most_common(PAIRS_SHOWN)
-    names, of = answers.classifier.class_names, np.bincount(answers.label_N, minlength=len(found.class_names))
-    rows = [(names[label], names[guess], f"{count} of {of[label]}") for (label, guess), count in pairs]
+    names = answers.classifier.class_names
+    size_C = np.bincount(answers.label_N, minlength=len(evalset.class_names))
+    rows = [(names[label], names[other], f"{count} of {size_C[label]}") for (label, other), count in pairs]
     table = Table(head=("shown", "taken for", "images"), rows=rows)
-    title = f"{entry.result['set']}, {entry.name}" if several else entry.result["set"]
-    text = [f"{entry.result['n']} images, top-1 {with_interval(entry.result['top1'], entry.result['interval95'])}."]
-    if entry.result["same_names"]:
-        text.append(f"Names that more than one class has: {', '.join(entry.result['same_names'])}.")
-    cards = Cards(cards=[confusion_card(entry, label, guess) for (label, guess), _ in pairs])
+    title = f"{result.set_name}, {entry.name}" if several else result.set_name
+    text = [f"{result.n} images, top-1 {with_interval(result.top1.value, result.top1.interval95)}."]
+    if result.same_names:
+        text.append(f"Names that more than one class has: {', '.join(result.same_names)}.")
+    cards = Cards(cards=[confusion_card(entry, label, other) for (label, other), _ in pairs])
     return Section(title=title, text=text, parts=[figure, table, cards])
 
 
-def confusion_card(entry: Entry, label: int, guess: int) -> Card:
-    """The image of one class that was taken for another with the greatest confidence."""
-    answers, found = entry.measured.answers, entry.measured.found
-    assert answers is not None and isinstance(found, LabelledSet)
-    mistaken_N = np.flatnonzero((answers.label_N == label) & (answers.guess_N == guess))
+def confusion_card(entry: Entry, label: int, other: int) -> Card:
+    """The image of one class that was taken for the other with the greatest confidence."""
+    answers, evalset = entry.measured.answers, entry.measured.evalset
+    assert answers is not None and isinstance(evalset, LabelledSet)
+    mistaken_N = np.flatnonzero((answers.label_N == label) & (answers.predicted_N == other))
     worst = int(mistaken_N[answers.confidence_N[mistaken_N].argmax()])
     names = answers.classifier.class_names
     ranking = Ranking(
         labels=tuple(names[index] for index in answers.best_NR[worst].tolist()),
         probabilities=tuple(answers.share_NR[worst].tolist()),
     )
-    image = thumbnail(found.image(entry.measured.read[worst]), side=128)
+    image = thumbnail(evalset.image(entry.measured.read[worst]), side=128)
     return Card(image=image, truth=names[label], ranking=ranking)
+
+
+def shown(score: Score) -> str:
+    """The score with its interval, in percent."""
+    return with_interval(score.value, score.interval95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardCase:
+    """A task, the words by which its sets are known, and what the paper measured on a set of that kind."""
+
+    task: str
+    words: tuple[str, ...]
+    paper_set: str
+    paper_zero_shot: float
+    paper_probe: float
+    classes: int
+
+
+HARD_CASES = (
+    HardCase(
+        task="counting",
+        words=("count", "clevr"),
+        paper_set="CLEVR counts",
+        paper_zero_shot=0.248,
+        paper_probe=0.603,
+        classes=8,
+    ),
+    HardCase(
+        task="handwritten digits",
+        words=("mnist",),
+        paper_set="MNIST",
+        paper_zero_shot=0.883,
+        paper_probe=0.992,
+        classes=10,
+    ),
+    HardCase(
+        task="texture",
+        words=("dtd", "texture"),
+        paper_set="DTD",
+        paper_zero_shot=0.557,
+        paper_probe=0.830,
+        classes=47,
+    ),
+    HardCase(
+        task="satellite and aerial",
+        words=("eurosat", "resisc", "rsicd", "satellite"),
+        paper_set="EuroSAT",
+        paper_zero_shot=0.596,
+        paper_probe=0.981,
+        classes=10,
+    ),
+)
+
+
+def hard_case_of(set_name: str) -> HardCase | None:
+    """The hard case that a set is one of, recognised by its name; None for an ordinary set."""
+    name = set_name.lower()
+    return next((case for case in HARD_CASES if any(word in name for word in case.words)), None)
+
+
+def hard_cases_section(entries: Sequence[Entry]) -> Section | None:
+    """The sets that are hard cases beside the paper's numbers; None where there is none."""
+    rows = []
+    for entry in entries:
+        case = hard_case_of(entry.result.set_name)
+        if case is None or not isinstance(entry.result, ZeroShotResult):
+            continue
+        score = entry.result.top1
+        above = score.interval95[0] > score.chance
+        paper = f"{case.paper_set}, {case.classes} classes: {percent(case.paper_zero_shot)}"
+        rows.append(
+            (
+                case.task,
+                entry.result.set_name,
+                entry.name,
+                shown(score),
+                percent(score.chance),
+                "yes" if above else "no",
+                f"{paper}, probe {percent(case.paper_probe)}",
+            )
+        )
+    if not rows:
+        return None
+    head = ("task", "set", "model", "top-1", "chance", "above chance", "the paper's ViT-L/14 at 336 px")
+    text = (
+        "Tasks that the paper calls weak: counting, handwritten digits, texture, satellite. The paper's sets have "
+        "other images and classes; its numbers say how hard the task is.",
+    )
+    return Section(title="Hard cases", text=text, parts=[Table(head=head, rows=rows)])

@@ -1,13 +1,11 @@
-"""One model on one set to one dict of numbers, ready for JSON. N = images read, C = classes, R = best of them,
-D = embedding width.
+"""One model on one set. N = images read, C = classes, R = best of them, D = embedding width.
 
 Every share and every end of an interval is a fraction from 0 to 1; every share stands beside its 95 % interval and
-what guessing would give. Ties count against the model (`formulas.metrics`); the intervals are those of
-`formulas.statistics`.
+chance. Ties count as misses (`formulas.metrics`); the intervals are those of `formulas.statistics`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,10 @@ from seesay.base.errors import RefusedInput
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
 from seesay.data.class_names import ClassName, Descriptions, repeated_names
-from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.sources import count_reasons
+from seesay.evaluation.results import DIRECTIONS, RetrievalResult, ZeroShotResult
 from seesay.formulas.metrics import mean_per_class, top_k_hits
 from seesay.formulas.reliability import reliability
 from seesay.formulas.statistics import mean_per_class_interval, proportion_interval
@@ -31,20 +29,22 @@ from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_prompts, cached_score_images
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.retrieve import retrieval_scores
-from seesay.tasks.words import choose_words
+from seesay.tasks.words import Words, choose_words
 
 Templates = str | Path | Sequence[str] | None
 Advance = Callable[[int], None]
 NO_CACHE = EmbeddingCache(None)
-# Of all bootstraps; nothing else is left to chance.
+# Of all bootstraps, the only random numbers of an evaluation; any other number would do.
 SEED = 0
-# Classes that are kept of what was said to an image, as many as a card of the report shows.
+# The best classes that a card of the report shows for an image; a guess at what is easily read.
 RANKED = 3
+# The paper's second measure on ImageNet (Radford et al. 2021, section 3.1.3).
+TOP = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of every set: words around the classes, words for the classes, and where embeddings are kept."""
+    """The words for the classes of every set, and the cache for embeddings."""
 
     templates: Templates = None
     class_names: str | Path | None = None
@@ -56,21 +56,22 @@ class Question:
 class Measured:
     """A result and what it was made from.
 
-    `hits` are by name of the score, as "top1" or "text_to_image r10", and `image_of_hit` the image each question
-    was about, as a place in `read`: the numbers in the set of the images that could be read.
+    `read` are the indices in `evalset` of the images that could be read. `hits` are by name of the score, as "top1" or
+    "text_to_image r10"; `image_of_hit` is the position in `read` of the image that each hit is about. `answers` are
+    those of a zero-shot classifier, None for retrieval.
     """
 
-    result: dict[str, Any]
-    found: LabelledSet | PairSource
+    result: ZeroShotResult | RetrievalResult
+    evalset: LabelledSet | PairSource
     read: list[int]
-    hits: dict[str, np.ndarray]
-    image_of_hit: dict[str, np.ndarray]
+    hits: Mapping[str, np.ndarray]
+    image_of_hit: Mapping[str, np.ndarray]
     answers: "Answers | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a zero-shot classifier said to N images, and which prompts its classes were made of.
+    """The answers of a zero-shot classifier to N images, and the words that its classes were made of.
 
     `best_NR` are the numbers of the best classes, and `share_NR` their probabilities. There is no `image_ND` where a
     image's row is a whole grid.
@@ -80,152 +81,144 @@ class Answers:
     best_NR: Tensor
     share_NR: Tensor
     label_N: np.ndarray
-    guess_N: np.ndarray
+    predicted_N: np.ndarray
     confidence_N: np.ndarray
     classifier: Classifier
     names: tuple[ClassName, ...]
     templates: tuple[str, ...]
 
 
-def evaluate_set(model: Model, place: str | Path, *, templates: Templates = None) -> dict[str, Any]:
+def measure_set(model: Model, evalset: LabelledSet | PairSource, question: Question) -> Measured:
     """Zero-shot classification on a labelled set, retrieval on a captioned one.
 
-    Both give "set", "task", "n" (images), "interval95" and "chance" of the headline number, "skipped" and
-    "skipped_by_reason" (images left out, when the set was opened or read), "templates" with "templates_from",
-    "model", "data_fingerprint" and "seed". Then for task "zero-shot": "classes", "top1", "top5", "mean_per_class",
-    "interval95_top5", "interval95_mean_per_class", "chance_top5", "calibration_error", "same_names" (names of more
-    than one class); the headline is "top1". For "retrieval": "captions", and "text_to_image" and "image_to_text" with
-    "r1", "r5", "r10", each also as "interval95_..." and "chance_..."; the headline is "text_to_image" "r10".
-
-    Raises `UsageError` for a place that is no such set, and `RefusedInput` where not one image can be read.
+    Raises `RefusedInput` where not one image can be read, and `UsageError` for words that do not go with the set, a
+    class without one image that can be read, and retrieval with a model that has no embeddings of texts.
     """
-    return measure_set(model, open_evalset(place), Question(templates=templates)).result
+    with progress(len(evalset), evalset.name) as advance:
+        if isinstance(evalset, LabelledSet):
+            return measure_zero_shot(model, evalset, question, advance)
+        return measure_retrieval(model, evalset, question, advance)
 
 
-def measure_set(model: Model, found: LabelledSet | PairSource, question: Question) -> Measured:
-    """As `evaluate_set`, with what the numbers were made from."""
-    with progress(len(found), found.name) as advance:
-        if isinstance(found, LabelledSet):
-            return measure_zero_shot(model, found, question, advance)
-        return measure_retrieval(model, found, question, advance)
-
-
-def measure_zero_shot(model: Model, found: LabelledSet, question: Question, advance: Advance) -> Measured:
-    words = choose_words(model, (found,), found.class_names, templates=question.templates, called=question.class_names)
-    names, chosen = words.names, words.templates
+def measure_zero_shot(model: Model, evalset: LabelledSet, question: Question, advance: Advance) -> Measured:
+    """As `measure_set`; `advance` is called with the number of images just encoded."""
+    words = choose_words(
+        model, (evalset,), evalset.class_names, templates=question.templates, called=question.class_names
+    )
     classifier = model.classifier(
-        names,
-        chosen,
+        words.names,
+        words.templates,
         descriptions=question.descriptions,
         rows=lambda prompts: cached_encode_prompts(model, prompts, cache=question.cache),
     )
     score_NC, image_ND, read, skipped = cached_score_images(
-        model, classifier, found.image, len(found), cache=question.cache, progress=advance
+        model, classifier, evalset.image, len(evalset), cache=question.cache, progress=advance
     )
-    skipped = [replace(item, key=found.key(int(item.key))) for item in skipped]
+    skipped = [replace(item, key=evalset.key(int(item.key))) for item in skipped]
     if not read:
-        raise RefusedInput(f"none of the {len(found)} images of {found.name} could be read ({count_reasons(skipped)}).")
-    refuse_unseen_classes(found, read, skipped)
-    label_N = np.array([found.label(index) for index in read])
-    hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, 5))
-    guess_N = score_NC.argmax(1)
+        reasons = count_reasons(skipped)
+        raise RefusedInput(f"none of the {len(evalset)} images of {evalset.name} could be read ({reasons}).")
+    refuse_unseen_classes(evalset, read, skipped)
+    label_N = np.array([evalset.label(index) for index in read])
+    hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, TOP))
+    answers = answers_of(score_NC, image_ND, label_N, classifier, words)
+    each_N = np.arange(len(read))
+    return Measured(
+        result=zero_shot_result(model, evalset, question, words, answers, hits, skipped),
+        evalset=evalset,
+        read=read,
+        hits={"top1": hits[1], "top5": hits[TOP]},
+        image_of_hit={"top1": each_N, "top5": each_N},
+        answers=answers,
+    )
+
+
+def answers_of(
+    score_NC: Tensor, image_ND: Tensor | None, label_N: np.ndarray, classifier: Classifier, words: Words
+) -> Answers:
+    """The answers by scores and labels (N,): best class, its probability, and the best `RANKED` classes."""
+    predicted_N = score_NC.argmax(1)
     share_NC = classifier.probabilities_of(score_NC)
-    confidence_N = share_NC.gather(1, guess_N[:, None])[:, 0].double().numpy()
     best_NR = score_NC.topk(min(RANKED, score_NC.shape[1]), dim=1).indices
-    result = {
-        **describe(model, found, task="zero-shot", n=len(read), skipped=skipped),
-        **zero_shot_numbers(hits, label_N, classes=len(found.class_names)),
-        "calibration_error": reliability(confidence_N, hits[1]).expected_error,
-        "same_names": repeated_names(names),
-        "templates": list(chosen) if question.descriptions is None else [],
-        "templates_from": words.templates_from if question.descriptions is None else "descriptions",
-        "class_names_from": words.names_from,
-    }
-    answers = Answers(
+    return Answers(
         image_ND=image_ND,
         best_NR=best_NR,
         share_NR=share_NC.gather(1, best_NR),
         label_N=label_N,
-        guess_N=guess_N.numpy(),
-        confidence_N=confidence_N,
+        predicted_N=predicted_N.numpy(),
+        confidence_N=share_NC.gather(1, predicted_N[:, None])[:, 0].double().numpy(),
         classifier=classifier,
-        names=tuple(names),
-        templates=chosen,
+        names=tuple(words.names),
+        templates=words.templates,
     )
-    each_N = np.arange(len(read))
-    by_name, image_of_hit = {"top1": hits[1], "top5": hits[5]}, {"top1": each_N, "top5": each_N}
-    return Measured(result=result, found=found, read=read, hits=by_name, image_of_hit=image_of_hit, answers=answers)
 
 
-def zero_shot_numbers(hits: dict[int, np.ndarray], label_N: np.ndarray, *, classes: int) -> dict[str, Any]:
-    """The shares of a classification, with intervals and chances."""
-    n = len(label_N)
-    return {
-        "classes": classes,
-        "top1": float(hits[1].mean()),
-        "top5": float(hits[5].mean()),
-        "mean_per_class": mean_per_class(hits[1], label_N),
-        "interval95": list(proportion_interval(int(hits[1].sum()), n)),
-        "interval95_top5": list(proportion_interval(int(hits[5].sum()), n)),
-        "interval95_mean_per_class": list(mean_per_class_interval(hits[1], label_N, seed=SEED)),
-        "chance": 1 / classes,
-        "chance_top5": min(5 / classes, 1.0),
-    }
+def zero_shot_result(
+    model: Model,
+    evalset: LabelledSet,
+    question: Question,
+    words: Words,
+    answers: Answers,
+    hits: Mapping[int, np.ndarray],
+    skipped: Sequence[Skipped],
+) -> ZeroShotResult:
+    """The scores of `answers`, whose `hits` (N,) are by k."""
+    n, classes = len(answers.label_N), len(evalset.class_names)
+    mean = mean_per_class(hits[1], answers.label_N)
+    mean_interval = mean_per_class_interval(hits[1], answers.label_N, seed=SEED)
+    described = question.descriptions is not None
+    return ZeroShotResult(
+        **common_fields(model, evalset, skipped),
+        n=n,
+        classes=classes,
+        top1=share_of_hits(hits[1], chance=1 / classes),
+        top5=share_of_hits(hits[TOP], chance=min(TOP / classes, 1.0)),
+        mean_per_class=Score(value=mean, interval95=mean_interval, chance=1 / classes, n=n),
+        calibration_error=reliability(answers.confidence_N, hits[1]).expected_error,
+        same_names=tuple(repeated_names(words.names)),
+        templates=() if described else words.templates,
+        templates_from="descriptions" if described else words.templates_from,
+        class_names_from=words.names_from,
+    )
 
 
-def measure_retrieval(model: Model, found: PairSource, question: Question, advance: Advance) -> Measured:
+def share_of_hits(hit_N: np.ndarray, *, chance: float) -> Score:
+    """The share of images that are right, with its exact interval."""
+    n = len(hit_N)
+    interval = proportion_interval(int(hit_N.sum()), n)
+    return Score(value=float(hit_N.mean()), interval95=interval, chance=chance, n=n)
+
+
+def measure_retrieval(model: Model, pairs: PairSource, question: Question, advance: Advance) -> Measured:
+    """As `measure_set`; `advance` is called with the number of images just encoded."""
     templates = question.templates
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
-    scores = retrieval_scores(model, found, templates=chosen, cache=question.cache, progress=advance)
-    by_text, by_image = scores["text_to_image"], scores["image_to_text"]
-    result = {
-        **describe(model, found, task="retrieval", n=by_image["r1"].n, skipped=scores["skipped"]),
-        "captions": by_text["r1"].n,
-        "text_to_image": values(by_text),
-        "image_to_text": values(by_image),
-        "interval95": list(by_text["r10"].interval95),
-        "interval95_text_to_image": intervals(by_text),
-        "interval95_image_to_text": intervals(by_image),
-        "chance": by_text["r10"].chance,
-        "chance_text_to_image": chances(by_text),
-        "chance_image_to_text": chances(by_image),
-        "templates": list(chosen),
-        "templates_from": "captions as they are" if templates is None else "the call",
-    }
-    asked = {"text_to_image": scores["image_of_text"], "image_to_text": np.arange(by_image["r1"].n)}
-    hits = {f"{direction} r{k}": hit for direction, by_k in scores["hits"].items() for k, hit in by_k.items()}
-    return Measured(
-        result=result,
-        found=found,
-        read=scores["read"],
-        hits=hits,
-        image_of_hit={name: asked[name.partition(" ")[0]] for name in hits},
+    scores = retrieval_scores(model, pairs, templates=chosen, cache=question.cache, progress=advance)
+    result = RetrievalResult(
+        **common_fields(model, pairs, scores.skipped),
+        n=len(scores.read),
+        captions=len(scores.image_of_text),
+        text_to_image=scores.text_to_image,
+        image_to_text=scores.image_to_text,
+        templates=chosen,
+        templates_from="captions as they are" if templates is None else "the call",
     )
+    image_of_query = {"text_to_image": scores.image_of_text, "image_to_text": np.arange(len(scores.read))}
+    hits, image_of_hit = {}, {}
+    for direction in DIRECTIONS:
+        for k, hit in scores.hits[direction].items():
+            hits[f"{direction} r{k}"] = hit
+            image_of_hit[f"{direction} r{k}"] = image_of_query[direction]
+    return Measured(result=result, evalset=pairs, read=scores.read, hits=hits, image_of_hit=image_of_hit)
 
 
-def describe(
-    model: Model, found: LabelledSet | PairSource, *, task: str, n: int, skipped: Sequence[Skipped]
-) -> dict[str, Any]:
-    left_out = [*found.problems, *skipped]
+def common_fields(model: Model, evalset: LabelledSet | PairSource, skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """The fields of a `SetResult` that every task fills in the same way."""
+    reasons = Counter(item.reason for item in [*evalset.problems, *skipped])
     return {
-        "set": found.name,
-        "task": task,
-        "n": n,
-        "skipped": len(left_out),
-        "skipped_by_reason": dict(Counter(item.reason for item in left_out).most_common()),
+        "set_name": evalset.name,
         "model": model.name,
-        "data_fingerprint": found.fingerprint,
+        "skipped_by_reason": dict(reasons.most_common()),
+        "data_fingerprint": evalset.fingerprint,
         "seed": SEED,
     }
-
-
-def values(scores: dict[str, Score]) -> dict[str, float]:
-    return {name: score.value for name, score in scores.items()}
-
-
-def intervals(scores: dict[str, Score]) -> dict[str, list[float]]:
-    return {name: list(score.interval95) for name, score in scores.items()}
-
-
-def chances(scores: dict[str, Score]) -> dict[str, float]:
-    return {name: score.chance for name, score in scores.items()}

@@ -1,1 +1,1 @@
-"""Many runs compared: objectives side by side under equal conditions."""
+"""Many runs compared: objectives side by side under equal conditions. `seesay compare`."""

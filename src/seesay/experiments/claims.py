@@ -1,80 +1,83 @@
-"""What a contest shows, in words: the factors, and which claims of the paper they bear out."""
+"""What a comparison shows, in sentences: factors, claims of the paper, and learning rates to doubt."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
-# Figure 2 of Radford et al. 2021: who needs how many times fewer images than whom.
+from seesay.experiments.comparison import UNITS, Comparison, Factor
+
+# Radford et al. 2021, figure 2: how many times fewer images the first needs than the second.
 CLAIMS = (("contrastive-bow", "bag-of-words", 4.0), ("bag-of-words", "caption", 3.0))
-NAMES = {"images": "images", "flops": "FLOPs", "seconds": "seconds"}
 
 
-def between(result: Mapping[str, Any], fast: str, slow: str, *, over: str) -> dict[str, Any] | None:
-    """The efficiency of `fast` over `slow`, whichever of them the recipe names first; None where one is missing."""
-    for found in result["efficiency"]:
-        if found["over"] != over:
-            continue
-        if (found["fast"], found["slow"]) == (fast, slow):
-            return dict(found)
-        if (found["fast"], found["slow"]) == (slow, fast):
-            factor, interval = found["factor"], found["interval95"]
-            turned = {"factor": factor and 1 / factor, "interval95": interval and [1 / interval[1], 1 / interval[0]]}
-            return {**found, "fast": fast, "slow": slow, **turned}
-    return None
+def summary_lines(comparison: Comparison) -> Iterator[str]:
+    """What `seesay compare` prints: a line for each two objectives, each claim of the paper, each rate to doubt."""
+    for factor in comparison.efficiency:
+        if factor.over == "images":
+            yield factor_line(factor)
+    yield from claim_lines(comparison)
+    yield from rate_lines(comparison)
 
 
-def factor_words(found: Mapping[str, Any]) -> str:
-    """A factor with its interval, or why there is none."""
-    if found["factor"] is None:
-        return f"none: {found['reason']}"
-    interval = found["interval95"]
-    if interval is None:
-        return f"{found['factor']:.2f} (no interval: {found['reason']})"
-    return f"{found['factor']:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+def factor_line(factor: Factor) -> str:
+    """A factor as a sentence."""
+    if factor.factor is None:
+        return f"{factor.slow} and {factor.fast} cannot be compared over {UNITS[factor.over]}: {factor.reason}."
+    interval = factor.interval95
+    range_words = (
+        f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}" if interval else f"no interval: {factor.reason}"
+    )
+    return (
+        f"{factor.slow} needs {factor.factor:.2f} times as many {UNITS[factor.over]} as {factor.fast} for the same "
+        f"accuracy ({range_words})."
+    )
 
 
-def factor_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each two objectives, and one for each claim of the paper."""
-    for found in result["efficiency"]:
-        if found["over"] == "images":
-            yield f"{found['slow']} needs so many times the images of {found['fast']}: {factor_words(found)}"
-    yield from claim_lines(result)
+def factor_words(factor: Factor) -> str:
+    """A factor with its 95 % interval for a table, or why there is none."""
+    if factor.factor is None:
+        return f"none: {factor.reason}"
+    if factor.interval95 is None:
+        return f"{factor.factor:.2f} (no interval: {factor.reason})"
+    return f"{factor.factor:.2f} [{factor.interval95[0]:.2f}, {factor.interval95[1]:.2f}]"
 
 
-def claim_lines(result: Mapping[str, Any]) -> list[str]:
-    """Each claim of figure 2 that this contest could bear out, and whether it did."""
+def claim_lines(comparison: Comparison) -> list[str]:
+    """Each claim of the paper's figure 2 about two objectives of this comparison, and whether it holds here."""
     lines = []
     for fast, slow, claimed in CLAIMS:
-        found = between(result, fast, slow, over="images")
-        if found is not None:
-            lines.append(f"Paper: {fast} needs {claimed:g} times fewer images than {slow}. {verdict(found, claimed)}")
+        factor = comparison.factor(fast, slow, over="images")
+        if factor is not None:
+            lines.append(f"Paper: {fast} needs {claimed:g} times fewer images than {slow}. {verdict(factor, claimed)}")
     return lines or ["The paper's Figure 2 makes no claim about two of these objectives."]
 
 
-def verdict(found: Mapping[str, Any], claimed: float) -> str:
-    factor, interval = found["factor"], found["interval95"]
-    if factor is None:
-        return f"Not shown here: {found['reason']}."
-    if interval is None:
-        return f"Not shown here: the factor is {factor:.2f}, but it has no interval ({found['reason']})."
-    low, high = interval
-    told = f"{factor:.2f} with an interval of [{low:.2f}, {high:.2f}]"
+def verdict(factor: Factor, claimed: float) -> str:
+    """One sentence: whether `factor` agrees with the paper's."""
+    if factor.factor is None:
+        return f"Not shown here: {factor.reason}."
+    if factor.interval95 is None:
+        return f"Not shown here: the factor is {factor.factor:.2f}, but it has no interval ({factor.reason})."
+    low, high = factor.interval95
+    measured = f"{factor.factor:.2f} with an interval of [{low:.2f}, {high:.2f}]"
     if low <= 1 <= high:
-        return f"Not shown here: the factor is {told}, which includes 1."
+        return f"Not shown here: the factor is {measured}, which includes 1."
     if high < 1:
-        return f"Here it is the other way round: the factor is {told}, below 1."
+        return f"Here it is the other way round: the factor is {measured}, below 1."
     if low <= claimed <= high:
-        return f"Agrees: the factor is {told}, which includes the paper's."
+        return f"Agrees: the factor is {measured}, which includes the paper's."
     size = "smaller" if high < claimed else "larger"
-    return f"Agrees in direction only: the factor is {told}, {size} than the paper's."
+    return f"Agrees in direction only: the factor is {measured}, {size} than the paper's."
 
 
-def final_accuracies(result: Mapping[str, Any], name: str) -> list[float]:
-    """Accuracy at the end, of each seed with the chosen learning rate."""
-    seeds: Mapping[str, Sequence[Mapping[str, float]]] = result["objectives"][name]["seeds"]
-    return [points[-1]["accuracy"] for points in seeds.values()]
-
-
-def ranked(result: Mapping[str, Any]) -> list[str]:
-    """Objectives with finished runs, the best mean accuracy at the end first."""
-    names = [name for name in result["objectives"] if final_accuracies(result, name)]
-    return sorted(names, key=lambda name: -sum(own := final_accuracies(result, name)) / len(own))
+def rate_lines(comparison: Comparison) -> Iterator[str]:
+    """Runs that diverged, objectives that have no runs for it, and best rates at the edge of those tried."""
+    for name, step in comparison.diverged.items():
+        yield f"Run {name} diverged at step {step:,}: its loss or gradient was no longer finite."
+    for name, objective in comparison.objectives.items():
+        rate = f"{name}: the best rate, {objective.learning_rate or 0:g}, is the"
+        if objective.has_diverged:
+            yield f"{name} has no runs: every learning rate diverged. Add lower learning_rates."
+        elif objective.rate_is == "only":
+            yield f"{rate} only one tried: another may be better."
+        elif objective.rate_is:
+            other = "higher" if objective.rate_is == "highest" else "lower"
+            yield f"{rate} {objective.rate_is} tried: a {other} one may be better."

@@ -1,4 +1,4 @@
-"""What a contest of objectives is told, and the runs that it comes to."""
+"""The settings of an experiment, read from its recipe, and the runs that follow from them."""
 
 import math
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ from seesay.training.objectives import objective_of
 from seesay.training.run_folder import SETTINGS_NAME
 from seesay.training.settings import Positive, TrainSettings
 
+# Pairs per step where the recipe names none: those of benchmarks/2026-11-21-figure2.
 BATCH_SIZE = 128
 RUNS = "runs"
-# Settings of a run that the contest itself gives: where they stand in `[train]`, and what gives them.
-GIVEN = {
+# Settings of `[train]` that follow from the experiment's own, and from which.
+DERIVED = {
     "objective": "objectives",
     "seed": "seeds",
     "steps": "images",
@@ -31,15 +32,15 @@ GIVEN = {
 
 
 class Experiment(Settings):
-    """Objectives that learn from the same pairs under the same conditions, and are asked zero-shot on the way.
+    """Objectives that learn from the same pairs under the same conditions, with zero-shot checks during the run.
 
-    `pairs` and `check` (a labelled set, of which `check_images` images are asked: all if None) may be given on the
-    command line instead. Every run processes `images`; there are `points` checks, each after twice as many as the one
-    before. Class names are put into `templates`, but for objectives that have their own, as those that predict words,
-    which are asked with the bare name. Each objective is tried with all `learning_rates` on the first of the `seeds`,
-    and the others have the best.
-    `train` is shared by all: what is left out is chosen as `seesay train` chooses it, which but for the published
-    augmentations of some objectives is the same for all.
+    `pairs` and `check` may also be given on the command line. `check` is a labelled set, of which `check_images` images
+    are classified (None: all). Every run processes `images`; of its `points` checks each comes after twice as many
+    images as the one before. Class names are put into `templates`, except for objectives that have their own: those
+    that predict words take the bare name. Each objective is trained with all `learning_rates` on the first of the
+    `seeds`, and with the best rate on the other seeds.
+    `train` holds for all runs. Settings that it leaves out are chosen as by `seesay train`, the same for all objectives
+    except for the published augmentations of some.
     """
 
     objectives: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -54,24 +55,26 @@ class Experiment(Settings):
     train: TrainSettings = TrainSettings()
 
     @model_validator(mode="after")
-    def _is_a_contest(self):
+    def _is_consistent(self):
         for name in ("objectives", "learning_rates", "seeds"):
             values = getattr(self, name)
             if twice := next((value for value in values if values.count(value) > 1), None):
                 raise ValueError(f"{name} has {twice!r} twice; name each once")
-        for path, instead in GIVEN.items():
+        for path, source in DERIVED.items():
             section, _, name = path.rpartition(".")
             group = getattr(self.train, section) if section else self.train
             if getattr(group, name) != type(group).model_fields[name].default:
-                raise ValueError(f"train.{path} is given, but it follows from {instead}; leave it out")
+                raise ValueError(f"train.{path} is given, but it follows from {source}; leave it out")
         return self
 
     @property
     def batch_size(self) -> int:
+        """Pairs per step."""
         return self.train.batch_size or BATCH_SIZE
 
     @property
     def steps(self) -> int:
+        """Steps of each run, the last of them with the rest of `images`."""
         return math.ceil(self.images / self.batch_size)
 
     @property
@@ -83,7 +86,7 @@ class Experiment(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentRun:
-    """One run of a contest."""
+    """One run of an experiment: an objective with one learning rate and one seed."""
 
     objective: str
     learning_rate: float
@@ -91,17 +94,19 @@ class ExperimentRun:
 
     @property
     def name(self) -> str:
-        """Where it lies below the folder of all runs."""
+        """Its folder below the one of all runs."""
         return f"{self.objective}/rate-{self.learning_rate:g}/seed-{self.seed}"
 
     def folder(self, root: Path) -> Path:
+        """Its run folder, where `root` is the folder of the experiment."""
         return root / RUNS / self.name
 
     def templates(self, experiment: Experiment) -> tuple[str, ...]:
-        """What class names are put into when the model of this run is asked."""
+        """The templates of its zero-shot checks."""
         return objective_of(self.objective).templates or experiment.templates
 
     def settings(self, experiment: Experiment) -> TrainSettings:
+        """The settings of `seesay train` for this run."""
         train = experiment.train
         return train.model_copy(
             update={
@@ -118,10 +123,14 @@ class ExperimentRun:
 def read_experiment(
     recipe: Path, *, pairs: Sequence[str] = (), check: str | None = None, overrides: Sequence[str] = ()
 ) -> Experiment:
-    """The recipe with what is given beside it; `UsageError` where pairs, set or a known objective are missing."""
+    """The recipe with `overrides`; `pairs` and `check` replace its own.
+
+    Raises `UsageError` where pairs or labelled set are missing, or an objective is unknown.
+    """
     base = read_settings(Experiment, file=recipe, overrides=overrides).model_dump(exclude_unset=True)
-    given = {"pairs": list(pairs)} if pairs else {}
-    experiment = read_settings(Experiment, file=None, base={**base, **given, **({"check": check} if check else {})})
+    base |= {"pairs": list(pairs)} if pairs else {}
+    base |= {"check": check} if check else {}
+    experiment = read_settings(Experiment, file=None, base=base)
     if not experiment.pairs:
         raise UsageError(f"{recipe} names no pairs; give them with --pairs.")
     if not experiment.check:
@@ -131,13 +140,14 @@ def read_experiment(
     return experiment
 
 
-def settled(experiment: Experiment, root: Path, *, device: str) -> Experiment:
-    """`experiment` without what could come out otherwise from run to run; `UsageError` where `root` holds another one.
+def settle(experiment: Experiment, root: Path, *, device: str) -> Experiment:
+    """`experiment` with everything decided that must not differ between its runs.
 
-    Nothing is held out for validation unless that is asked for, and the precision is measured once for all runs.
+    No pairs are held out for validation unless the recipe says so, and the precision is measured once for all runs.
+    Raises `UsageError` where `root` has runs of another recipe.
     """
-    kept = root / SETTINGS_NAME
-    before = read_settings(Experiment, file=kept) if kept.is_file() else None
+    file = root / SETTINGS_NAME
+    before = read_settings(Experiment, file=file) if file.is_file() else None
     train = experiment.train
     if "validation" not in train.data.model_fields_set:
         train = train.model_copy(update={"data": train.data.model_copy(update={"validation": 0.0})})
@@ -150,5 +160,5 @@ def settled(experiment: Experiment, root: Path, *, device: str) -> Experiment:
     if before is not None and (changes := difference(before, experiment)):
         raise UsageError(f"{root} holds runs of another recipe ({'; '.join(changes)}); choose another --out.")
     if before is None and (root / RUNS).exists():
-        raise UsageError(f"{root} holds {RUNS} that are of no recipe; choose another --out.")
+        raise UsageError(f"{root} has a folder {RUNS} but no {SETTINGS_NAME}; choose another --out.")
     return experiment

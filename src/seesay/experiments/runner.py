@@ -1,4 +1,4 @@
-"""The runs of a contest as processes, several at a time, until all are done or somebody asks to stop."""
+"""The runs of an experiment as processes, several at a time, until all are done or a stop is requested."""
 
 import json
 import os
@@ -15,21 +15,31 @@ from seesay.base.errors import Interrupted, Stopped
 from seesay.base.journal import Journal, ProgressLine
 from seesay.base.version import IMPORT_PATH
 from seesay.experiments.recipe import Experiment, ExperimentRun
-from seesay.experiments.schedule import Outcome, known_runs, outcome_of, runs_in_all, share_done
+from seesay.experiments.schedule import (
+    Diverged,
+    Failed,
+    Finished,
+    Outcome,
+    count_runs,
+    known_runs,
+    outcome_of,
+    share_done,
+)
 from seesay.training.faults import stop_requests
 
 MODULE = "seesay.experiments.worker"
 LOGS = "logs"
-LOOK_SECONDS = 0.2
-COUNT_SECONDS = 2.0
+# Guesses: how often ended processes are looked for, and how often all events are read for the progress line.
+POLL_SECONDS = 0.2
+PROGRESS_SECONDS = 2.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
 class Runs:
-    """The runs of `experiment` below `root`, so many `jobs` at a time with so many `threads` each.
+    """The runs of `experiment` below `root`: `jobs` processes at a time, `threads` threads in each.
 
-    `outcomes` are those of the runs that are done, None for those that failed; `failed` says how.
+    `outcomes` has every run that is done, in the order in which they ended.
     """
 
     experiment: Experiment
@@ -37,44 +47,49 @@ class Runs:
     journal: Journal
     jobs: int
     threads: int
-    outcomes: dict[ExperimentRun, Outcome | None] = field(default_factory=dict)
-    failed: dict[ExperimentRun, str] = field(default_factory=dict)
+    outcomes: dict[ExperimentRun, Outcome] = field(default_factory=dict)
     _running: dict[ExperimentRun, subprocess.Popen] = field(default_factory=dict)
 
+    @property
+    def failed(self) -> dict[ExperimentRun, str]:
+        """The runs that failed, each with the reason."""
+        return {run: outcome.reason for run, outcome in self.outcomes.items() if isinstance(outcome, Failed)}
+
     def make_all(self) -> None:
-        """Make what is not made yet. Raises `Stopped` when asked to stop, after all runs have saved."""
+        """Make the runs that are not done yet. Raises `Stopped` after all have saved when a stop is requested."""
         line, counted_at = ProgressLine("compare"), 0.0
-        self._take_up_finished()
-        line.say(f"{len(self.outcomes)} of {runs_in_all(self.experiment)} runs are done; {self.jobs} at a time")
+        self._add_finished()
+        count = count_runs(self.experiment, self.outcomes)
+        line.say(f"{len(self.outcomes)} of {count} runs are done; {self.jobs} at a time")
         before = self._share()
-        with stop_requests() as asked:
+        with stop_requests() as requests:
             try:
-                while not asked and self._begin_some():
-                    time.sleep(LOOK_SECONDS)
+                while not requests and self._begin_some():
+                    time.sleep(POLL_SECONDS)
                     for run in [run for run, process in self._running.items() if process.poll() is not None]:
-                        self._end(run, line, is_asked=bool(asked))
-                    if time.monotonic() - counted_at >= COUNT_SECONDS:
+                        self._end(run, line, is_stopping=bool(requests))
+                    if time.monotonic() - counted_at >= PROGRESS_SECONDS:
                         counted_at, share = time.monotonic(), self._share()
                         # What was done before this began took none of this time.
-                        line.show((share - before) / max(1e-9, 1 - before), self._told(share))
+                        line.show((share - before) / max(1e-9, 1 - before), self._progress(share))
                 line.close()
             finally:
-                self._stop(signal.SIGINT if signal.SIGINT in asked else signal.SIGTERM)
-        if asked:
-            kind = Interrupted if signal.SIGINT in asked else Stopped
+                self._stop(signal.SIGINT if signal.SIGINT in requests else signal.SIGTERM)
+        if requests:
+            kind = Interrupted if signal.SIGINT in requests else Stopped
             raise kind(f"stopped with {len(self.outcomes)} runs done, the others saved; the same command goes on.")
 
-    def _take_up_finished(self) -> None:
-        """Runs that are done already; those show which others there are."""
-        while found := {
+    def _add_finished(self) -> None:
+        """Read the outcomes of runs that are done already; the rates show which other runs there are."""
+        while finished := {
             run: outcome
             for run in known_runs(self.experiment, self.outcomes)
             if run not in self.outcomes and (outcome := outcome_of(run.folder(self.root)))
         }:
-            self.outcomes |= found
+            self.outcomes |= finished
 
     def _begin_some(self) -> bool:
-        """Start runs where there is room for them; False when there is nothing left to wait for."""
+        """Start runs until `jobs` are running; False when none is."""
         for run in known_runs(self.experiment, self.outcomes):
             if len(self._running) >= self.jobs:
                 break
@@ -94,13 +109,13 @@ class Runs:
         log = self.log_of(run)
         log.parent.mkdir(parents=True, exist_ok=True)
         self.journal.event(event="begin", run=run.name)
-        with log.open("ab") as told:
+        with log.open("ab") as log_file:
             # In a session of its own, so that Ctrl-C reaches it once, and from here.
             process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", MODULE],
                 stdin=subprocess.PIPE,
-                stdout=told,
-                stderr=told,
+                stdout=log_file,
+                stderr=log_file,
                 env=_environment(self.threads),
                 start_new_session=True,
             )
@@ -115,45 +130,43 @@ class Runs:
     def _settings_of(self, run: ExperimentRun) -> dict[str, Any]:
         settings = run.settings(self.experiment).model_dump(mode="json", exclude_none=True)
         if self.jobs > 1:
-            # The cores are taken: what reads ahead would stand in the way of the other runs.
+            # Every core has a run: processes that read ahead would slow the other runs down.
             settings["data"].setdefault("workers", 0)
         return settings
 
-    def _end(self, run: ExperimentRun, line: ProgressLine, *, is_asked: bool) -> None:
-        """Note what a process that has ended came to."""
+    def _end(self, run: ExperimentRun, line: ProgressLine, *, is_stopping: bool) -> None:
+        """Record the outcome of a run whose process has ended. What its folder says counts, not the exit code."""
         process = self._running.pop(run)
         _close(process)
         outcome = outcome_of(run.folder(self.root))
-        if is_asked and outcome is None:
+        if is_stopping and outcome is None:
             return
-        self.outcomes[run] = outcome
+        self.outcomes[run] = outcome or Failed(reason=f"exit code {process.returncode}, see {self.log_of(run)}")
         self.journal.event(event="end", run=run.name, exit_code=process.returncode)
-        if process.returncode == 0 and outcome is not None:
-            line.say(f"{run.name}: {100 * outcome.accuracy:.2f} %")
-            return
-        self.failed[run] = f"exit code {process.returncode}, see {self.log_of(run)}"
-        line.say(f"warning: run {run.name} failed ({self.failed[run]}); the others go on.")
+        line.say(end_line(run, self.outcomes[run]))
 
     def log_of(self, run: ExperimentRun) -> Path:
+        """The file with everything that the run prints."""
         return self.root / LOGS / f"{run.name.replace('/', '-')}.txt"
 
     def _share(self) -> float:
-        """How much of all images is processed; a run that failed has nothing left to do."""
-        known = known_runs(self.experiment, self.outcomes)
+        """The share of all images that is processed; a run that diverged or failed has nothing left to do."""
         done = [
             1.0 if run in self.outcomes else min(1.0, share_done(run.folder(self.root), self.experiment.steps))
-            for run in known
+            for run in known_runs(self.experiment, self.outcomes)
         ]
-        return min(1.0, sum(done) / runs_in_all(self.experiment))
+        return min(1.0, sum(done) / count_runs(self.experiment, self.outcomes))
 
-    def _told(self, share: float) -> str:
-        done = sum(outcome is not None for outcome in self.outcomes.values())
-        images = share * runs_in_all(self.experiment) * self.experiment.steps * self.experiment.batch_size
+    def _progress(self, share: float) -> str:
+        """Runs and images done, for the progress line."""
+        count = count_runs(self.experiment, self.outcomes)
+        done = len(self.outcomes) - len(self.failed)
+        images = share * count * self.experiment.steps * self.experiment.batch_size
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        return f"{done} of {runs_in_all(self.experiment)} runs{failed}, {images:,.0f} images"
+        return f"{done} of {count} runs{failed}, {images:,.0f} images"
 
     def _stop(self, number: int) -> None:
-        """Ask all runs that are left to save and end, and wait for them."""
+        """Signal all runs that are left to save and end, and wait for them."""
         for process in self._running.values():
             process.send_signal(number)
         for process in self._running.values():
@@ -162,12 +175,21 @@ class Runs:
         self._running.clear()
 
 
+def end_line(run: ExperimentRun, outcome: Outcome) -> str:
+    """What a person reads when a run has ended."""
+    if isinstance(outcome, Finished):
+        return f"{run.name}: {100 * outcome.accuracy:.2f} %"
+    if isinstance(outcome, Diverged):
+        return f"{run.name}: diverged at step {outcome.step:,}"
+    return f"warning: run {run.name} failed ({outcome.reason}); the others go on."
+
+
 def _close(process: subprocess.Popen) -> None:
     if process.stdin is not None and not process.stdin.closed:
         process.stdin.close()
 
 
 def _environment(threads: int) -> Mapping[str, str]:
-    """As here, with this package to be found, and so many threads."""
+    """The environment of this process, with this package on the path and `threads` threads."""
     path = os.pathsep.join([str(IMPORT_PATH), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(THREAD_VARIABLES, str(threads))}

@@ -1,7 +1,7 @@
-"""The process of one run of a contest: an ordinary run of `seesay train`, with the contest's check.
+"""The process of one run of an experiment: an ordinary run of `seesay train`, with the experiment's check.
 
-Its job is the first line of standard input. What else comes from there is the end of it: whoever started this process
-is gone, and the run saves and stops, so that the next who asks for it goes on.
+Its job is the first line of standard input. Where standard input ends, the process that started this one is gone: the
+run saves and stops, so that another process can resume it.
 """
 
 import fcntl
@@ -21,13 +21,14 @@ from seesay.training.train import train_model
 from seesay.training.validation import ZeroShotCheck
 
 CHECK = "zero-shot"
+# A guess: how long the run of a killed process may take to save, in seconds.
 MOST_WAITING = 60.0
 
 
 def main() -> int:
-    """Do the job and return the exit code; an error of ours is one line on standard error."""
+    """Do the job and return the exit code; a `SeesayError` is one line on standard error."""
     job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_with_the_one_who_asked, daemon=True).start()
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
         _run(job)
     except SeesayError as error:
@@ -44,17 +45,17 @@ def _run(job: dict[str, Any]) -> None:
     check = ZeroShotCheck(job["check"], most=job["check_images"], templates=job["templates"])
     settings = read_settings(TrainSettings, file=None, base=job["settings"])
     checks = {CHECK: lambda model: {**check.measure(model), "n": check.n}}
-    # Each objective has the same pairs to leave out: that is no reason to end a run as failed.
+    # Every run leaves out the same broken pairs, so that their number is no reason to fail.
     train_model(job["pairs"], out=out, settings=settings, checks=checks, most_skipped=1.0)
 
 
-def _stop_with_the_one_who_asked() -> None:
+def _stop_with_parent() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _wait_for(out: Path) -> None:
-    """Wait until a process of a contest that was killed a moment ago has saved and left this folder."""
+    """Wait until no other process holds the folder, as one does that saves after its parent was killed."""
     end = time.monotonic() + MOST_WAITING
     while (out / ".lock").exists() and time.monotonic() < end:
         with (out / ".lock").open("a") as lock:

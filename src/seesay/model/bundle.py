@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.publish import publish_folder, storage_errors
-from seesay.base.records import Ranking, Tokens
+from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
@@ -27,6 +27,7 @@ from seesay.model.weights import FLOATS
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotClassifier, prompt_rows
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
+from seesay.nets.head import PreparedTexts
 
 
 class Model:
@@ -51,11 +52,20 @@ class Model:
         self.name = name
         self.facts = dict(facts or {})
 
+    def __repr__(self) -> str:
+        architecture = self.architecture
+        count = sum(parameter.numel() for parameter in self.clip.parameters())
+        templates = f"{len(self.templates)} template{'s' * (len(self.templates) != 1)}"
+        return (
+            f"<Model {self.name}: {architecture.image.kind} + {architecture.text.kind}, {count:,} parameters, "
+            f"embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
+        )
+
     @classmethod
     def of(cls, parts: Parts) -> "Model":
-        """The model that was read from a file; `RefusedInput` for what its numbers cannot be.
+        """The model that was read from a file.
 
-        That is a factor on its cosines that is not finite, or words that its head cannot have learned.
+        `RefusedInput` for a factor on its cosines that is not finite, or words that its head cannot have learned.
         """
         learned = parts.clip.logit_scale.detach()
         if not learned.exp().isfinite():
@@ -63,8 +73,7 @@ class Model:
                 f"model {parts.name!r} has a logit_scale of {float(learned):g}, whose exp is not finite; "
                 "its weights are damaged, fetch it again."
             )
-        if isinstance(parts.clip, CaptionPredictor):
-            parts.clip.head.check_vocabulary()
+        parts.clip.check_vocabulary()
         return cls(
             parts.clip,
             parts.architecture,
@@ -192,7 +201,7 @@ class Model:
         if not self.embeds_texts:
             return LikelihoodClassifier(
                 class_names=names,
-                prompts=self.tokenizer.tokens([prompt for own in prompts for prompt in own]),
+                prompts=self.prepare([prompt for own in prompts for prompt in own]),
                 sizes=tuple(len(own) for own in prompts),
                 log_likelihoods=self.log_likelihoods,
                 scale=self.logit_scale,
@@ -206,14 +215,23 @@ class Model:
             encode_images=self.encode_images,
         )
 
-    @torch.inference_mode()
-    def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
-        """Rows of `encode_images` and P texts to (B, P) float32 on the CPU; of a model that predicts captions.
+    def prepare(self, texts: Sequence[str]) -> PreparedTexts:
+        """P texts for `log_likelihoods`: what depends on them alone, worked out once for all images."""
+        return self._predictor().prepare(self.tokenizer.tokens(texts).to(self.device))
 
-        How likely each text is, in nats, as `Head.log_likelihoods` says it. All rows are worked on at once.
+    @torch.inference_mode()
+    def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
+        """Rows of `encode_images` and P texts of `prepare` to (B, P) float32 on the CPU.
+
+        How likely each text is for each image, in nats, as `Head.log_likelihoods` defines it. All rows are worked on at
+        once. `UsageError` for a model that embeds texts.
         """
-        assert isinstance(self.clip, CaptionPredictor)
-        return self.clip.log_likelihoods(image_BX.to(self.device), prompts.to(self.device)).float().cpu()
+        return self._predictor().log_likelihoods(image_BX.to(self.device), texts.to(self.device)).float().cpu()
+
+    def _predictor(self) -> CaptionPredictor:
+        if not isinstance(self.clip, CaptionPredictor):
+            raise UsageError(f"{self.name} embeds texts, and has no likelihood of one; compare its embeddings instead.")
+        return self.clip
 
     def classify(
         self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None

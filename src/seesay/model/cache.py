@@ -1,4 +1,4 @@
-"""Embeddings kept on disk: what was worked out once is read the next time, and never when anything differs.
+"""Embeddings and scores cached on disk: what was worked out once is read the next time, never when anything differs.
 
 A file is named after the SHA-256 of all that its content depends on, and carries the SHA-256 of that content: one
 that is damaged, or cut off, counts as not there and is made again.
@@ -26,7 +26,7 @@ from seesay.base.version import __version__
 from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
 from seesay.model.bundle import Model
 from seesay.model.encode import BLOCK, encode_image_set, prefetch_blocks, score_image_set
-from seesay.model.zero_shot import Classifier, prompt_rows
+from seesay.model.zero_shot import Classifier, LikelihoodClassifier, prompt_rows
 
 SETTING = "SEESAY_CACHE"
 Tensors = Mapping[str, Tensor]
@@ -136,11 +136,26 @@ def cached_encode_images(
     kind: str = "images",
     encode: EncodeSet = encode_image_set,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """As `encode_image_set`, whose answer is kept under the weights, the preparation and the images' bytes.
+    """As `encode_image_set`, whose result is cached under the weights, the preparation and the images' bytes.
 
-    Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is kept.
+    Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is cached.
     All bytes are read in either case: an image that was changed without changing its size is a new image.
     """
+    return _cached(model, read, count, cache=cache, progress=progress, kind=kind, encode=encode)
+
+
+def _cached(
+    model: Model,
+    read: Callable[[int], bytes],
+    count: int,
+    *,
+    cache: EmbeddingCache,
+    progress: Callable[[int], None],
+    kind: str,
+    encode: EncodeSet,
+    texts: Callable[[], str] | None = None,
+) -> tuple[Tensor, list[int], list[Skipped]]:
+    """As `cached_encode_images`; `texts` gives the fingerprint of what rows depend on beside model and images."""
     if cache.folder is None:
         return encode(model, read, count, progress=progress)
     contents = content_of(
@@ -148,7 +163,7 @@ def cached_encode_images(
         for block in prefetch_blocks(lambda index: _bytes_or_reason(read, index), range(count), size=BLOCK)
         for item in block
     )
-    key = key_of(image_fingerprint(model), contents)
+    key = key_of(image_fingerprint(model), contents, *([texts()] if texts else []))
     if (found := cache.read(kind, key)) is not None:
         # Which images broke, and why, is told by decoding those few again.
         broken = sorted(set(range(count)) - set(found["index"].tolist()))
@@ -172,10 +187,21 @@ def cached_score_images(
 ) -> tuple[Tensor, Tensor | None, list[int], list[Skipped]]:
     """As `cached_encode_images`, with scores (N, C) before the rows (N, D).
 
-    Where rows are grids there are none, neither in memory nor on disk, and images are encoded each time.
+    Where rows are grids there are none, neither in memory nor on disk: the scores are cached in their place, under the
+    weights of both sides and the token ids of the classifier's prompts as well.
     """
     if model.reads_grid:
-        score_NC, index, skipped = score_image_set(model, classifier, read, count, progress=progress)
+        assert isinstance(classifier, LikelihoodClassifier)
+        score_NC, index, skipped = _cached(
+            model,
+            read,
+            count,
+            cache=cache,
+            progress=progress,
+            kind="scores",
+            encode=lambda model, *images, **options: score_image_set(model, classifier, *images, **options),
+            texts=lambda: key_of(text_fingerprint(model), classifier.sizes, *classifier.prompt_ids()),
+        )
         return score_NC, None, index, skipped
     image_ND, index, skipped = cached_encode_images(model, read, count, cache=cache, progress=progress)
     return classifier.scores(image_ND), image_ND, index, skipped

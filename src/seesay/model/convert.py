@@ -5,6 +5,7 @@ N = fixed inputs, D = embedding width.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -12,12 +13,15 @@ from torch import Tensor
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.model.bundle import Model, load_folder
+from seesay.model.hub import load
+from seesay.nets.architecture import Activation
 
+# A guess between rounding, 1e-7 for unit rows in float32, and 1e-3, which could change an answer.
 ALLOWED_DIFFERENCE = 1e-5
 TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Proof:
     """The largest difference between any two numbers before and after: of unit rows, or what takes their place.
 
@@ -27,21 +31,34 @@ class Proof:
     images: float
     texts: float
 
+    def __repr__(self) -> str:
+        return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
 
-def convert(model: Model, folder: Path, layout: str) -> Proof:
-    """Write `model` to `folder` in that layout, read it back, and compare what both say to fixed inputs.
 
-    `UsageError` if the folder is there and holds something, or the layout has no such towers. `SeesayError` if the
-    rows differ by more than 1e-5, `RefusedInput` if they are not of unit length; then nothing is left at `folder`.
+def convert(
+    source: Model | str | Path,
+    destination: str | Path,
+    *,
+    to: Literal["seesay", "hf", "open_clip"],
+    tokenizer: str | Path | None = None,
+    activation: Activation | None = None,
+) -> Proof:
+    """Write a model to the folder `destination` in the layout `to`, read it back, and compare both on fixed inputs.
+
+    `source` is a model, or what `seesay.load` takes together with `tokenizer` and `activation`; raises as that does.
+    `UsageError` if the folder exists and is not empty, or the layout has no such towers. `SeesayError` if the rows
+    differ by more than 1e-5, `RefusedInput` if they are not of unit length; then nothing is left at `destination`.
     """
+    folder = Path(destination)
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
+    model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
     proofs = []
 
-    def write(place: Path) -> None:
-        model.write_files(place, layout)
-        proofs.append(compare(model, load_folder(place)))
+    def write(path: Path) -> None:
+        model.write_files(path, to)
+        proofs.append(compare(model, load_folder(path)))
         # A difference that is no number is not allowed either.
         if not all(difference <= ALLOWED_DIFFERENCE for difference in (proofs[0].images, proofs[0].texts)):
             raise SeesayError(
@@ -63,7 +80,7 @@ def compare(one: Model, other: Model) -> Proof:
 
 def _of_texts(model: Model) -> Tensor:
     if not model.embeds_texts:
-        return model.log_likelihoods(model.encode_images(_images()), model.tokenizer.tokens(TEXTS))
+        return model.log_likelihoods(model.encode_images(_images()), model.prepare(TEXTS))
     return model.encode_texts(TEXTS)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from seesay.base.errors import UsageError, nearest
 from seesay.base.publish import find_published
+from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
 from seesay.model.known_models import KNOWN, PACKAGED
 from seesay.model.layouts.bare import described_folder, read_bare
@@ -49,3 +50,8 @@ def _place(name: str) -> Path:
         f"model {name!r} is no folder and no known name.{nearest(name, known)} `seesay models` lists the names; "
         "else name a folder such as RUN/model, or hf:owner/name."
     )
+
+
+def on_best_device(model: Model | str | Path) -> Model:
+    """A name loaded to the best device there is, raising as `load`; a `Model` is returned as it is, where it is."""
+    return model if isinstance(model, Model) else load(model).to(Runtime.find().device)

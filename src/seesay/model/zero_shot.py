@@ -11,28 +11,40 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seesay.base.records import Ranking, Tokens
+from seesay.base.records import Ranking
 from seesay.formulas.similarity import widened
 from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
+from seesay.nets.head import PreparedTexts
 
+# A guess: 65,536 embeddings of 512 numbers are 128 MiB.
 PROMPTS_AT_ONCE = 1 << 16
-# What an image's prompts come to is many times what its classes do.
+# Images at once, a guess: scores of all prompts, 64 x 80,000 for ImageNet's with 80 templates, are 20 MiB.
 LIKELIHOODS_AT_ONCE = 64
+# Class names that a repr shows, a guess at what fits a line.
+SHOWN_NAMES = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Classifier(ABC):
     """What ranks classes for an image, in the order of `class_names`.
 
     `encode_images` is the model's, and gives the rows that all else takes; `scale` is its factor on scores, and `bias`
-    what it adds to them if it scores by a sigmoid. Without a bias probabilities are shared out over the classes: rows
-    sum to 1. With one each class is judged by itself: all may be near 0, or several near 1.
+    what it adds to them if it scores by a sigmoid. Without a bias probabilities are a softmax over the classes: rows
+    sum to 1. With one each class has a sigmoid of its own: all may be near 0, or several near 1.
     """
 
     class_names: tuple[str, ...]
     scale: float
     encode_images: Callable[[Sequence], Tensor]
     bias: float | None = None
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:SHOWN_NAMES]) + (", ..." if len(self.class_names) > SHOWN_NAMES else "")
+        return f"<{type(self).__name__}: {len(self.class_names):,} classes ({names}), {self._made_of()}>"
+
+    @abstractmethod
+    def _made_of(self) -> str:
+        """A few words on what the scores are made from."""
 
     @abstractmethod
     def scores(self, image_NX: Tensor) -> Tensor:
@@ -44,7 +56,7 @@ class Classifier(ABC):
         return self.probabilities(self.encode_images(images))
 
     def probabilities(self, image_NX: Tensor) -> Tensor:
-        """Rows of images to (N, C) probabilities; whether rows sum to 1 is said above."""
+        """Rows of images to (N, C) probabilities; rows sum to 1 unless there is a `bias`."""
         return self.probabilities_of(self.scores(image_NX))
 
     def rank(self, image_NX: Tensor, *, top: int | None = None) -> list[Ranking]:
@@ -68,27 +80,34 @@ class Classifier(ABC):
         return match_probabilities(score_NC, self.scale, self.bias)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ZeroShotClassifier(Classifier):
     """Class embeddings `weights` (C, D) of unit length; a score is a cosine."""
 
     weights: Tensor
 
+    def _made_of(self) -> str:
+        return f"weights {tuple(self.weights.shape)}"
+
     def scores(self, image_NX: Tensor) -> Tensor:
         return widened(image_NX) @ widened(self.weights).T
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LikelihoodClassifier(Classifier):
     """For a model that predicts captions: a score is how likely the class's prompts are, in nats.
 
-    `prompts` are those of all classes, class by class, `sizes` how many each has; a class with several is a caption
-    drawn from them: the mean of their likelihoods. `log_likelihoods` is the model's, (B, X) and P texts to (B, P).
+    `prompts` are those of all classes, class by class, `sizes` how many each has; the likelihood of a class with
+    several is the mean of theirs, as of a caption that is drawn from them. `log_likelihoods` is the model's: rows of
+    images (B, X), and P texts as `Model.prepare` gives them, to (B, P).
     """
 
-    prompts: Tokens
+    prompts: PreparedTexts
     sizes: tuple[int, ...]
-    log_likelihoods: Callable[[Tensor, Tokens], Tensor]
+    log_likelihoods: Callable[[Tensor, PreparedTexts], Tensor]
+
+    def _made_of(self) -> str:
+        return f"likelihoods of {sum(self.sizes):,} prompts"
 
     def scores(self, image_NX: Tensor) -> Tensor:
         if not len(image_NX):
@@ -100,10 +119,14 @@ class LikelihoodClassifier(Classifier):
         ]
         return torch.cat(blocks)
 
-    def _of_classes(self, told_BP: Tensor) -> Tensor:
+    def prompt_ids(self) -> tuple[list[list[int]], list[int]]:
+        """The token ids of all prompts, padded to the longest, and how many of them each prompt has."""
+        return self.prompts.tokens.ids_BL.tolist(), self.prompts.tokens.length_B.tolist()
+
+    def _of_classes(self, log_p_BP: Tensor) -> Tensor:
         if len(set(self.sizes)) == 1:
-            return log_mean_exp(told_BP.reshape(-1, self.sizes[0])).view(len(told_BP), -1)
-        return torch.stack([log_mean_exp(own_BK) for own_BK in told_BP.split(self.sizes, dim=1)], dim=1)
+            return log_mean_exp(log_p_BP.reshape(-1, self.sizes[0])).view(len(log_p_BP), -1)
+        return torch.stack([log_mean_exp(class_BK) for class_BK in log_p_BP.split(self.sizes, dim=1)], dim=1)
 
 
 def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:

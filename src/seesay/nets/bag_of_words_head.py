@@ -10,7 +10,7 @@ from seesay.base.records import Tokens
 from seesay.formulas.language import is_inner, k_hot_cross_entropy, shares_of_types
 from seesay.formulas.similarity import widened
 from seesay.nets.architecture import BagOfWordsHeadConfig
-from seesay.nets.head import Head
+from seesay.nets.head import Head, PreparedTexts
 
 
 class BagOfWordsHead(Head):
@@ -30,10 +30,10 @@ class BagOfWordsHead(Head):
         """The cross-entropy of the caption's different words, each as much as the other, (B,)."""
         return k_hot_cross_entropy(widened(self.output(image_BD)), *_types(tokens))
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
         """The mean log-probability of each text's different words, (B, P)."""
         log_p_BV = widened(self.output(image_BD)).log_softmax(1)
-        ids_PL, share_PL = _types(prompts)
+        ids_PL, share_PL = _types(texts.tokens)
         mean_PB = F.embedding_bag(ids_PL, log_p_BV.T.contiguous(), per_sample_weights=share_PL, mode="sum")
         by_chance = -math.log(self.output.out_features)
         return torch.where(share_PL.any(1)[:, None], mean_PB, by_chance).T

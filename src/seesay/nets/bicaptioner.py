@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from seesay.base.records import Tokens
 from seesay.nets.architecture import BicaptionerConfig
 from seesay.nets.block import ACTIVATIONS, Attention
-from seesay.nets.decoder import grow, mean_losses, rows_at_once, texts_at_once
-from seesay.nets.head import Head
+from seesay.nets.decoder import PreparedTrees, TextTree, grow_all, mean_losses, rows_at_once
+from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.packing import Group, Groups
 
 
@@ -85,7 +85,8 @@ class Bicaptioner(Head):
         """The mean cross-entropy over each caption's predicted tokens, summed over both directions, (B,)."""
         if not len(image_BD):
             return image_BD.sum((1, 2))
-        return sum(self._losses(layers, image_BD, directed) for layers, directed in self._directions(tokens))  # type: ignore[return-value]
+        forwards_B = self._losses(self.forwards, image_BD, tokens)
+        return forwards_B + self._losses(self.backwards, image_BD, reversed_tokens(tokens))
 
     def _losses(self, layers: nn.ModuleList, grid_BGW: Tensor, tokens: Tokens) -> Tensor:
         B, S = len(grid_BGW), tokens.ids_BL.shape[1] - 1
@@ -99,41 +100,40 @@ class Bicaptioner(Head):
         hidden_NW = x_BSW.flatten(0, 1).index_select(0, place_N)
         return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight, bias_V=self.bias)
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+    def prepare(self, texts: Tokens) -> PreparedTrees:
+        """P texts with their trees, and those of the texts reversed."""
+        return PreparedTrees(tokens=texts, directions=(grow_all(texts), grow_all(reversed_tokens(texts))))
+
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
         """The sum of both directions' log p(text | image) in nats, each the sum over its predicted tokens, (B, P).
 
         Beginnings (backwards: endings) that texts have in common are worked on once for each image, and what the
         first layer does before it looks at the image, once for all images.
         """
         if not len(image_BD):
-            return image_BD.new_empty(0, len(prompts.length_B))
-        parts = []
-        for texts in texts_at_once(prompts):
-            both = [self._of_some_texts(layers, image_BD, some) for layers, some in self._directions(texts)]
-            parts.append(both[0] + both[1])
-        return torch.cat(parts, dim=1)
+            return image_BD.new_empty(0, len(texts.tokens.length_B))
+        assert isinstance(texts, PreparedTrees)
+        forwards_BP, backwards_BP = (
+            torch.cat([self._of_tree(layers, image_BD, tree) for tree in trees], dim=1)
+            for layers, trees in zip((self.forwards, self.backwards), texts.directions, strict=True)
+        )
+        return forwards_BP + backwards_BP
 
-    def _of_some_texts(self, layers: nn.ModuleList, image_BGW: Tensor, texts: Tokens) -> Tensor:
-        tree = grow(texts)
+    def _of_tree(self, layers: nn.ModuleList, image_BGW: Tensor, tree: TextTree) -> Tensor:
         first, *others = layers
         word_RW = first.read(self._embed(tree.ids_R, tree.position_R), tree.groups)  # type: ignore[operator]
         at_once = min(len(image_BGW), rows_at_once(len(word_RW) * self.hidden, word_RW))
-        groups = tree.copies(at_once) if others else []
         scores = []
         for grid_BGW in image_BGW.split(at_once):
             x_BRW = first.look(word_RW[None], grid_BGW)  # type: ignore[operator]
             for layer in others:
-                own = groups[: len(tree.groups) * len(grid_BGW)]
-                x_BRW = layer.read(x_BRW.flatten(0, 1), own).view_as(x_BRW)  # type: ignore[operator]
+                x_BRW = layer.read(x_BRW.flatten(0, 1), tree.copies(len(grid_BGW))).view_as(x_BRW)  # type: ignore[operator]
                 x_BRW = layer.look(x_BRW, grid_BGW)  # type: ignore[operator]
             scores.append(tree.log_likelihoods(x_BRW, self.token_embedding.weight, self.bias))
         return torch.cat(scores)
 
     def _embed(self, ids: Tensor, position: Tensor) -> Tensor:
         return self.ln_embedding(self.token_embedding(ids) + F.embedding(position, self.positions))
-
-    def _directions(self, tokens: Tokens) -> list[tuple[nn.ModuleList, Tokens]]:
-        return [(self.forwards, tokens), (self.backwards, reversed_tokens(tokens))]
 
 
 def reversed_tokens(tokens: Tokens) -> Tokens:

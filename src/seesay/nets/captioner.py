@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from seesay.base.records import Tokens
 from seesay.nets.architecture import CaptionerConfig
 from seesay.nets.block import Block, Blocks, start_as_gpt
-from seesay.nets.decoder import grow, mean_losses, rows_at_once, texts_at_once
-from seesay.nets.head import Head
+from seesay.nets.decoder import PreparedTrees, TextTree, grow_all, mean_losses, rows_at_once
+from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.packing import Packed, pack
 
 
@@ -54,7 +54,11 @@ class Captioner(Head):
         hidden_NW = self.ln_final(hidden_TW.index_select(0, predicts_N))
         return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight)
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+    def prepare(self, texts: Tokens) -> PreparedTrees:
+        """P texts with their trees."""
+        return PreparedTrees(tokens=texts, directions=(grow_all(texts),))
+
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
         """log p(text | image) in nats, the sum over the text's tokens with the end token, (B, P).
 
         The sum is the probability of the whole text, which is what Bayes' rule asks for when all texts were equally
@@ -65,20 +69,19 @@ class Captioner(Head):
         is each beginning that texts have in common.
         """
         if not len(image_BD):
-            return image_BD.new_empty(0, len(prompts.length_B))
-        return torch.cat([self._of_some_texts(image_BD, some) for some in texts_at_once(prompts)], dim=1)
+            return image_BD.new_empty(0, len(texts.tokens.length_B))
+        assert isinstance(texts, PreparedTrees)
+        return torch.cat([self._of_tree(image_BD, tree) for tree in texts.directions[0]], dim=1)
 
-    def _of_some_texts(self, image_BD: Tensor, texts: Tokens) -> Tensor:
-        tree = grow(texts)
+    def _of_tree(self, image_BD: Tensor, tree: TextTree) -> Tensor:
         word_RW = self.token_embedding(tree.ids_R) + self.positions[self.prefix + tree.position_R]
         rows = self.prefix + len(word_RW)
         at_once = min(len(image_BD), rows_at_once(rows * self.hidden, word_RW))
-        groups = tree.copies(at_once, behind=self.prefix)
         scores = []
         for prefix_BFW in image_BD.unflatten(1, (self.prefix, -1)).split(at_once):
             B = len(prefix_BFW)
             x_BXW = torch.cat([prefix_BFW + self.positions[: self.prefix], word_RW.expand(B, -1, -1)], dim=1)
-            hidden_TW = self.blocks(x_BXW.flatten(0, 1), groups[: len(groups) // at_once * B])
+            hidden_TW = self.blocks(x_BXW.flatten(0, 1), tree.copies(B, behind=self.prefix))
             hidden_BRW = self.ln_final(hidden_TW.view_as(x_BXW)[:, self.prefix :])
             scores.append(tree.log_likelihoods(hidden_BRW, self.token_embedding.weight))
         return torch.cat(scores)

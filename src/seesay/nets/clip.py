@@ -14,7 +14,7 @@ from seesay.nets.bag_of_words_head import BagOfWordsHead
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
 from seesay.nets.convnet import ConvNet
-from seesay.nets.head import Head
+from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
 from seesay.nets.ngrams import NGrams
 from seesay.nets.no_init import NoInit
@@ -86,6 +86,9 @@ class Clip(nn.Module):
     def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Outputs:
         """Images and their captions to what the objective of training reads."""
         raise NotImplementedError
+
+    def check_vocabulary(self) -> None:
+        """`RefusedInput` for words that cannot have been learned, as a damaged file may hold."""
 
     def hold_logit_scale(self) -> bool:
         """Bring the logit scale back to where it may be after a step; True if it had left it."""
@@ -174,7 +177,12 @@ class CaptionPredictor(Clip):
 
     @property
     def head(self) -> Head:
+        """The text side, as what it is."""
         return self.text_tower  # type: ignore[return-value]
+
+    def check_vocabulary(self) -> None:
+        """As `Head.check_vocabulary`."""
+        self.head.check_vocabulary()
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W); the mean over the grid, where that is what the head reads."""
@@ -191,11 +199,15 @@ class CaptionPredictor(Clip):
         """Normalised pixels to rows of what the head reads, (B, D) or (B, G * D), not of unit length."""
         return self._read(pixels_B3SS).flatten(1)
 
-    def log_likelihoods(self, image_BX: Tensor, prompts: Tokens) -> Tensor:
-        """Rows of `embed_images` and P texts to (B, P), as `Head.log_likelihoods` says it."""
+    def prepare(self, texts: Tokens) -> PreparedTexts:
+        """P texts for `log_likelihoods`, once for all images."""
+        return self.head.prepare(texts)
+
+    def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
+        """Rows of `embed_images` and P texts of `prepare` to (B, P), as `Head.log_likelihoods` says it."""
         if self.reads_grid:
             image_BX = image_BX.unflatten(1, (-1, self.embed_dim))
-        return self.head.log_likelihoods(image_BX, prompts)
+        return self.head.log_likelihoods(image_BX, texts)
 
     def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Predicted:
         """The loss of each of B captions for its image, in nats."""

@@ -5,7 +5,8 @@ predictions in it, W = width, V = vocabulary.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from seesay.base.records import Tokens
 from seesay.formulas.similarity import widened
+from seesay.nets.head import PreparedTexts
 from seesay.nets.packing import Group, Packed, pack_shared
 
 # What is worked on at once: on a CPU what its cache holds (64 MB took twice as long), elsewhere what fills the device.
@@ -36,7 +38,7 @@ def mean_losses(
     return loss_BL.sum(1) / (tokens.length_B - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TextTree:
     """Texts as a tree whose beginnings in common are there once, as `pack_shared` lays it out.
 
@@ -50,9 +52,34 @@ class TextTree:
     row_U: Tensor
     target_U: Tensor
     step_PL: Tensor
+    # By the number of rows before each tree: the copies made so far.
+    _copies: dict[int, list[Group]] = field(default_factory=dict, init=False, repr=False)
+
+    def to(self, device: Any) -> "TextTree":
+        """The same tree on that device."""
+        return TextTree(
+            ids_R=self.ids_R.to(device),
+            position_R=self.position_R.to(device),
+            groups=tuple(
+                group if group.before_P is None else group._replace(before_P=group.before_P.to(device))
+                for group in self.groups
+            ),
+            row_U=self.row_U.to(device),
+            target_U=self.target_U.to(device),
+            step_PL=self.step_PL.to(device),
+        )
 
     def copies(self, count: int, *, behind: int = 0) -> list[Group]:
-        """The groups of `count` trees that lie end to end, each behind rows of its own that all of it sees."""
+        """The groups of `count` trees that lie end to end, each behind `behind` rows of its own that all of it sees.
+
+        They are made once for the largest count, as there are as many for every block of images.
+        """
+        size = count * (len(self.groups) + bool(behind))
+        if len(self._copies.get(behind, [])) < size:
+            self._copies[behind] = self._new_copies(count, behind)
+        return self._copies[behind][:size]
+
+    def _new_copies(self, count: int, behind: int) -> list[Group]:
         device = self.ids_R.device
         stem = [Group(1, behind, is_end=False)] if behind else []
         before_R = torch.arange(behind, device=device)
@@ -76,6 +103,25 @@ class TextTree:
         total_BR = _log_sum_exp(hidden_BRW.flatten(0, 1), weight_VW, bias_V).view(hidden_BRW.shape[:2])
         step_BU = logit_BU - total_BR.index_select(1, self.row_U)
         return F.pad(step_BU, (0, 1))[:, self.step_PL].sum(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTrees(PreparedTexts):
+    """Texts with their trees, for each direction in which a head reads them: those of `texts_at_once`, in order."""
+
+    directions: tuple[tuple[TextTree, ...], ...]
+
+    def to(self, device: Any) -> "PreparedTrees":
+        """The same texts and trees on that device."""
+        if self.tokens.ids_BL.device == device:
+            return self
+        directions = tuple(tuple(tree.to(device) for tree in trees) for trees in self.directions)
+        return PreparedTrees(tokens=self.tokens.to(device), directions=directions)
+
+
+def grow_all(texts: Tokens) -> tuple[TextTree, ...]:
+    """The trees of texts of two tokens or more each, `TEXTS_AT_ONCE` texts in each."""
+    return tuple(map(grow, texts_at_once(texts)))
 
 
 def grow(texts: Tokens) -> TextTree:

@@ -1,9 +1,26 @@
 """What takes a text tower's place in a model that predicts captions. B = images, P = captions, D = width it reads."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Tensor, nn
 
 from seesay.base.errors import RefusedInput
 from seesay.base.records import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedTexts:
+    """P texts, with what a head works out of their token ids once, for all images that they are scored for.
+
+    No weight is in it, so it stays right while the head is trained.
+    """
+
+    tokens: Tokens
+
+    def to(self, device: Any) -> "PreparedTexts":
+        """The same texts on that device."""
+        return PreparedTexts(tokens=self.tokens.to(device))
 
 
 class Head(nn.Module):
@@ -20,8 +37,12 @@ class Head(nn.Module):
         """For each image and its own caption the loss in nats, (B,)."""
         raise NotImplementedError
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
-        """How well each of P texts suits each image, (B, P): larger is better, comparable within a row."""
+    def prepare(self, texts: Tokens) -> PreparedTexts:
+        """P texts for `log_likelihoods`, on the device of their ids."""
+        return PreparedTexts(tokens=texts)
+
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
+        """How well each of P texts of `prepare` suits each image, (B, P): larger is better, comparable within a row."""
         raise NotImplementedError
 
     def fit_vocabulary(self, captions: list[list[int]], words: list[str]) -> None:

@@ -16,7 +16,7 @@ from seesay.formulas.similarity import widened
 from seesay.nets.architecture import MaskedCaptionerConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks, start_as_gpt
 from seesay.nets.concepts import Concepts
-from seesay.nets.head import Head, damaged_vocabulary
+from seesay.nets.head import Head, PreparedTexts, damaged_vocabulary
 from seesay.nets.packing import Group, Packed, pack
 from seesay.nets.row_random import row_uniforms
 
@@ -82,13 +82,14 @@ class MaskedCaptioner(Head):
         word_B = loss_N.new_zeros(len(grid_BGW)).index_add(0, row_N, loss_N * share_N)
         return word_B + TAG_WEIGHT * self._tag_losses(grid_BGW, tokens, concept_BL > 0)
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
         """What both terms say of each name's tokens, (B, P): their mean log-probability, masked and as tags.
 
         All of the name is masked. It stands in a usual frame (`Concepts.learn`), where the context has room for it.
         Names of equally many tokens are the same input, which is worked on once. A name without tokens is as likely as
         a token by chance, in both terms.
         """
+        prompts = texts.tokens
         by_chance = -(1 + TAG_WEIGHT) * math.log(self.mask)
         if not len(image_BD):
             return image_BD.new_empty(0, len(prompts.length_B))

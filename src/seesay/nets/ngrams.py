@@ -17,7 +17,7 @@ from seesay.formulas.language import grouped_log_softmax, is_inner, jelinek_merc
 from seesay.formulas.similarity import widened
 from seesay.nets.architecture import NGramsConfig
 from seesay.nets.decoder import texts_at_once
-from seesay.nets.head import Head, damaged_vocabulary
+from seesay.nets.head import Head, PreparedTexts, damaged_vocabulary
 
 # Li et al. 2017, section 3: what an order keeps of the probability for itself.
 SHARE = 0.2
@@ -61,16 +61,16 @@ class NGrams(Head):
         log_p_BK = jelinek_mercer(found_NBK.masked_fill(run_NBK == UNKNOWN, -math.inf), has_context_NBK, share=SHARE)
         return -(log_p_BK * is_word_BK).sum(1) / is_word_BK.sum(1).clamp(min=1)
 
-    def log_likelihoods(self, image_BD: Tensor, prompts: Tokens) -> Tensor:
+    def log_likelihoods(self, image_BD: Tensor, texts: PreparedTexts) -> Tensor:
         """log p(text | image), (B, P), the sum over its words; a text without words is as likely as one by chance.
 
         With the mean, names whose words foretell one another would be likely for every image.
         """
         observed_CB = self._observed(image_BD)
-        return torch.cat([self._of_some_texts(observed_CB, some) for some in texts_at_once(prompts)], dim=1)
+        return torch.cat([self._of_some_texts(observed_CB, some) for some in texts_at_once(texts.tokens)], dim=1)
 
-    def _of_some_texts(self, observed_CB: Tensor, prompts: Tokens) -> Tensor:
-        run_NPK, has_context_NPK, is_word_PK = self._runs(prompts)
+    def _of_some_texts(self, observed_CB: Tensor, texts: Tokens) -> Tensor:
+        run_NPK, has_context_NPK, is_word_PK = self._runs(texts)
         found_NPKB = observed_CB[run_NPK.clamp(min=0)]
         found_NPKB = found_NPKB.masked_fill((run_NPK == UNKNOWN)[..., None], -math.inf)
         log_p_PKB = jelinek_mercer(found_NPKB, has_context_NPK[..., None], share=SHARE)

@@ -1,1 +1,1 @@
-"""A run looked at before it starts: its pairs, memory, time, and whether it can learn. `seesay doctor`."""
+"""A run examined before it starts: its pairs, memory, time, and whether it can learn. `seesay doctor`."""

@@ -1,4 +1,4 @@
-"""Before a long run: everything that can be found out about its pairs and this machine in a minute or two."""
+"""Before a long run: what a minute or two of measuring says about its pairs and this machine."""
 
 import shutil
 from collections import Counter
@@ -35,17 +35,24 @@ from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
 from seesay.training.trackers import refuse_missing
 
+# Guesses: how many keys of broken images, groups of duplicates and odd captions a report names; how many steps a model
+# has to overfit one batch; how long all images may take to be decoded.
 EXAMPLES = 20
 OVERFIT_STEPS = 300
-PICTURE_SECONDS = 600.0
+SURVEY_SECONDS = 600.0
+# Guesses: how long the short run takes, in seconds, all sizes together; and how long it may take.
+SHORT_RUN_SECONDS = 60.0
+MOST_SECONDS = 3600
+# Captions longer than all but 1 %.
+MOST = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is looked at: `sample` images (None: all that ten minutes allow), `seconds` for a short run."""
+    """How much is examined: `sample` images (None: as many as ten minutes allow), `seconds` for the short run."""
 
     sample: int | None = None
-    seconds: float = 60.0
+    seconds: float = SHORT_RUN_SECONDS
 
 
 def examine(
@@ -56,7 +63,7 @@ def examine(
     validation: Sequence[str | Path] = (),
     effort: Effort | None = None,
 ) -> DoctorReport:
-    """What `train_model` with the same arguments would meet. Writes nothing but a temporary folder.
+    """Examine what `train_model` with the same arguments would use. Writes nothing but a temporary folder.
 
     Raises `UsageError` where the run would be refused before its first step.
     """
@@ -70,13 +77,13 @@ def examine(
         facts = replace(facts, is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device))
     plan = choose(settings, facts, repeats=chances, image_repeats=image_chances(pairs.sampled.image_id_M))
     whole = pairs.training.pairs if isinstance(pairs.training, Subset) else pairs.training
-    images = survey_images(whole, sample=effort.sample, seconds=PICTURE_SECONDS, cores=runtime.cores)
+    images = survey_images(whole, sample=effort.sample, seconds=SURVEY_SECONDS, cores=runtime.cores)
     tokenizer = learn_tokenizer(plan, pairs)
     captions = survey_captions(whole, tokenizer)
     repeated = repeated_share(chances, plan.batch_size)
     run, batch_size = _run_short(sources, validation, plan, pairs=len(pairs.training), seconds=effort.seconds)
     unusable = Counter(problem.reason for problem in whole.problems)
-    parts: dict[str, Any] = {
+    report: dict[str, Any] = {
         "name": whole.name,
         "pairs": len(whole),
         "held_out": len(pairs.validation or ()) if not validation else 0,
@@ -88,12 +95,12 @@ def examine(
         "memory": _memory_report(run, plan, out, images=images, batch_size=batch_size, runtime=runtime),
         "time": _time_report(run, plan, pairs=len(pairs.training), held_out=len(pairs.validation or ())),
     }
-    found = findings_of(DoctorReport(**parts, findings=()), plan, run)
-    return DoctorReport(**parts, findings=found)
+    findings = findings_of(DoctorReport(**report, findings=()), plan, run)
+    return DoctorReport(**report, findings=findings)
 
 
 def image_report(pairs: PairSource, images: ImageSurvey, plan: RunPlan) -> ImageReport:
-    """The counts of what was seen; keys of at most twenty broken images and groups of duplicates."""
+    """The counts of a survey; keys of at most `EXAMPLES` broken images and groups of duplicates."""
     found_N, model_side = images.found_N, plan.architecture.image.image_size
     side_N = np.minimum(found_N["height"], found_N["width"])
     equal = equal_groups(found_N["bytes"])
@@ -108,33 +115,33 @@ def image_report(pairs: PairSource, images: ImageSurvey, plan: RunPlan) -> Image
         return (int(found_N["width"][at]), int(found_N["height"][at])) if len(found_N) else (0, 0)
 
     return ImageReport(
-        of=images.of,
-        looked_at=images.looked_at,
+        total=images.of,
+        examined=images.looked_at,
         broken=len(images.broken),
         broken_by_reason=dict(Counter(sample.reason for sample in images.broken).most_common()),
         broken_keys=tuple(sample.key for sample in images.broken[:EXAMPLES]),
-        equal=sum(len(group) - 1 for group in equal),
-        alike=sum(len(group) - 1 for group in alike),
+        duplicates=sum(len(group) - 1 for group in equal),
+        near_duplicates=sum(len(group) - 1 for group in alike),
         repeated_in_batch=repeated_share(image_chances(found_N["bytes"]), plan.batch_size),
-        equal_keys=keys(found_N, equal),
-        alike_keys=keys(distinct_N, alike),
+        duplicate_keys=keys(found_N, equal),
+        near_duplicate_keys=keys(distinct_N, alike),
         median_side=int(np.median(side_N)) if len(side_N) else 0,
         smallest=shape(int(side_N.argmin()) if len(side_N) else 0),
         largest=shape(int(side_N.argmax()) if len(side_N) else 0),
         model_side=model_side,
         below_model_side=float((side_N < model_side).mean()) if len(side_N) else 0.0,
-        seconds_each=images.seconds,
+        seconds_per_image=images.seconds,
     )
 
 
 def caption_report(
     captions: Captions, tokenizer: CaptionTokenizer, plan: RunPlan, *, empty: int, repeated: float
 ) -> CaptionReport:
-    """The counts of what was read; `empty` are the pairs that were left out for having no words at all."""
+    """The counts of a survey; `empty` pairs were left out since their caption has no characters."""
     return CaptionReport(
         count=len(captions.length_N),
         most_per_pair=int(captions.per_pair_N.max()),
-        same=captions.same,
+        duplicates=captions.same,
         wordless=captions.wordless,
         empty=empty,
         file_names=len(captions.file_names),
@@ -143,17 +150,17 @@ def caption_report(
         context=tokenizer.context,
         median_length=int(np.median(captions.length_N)),
         longest=int(captions.length_N.max()),
-        enough_for_most=int(np.quantile(captions.length_N, 0.99)),
-        cut_share=float((captions.length_N > tokenizer.context).mean()),
+        length_of_99_percent=int(np.quantile(captions.length_N, MOST)),
+        truncated_share=float((captions.length_N > tokenizer.context).mean()),
         repeated_in_batch=repeated,
-        shares_targets=plan.data.share_repeats,
+        shares_repeats=plan.data.share_repeats,
     )
 
 
 def _run_short(
     sources: Sequence[str | Path], validation: Sequence[str | Path], plan: RunPlan, *, pairs: int, seconds: float
 ) -> tuple[ShortRunReport, int]:
-    """A short run, with half the batch again and again where memory does not suffice; and the batch size it was."""
+    """A short run, its batch halved until memory suffices; and the batch size that was measured."""
     settings, batch_size, length = plan.settings, plan.batch_size, plan.length
     has_epochs = not isinstance(length, Steps) or length.count * batch_size > pairs
     while True:
@@ -174,7 +181,7 @@ def _run_short(
 
 
 def overfit_report(run: ShortRunReport) -> OverfitReport | None:
-    """What became of one batch; None where it was not tried."""
+    """Whether one batch could be overfit; None where it was not tried."""
     tried = run.last("overfit")
     if tried is None or not tried["losses"] or tried["losses"][0] is None:
         return None
@@ -182,11 +189,11 @@ def overfit_report(run: ShortRunReport) -> OverfitReport | None:
         pairs=tried["pairs"],
         steps=len(tried["losses"]) - 1,
         chance_loss=tried["chance_loss"],
-        first=tried["losses"][0],
-        last=tried["losses"][-1],
+        first_loss=tried["losses"][0],
+        last_loss=tried["losses"][-1],
         minimum_loss=tried["minimum_loss"],
         seconds=tried["seconds"],
-        learned=tried["learned"],
+        is_overfit=tried["is_overfit"],
     )
 
 
@@ -221,7 +228,7 @@ def _available(device: str) -> int:
 
 
 def _bytes_cached(images: ImageSurvey, side: int, *, seen: int) -> int:
-    """What the images that a short run did not read will take once they are shrunk to `side` and cached."""
+    """Bytes of the images that a short run did not read, once they are shrunk to `side` and cached."""
     found_N = images.found_N
     if not side or not len(found_N):
         return 0

@@ -1,13 +1,13 @@
 """A check before a long run: the public `seesay.doctor`, with the arguments of `seesay.train`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from seesay.base.errors import UsageError
-from seesay.preflight.checks import Effort, examine
+from seesay.preflight.checks import MOST_SECONDS, SHORT_RUN_SECONDS, Effort, examine
 from seesay.preflight.report import DoctorReport
-from seesay.training.train import Sources, listed, run_request
+from seesay.training.train import Section, Sources, listed, run_request
 from seesay.training.validation import ZeroShotCheck
 
 
@@ -29,34 +29,30 @@ def doctor(
     check: Sources = (),
     recipe: str | Path | None = None,
     overrides: Sequence[str] = (),
+    data: Section = None,
+    towers: Section = None,
+    optimizer: Section = None,
+    schedule: Section = None,
+    checkpoint: Section = None,
+    log: Section = None,
+    parallel: Literal["ddp", "fsdp"] | None = None,
+    parallel_timeout_seconds: float | None = None,
+    stuck_minutes: float | None = None,
     sample: int | None = None,
-    seconds: float = 60.0,
-    **sections: Mapping[str, Any],
+    seconds: float = SHORT_RUN_SECONDS,
 ) -> DoctorReport:
-    """What `seesay.train` with the same arguments would meet; nothing is written.
+    """Examine pairs, memory and time of `seesay.train` with the same arguments; nothing is written.
 
-    `sample`: so many images are decoded, chosen at random (None: all that ten minutes allow). `seconds`: time for a
-    short run in a process of its own, from which memory and time are estimated. What is wrong is in `findings`; raised
-    is only what would end the run before its first step, as a `UsageError`.
+    `sample` images are decoded, chosen at random (None: as many as ten minutes allow). A short run of `seconds`, in a
+    process of its own, measures memory and speed, and whether the model can overfit one batch. What is wrong is in the
+    report's `findings`. Raises `UsageError` where the run would be refused before its first step.
     """
+    arguments = locals()
     if sample is not None and sample < 1:
-        raise UsageError(f"sample is {sample}; look at one image or more.")
-    if not 1 <= seconds <= 3600:
-        raise UsageError(f"seconds is {seconds:g}; give the short run between 1 and 3600.")
-    settings = {
-        "model": model,
-        "objective": objective,
-        "steps": steps,
-        "epochs": epochs,
-        "minutes": minutes,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "seed": seed,
-        "device": device,
-    }
-    request = run_request(
-        pairs, out=out, recipe=recipe, overrides=overrides, workers=workers, settings=settings | sections
-    )
+        raise UsageError(f"sample is {sample}; decode at least one image.")
+    if not 1 <= seconds <= MOST_SECONDS:
+        raise UsageError(f"seconds is {seconds:g}; give the short run between 1 and {MOST_SECONDS}.")
+    request = run_request(pairs, arguments)
     for source in listed(check):
         ZeroShotCheck(source)
     effort = Effort(sample=sample, seconds=seconds)

@@ -1,4 +1,4 @@
-"""What a short run says about the whole run: its time and its memory. Pure sums, nothing is measured here."""
+"""Time and memory of the whole run, computed from a short one."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from seesay.base.errors import UsageError
 from seesay.preflight.report import MemoryReport, SideSpeed, TimeReport
 from seesay.training.plan import Length, Minutes
 
+# Weights, gradients and moments are in single precision (IEEE 754 binary32).
 FLOAT_BYTES = 4
 # Guesses: the range of speeds is that of fifths of a short run, and its first two steps are not counted.
 PARTS = 5
 WARMING_STEPS = 2
-# A backward pass costs twice its forward pass.
+# A backward pass takes two matrix products for each one of its forward pass.
 FORWARD_GAIN = 3
-# A tenth is left free (a guess): a run that fills memory to the last byte is ended by whoever asks next.
+# A guess: a tenth of the memory is left free, since a run that fills all of it is ended by the next allocation.
 USABLE = 0.9
 
 # (pairs seen, seconds passed) at the end of each step.
@@ -24,7 +25,7 @@ Marks = Sequence[tuple[int, float]]
 
 def speeds(measured: Mapping[str, Sequence[Mapping[str, Any]]], *, pairs: int) -> tuple[SideSpeed, ...]:
     """The speed at each side, from steps as (pairs seen, seconds passed). `pairs`: those in one epoch."""
-    found = []
+    speeds_by_side = []
     for run in measured.get("steps", ()):
         steps = [(int(seen), float(seconds)) for seen, seconds in run["steps"]]
         first = [step for step in steps if step[0] <= pairs]
@@ -33,7 +34,7 @@ def speeds(measured: Mapping[str, Sequence[Mapping[str, Any]]], *, pairs: int) -
             continue
         parts = _parts(first)
         later = [step for step in steps if step[0] > pairs]
-        found.append(
+        speeds_by_side.append(
             SideSpeed(
                 side=run["side"],
                 steps=len(steps),
@@ -43,7 +44,7 @@ def speeds(measured: Mapping[str, Sequence[Mapping[str, Any]]], *, pairs: int) -
                 fastest=max(parts),
             )
         )
-    return _with_cached(found, measured.get("cached", ()))
+    return _with_cached(speeds_by_side, measured.get("cached", ()))
 
 
 def time_of(
@@ -59,7 +60,7 @@ def time_of(
     """The whole run: the first epoch at the speed of reading images, later ones at that of cached images.
 
     `around_seconds` are those before the first step and after the last. `checked_pairs`, of all checks together, cost a
-    third of training on them: they go forward only. A run given in minutes takes these; its steps are estimated.
+    third of training on them: they go forward only. A run of a length in minutes takes these; its steps are estimated.
     """
     by_side = {speed.side: speed for speed in measured}
     phases = [(by_side[side], share) for side, share in sizes if side in by_side]
@@ -99,7 +100,7 @@ def _seconds(phases: Sequence[tuple[SideSpeed, float]], total: int, pairs: int, 
 
 
 def _warm(steps: Marks) -> Marks:
-    """Without the first steps, in which memory is taken and threads are started, if others are left."""
+    """Without the first steps, in which memory is allocated and threads are started, if others are left."""
     return steps[WARMING_STEPS - 1 :] if len(steps) > 2 * WARMING_STEPS else steps
 
 
@@ -110,25 +111,25 @@ def _speed(steps: Marks) -> float:
 
 
 def _parts(steps: Marks) -> list[float]:
-    """The speed of each of a few equal parts."""
+    """Pairs per second in each of `PARTS` equal parts of the steps."""
     warm = _warm(steps)
     marks = sorted({round(part * (len(warm) - 1) / PARTS) for part in range(PARTS + 1)})
     return [_speed([warm[left], warm[right]]) for left, right in pairwise(marks)] or [_speed(warm)]
 
 
-def _with_cached(found: Sequence[SideSpeed], cached: Sequence[Mapping[str, Any]]) -> tuple[SideSpeed, ...]:
-    """Fill in the speed of cached images where it was measured apart, at one side: the reading saved is the same."""
-    if not cached or not found:
-        return tuple(found)
+def _with_cached(speeds_by_side: Sequence[SideSpeed], cached: Sequence[Mapping[str, Any]]) -> tuple[SideSpeed, ...]:
+    """Fill in the speed of cached images where it was measured at one side only: the time saved is that of reading."""
+    if not cached or not speeds_by_side:
+        return tuple(speeds_by_side)
     steps = [(int(seen), float(seconds)) for seen, seconds in cached[-1]["steps"]]
     later = steps[WARMING_STEPS:]
-    largest = found[-1]
+    largest = speeds_by_side[-1]
     if len(later) <= WARMING_STEPS or largest.side != cached[-1]["side"]:
-        return tuple(found)
+        return tuple(speeds_by_side)
     saved = max(0.0, 1 / largest.first_epoch - 1 / _speed(later))
     return tuple(
         SideSpeed(**{**vars(speed), "cached": speed.cached or 1 / max(1 / speed.first_epoch - saved, 1e-9)})
-        for speed in found
+        for speed in speeds_by_side
     )
 
 
@@ -170,10 +171,10 @@ def memory_of(
         rest=rest,
         cached_images=later,
         measured=measured,
-        batch_size=measured_batch,
+        measured_batch_size=measured_batch,
         needed=needed,
         available=available,
-        micro_batch=_micro_batch(fixed + later, rest / measured_at_once, at_once, available=available),
+        suggested_micro_batch=_micro_batch(fixed + later, rest / measured_at_once, at_once, available=available),
         checkpoints=3 * weights * (keep + 1),
         disk_free=disk_free,
     )

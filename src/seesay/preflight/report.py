@@ -1,8 +1,10 @@
-"""What a check before a run found: numbers, what they mean, and a hint where something is wrong."""
+"""The result of a check before a run: numbers, what they mean, and a hint where something is wrong."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from seesay.base.values import html_table, to_pandas
 
 Level = Literal["ok", "warning", "stop"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "stop")
@@ -10,11 +12,11 @@ LEVELS: tuple[Level, ...] = ("ok", "warning", "stop")
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line of the result: the topic, what was found with its number, and what to do ("" where all is well)."""
+    """One line of the result: the topic, a message with its numbers, and a hint what to do ("" where all is well)."""
 
     topic: str
     level: Level
-    found: str
+    message: str
     hint: str = ""
 
 
@@ -22,42 +24,46 @@ class Finding:
 class ImageReport:
     """Counts of images; sides are in pixels, the shorter of each image.
 
-    `equal` and `alike` count those of which the same bytes, or nearly the same pixels, are there before them;
-    `repeated_in_batch` is the expected share of a batch whose bytes stand in it again.
+    Of `total` images `examined` were decoded, or could not be (`broken`). `duplicates` have the bytes of an earlier
+    image, `near_duplicates` nearly its pixels; the keys name at most 20 groups. `repeated_in_batch` is the expected
+    share of a batch whose bytes are repeated in it, `below_model_side` the share with a side shorter than the model's.
     """
 
-    of: int
-    looked_at: int
+    total: int
+    examined: int
     broken: int
     broken_by_reason: Mapping[str, int]
     broken_keys: tuple[str, ...]
-    equal: int
-    alike: int
-    equal_keys: tuple[tuple[str, ...], ...]
-    alike_keys: tuple[tuple[str, ...], ...]
+    duplicates: int
+    near_duplicates: int
+    duplicate_keys: tuple[tuple[str, ...], ...]
+    near_duplicate_keys: tuple[tuple[str, ...], ...]
     median_side: int
     smallest: tuple[int, int]
     largest: tuple[int, int]
     model_side: int
     below_model_side: float
-    seconds_each: float
+    seconds_per_image: float
     repeated_in_batch: float = 0.0
 
     @property
     def broken_share(self) -> float:
-        return self.broken / max(1, self.looked_at)
+        """Of the examined images, the share that cannot be decoded."""
+        return self.broken / max(1, self.examined)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionReport:
     """Counts of captions, and their lengths in tokens of the run's own tokenizer, start and end included.
 
-    `enough_for_most`: the length that 99 of 100 do not exceed.
+    `duplicates` have the words of an earlier caption, `wordless` no letter and no digit, `file_names` look like one.
+    99 of 100 captions are not longer than `length_of_99_percent`; `truncated_share` are longer than `context`.
+    `shares_repeats`: repeats in a batch count as matches.
     """
 
     count: int
     most_per_pair: int
-    same: int
+    duplicates: int
     wordless: int
     empty: int
     file_names: int
@@ -66,36 +72,38 @@ class CaptionReport:
     context: int
     median_length: int
     longest: int
-    enough_for_most: int
-    cut_share: float
+    length_of_99_percent: int
+    truncated_share: float
     repeated_in_batch: float
-    shares_targets: bool
+    shares_repeats: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverfitReport:
-    """One batch trained on again and again: its losses, the loss of guessing, and the least that its repeats allow.
+    """One batch trained on in every step: its first and last loss, and whether the model could overfit it.
 
-    The last two are None where the objective does not know them.
+    `chance_loss` is that of random answers, `minimum_loss` the lowest that repeats in the batch allow; both are None
+    where the objective cannot name them. `last_loss` is None where it is not finite.
     """
 
     pairs: int
     steps: int
     chance_loss: float | None
-    first: float
-    last: float | None
+    first_loss: float
+    last_loss: float | None
     minimum_loss: float | None
     seconds: float
-    learned: bool
+    is_overfit: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryReport:
     """Bytes. `needed` is for the whole run: what was measured, and the cached images that the short run did not read.
 
-    `weights`, `gradients` and `moments` are worked out from the parameters; `program` is what Python and its packages
-    take; `rest` is what was measured beside these: activations, pairs, images, buffers. `batch_size` is the one that
-    was measured, smaller than the run's if that did not fit; `micro_batch` is the one to use, None if none is needed.
+    `weights`, `gradients` and `moments` (of AdamW) are computed from the number of parameters; `program` is what Python
+    and its packages take; `rest` is the measured remainder: activations, pairs, images, buffers.
+    `measured_batch_size` is smaller than the run's where that did not fit. `suggested_micro_batch` is None where none
+    is needed, and 0 where not even one pair fits. `checkpoints` is what they take on the disk with `disk_free` bytes.
     """
 
     device: str
@@ -107,17 +115,21 @@ class MemoryReport:
     rest: int
     cached_images: int
     measured: int
-    batch_size: int
+    measured_batch_size: int
     needed: int
     available: int
-    micro_batch: int | None
+    suggested_micro_batch: int | None
     checkpoints: int
     disk_free: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class SideSpeed:
-    """Pairs per second at one side of the crops: in the first epoch, and of cached images; slowest and fastest part."""
+    """Pairs per second at one side of the crops, in pixels, measured over `steps` steps.
+
+    `first_epoch` reads and decodes images, `cached` has them in memory (None if not measured). `slowest` and `fastest`
+    are those of fifths of the first epoch.
+    """
 
     side: int
     steps: int
@@ -129,9 +141,10 @@ class SideSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeReport:
-    """Seconds of the whole run, start and checks included, with the range; `steps` is what the run will make.
+    """Seconds of the whole run of `steps` steps, start and checks included, with their range.
 
-    `around_seconds`: before the first step and after the last; `check_seconds`: all checks on the way."""
+    `around_seconds`: before the first step and after the last; `check_seconds`: all checks during the run.
+    """
 
     steps: int
     epochs: float
@@ -145,7 +158,11 @@ class TimeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorReport:
-    """Everything that was found. A part that could not be measured is None, and a finding says why."""
+    """The whole result. A part that could not be measured is None, and a finding says why.
+
+    `held_out` of the `pairs` are for validation; `unusable` counts by reason what is no pair; `plan` is what the run
+    would choose, and why, line by line.
+    """
 
     name: str
     pairs: int
@@ -174,3 +191,16 @@ class DoctorReport:
     def to_json(self) -> dict[str, Any]:
         """The whole tree as plain values, with the verdict and the share that is broken."""
         return {"verdict": self.verdict, "broken_share": self.broken_share, **asdict(self)}
+
+    def to_pandas(self) -> Any:
+        """The findings as a pandas DataFrame, one row each. Raises `UsageError` without pandas."""
+        return to_pandas([asdict(finding) for finding in self.findings])
+
+    def __repr__(self) -> str:
+        topics = [finding.topic for finding in self.findings if finding.level == self.verdict != "ok"]
+        listed = f" ({', '.join(topics)})" if topics else ""
+        return f"<DoctorReport of {self.name}: {self.pairs:,} pairs, {self.verdict}{listed}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(finding.topic, finding.level, finding.message, finding.hint) for finding in self.findings]
+        return html_table(("check", "level", "result", "hint"), rows)

@@ -1,7 +1,7 @@
 """A short real run in a process of its own: what it needs, how fast it is, whether it can overfit one batch.
 
-The process is there to be lost: if memory runs out, it is the one that the system ends, and what it measured is kept.
-It is given a job as JSON on standard input, and writes each measurement as a line of JSON on standard output.
+If memory runs out, the system ends that process and not this one, and what it had measured is not lost. It reads a job
+as JSON from standard input, and writes each measurement as a line of JSON to standard output.
 """
 
 import json
@@ -20,21 +20,20 @@ from seesay.base.journal import ProgressLine
 from seesay.base.version import IMPORT_PATH
 from seesay.training.settings import TrainSettings
 
-# Guesses: a short run that takes ten times as long as it was given, and five minutes, cannot be planned with.
+# Guesses: a short run is ended that takes ten times its seconds and five minutes more.
 PATIENCE, MOST_WAITING = 10, 300
-# Reading the pairs and learning their words come on top of what is measured.
+# A guess, for the progress line: reading the pairs and fitting the tokenizer take half of the measured time.
 TAKES = 1.5
-# What torchrun tells its processes; the short run has one process.
+# Variables that torchrun sets for its processes; the short run has one process.
 NOT_FOR_THE_CHILD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 MODULE = "seesay.preflight.short_run_worker"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be run: the settings of the run, without gaps, and how long it may take.
+    """What is to be run: the settings of the run, and how long it may take.
 
-    `sizes`: the sides of the crops, each measured. `with_cached`: measure later epochs, of images cached in memory,
-    too.
+    `sizes`: the sides of the crops, each measured. `with_cached`: also measure epochs of images cached in memory.
     """
 
     sources: Sequence[str]
@@ -46,15 +45,16 @@ class Job:
     overfit_steps: int
 
     def to_json(self, folder: str) -> str:
+        """The job with the temporary folder for its runs."""
         settings = json.loads(self.settings.model_dump_json(exclude_none=True))
         return json.dumps({**vars(self), "settings": settings, "folder": folder})
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShortRunReport:
-    """What the process measured, by kind in the order measured, and why it ended early ("" if it did not).
+    """Measurements of the process, by kind in their order. Where it ended early, `message` says why in one line.
 
-    `lacked_memory`: memory ran out. `message` is one line for people.
+    `lacked_memory`: memory ran out.
     """
 
     measured: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -62,11 +62,12 @@ class ShortRunReport:
     lacked_memory: bool = False
 
     def last(self, kind: str) -> Mapping[str, Any] | None:
+        """The last measurement of a kind; None without any."""
         return self.measured[kind][-1] if self.measured.get(kind) else None
 
 
 def run_short(job: Job) -> ShortRunReport:
-    """Run the job; its files are gone afterwards. Raises `UsageError` where the run itself would."""
+    """Run the job and remove its files. Raises `UsageError` where the run itself would."""
     with tempfile.TemporaryDirectory(prefix="seesay-doctor-") as folder, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", MODULE],
@@ -102,13 +103,16 @@ def run_short(job: Job) -> ShortRunReport:
 
 
 def _environment() -> dict[str, str]:
-    """As here, without what is meant for one of several processes, and with this package to be found."""
-    kept = {
+    """The environment of this process, with this package on the path, without the variables of torchrun."""
+    variables = {
         key: value
         for key, value in os.environ.items()
         if key not in NOT_FOR_THE_CHILD and not key.startswith("TORCHELASTIC_")
     }
-    return {**kept, "PYTHONPATH": os.pathsep.join([str(IMPORT_PATH), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    return {
+        **variables,
+        "PYTHONPATH": os.pathsep.join([str(IMPORT_PATH), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
 
 
 def _patience(job: Job) -> float:
@@ -116,7 +120,7 @@ def _patience(job: Job) -> float:
 
 
 def _listen(process: subprocess.Popen, job: Job, folder: str) -> tuple[dict[str, list[dict[str, Any]]], bool]:
-    """What was measured until the process ended or patience did, and which of both it was."""
+    """What was measured until the process ended or its time was up, and whether that was so."""
     assert process.stdin is not None and process.stdout is not None
     try:
         process.stdin.write(job.to_json(folder).encode())
@@ -133,8 +137,8 @@ def _listen(process: subprocess.Popen, job: Job, folder: str) -> tuple[dict[str,
         data = os.read(output, 1 << 16)
         *lines, left_over = (left_over + data).split(b"\n")
         for text in lines:
-            finding = json.loads(text)
-            measured.setdefault(finding.pop("kind"), []).append(finding)
+            measurement = json.loads(text)
+            measured.setdefault(measurement.pop("kind"), []).append(measurement)
         if not data:
             line.close()
             return measured, False

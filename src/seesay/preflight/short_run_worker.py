@@ -35,10 +35,13 @@ from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import CheckpointSettings, CheckSettings, LogSettings, TrainSettings
 from seesay.training.train import train_model
 
+# Guesses: a batch is overfit at 0.1 nats above its lowest loss; 64 pairs are enough to see it; the learning rate rises
+# for ten steps; and epochs of two batches show the speed of cached images.
 FITTED = 0.1
 OVERFIT_PAIRS = 64
 WARMUP = 10
 CACHED_BATCHES = 2
+# The first bytes of each format's files, by its specification.
 SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PN": "png", b"GIF": "gif", b"RIF": "webp"}
 
 
@@ -78,7 +81,7 @@ def _open(job: Mapping[str, Any], settings: TrainSettings) -> PairSource:
 
 
 def _measure_all(job: Mapping[str, Any], settings: TrainSettings) -> Model:
-    """Each size in turn, the largest last, since what memory was taken is kept; then epochs of cached images."""
+    """Each size in turn, the largest last, since memory is not given back; then epochs of cached images."""
     sizes, folder = sorted(job["sizes"]), Path(job["folder"])
     seconds = job["seconds"] / 2 / (len(sizes) + bool(job["with_cached"]))
     model = None
@@ -99,7 +102,7 @@ def _measure_all(job: Mapping[str, Any], settings: TrainSettings) -> Model:
 
 
 def _shortened(settings: TrainSettings, *, side: int, seconds: float) -> TrainSettings:
-    """The run as it is, but for `seconds` at one side, without checks and checkpoints before its end."""
+    """The settings of the run, for `seconds` at one side, without checks and checkpoints before its end."""
     return settings.model_copy(
         update={
             "steps": None,
@@ -116,9 +119,9 @@ def _shortened(settings: TrainSettings, *, side: int, seconds: float) -> TrainSe
 def _measure(
     kind: str, sources: list[str], out: Path, settings: TrainSettings, *, side: int, validation: list[str]
 ) -> Model:
-    """Run it, and report pairs seen and seconds passed at the end of each step, and the most memory that was held."""
+    """Train, and report pairs seen and seconds passed at the end of each step, and the peak of memory."""
     started = time.monotonic()
-    # What is broken, the check of the images reports.
+    # Broken images are reported by the survey.
     model = train_model(sources, out=out, settings=settings, validation=validation, most_skipped=1.0)
     wall = time.monotonic() - started
     events = read_events(out / EVENTS_NAME)
@@ -154,10 +157,11 @@ def _copy_some(pairs: PairSource, folder: Path, *, count: int) -> None:
 
 
 def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps: int) -> dict[str, Any]:
-    """Train a new model like `model` on one batch, always the same, at the run's peak rate.
+    """Train a new model like `model` on one batch in every step, at the run's peak learning rate.
 
-    Ends where the loss `is_fitted`, or is no number, or time or `steps` with the objective's final form are up. What a
-    run begins with, this begins with, for as great a share; those losses are not reported.
+    Ends where the loss `is_fitted` or is not finite, after `seconds`, or after `steps` with the objective's final form.
+    An objective that changes during a run changes here at the same share of the steps; only losses of its final form
+    are reported.
     """
     batch = _one_batch(crops, side=model.preprocess.size, count=min(OVERFIT_PAIRS, plan.batch_size))
     pairs = len(batch.image_id_B)
@@ -168,7 +172,7 @@ def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps:
     optimizer = adamw(clip, plan.optimizer)
     minimum_loss = objective.minimum_loss(batch)
     losses: list[float] = []
-    is_learned = False
+    is_overfit = False
     started = time.monotonic()
     for made in itertools.count():
         for group in optimizer.param_groups:
@@ -179,8 +183,8 @@ def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps:
         is_over = time.monotonic() - started > seconds
         if objective.is_final_form(only_batch) or is_over:
             losses.append(float(loss.detach()))
-            is_learned = is_fitted(losses[0], losses[-1], minimum_loss, overfit_tolerance=objective.overfit_tolerance)
-            if is_learned or not math.isfinite(losses[-1]) or is_over or len(losses) > steps:
+            is_overfit = is_fitted(losses[0], losses[-1], minimum_loss, overfit_tolerance=objective.overfit_tolerance)
+            if is_overfit or not math.isfinite(losses[-1]) or is_over or len(losses) > steps:
                 break
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -191,13 +195,13 @@ def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps:
         "losses": [loss if math.isfinite(loss) else None for loss in losses],
         "minimum_loss": minimum_loss,
         "chance_loss": objective.chance_loss(pairs, model.architecture.text.vocab_size),
-        "learned": is_learned,
+        "is_overfit": is_overfit,
         "seconds": time.monotonic() - started,
     }
 
 
 def _untrained_like(model: Model, objective: Objective, *, seed: int) -> Clip:
-    """An untrained model like `model`, which knows the same words."""
+    """An untrained model like `model`, with the same vocabulary."""
     clip = build_clip(model.architecture, seed=seed).to(model.device).train()
     objective.set_up(clip)
     for name, buffer in clip.text_tower.named_buffers():
@@ -206,7 +210,7 @@ def _untrained_like(model: Model, objective: Objective, *, seed: int) -> Clip:
 
 
 def _only_batch(batch: Batch, clip: Clip, *, shares: bool, done: float) -> GlobalBatch:
-    """The batch as the only one of the only process, with a share `done` of all steps made."""
+    """The batch as the only one of the only process, with the share `done` of all steps made."""
     device = clip.logit_scale.device
     return GlobalBatch(
         processes=ProcessGroup(Runtime(device=device.type, cores=1)),
@@ -217,7 +221,7 @@ def _only_batch(batch: Batch, clip: Clip, *, shares: bool, done: float) -> Globa
 
 
 def is_fitted(first: float, last: float, minimum_loss: float, *, overfit_tolerance: float) -> bool:
-    """Whether no more than `overfit_tolerance` of the way down to the floor is left, or no more than `FITTED`."""
+    """Whether `last` is near `minimum_loss`: within `FITTED`, or that share of the way from `first`."""
     return last < minimum_loss + max(FITTED, overfit_tolerance * (first - minimum_loss))
 
 
@@ -225,21 +229,21 @@ def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:
     """A batch of the first pairs that can be read, in random order."""
     generator = torch.Generator().manual_seed(crops.seed % 2**63)
     order = torch.randperm(len(crops), generator=generator).tolist()
-    kept: list[Draw] = []
+    readable: list[Draw] = []
     batch = crops.__getitems__([])
     for first in range(0, len(order), count):
         draws = [Draw(sample, 0, side) for sample in order[first : first + count]]
         seen = set(crops.__getitems__(draws).sample_B.tolist())
-        kept += [draw for draw in draws if draw.sample in seen][: count - len(kept)]
-        batch = crops.__getitems__(kept)
-        if len(kept) == count:
+        readable += [draw for draw in draws if draw.sample in seen][: count - len(readable)]
+        batch = crops.__getitems__(readable)
+        if len(readable) == count:
             break
     return batch
 
 
 if __name__ == "__main__":
-    # What a run prints is for people, and standard output is for findings.
-    findings_to = os.dup(1)
+    # What a run prints goes to standard error, and standard output has measurements only.
+    measurements = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(findings_to, "w", encoding="utf-8")
+    sys.stdout = os.fdopen(measurements, "w", encoding="utf-8")
     main()

@@ -1,4 +1,4 @@
-"""What is said about a photo, and how it is written down: CSV or JSON, a piece at a time."""
+"""The answer to a photo, and answers written as CSV or JSON, a chunk at a time."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ BETWEEN = "; "
 class Answer:
     """One photo, its best labels with probabilities, and the labels that are its answer.
 
-    `labels` is None where nothing was asked but a ranking, and empty where no label is good enough. With
+    `labels` is None where only a ranking was wanted, and empty where no label is good enough. With
     `is_multi_label` it may be any of the labels, best first, else one at most.
     """
 
@@ -40,8 +40,8 @@ def as_csv(answers: Iterable[Answer]) -> Iterator[str]:
     """A head line, then one line per photo: path, the answer if there is one, and a column pair per rank."""
     first, answers = _peeked(answers)
     head = ["path"] if first.labels is None else ["path", "answer"]
-    places = range(1, len(first.ranking.labels) + 1)
-    yield _csv_line([*head, *(f"{column}_{place}" for place in places for column in ("label", "probability"))])
+    ranks = range(1, len(first.ranking.labels) + 1)
+    yield _csv_line([*head, *(f"{column}_{rank}" for rank in ranks for column in ("label", "probability"))])
     for answer in answers:
         pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
         ranked = [cell for label, probability in pairs for cell in (label, f"{probability:.6g}")]
@@ -58,11 +58,11 @@ def as_json(answers: Iterable[Answer]) -> Iterator[str]:
 
 
 def _as_object(answer: Answer) -> dict[str, Any]:
-    told: dict[str, Any] = {"path": answer.photo}
+    values: dict[str, Any] = {"path": answer.photo}
     if answer.labels is not None:
-        told["answer"] = list(answer.labels) if answer.is_multi_label else answer.words
+        values["answer"] = list(answer.labels) if answer.is_multi_label else answer.words
     pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
-    return told | {"labels": [{"label": label, "probability": probability} for label, probability in pairs]}
+    return values | {"labels": [{"label": label, "probability": probability} for label, probability in pairs]}
 
 
 def _csv_line(cells: Iterable[str]) -> str:

@@ -34,7 +34,9 @@ from seesay.model.encode import score_image_set
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.decision import LabelDecision, Rules
 
+# A guess: with fewer photos a fit says next to nothing.
 FEWEST = 10
+# The index of no label.
 UNKNOWN = -1
 Logits = np.ndarray
 Change = Callable[[Logits], Logits]
@@ -42,7 +44,7 @@ Change = Callable[[Logits], Logits]
 
 @dataclass(frozen=True, kw_only=True)
 class KnownPhotos:
-    """Cosines to every label, and the right label of each photo: its place, or `UNKNOWN` where it is none of them."""
+    """Photos of a labelled set: cosines to every label, and the index of the right one, `UNKNOWN` for another class."""
 
     name: str
     cosine_NC: np.ndarray
@@ -54,27 +56,27 @@ class KnownPhotos:
         return self.label_N != UNKNOWN
 
 
-def open_labelled_photos(place: str | Path) -> LabelledSet:
-    """The labelled set at a place; `UsageError` for photos without a label each."""
+def open_labelled_photos(location: str | Path) -> LabelledSet:
+    """The labelled set at that location; `UsageError` for photos without a label each."""
     unlabelled = UsageError(
-        f"--calibrate {str(place)!r} holds no labels; it needs a folder of photos for every label, called as the label."
+        f"--calibrate {str(location)!r} holds no labels; it needs a folder of photos for every label, named after it."
     )
-    folder = Path(place)
+    folder = Path(location)
     # What `open_evalset` says of a folder with nothing but photos is how to write captions.
     if folder.is_dir() and not any(item.is_dir() or item.suffix in (".tar", ".txt") for item in folder.iterdir()):
         raise unlabelled
-    found = open_evalset(place)
-    if not isinstance(found, LabelledSet):
+    opened = open_evalset(location)
+    if not isinstance(opened, LabelledSet):
         raise unlabelled
-    return found
+    return opened
 
 
-def check_overlap(found: LabelledSet, labels: Sequence[str]) -> None:
+def check_overlap(labelled: LabelledSet, labels: Sequence[str]) -> None:
     """Raise `UsageError` where not one class of the set is a label."""
-    if not set(found.class_names) & set(labels):
+    if not set(labelled.class_names) & set(labels):
         raise UsageError(
-            f"no class of {found.name} is one of the labels; its classes: {', '.join(found.class_names[:5])}"
-            f"{', ...' if len(found.class_names) > 5 else ''}. Call its folders as the labels."
+            f"no class of {labelled.name} is one of the labels; its classes: {', '.join(labelled.class_names[:5])}"
+            f"{', ...' if len(labelled.class_names) > 5 else ''}. Name its folders after the labels."
         )
 
 
@@ -83,50 +85,57 @@ def decision_for(
     classifier: Classifier,
     *,
     rules: Rules,
-    found: LabelledSet | None = None,
+    labelled: LabelledSet | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> LabelDecision:
-    """The classifier with these rules, fitted on `found` if it is given.
+    """The classifier with these rules, fitted on `labelled` if there is a labelled set.
 
-    Photos of `found` whose class is not a label count as photos of something else. Raises `UsageError` for rules
+    Its photos whose class is not a label count as photos of something else. Raises `UsageError` for rules
     that cannot be held with so few photos, or whose labels have no probability of their own without a fit.
     """
-    rules.check(classifier.class_names, has_images=found is not None)
-    if found is None:
+    rules.check(classifier.class_names, has_images=labelled is not None)
+    if labelled is None:
         if rules.multi_label and classifier.bias is None:
             raise UsageError(
                 f"{model.name} shares probabilities out over the labels, so that no label has one of its own: "
                 "--multi-label needs --calibrate FOLDER, with a folder of photos for every label."
             )
         return LabelDecision(
-            classifier=classifier, threshold_C=floors(classifier, rules, None), is_multi_label=rules.multi_label
+            classifier=classifier, threshold_C=thresholds(classifier, rules, None), is_multi_label=rules.multi_label
         )
-    check_overlap(found, classifier.class_names)
-    known = read_known(model, classifier, found, progress)
-    judges_one_by_one = rules.multi_label or classifier.bias is not None
-    fitted, facts = (fit_sigmoid if judges_one_by_one else fit_softmax)(classifier, known)
-    threshold_C = floors(fitted, rules, known)
-    facts |= {"set": found.name, "data_fingerprint": found.fingerprint, "skipped": len(known.skipped)}
+    check_overlap(labelled, classifier.class_names)
+    known = read_known(model, classifier, labelled, progress)
+    is_label_by_label = rules.multi_label or classifier.bias is not None
+    fitted, facts = (fit_sigmoid if is_label_by_label else fit_softmax)(classifier, known)
+    threshold_C = thresholds(fitted, rules, known)
+    facts |= {"set": labelled.name, "data_fingerprint": labelled.fingerprint, "skipped": len(known.skipped)}
     if threshold_C is not None:
         facts |= threshold_facts(known, threshold_C, rules)
     return LabelDecision(classifier=fitted, threshold_C=threshold_C, is_multi_label=rules.multi_label, facts=facts)
 
 
 def read_known(
-    model: Model, classifier: Classifier, found: LabelledSet, progress: Callable[[int], None]
+    model: Model, classifier: Classifier, labelled: LabelledSet, progress: Callable[[int], None]
 ) -> KnownPhotos:
-    score_NC, kept, skipped = score_image_set(model, classifier, found.image, len(found), progress=progress)
-    skipped = [*found.problems, *(replace(item, key=found.key(int(item.key))) for item in skipped)]
-    if not kept:
-        raise RefusedInput(f"none of {len(found)} photos of {found.name} could be read ({count_reasons(skipped)}).")
-    place_of = {name: place for place, name in enumerate(classifier.class_names)}
-    label_N = np.array([place_of.get(found.class_names[found.label(index)], UNKNOWN) for index in kept])
+    """The photos of a labelled set with their cosines, those of the labels first.
+
+    `RefusedInput` where not one can be read, `UsageError` for fewer than 10 photos of the labels.
+    """
+    score_NC, read, skipped = score_image_set(model, classifier, labelled.image, len(labelled), progress=progress)
+    skipped = [*labelled.problems, *(replace(item, key=labelled.key(int(item.key))) for item in skipped)]
+    if not read:
+        reasons = count_reasons(skipped)
+        raise RefusedInput(f"none of {len(labelled)} photos of {labelled.name} could be read ({reasons}).")
+    index_of = {name: index for index, name in enumerate(classifier.class_names)}
+    label_N = np.array([index_of.get(labelled.class_names[labelled.label(index)], UNKNOWN) for index in read])
     if (count := int((label_N != UNKNOWN).sum())) < FEWEST:
-        raise UsageError(f"{found.name} has {count} photos of the labels that can be read; give {FEWEST} or more.")
+        raise UsageError(f"{labelled.name} has {count} photos of the labels that can be read; give {FEWEST} or more.")
     cosine_NC = score_NC.numpy()
     # Photos of the labels first: then both halves of them have some.
     order_N = np.argsort(label_N == UNKNOWN, kind="stable")
-    return KnownPhotos(name=found.name, cosine_NC=cosine_NC[order_N], label_N=label_N[order_N], skipped=tuple(skipped))
+    return KnownPhotos(
+        name=labelled.name, cosine_NC=cosine_NC[order_N], label_N=label_N[order_N], skipped=tuple(skipped)
+    )
 
 
 def fit_softmax(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier, dict[str, Any]]:
@@ -139,14 +148,14 @@ def fit_softmax(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier,
         return lambda others_NC: others_NC / temperature
 
     before = softmax_loss_and_error(logit_NC, label_N)
-    after = softmax_loss_and_error(*judged_by_the_other_half(fitted_change, logit_NC, label_N))
+    after = softmax_loss_and_error(*predicted_by_the_other_half(fitted_change, logit_NC, label_N))
     temperature = softmax_temperature(logit_NC, label_N)
-    facts = {"n": len(label_N), "temperature": temperature, **_told("before", before), **_told("after", after)}
+    facts = {"n": len(label_N), "temperature": temperature, **_measures("before", before), **_measures("after", after)}
     return replace(classifier, scale=classifier.scale / temperature), facts
 
 
 def fit_sigmoid(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier that judges label by label, with the scale and bias of the highest likelihood; and the facts.
+    """The classifier that scores label by label, with the scale and bias of the highest likelihood; and the facts.
 
     Every photo is a match for its own label and for no other. A model that shares its probabilities out has no
     "before".
@@ -159,16 +168,16 @@ def fit_sigmoid(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier,
         factor, shift = sigmoid_scale_and_bias(logit_NC, is_match_NC)
         return lambda others_NC: others_NC * factor + shift
 
-    after = sigmoid_loss_and_error(*judged_by_the_other_half(fitted_change, logit_NC, is_match_NC))
+    after = sigmoid_loss_and_error(*predicted_by_the_other_half(fitted_change, logit_NC, is_match_NC))
     factor, shift = sigmoid_scale_and_bias(logit_NC, is_match_NC)
     facts: dict[str, Any] = {"n": len(logit_NC), "factor": factor, "shift": shift}
     if classifier.bias is not None:
-        facts |= _told("before", sigmoid_loss_and_error(logit_NC, is_match_NC))
-    facts |= _told("after", after)
+        facts |= _measures("before", sigmoid_loss_and_error(logit_NC, is_match_NC))
+    facts |= _measures("after", after)
     return replace(classifier, scale=classifier.scale * factor, bias=bias * factor + shift), facts
 
 
-def judged_by_the_other_half(
+def predicted_by_the_other_half(
     fitted_change: Callable[[Logits, np.ndarray], Change], logit_NC: Logits, target_N: np.ndarray
 ) -> tuple[Logits, np.ndarray]:
     """Every second photo changed as was fitted on the others, and the other way round: a test on what was not seen."""
@@ -177,11 +186,11 @@ def judged_by_the_other_half(
     return np.concatenate(changed), np.concatenate([first[1], second[1]])
 
 
-def floors(classifier: Classifier, rules: Rules, known: KnownPhotos | None) -> Tensor | None:
-    """The cosine that each label must reach, (C,) float32; None where a ranking is all that is asked for.
+def thresholds(classifier: Classifier, rules: Rules, known: KnownPhotos | None) -> Tensor | None:
+    """The cosine that each label must reach, (C,) float32; None where only a ranking is wanted.
 
-    One floor for all where there is one answer; of its own for each label where there may be several, by a
-    probability if one is given for it or no photos are known. `UsageError` where photos are too few for the rate.
+    One threshold for all where there is one answer; each label has its own where there may be several, from a
+    probability if one is set for it or no photos are known. `UsageError` where photos are too few for the rate.
     """
     names = classifier.class_names
     if rules.none_of_these is not None:
@@ -191,35 +200,36 @@ def floors(classifier: Classifier, rules: Rules, known: KnownPhotos | None) -> T
         return torch.full((len(names),), held[0])
     if not rules.multi_label:
         return None
-    asked = dict.fromkeys(names, rules.threshold) | dict(rules.thresholds)
+    probability_of = dict.fromkeys(names, rules.threshold) | dict(rules.thresholds)
     if known is None:
-        asked = {label: 0.5 if value is None else value for label, value in asked.items()}
+        probability_of = {label: 0.5 if value is None else value for label, value in probability_of.items()}
     return torch.tensor(
         [
-            cosine_at(classifier, share)
-            if (share := asked[label]) is not None
-            else alarm_threshold(known, place, rules)
-            for place, label in enumerate(names)
+            cosine_at(classifier, probability)
+            if (probability := probability_of[label]) is not None
+            else alarm_threshold(known, index, rules)
+            for index, label in enumerate(names)
         ]
     )
 
 
-def alarm_threshold(known: KnownPhotos | None, place: int, rules: Rules) -> float:
-    """The cosine from which on the label at `place` is an answer: photos of other labels rarely reach it."""
+def alarm_threshold(known: KnownPhotos | None, index: int, rules: Rules) -> float:
+    """The cosine from which on label number `index` is an answer: photos of other labels rarely reach it."""
     assert known is not None
-    other_N = known.cosine_NC[known.label_N != place, place]
+    other_N = known.cosine_NC[known.label_N != index, index]
     threshold = held_or_refused(-other_N, rules.false_alarms, f"photos of other labels in {known.name}")[0]
-    # What lies at the threshold itself must still be below the floor.
+    # What lies at the threshold itself must still be below the threshold.
     return float(np.nextafter(np.float32(-threshold), np.float32(np.inf)))
 
 
 def cosine_at(classifier: Classifier, probability: float) -> float:
-    """The cosine at which a classifier that judges label by label gives this probability."""
+    """The cosine at which a classifier that scores label by label gives this probability."""
     assert classifier.bias is not None
     return (math.log(probability / (1 - probability)) - classifier.bias) / classifier.scale
 
 
 def held_or_refused(score_N: np.ndarray, rate: float, what: str) -> tuple[float, int, float]:
+    """As `formulas.calibration.threshold_holding`; `UsageError` where there are too few scores."""
     held = threshold_holding(score_N, rate)
     if held is None:
         raise UsageError(
@@ -230,7 +240,7 @@ def held_or_refused(score_N: np.ndarray, rate: float, what: str) -> tuple[float,
 
 
 def threshold_facts(known: KnownPhotos, threshold_C: Tensor, rules: Rules) -> dict[str, Any]:
-    """What the thresholds did to the photos they were found on, as counts, and the rates that they hold."""
+    """What the thresholds did to the photos they were fitted on, as counts, and the rates that they hold."""
     is_above_NC = np.greater_equal(known.cosine_NC, threshold_C.numpy())
     if rules.none_of_these is not None:
         lost_N = np.equal(is_above_NC.sum(1), 0)
@@ -265,7 +275,7 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
     loss, error = _change(facts, "log_loss"), _change(facts, "calibration_error")
     lines = [
         f"calibrated on {facts['n']:,} photos of {facts['set']}{skipped}: {what}; log loss {loss}, "
-        f"calibration error {error} (each half judged by the fit of the other)"
+        f"calibration error {error} (each half of the photos by the fit on the other half)"
     ]
     if rules.none_of_these is not None:
         lost, known = facts["known_lost"], facts["known"]
@@ -288,7 +298,7 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
     return lines
 
 
-def _told(when: str, loss_and_error: tuple[float, float]) -> dict[str, float]:
+def _measures(when: str, loss_and_error: tuple[float, float]) -> dict[str, float]:
     return {f"log_loss_{when}": loss_and_error[0], f"calibration_error_{when}": loss_and_error[1]}
 
 

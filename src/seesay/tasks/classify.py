@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
 
-def find_photos(places: Sequence[str | Path]) -> list[Path]:
-    """The photos at these places, sorted, each once.
+def find_photos(locations: Sequence[str | Path]) -> list[Path]:
+    """The photos at these locations, sorted, each once.
 
-    A place is a file, a folder (searched with all its subfolders, without hidden ones) or a pattern such as
-    "2024/**/*.jpg". What counts as a photo is decided by the suffix alone. Raises `UsageError` for a place with no
-    photo, with what was found there instead.
+    A location is a file, a folder (searched with all its subfolders, without hidden ones) or a pattern such as
+    "2024/**/*.jpg". What counts as a photo is decided by the suffix alone. Raises `UsageError` for a location
+    without a photo, and names what is there instead.
     """
-    found: dict[str, Path] = {}
-    for place in places:
-        for photo in photos_at(str(place)):
-            found.setdefault(os.path.abspath(photo), photo)
-    return sorted(found.values())
+    photo_at: dict[str, Path] = {}
+    for location in locations:
+        for photo in photos_at(str(location)):
+            photo_at.setdefault(os.path.abspath(photo), photo)
+    return sorted(photo_at.values())
 
 
 def classify_photos(
@@ -48,57 +48,57 @@ def classify_photos(
     than two are a `UsageError`. Without `templates` the model's own are used. `progress` is called with the number
     of photos done since the last call. Raises `RefusedInput` when not one photo can be read.
     """
-    judge = LabelDecision(classifier=model.classifier(distinct_labels(labels)[0], templates))
+    decision = LabelDecision(classifier=model.classifier(distinct_labels(labels)[0], templates))
     results: list[tuple[Path, Ranking]] = []
     skipped: list[Skipped] = []
-    for told in answer_photos(model, judge, photos, top=top):
-        results += [(Path(item.photo), item.ranking) for item in told if isinstance(item, Answer)]
-        skipped += [item for item in told if isinstance(item, Skipped)]
-        progress(len(told))
+    for block in answer_photos(model, decision, photos, top=top):
+        results += [(Path(item.photo), item.ranking) for item in block if isinstance(item, Answer)]
+        skipped += [item for item in block if isinstance(item, Skipped)]
+        progress(len(block))
     if not results:
         raise none_readable(len(photos), skipped)
     return results, skipped
 
 
 def answer_photos(
-    model: "Model", judge: LabelDecision, photos: Sequence[Path], *, top: int, first: int = 0
+    model: "Model", decision: LabelDecision, photos: Sequence[Path], *, top: int, first: int = 0
 ) -> Iterator[list[Answer | Skipped]]:
-    """What is said about every photo from number `first` on, in order, a block of them at a time."""
+    """The answer to every photo from number `first` on, or why it is skipped, in order, a block at a time."""
     # Here and not at the top: it brings torch, and looking for photos should be quick to fail.
     from seesay.model.encode import encode_blocks
 
     blocks = encode_blocks(model, lambda index: read_photo(photos[index]), range(first, len(photos)))
     for image_BD, kept, skipped in blocks:
-        told: dict[int, Answer | Skipped] = {
+        answer_of: dict[int, Answer | Skipped] = {
             int(item.key): replace(item, key=str(photos[int(item.key)])) for item in skipped
         }
         if kept:
-            answers = judge.answers(image_BD, top=top)
-            told |= {
+            answers = decision.answers(image_BD, top=top)
+            answer_of |= {
                 index: Answer(
-                    photo=str(photos[index]), ranking=ranking, labels=labels, is_multi_label=judge.is_multi_label
+                    photo=str(photos[index]), ranking=ranking, labels=labels, is_multi_label=decision.is_multi_label
                 )
                 for index, (ranking, labels) in zip(kept, answers, strict=True)
             }
-        yield [told[index] for index in sorted(told)]
+        yield [answer_of[index] for index in sorted(answer_of)]
 
 
 def none_readable(count: int, skipped: Sequence[Skipped]) -> RefusedInput:
     return RefusedInput(f"none of {count} photos could be read ({count_reasons(skipped)}).")
 
 
-def photos_at(place: str) -> list[Path]:
-    """The photos at one place; `UsageError` if there is none."""
-    path = os.path.expanduser(place)
+def photos_at(location: str) -> list[Path]:
+    """The photos at one location; `UsageError` if there is none."""
+    path = os.path.expanduser(location)
     if not path:
         # Path("") would be the current folder, and an unset variable in a script is no wish for that.
-        raise UsageError("the place to look for photos is empty; give a file, a folder or a pattern in quotes.")
+        raise UsageError("PHOTOS is an empty word; give a file, a folder or a pattern in quotes.")
     if os.path.exists(path):
         matches = [path]
     elif glob.has_magic(path):
         matches = glob.glob(path, recursive=True)
         if not matches:
-            raise UsageError(f"pattern {place!r} matches nothing in {os.getcwd()}; check it, and keep it in quotes.")
+            raise UsageError(f"pattern {location!r} matches nothing in {os.getcwd()}; check it, and keep it in quotes.")
     else:
         raise missing_location(Path(path))
     files = [file for match in matches for file in files_below(match)]
@@ -106,7 +106,9 @@ def photos_at(place: str) -> list[Path]:
     if not photos:
         suffixes = Counter(suffix_of(file) or "no suffix" for file in files).most_common(4)
         there = ", ".join(f"{count} x {suffix}" for suffix, count in suffixes) or "no file at all"
-        raise UsageError(f"{place!r} holds no photo, but {there}; photos end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        raise UsageError(
+            f"{location!r} holds no photo, but {there}; photos end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
     return photos
 
 
@@ -114,11 +116,11 @@ def suffix_of(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def files_below(place: str) -> Iterator[Path]:
-    """`place` itself if it is a file, else every regular file below it that is not hidden."""
-    if os.path.isfile(place):
-        yield Path(place)
-    for folder, subfolders, names in os.walk(place, onerror=refuse_folder):
+def files_below(location: str) -> Iterator[Path]:
+    """`location` itself if it is a file, else every regular file below it that is not hidden."""
+    if os.path.isfile(location):
+        yield Path(location)
+    for folder, subfolders, names in os.walk(location, onerror=refuse_folder):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):
             # A pipe with a photo's name would keep its reader waiting for ever.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import Interrupted, UsageError
@@ -13,7 +14,7 @@ from seesay.base.publish import publish_chunks
 from seesay.base.records import Ranking, Skipped
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.data.sources import fingerprint
+from seesay.data.sources import count_reasons, fingerprint
 from seesay.tasks.answers import Answer, as_csv, as_json
 from seesay.tasks.classify import answer_photos, find_photos, none_readable
 from seesay.tasks.decision import LabelDecision, Rules
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
 Render = Callable[[Iterable[Answer]], Iterator[str]]
 Write = Callable[[Iterator[bytes]], None]
 FORMATS: dict[str, Render] = {".csv": as_csv, ".json": as_json}
+EMPTY: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked of every photo.
-
-    Without `labels` they are the classes of `calibrate`, a labelled set (`data.evalsets`) to fit probabilities and
-    the thresholds of `rules` on. `templates` as in `Model.classifier`; `top` labels are told with probabilities.
-    """
+    """The arguments of `classify_folder` that decide about answers, in one value: `rules` holds the last five."""
 
     labels: Sequence[str] = ()
     templates: str | Path | Sequence[str] | None = None
@@ -44,21 +42,24 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A question that can be asked: the photos are there, and labels, rules and labelled set go together."""
+    """Arguments that were checked: the photos exist, and labels, rules and labelled set go together."""
 
     photos: list[Path]
     labels: list[str]
     question: Question
-    found: LabelledSet | None
+    labelled: LabelledSet | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Classified:
-    """What was done: `photos` in all, of which `resumed` were answered by an earlier run, and those left out.
+    """What `classify_folder` did; the answers themselves are in the file `out`.
 
-    `facts` are those of the calibration. `seconds` and `core_seconds`, those of all cores together, are of this run.
+    `photos` and `labels` are numbers: of all photos, `resumed` were answered by an earlier run, and `skipped` are those
+    that could not be read. `facts` say what was fitted on what, empty without `calibrate`. `seconds` and
+    `core_seconds`, those of all cores together, are of this run.
     """
 
+    out: Path | None
     photos: int
     labels: int
     resumed: int
@@ -67,44 +68,76 @@ class Classified:
     seconds: float
     core_seconds: float
 
+    def __repr__(self) -> str:
+        skipped = f", {len(self.skipped):,} skipped ({count_reasons(self.skipped)})" if self.skipped else ""
+        resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
+        answered = self.photos - len(self.skipped)
+        return f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>"
+
 
 def classify_folder(
     model: "Model",
-    places: str | Path | Sequence[str | Path],
+    photos: str | Path | Sequence[str | Path],
+    labels: Sequence[str] = (),
     *,
-    question: Question,
     out: str | Path,
+    templates: str | Path | Sequence[str] | None = None,
+    top: int = 5,
+    calibrate: str | Path | None = None,
+    none_of_these: float | None = None,
+    multi_label: bool = False,
+    false_alarms: float = 0.05,
+    threshold: float | None = None,
+    thresholds: Mapping[str, float] = EMPTY,
     force: bool = False,
 ) -> Classified:
-    """Answers for every photo at these places (`tasks.classify.find_photos`) into `out`, a .csv or .json file.
+    """Write the `top` labels with probabilities, and the answer, of every photo to `out`, a .csv or .json file.
 
-    While it works the answers so far are in `out`.part; called again with the same photos, question and model it
-    goes on from there, and the file comes out as if it had never been stopped. A part file of anything else is a
-    `UsageError` that names the difference, or is thrown away with `force`. `out` itself is replaced at the end.
+    `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
+    `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
+    without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
+    `none_of_these`, `multi_label`, `false_alarms`, `threshold` for all labels and `thresholds` for single ones.
+
+    While it works the answers so far are in `out`.part; called again with the same arguments it goes on from there,
+    and the file comes out as if it had never been stopped. `out` itself is replaced at the end. Raises `UsageError` for
+    arguments that do not go together and for a part file of other arguments, naming the difference, unless `force`
+    discards it; `RefusedInput` where not one photo can be read; `Interrupted` at Ctrl-C, with what is done saved;
+    `StorageError` where the disk fails.
     """
     render = FORMATS.get(Path(out).suffix.lower())
     if render is None:
         raise UsageError(f"{out} should end in {' or '.join(FORMATS)}, which says how it is written.")
-    prepared = prepare(places, question)
-    return answer_all(model, prepared, render=render, out=Path(out), force=force)
+    rules = Rules(
+        none_of_these=none_of_these,
+        multi_label=multi_label,
+        false_alarms=false_alarms,
+        threshold=threshold,
+        thresholds=dict(thresholds),
+    )
+    question = Question(labels=labels, templates=templates, top=top, calibrate=calibrate, rules=rules)
+    return answer_all(model, prepare(photos, question), render=render, out=Path(out), force=force)
 
 
-def prepare(places: str | Path | Sequence[str | Path], question: Question) -> Prepared:
-    """Everything that can be refused without a model; `UsageError` says what and the way out."""
-    photos = find_photos([places] if isinstance(places, str | Path) else places)
-    found = None
+def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:
+    """Everything that can be refused without a model: `UsageError` says what, and how to change it."""
+    if question.top < 1:
+        raise UsageError(f"top is {question.top}; ask for 1 label or more.")
+    if isinstance(question.labels, str):
+        raise TypeError("labels are a list of strings; wrap the single one in a list")
+    paths = find_photos([photos] if isinstance(photos, str | Path) else photos)
+    labelled = None
     if question.calibrate is not None:
         from seesay.tasks.calibrate import check_overlap, open_labelled_photos
 
-        found = open_labelled_photos(question.calibrate)
-        labels = distinct_labels(question.labels or found.class_names)[0]
-        check_overlap(found, labels)
+        labelled = open_labelled_photos(question.calibrate)
+        labels = distinct_labels(question.labels or labelled.class_names)[0]
+        check_overlap(labelled, labels)
     else:
         labels = distinct_labels(question.labels)[0]
-    question.rules.check(labels, has_images=found is not None)
+    question.rules.check(labels, has_images=labelled is not None)
     if question.templates is not None:
         load_templates(question.templates)
-    return Prepared(photos=photos, labels=labels, question=question, found=found)
+    return Prepared(photos=paths, labels=labels, question=question, labelled=labelled)
 
 
 def answer_all(
@@ -115,82 +148,85 @@ def answer_all(
     out: Path | None,
     write: Write | None = None,
     force: bool = False,
-    tell: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Classified:
     """As `classify_folder`; without `out` the rendered bytes are handed to `write`, and nothing can be resumed.
 
-    `tell` is given lines for people: what was fitted, and where it goes on. Raises `RefusedInput`, without a result,
-    when not one photo can be read.
+    `log` gets lines for people: what was fitted, and after which photo an earlier run is resumed. Raises as
+    `classify_folder` does, and leaves no result then.
     """
     from seesay.model.encode import BLOCK
 
-    photos, question = prepared.photos, prepared.question
-    asked = asked_of(model, prepared) if out is not None else {}
-    with ResumeFile(out, asked, count=len(photos), block=BLOCK, force=force) as part:
-        judge = fitted_decision(model, prepared)
-        for line in _fit_in_words(judge, question.rules):
-            tell(line)
-        resumed = part.done
+    photos = prepared.photos
+    inputs = inputs_of(model, prepared) if out is not None else {}
+    with ResumeFile(out, inputs, count=len(photos), block=BLOCK, force=force) as resume_file:
+        decision = fitted_decision(model, prepared)
+        for line in _fit_in_words(decision, prepared.question.rules):
+            log(line)
+        resumed = resume_file.done
         if resumed:
-            tell(f"going on after {resumed:,} of {len(photos):,} photos, from {part.path}")
-        seconds, core_seconds = fill(part, model, judge, prepared)
-        skipped = tuple(_skipped(part))
+            log(f"going on after {resumed:,} of {len(photos):,} photos, from {resume_file.path}")
+        seconds, core_seconds = fill(resume_file, model, decision, prepared)
+        skipped = tuple(_skipped(resume_file))
         if len(skipped) == len(photos):
-            part.remove()
+            resume_file.remove()
             raise none_readable(len(photos), skipped)
-        answers = _answers(part, judge)
+        answers = _answers(resume_file, decision)
         chunks = (text.encode("utf-8", "surrogateescape") for text in render(answers))
         if out is not None:
             publish_chunks(out, chunks)
         elif write is not None:
             write(chunks)
-        part.remove()
+        resume_file.remove()
     return Classified(
+        out=out,
         photos=len(photos),
         labels=len(prepared.labels),
         resumed=resumed,
         skipped=skipped,
-        facts=judge.facts,
+        facts=decision.facts,
         seconds=seconds,
         core_seconds=core_seconds,
     )
 
 
 def fitted_decision(model: "Model", prepared: Prepared) -> LabelDecision:
+    """The classifier of the labels with its rules, fitted on the labelled set if there is one."""
     from seesay.tasks.calibrate import decision_for
 
     classifier = model.classifier(prepared.labels, prepared.question.templates)
-    found = prepared.found
-    if found is None:
+    labelled = prepared.labelled
+    if labelled is None:
         return decision_for(model, classifier, rules=prepared.question.rules)
-    with progress(len(found), found.name) as advance:
-        return decision_for(model, classifier, rules=prepared.question.rules, found=found, progress=advance)
+    with progress(len(labelled), labelled.name) as advance:
+        return decision_for(model, classifier, rules=prepared.question.rules, labelled=labelled, progress=advance)
 
 
-def fill(part: ResumeFile, model: "Model", judge: LabelDecision, prepared: Prepared) -> tuple[float, float]:
-    """A row for every photo that has none yet; the seconds this took, of the clock and of all cores together."""
+def fill(resume_file: ResumeFile, model: "Model", decision: LabelDecision, prepared: Prepared) -> tuple[float, float]:
+    """Append a row for every photo that has none yet; the seconds it took, of the clock and of all cores together."""
     photos = prepared.photos
-    place_of = {label: place for place, label in enumerate(judge.classifier.class_names)}
+    index_of = {label: index for index, label in enumerate(decision.classifier.class_names)}
     began, began_cores = time.perf_counter(), time.process_time()
     try:
-        with progress(len(photos) - part.done, "photos") as advance:
-            for told in answer_photos(model, judge, photos, top=prepared.question.top, first=part.done):
-                part.append([_row(item, place_of) for item in told])
-                advance(len(told))
+        with progress(len(photos) - resume_file.done, "photos") as advance:
+            for answers in answer_photos(model, decision, photos, top=prepared.question.top, first=resume_file.done):
+                resume_file.append([_row(item, index_of) for item in answers])
+                advance(len(answers))
     except KeyboardInterrupt as error:
-        if part.path is None:
+        if resume_file.path is None:
             raise
         raise Interrupted(
-            f"{part.done:,} of {len(photos):,} photos are done and in {part.path}; the same command goes on."
+            f"{resume_file.done:,} of {len(photos):,} photos are done and in {resume_file.path}; "
+            "the same command goes on."
         ) from error
     return time.perf_counter() - began, time.process_time() - began_cores
 
 
-def asked_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
+def inputs_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
     """All that the answers depend on, readable where a person can change it, as fingerprints else."""
     from seesay.model.cache import image_fingerprint, text_fingerprint
 
-    question, found = prepared.question, prepared.found
+    question, labelled = prepared.question, prepared.labelled
     templates = model.templates if question.templates is None else load_templates(question.templates)
     return {
         "photos": len(prepared.photos),
@@ -198,8 +234,8 @@ def asked_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
         "labels": prepared.labels,
         "templates": list(templates),
         "top": question.top,
-        "calibrate": found and found.name,
-        "photos of calibrate": found and found.fingerprint,
+        "calibrate": labelled and labelled.name,
+        "photos of calibrate": labelled and labelled.fingerprint,
         "rules": asdict(question.rules),
         "model": model.name,
         "preprocess": type(model.preprocess).__name__,
@@ -207,10 +243,10 @@ def asked_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _fit_in_words(judge: LabelDecision, rules: Rules) -> list[str]:
+def _fit_in_words(decision: LabelDecision, rules: Rules) -> list[str]:
     from seesay.tasks.calibrate import in_words
 
-    return in_words(judge.facts, rules)
+    return in_words(decision.facts, rules)
 
 
 def _size(path: Path) -> int:
@@ -220,27 +256,27 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _row(item: Answer | Skipped, place_of: Mapping[str, int]) -> list[Any]:
+def _row(item: Answer | Skipped, index_of: Mapping[str, int]) -> list[Any]:
     if isinstance(item, Skipped):
         return [item.key, item.reason, item.detail]
-    chosen = None if item.labels is None else [place_of[label] for label in item.labels]
-    return [item.photo, [place_of[label] for label in item.ranking.labels], item.ranking.probabilities, chosen]
+    chosen = None if item.labels is None else [index_of[label] for label in item.labels]
+    return [item.photo, [index_of[label] for label in item.ranking.labels], item.ranking.probabilities, chosen]
 
 
-def _answers(part: ResumeFile, judge: LabelDecision) -> Iterator[Answer]:
-    names = judge.classifier.class_names
-    for row in part.rows():
+def _answers(resume_file: ResumeFile, decision: LabelDecision) -> Iterator[Answer]:
+    names = decision.classifier.class_names
+    for row in resume_file.rows():
         if len(row) == 4:
-            photo, places, probabilities, chosen = row
+            photo, indices, probabilities, chosen = row
             yield Answer(
                 photo=photo,
-                ranking=Ranking(labels=tuple(names[place] for place in places), probabilities=tuple(probabilities)),
-                labels=None if chosen is None else tuple(names[place] for place in chosen),
-                is_multi_label=judge.is_multi_label,
+                ranking=Ranking(labels=tuple(names[index] for index in indices), probabilities=tuple(probabilities)),
+                labels=None if chosen is None else tuple(names[index] for index in chosen),
+                is_multi_label=decision.is_multi_label,
             )
 
 
-def _skipped(part: ResumeFile) -> Iterator[Skipped]:
-    for row in part.rows():
+def _skipped(resume_file: ResumeFile) -> Iterator[Skipped]:
+    for row in resume_file.rows():
         if len(row) == 3:
             yield Skipped(key=row[0], reason=row[1], detail=row[2])

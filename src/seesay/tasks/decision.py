@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 class Rules:
     """When a label is an answer. Rates and thresholds are between 0 and 1.
 
-    `none_of_these`: a photo whose best cosine is too low has no answer; of photos that do show one of the labels at
-    most this share is lost so. `multi_label`: every label is judged by itself; of photos that show another label at
-    most `false_alarms` get this one. Both hold with 95 % confidence, for each label by itself, and for photos drawn
-    as those that the thresholds were found on: each of them shows its own label and no other.
-    Labels in `thresholds` are judged by a probability instead, and with `threshold` so are all the others.
+    `none_of_these`: a photo whose best cosine is too low has no answer; this happens to at most this share of the
+    photos that do show one of the labels. `multi_label`: a photo may have several labels or none; each label is given
+    to at most the share `false_alarms` of the photos that show another one. Both hold with 95 % confidence, for each
+    label by itself, and for photos like those that the thresholds were fitted on: each of them shows its own label and
+    no other. A label in `thresholds` is an answer from that probability on instead, and with `threshold` so is every
+    other label.
     """
 
     none_of_these: float | None = None
@@ -65,9 +66,10 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDecision:
-    """A classifier, and the cosine each label must reach to be an answer: `threshold_C`, or None for a mere ranking.
+    """A classifier, and `threshold_C`, the cosines that labels must reach to be an answer; None where only a ranking is
+    wanted.
 
-    `facts` say what was fitted on what: plain values, empty without a labelled set.
+    `facts` say what was fitted on which set: plain values, empty without a labelled set.
     """
 
     classifier: "Classifier"
@@ -87,7 +89,7 @@ class LabelDecision:
         is_answer_NC = (cosine_NC >= self.threshold_C).gather(1, order_NC)
         names = self.classifier.class_names
         chosen = [
-            tuple(names[index] for index, is_answer in zip(order, told, strict=True) if is_answer)
-            for order, told in zip(order_NC.tolist(), is_answer_NC.tolist(), strict=True)
+            tuple(names[index] for index, is_answer in zip(order, flags, strict=True) if is_answer)
+            for order, flags in zip(order_NC.tolist(), is_answer_NC.tolist(), strict=True)
         ]
         return list(zip(rankings, chosen, strict=True))

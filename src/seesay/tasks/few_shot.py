@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.base.records import Skipped
+from seesay.base.records import Score, Skipped
 from seesay.data.class_names import ClassName
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes
@@ -32,23 +32,35 @@ from seesay.model.cache import EmbeddingCache, cached_encode_images
 from seesay.model.encode import embeddings_of, encode_feature_set, score_image_set
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.linear_probe import LinearProbe, check_settings
+from seesay.tasks.probe_result import ProbeResult, ShotsResult
 from seesay.tasks.words import choose_words
 
 Penalty = float | Literal["sweep"]
 NO_CACHE = EmbeddingCache(None)
-# CoOp's way with few shots (Zhou et al. 2022): a penalty is judged by as many further images, four at most.
-MOST_TO_JUDGE_BY = 4
+# As in the code of CoOp (Zhou et al. 2022): a penalty is validated on as many further images per class, four at most.
+MOST_VALIDATION_SHOTS = 4
 RANKING_METRICS = {"map11": mean_average_precision_11, "roc-auc": mean_roc_auc}
 METRICS = ("accuracy", "mean-per-class", *RANKING_METRICS)
+# Hanley and McNeil (1982): the area under the curve of answers that say nothing.
+CHANCE_OF_ROC_AUC = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class EncodedSet:
     """Features of the images that could be read, and their classes as the training set numbers them."""
 
     features_NW: torch.Tensor
     label_N: np.ndarray
     skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a probe is fitted and measured."""
+
+    seeds: int
+    penalty: Penalty
+    metric: str
 
 
 def probe_sets(
@@ -62,67 +74,63 @@ def probe_sets(
     metric: str = "accuracy",
     cache: EmbeddingCache = NO_CACHE,
     progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
 
-    Features are `kept` for the next time. Zero-shot chooses among the classes of `train` too, asked about as
-    `choose_words` says. Every entry of "shots" has the scores of `seeds` random
-    choices, their mean and its interval over choices; "shots_equal_to_zero_shot" is where their curve meets it.
-    `UsageError` as `check_sets` and `check_question`; `RefusedInput` where no image of a set can be read.
+    Features are read from `cache` and written to it; `progress` is called with the number of images just encoded.
+    Zero-shot chooses among the classes of `train` too, with the names and templates of `choose_words`. `UsageError`
+    as `check_sets` and `check_protocol`; `RefusedInput` where no image of a set can be read.
     """
-    check_question(shots, seeds, penalty, metric)
+    check_protocol(shots, seeds, penalty, metric)
     check_sets(train, test, shots)
-    learned, asked = encode_set(model, train, train, cache, progress), encode_set(model, test, train, cache, progress)
+    learned = encode_set(model, train, train, cache, progress)
+    tested = encode_set(model, test, train, cache, progress)
     refuse_too_few(train, learned.label_N, shots, "images that can be read")
     words = choose_words(model, (test, train), train.class_names)
-    told_NK = zero_shot_scores(model, test, asked, words.names, words.templates)
-    zero_shot, interval_zero_shot = measured(metric, told_NK, asked.label_N)
+    zero_shot_NK = zero_shot_scores(model, test, tested, words.names, words.templates)
+    zero_shot = measured(metric, zero_shot_NK, tested.label_N)
     probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
-    whole, interval_whole = measured(metric, probe_scores(probe, asked, train), asked.label_N)
-    rounds = [few_shots(learned, asked, train, count, seeds, penalty, metric) for count in shots]
-    curve = [(entry["shots"], entry["mean"]) for entry in rounds]
-    curve.append((len(learned.label_N) / len(train.class_names), whole))
-    left_out = [*train.problems, *learned.skipped, *test.problems, *asked.skipped]
-    return {
-        "task": "linear-probe",
-        "train": train.name,
-        "set": test.name,
-        "model": model.name,
-        "metric": metric,
-        "n": len(asked.label_N),
-        "n_train": len(learned.label_N),
-        "classes": len(train.class_names),
-        "features": learned.features_NW.shape[1],
-        "score": whole,
-        "interval95": list(interval_whole),
-        "chance": 0.5 if metric == "roc-auc" else 1 / len(train.class_names),
-        "penalty": probe.penalty_,
-        "iterations": probe.n_iter_,
-        "validation_scores": {f"{value:.6g}": share for value, share in sorted(probe.validation_scores_.items())},
-        "zero_shot": zero_shot,
-        "interval95_zero_shot": list(interval_zero_shot),
-        "templates": list(words.templates),
-        "shots": rounds,
-        "seeds": seeds,
-        "shots_equal_to_zero_shot": shots_equal_to(zero_shot, curve) if shots else None,
-        "skipped": len(left_out),
-        "skipped_by_reason": dict(Counter(item.reason for item in left_out).most_common()),
-        "data_fingerprints": [train.fingerprint, test.fingerprint],
-    }
+    whole = measured(metric, probe_scores(probe, tested, train), tested.label_N)
+    protocol = Protocol(seeds=seeds, penalty=penalty, metric=metric)
+    few = tuple(few_shots(learned, tested, train, count, protocol) for count in shots)
+    points = [(float(entry.shots), entry.mean) for entry in few]
+    points.append((len(learned.label_N) / len(train.class_names), whole.value))
+    skipped = [*train.problems, *learned.skipped, *test.problems, *tested.skipped]
+    return ProbeResult(
+        train=train.name,
+        set_name=test.name,
+        model=model.name,
+        metric=metric,
+        n_train=len(learned.label_N),
+        classes=len(train.class_names),
+        features=learned.features_NW.shape[1],
+        score=whole,
+        zero_shot=zero_shot,
+        penalty=probe.penalty_,
+        iterations=probe.n_iter_,
+        validation_scores=probe.validation_scores_,
+        templates=words.templates,
+        shots=few,
+        seeds=seeds,
+        shots_equal_to_zero_shot=shots_equal_to(zero_shot.value, points) if shots else None,
+        skipped_by_reason=dict(Counter(item.reason for item in skipped).most_common()),
+        data_fingerprints=(train.fingerprint, test.fingerprint),
+    )
 
 
-def open_labelled(place: str | Path) -> LabelledSet:
-    """The labelled set at a place; `UsageError` for images with captions."""
-    found = open_evalset(place)
-    if not isinstance(found, LabelledSet):
+def open_labelled(source: str | Path) -> LabelledSet:
+    """The labelled set that `source` names; `UsageError` for images with captions."""
+    evalset = open_evalset(source)
+    if not isinstance(evalset, LabelledSet):
         raise UsageError(
-            f"{str(place)!r} holds images with captions; a probe needs classes: a folder of images for each, "
+            f"{str(source)!r} holds images with captions; a probe needs classes: a folder of images for each, "
             "or .tar with .cls and classnames.txt."
         )
-    return found
+    return evalset
 
 
-def check_question(shots: Sequence[int], seeds: int, penalty: Penalty, metric: str) -> None:
+def check_protocol(shots: Sequence[int], seeds: int, penalty: Penalty, metric: str) -> None:
+    """`UsageError` for a penalty, a metric or numbers that there cannot be."""
     check_settings(1, penalty)
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r} is not known.{nearest(metric, METRICS)} Known: {', '.join(METRICS)}.")
@@ -131,7 +139,7 @@ def check_question(shots: Sequence[int], seeds: int, penalty: Penalty, metric: s
 
 
 def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> None:
-    """Before any image is read: classes are known, two at least, and each has the images asked for."""
+    """`UsageError`, before any image is read, for unknown classes, fewer than two, or too few images for the shots."""
     if len(train.class_names) < 2:
         raise UsageError(f"{train.name} has one class; a probe needs two or more.")
     occurring = {test.class_names[test.label(index)] for index in range(len(test))}
@@ -145,94 +153,98 @@ def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> N
 
 
 def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int], what: str) -> None:
+    """`UsageError` where a class of `label_N` has fewer examples than `max(shots)`; the message calls them `what`."""
     size_K = np.bincount(label_N, minlength=len(train.class_names))
     fewest = int(size_K.argmin())
     if shots and size_K[fewest] < max(shots):
         raise UsageError(
-            f"{max(shots)} shots are asked for, but class {train.class_names[fewest]!r} of {train.name} has "
-            f"{size_K[fewest]} {what}; ask for fewer."
+            f"{max(shots)} shots are requested, but class {train.class_names[fewest]!r} of {train.name} has "
+            f"{size_K[fewest]} {what}; request fewer."
         )
 
 
 def encode_set(
-    model: Model, found: LabelledSet, train: LabelledSet, cache: EmbeddingCache, progress: Callable[[int], None]
-) -> Labelled:
+    model: Model, evalset: LabelledSet, train: LabelledSet, cache: EmbeddingCache, progress: Callable[[int], None]
+) -> EncodedSet:
     """All images of a set that can be read; of two classes with the same name the first is meant."""
     features_NW, read, skipped = cached_encode_images(
-        model, found.image, len(found), cache=cache, progress=progress, kind="features", encode=encode_feature_set
+        model, evalset.image, len(evalset), cache=cache, progress=progress, kind="features", encode=encode_feature_set
     )
     if not read:
-        raise RefusedInput(f"none of the {len(found)} images of {found.name} could be read ({count_reasons(skipped)}).")
-    refuse_unseen_classes(found, read, skipped)
-    if found is train:
+        raise RefusedInput(
+            f"none of the {len(evalset)} images of {evalset.name} could be read ({count_reasons(skipped)})."
+        )
+    refuse_unseen_classes(evalset, read, skipped)
+    if evalset is train:
         number_of = list(range(len(train.class_names)))
     else:
-        number_of = [train.class_names.index(name) if name in train.class_names else -1 for name in found.class_names]
-    return Labelled(
+        number_of = [train.class_names.index(name) if name in train.class_names else -1 for name in evalset.class_names]
+    return EncodedSet(
         features_NW=features_NW,
-        label_N=np.array([number_of[found.label(index)] for index in read]),
-        skipped=tuple(replace(item, key=found.key(int(item.key))) for item in skipped),
+        label_N=np.array([number_of[evalset.label(index)] for index in read]),
+        skipped=tuple(replace(item, key=evalset.key(int(item.key))) for item in skipped),
     )
 
 
 def few_shots(
-    learned: Labelled, asked: Labelled, train: LabelledSet, count: int, seeds: int, penalty: Penalty, metric: str
-) -> dict[str, Any]:
+    learned: EncodedSet, tested: EncodedSet, train: LabelledSet, count: int, protocol: Protocol
+) -> ShotsResult:
     """Probes on `count` images per class, chosen anew for every seed."""
     scores, penalties = [], []
-    for seed in range(seeds):
+    for seed in range(protocol.seeds):
         chosen, further = choose(learned.label_N, count, seed=seed)
         x_NW, label_N = learned.features_NW[chosen], learned.label_N[chosen]
-        found = penalty
+        penalty = protocol.penalty
         if penalty == "sweep" and len(further):
-            judges = learned.features_NW[further], learned.label_N[further]
-            found = LinearProbe().fit(x_NW, label_N, validation=judges).penalty_
-        probe = LinearProbe(penalty=found).fit(x_NW, label_N)
-        scores.append(score(metric, probe_scores(probe, asked, train), asked.label_N))
+            validation = learned.features_NW[further], learned.label_N[further]
+            penalty = LinearProbe().fit(x_NW, label_N, validation=validation).penalty_
+        probe = LinearProbe(penalty=penalty).fit(x_NW, label_N)
+        scores.append(score(protocol.metric, probe_scores(probe, tested, train), tested.label_N))
         penalties.append(probe.penalty_)
-    spread = mean_interval(np.array(scores))
-    return {
-        "shots": count,
-        "mean": float(np.mean(scores)),
-        "interval95": None if spread is None else [max(0.0, spread[0]), min(1.0, spread[1])],
-        "scores": scores,
-        "penalties": penalties,
-    }
+    interval = mean_interval(np.array(scores))
+    return ShotsResult(
+        shots=count,
+        mean=float(np.mean(scores)),
+        interval95=None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1])),
+        scores=tuple(scores),
+        penalties=tuple(penalties),
+    )
 
 
 def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`count` examples of every class, and of what is left up to as many again, four at most, to judge penalties by.
+    """Indices (N,) of `count` examples of every class, and of others to validate penalties on.
 
+    There are as many of these of every class, `MOST_VALIDATION_SHOTS` at most, where the class has them.
     The same seed chooses the same examples in the same order, so that two shots hold the one shot.
     """
     generator = np.random.default_rng(seed)
     chosen, further = [], []
     for label in np.unique(label_N):
-        own = generator.permutation(np.flatnonzero(label_N == label))
-        chosen.append(own[:count])
-        further.append(own[count : count + min(count, MOST_TO_JUDGE_BY)])
+        members = generator.permutation(np.flatnonzero(label_N == label))
+        chosen.append(members[:count])
+        further.append(members[count : count + min(count, MOST_VALIDATION_SHOTS)])
     return np.concatenate(chosen), np.concatenate(further)
 
 
 def zero_shot_scores(
-    model: Model, found: LabelledSet, asked: Labelled, names: Sequence[ClassName], templates: Sequence[str]
+    model: Model, evalset: LabelledSet, tested: EncodedSet, names: Sequence[ClassName], templates: Sequence[str]
 ) -> np.ndarray:
-    """Probabilities of the classes of the training set by their names for the images that were asked, (N, K)."""
+    """Probabilities of the training set's classes by their names, for the images in `tested`, (N, K)."""
     head = model.classifier(names, templates)
     if model.reads_grid:
-        score_NK, _, _ = score_image_set(model, head, found.image, len(found))
+        score_NK, _, _ = score_image_set(model, head, evalset.image, len(evalset))
         return head.probabilities_of(score_NK).numpy()
-    row_NX = embeddings_of(model, asked.features_NW)
+    row_NX = embeddings_of(model, tested.features_NW)
     if isinstance(head, ZeroShotClassifier):
         # In float64, where a softmax does not round small ones to ties.
         row_NX, head = row_NX.double(), replace(head, weights=head.weights.double())
     return head.probabilities(row_NX).numpy()
 
 
-def probe_scores(probe: LinearProbe, asked: Labelled, train: LabelledSet) -> np.ndarray:
+def probe_scores(probe: LinearProbe, tested: EncodedSet, train: LabelledSet) -> np.ndarray:
     """The probe's probabilities with a column for every class of the training set, (N, K)."""
-    all_NK = np.zeros((len(asked.label_N), len(train.class_names)))
-    all_NK[:, probe.classes_] = probe.predict_proba(asked.features_NW)
+    all_NK = np.zeros((len(tested.label_N), len(train.class_names)))
+    all_NK[:, probe.classes_] = probe.predict_proba(tested.features_NW)
     return all_NK
 
 
@@ -244,18 +256,21 @@ def score(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> float:
     return mean_per_class(hit_N, label_N) if metric == "mean-per-class" else float(hit_N.mean())
 
 
-def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """`score` and its 95 % interval over test images."""
-    value = score(metric, scores_NK, label_N)
+def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> Score:
+    """`score` with its 95 % interval over test images, and chance: 0.5 for roc-auc, else one of the K classes."""
+    value, n = score(metric, scores_NK, label_N), len(label_N)
     if metric in RANKING_METRICS:
-        return value, bootstrap_interval(lambda drawn: score(metric, scores_NK[drawn], label_N[drawn]), len(label_N))
-    hit_N = hits(scores_NK, label_N)
-    if metric == "mean-per-class":
-        return value, mean_per_class_interval(hit_N, label_N)
-    return value, proportion_interval(int(hit_N.sum()), len(hit_N))
+        interval = bootstrap_interval(lambda drawn: score(metric, scores_NK[drawn], label_N[drawn]), n)
+    elif metric == "mean-per-class":
+        interval = mean_per_class_interval(hits(scores_NK, label_N), label_N)
+    else:
+        interval = proportion_interval(int(hits(scores_NK, label_N).sum()), n)
+    chance = CHANCE_OF_ROC_AUC if metric == "roc-auc" else 1 / scores_NK.shape[1]
+    return Score(value=value, interval95=interval, chance=chance, n=n)
 
 
 def hits(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
+    """Whether the class with the highest score is the right one, (N,) bool; a tie is a miss."""
     return top_k_hits(torch.from_numpy(scores_NK), torch.from_numpy(label_N), ks=(1,))[1]
 
 

@@ -1,11 +1,11 @@
-"""Half of a long piece of work, on disk: what was asked, then a line per photo, so that a killed command can go on.
+"""The answers so far of a long run, on disk: its inputs, then a line per photo, so that a killed command can go on.
 
     labels.csv.part    beside labels.csv while that is being made; removed when it is done
 
-Line 0 says what was asked, every other line what came out for one photo, in the order of the photos, as JSON. Lines are
-added a block at a time, after the block is done, and synced to the disk about once a second and at the end. Whoever
-goes on keeps the whole blocks and works on the rest again: photos are encoded in the same company as before, and
-what comes out is equal to the last bit.
+Line 0 holds the inputs, every other line the result for one photo, in the order of the photos, as JSON. Lines are added
+a block at a time, after the block is done, and synced to the disk about once a second and at the end. A run that is
+resumed uses the whole blocks and works on the rest again: photos are encoded in the same blocks as before, and the
+results are equal to the last bit.
 """
 
 import fcntl
@@ -21,24 +21,27 @@ from typing import Any, BinaryIO, cast
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.publish import storage_error
 
+# The version of this file's format; another one is not resumed.
 FORMAT = 1
 BEGINNING = b'{"format": '
+# A guess: a power cut costs a second of work, and syncing after every block would be felt.
 SYNC_SECONDS = 1.0
+# A guess at what fits a message of one line.
 SHOWN_DIFFERENCES = 3
 
 
 class ResumeFile(AbstractContextManager["ResumeFile"]):
     """The part file of `out`, held by one process at a time; without `out` a temporary one that nobody can resume.
 
-    `asked` are plain values by name: all that the results depend on. Where a part file of something else is found,
-    entering raises `UsageError` with what differs, unless `force` is given, which begins anew. `done` is the number
+    `inputs` are plain values by name: all that the results depend on. Where there is a part file of other inputs,
+    entering raises `UsageError` with what differs, unless `force` is set, which begins anew. `done` is the number
     of photos whose lines are there, a multiple of `block` or `count`, all of them.
     """
 
-    def __init__(self, out: Path | None, asked: dict[str, Any], *, count: int, block: int, force: bool = False):
+    def __init__(self, out: Path | None, inputs: dict[str, Any], *, count: int, block: int, force: bool = False):
         self.path = None if out is None else resume_file_of(out)
         self.done = 0
-        self._asked = asked
+        self._inputs = inputs
         self._count = count
         self._block = block
         self._force = force
@@ -55,7 +58,7 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
             self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
             raise storage_error(error, self.path) or UsageError(
-                f"{self.path} cannot be written ({error.strerror}); choose another place."
+                f"{self.path} cannot be written ({error.strerror}); choose another folder."
             ) from error
         try:
             self._take_lock()
@@ -87,15 +90,15 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                 yield json.loads(line)
 
     def remove(self) -> None:
-        """To be called when the results lie elsewhere, or there are none."""
+        """Delete the file, once the results are elsewhere or there are none."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
     def _go_on_or_begin(self) -> None:
-        found, ends = self._whole_lines()
-        if found is None or self._force:
+        header, ends = self._whole_lines()
+        if header is None or self._force:
             self._begin()
-        elif changes := _differences(found, self._header()):
+        elif changes := _differences(header, self._header()):
             more = f" (and {len(changes) - SHOWN_DIFFERENCES} more)" if len(changes) > SHOWN_DIFFERENCES else ""
             raise UsageError(
                 f"{self.path} is half of another command: {'; '.join(changes[:SHOWN_DIFFERENCES])}{more}; "
@@ -107,10 +110,10 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
             self._file.truncate(ends[self.done])
 
     def _whole_lines(self) -> tuple[dict[str, Any] | None, list[int]]:
-        """What the file's first line asks for, None if it has none, and where each whole line ends."""
+        """The inputs in the file's first line, None if it has none, and where each whole line ends."""
         header: dict[str, Any] | None = None
         ends: list[int] = []
-        place = 0
+        position = 0
         with open(os.dup(self._file.fileno()), "rb") as file:
             file.seek(0)
             # A power cut during the first write may leave a piece of it, or zeros.
@@ -118,7 +121,7 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                 raise RefusedInput(f"{self.path} is no part file of seesay; move it, or overwrite it with --force.")
             file.seek(0)
             for line in file:
-                place += len(line)
+                position += len(line)
                 try:
                     # After a power cut a file may end in a torn line, or in zeros.
                     value = json.loads(line) if line.endswith(b"\n") else None
@@ -128,7 +131,7 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                     break
                 if isinstance(value, dict):
                     header = value
-                ends.append(place)
+                ends.append(position)
         return header, ends
 
     def _begin(self) -> None:
@@ -137,7 +140,7 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
 
     def _header(self) -> dict[str, Any]:
         # Through JSON, so that it is equal to itself once it was written and read.
-        return json.loads(json.dumps({"format": FORMAT, **self._asked}))
+        return json.loads(json.dumps({"format": FORMAT, **self._inputs}))
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -160,12 +163,12 @@ def resume_file_of(out: Path) -> Path:
     return real.with_name(f"{real.name}.part")
 
 
-def _differences(found: dict[str, Any], asked: dict[str, Any]) -> list[str]:
-    names = dict.fromkeys([*found, *asked])
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    names = dict.fromkeys([*before, *now])
     return [
-        f"{name}: {_short(found.get(name))} -> {_short(asked.get(name))}"
+        f"{name}: {_short(before.get(name))} -> {_short(now.get(name))}"
         for name in names
-        if found.get(name) != asked.get(name)
+        if before.get(name) != now.get(name)
     ]
 
 

@@ -3,10 +3,10 @@
 N = images that could be read, M = their captions, D = embedding width.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,20 +23,23 @@ from seesay.formulas.statistics import recall_by_guessing, recall_interval
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_images, cached_encode_prompts
 
+# The recalls of Radford et al. 2021, table 13.
 RECALLS = (1, 5, 10)
 
 NO_CACHE = EmbeddingCache(None)
 
 
-class RetrievalScores(TypedDict):
-    """ "r1", "r5" and "r10" in both directions, the hits behind them by k, and what was left out.
+@dataclass(frozen=True, kw_only=True)
+class RetrievalScores:
+    """Scores by "r1", "r5" and "r10" in both directions, the hits behind them by direction and k, what was left out.
 
-    `read` are the images that could be read, and `image_of_text` the place in it of each caption's own.
+    `read` are the indices of the images that could be read, and `image_of_text` (M) is the position in it of each
+    caption's image.
     """
 
     text_to_image: dict[str, Score]
     image_to_text: dict[str, Score]
-    hits: dict[str, Hits]
+    hits: Mapping[str, Hits]
     image_of_text: np.ndarray
     read: list[int]
     skipped: list[Skipped]
@@ -49,13 +52,13 @@ def recall_at_k(
 
     `image_embeddings` (N, D) and `text_embeddings` (M, D) are arrays or tensors, of unit length or not;
     `image_of_text` (M) gives each caption's image, and every image has at least one caption (ValueError). A caption
-    asks among the N images; an image asks among the M captions, and any of its own will do. Ties count against us: a
-    wrong answer that scores the same as the right one stands before it. Works in blocks of 1,024 rows; the N x M
-    similarities are never held at once.
+    ranks the N images; an image ranks the M captions, and any of its own is right. Ties count as misses: a wrong
+    answer with the score of the right one is ranked before it. Works in blocks of 1,024 rows; the N x M similarities
+    are never held at once.
     """
-    image_ND, text_MD = (unit(torch.as_tensor(given)) for given in (image_embeddings, text_embeddings))
-    own_M = torch.as_tensor(image_of_text, dtype=torch.int64, device=image_ND.device)
-    hits = metrics.recall_at_k(image_ND, text_MD, own_M, ks=ks)
+    image_ND, text_MD = (unit(torch.as_tensor(rows)) for rows in (image_embeddings, text_embeddings))
+    image_of_text_M = torch.as_tensor(image_of_text, dtype=torch.int64, device=image_ND.device)
+    hits = metrics.recall_at_k(image_ND, text_MD, image_of_text_M, ks=ks)
     return {direction: {k: float(hit.mean()) for k, hit in by_k.items()} for direction, by_k in hits.items()}
 
 
@@ -69,8 +72,8 @@ def retrieval_scores(
 ) -> RetrievalScores:
     """Recall at 1, 5 and 10 over all images of `pairs` that can be read (`formulas.metrics.recall_at_k`).
 
-    text_to_image asks once per caption, among the N images; image_to_text once per image, among the M captions,
-    and any of its own will do. Captions are encoded as they are; with `templates` each is put into every template
+    text_to_image has one query per caption, among the N images; image_to_text one per image, among the M captions,
+    and any of its own is right. Captions are encoded as they are; with `templates` each is put into every template
     first, and the embeddings averaged. Raises `RefusedInput` when not one image can be read, and `UsageError`
     for a model that has no embeddings of texts.
     """
@@ -84,29 +87,29 @@ def retrieval_scores(
     if not read:
         raise RefusedInput(f"none of the {len(pairs)} images of {pairs.name} could be read ({count_reasons(skipped)}).")
     captions = [pairs.captions(index) for index in read]
-    captions_N = np.array([len(own) for own in captions])
+    captions_N = np.array([len(of_image) for of_image in captions])
     image_of_text_M = np.repeat(np.arange(len(read)), captions_N)
     chosen = TEMPLATES["none"] if templates is None else load_templates(templates)
-    prompts = [tuple(fill(chosen, [caption])) for own in captions for caption in own]
+    prompts = [tuple(fill(chosen, [caption])) for of_image in captions for caption in of_image]
     text_MD = cached_encode_prompts(model, prompts, cache=cache)
     hits = metrics.recall_at_k(image_ND, text_MD, torch.from_numpy(image_of_text_M), ks=RECALLS)
     one_M = np.ones(len(image_of_text_M))
-    return {
-        "text_to_image": scored(hits["text_to_image"], image_of_text_M, correct=one_M, candidates=len(read)),
-        "image_to_text": scored(
+    return RetrievalScores(
+        text_to_image=scored(hits["text_to_image"], image_of_text_M, correct=one_M, candidates=len(read)),
+        image_to_text=scored(
             hits["image_to_text"], np.arange(len(read)), correct=captions_N, candidates=len(image_of_text_M)
         ),
-        "hits": hits,
-        "image_of_text": image_of_text_M,
-        "read": read,
-        "skipped": skipped,
-    }
+        hits=hits,
+        image_of_text=image_of_text_M,
+        read=read,
+        skipped=skipped,
+    )
 
 
 def encode_images_of(
     model: Model, pairs: PairSource, cache: EmbeddingCache, progress: Callable[[int], None]
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """`cached_encode_images` for pairs: what is skipped goes by its key where it got as far as having one."""
+    """`cached_encode_images` for pairs, (N, D): a skipped one has its key, or its index where no key could be read."""
     keys: dict[str, str] = {}
 
     def read(index: int) -> bytes:
@@ -119,7 +122,7 @@ def encode_images_of(
 
 
 def scored(hits: Hits, image_of_hit: np.ndarray, *, correct: np.ndarray, candidates: int) -> dict[str, Score]:
-    """Hits per question to shares; `correct` says how many right answers each question has."""
+    """Hits (Q,) of Q queries by k to scores by "r1", ...; `correct` (Q,) counts the right answers of each query."""
     return {
         f"r{k}": Score(
             value=float(hit.mean()),

@@ -1,4 +1,4 @@
-"""What the classes of a set are called and asked in, and who said so."""
+"""The names and templates for the classes of a set, and where they come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,15 +29,19 @@ def choose_words(
     templates: str | Path | Sequence[str] | None = None,
     called: str | Path | None = None,
 ) -> Words:
-    """What the call asks for (`templates`, `called`), else what the first of the sets that has templates brings, else
-    what the paper did with a set of that name, else the model's own templates.
+    """Names and templates for classes that are called `class_names` in the sets.
 
-    The paper's class names go with the paper's templates. A model that predicts captions takes no templates of sets or
-    the paper, only its own: those that go with its training, such as a bare name. The paper's names it does take.
+    The templates are those of the call, else of the first of the sets that has some, else of the paper for a set of
+    that name, else of the model. The names are those of `called` (`data.class_names.edited_names`), else the paper's
+    where its templates are used, else `class_names`.
+
+    A model that predicts captions takes no templates of sets or the paper, only its own: those that go with its
+    training, such as a bare name. The paper's names it does take. `UsageError` for templates or names that there are
+    not, or that are of another number of classes.
     """
-    own = next((found.templates for found in sets if found.templates), None)
-    known = next(filter(None, (known_set(found.name) for found in sets)), None)
-    by_paper = known if templates is None and own is None else None
+    of_set = next((evalset.templates for evalset in sets if evalset.templates), None)
+    known = next(filter(None, (known_set(evalset.name) for evalset in sets)), None)
+    by_paper = known if templates is None and of_set is None else None
     names, names_from = list[ClassName](class_names), "the set"
     if called is not None:
         names, names_from = edited_names(class_names, called), str(called)
@@ -47,8 +51,8 @@ def choose_words(
         chosen, origin = load_templates(templates), "the call"
     elif not model.embeds_texts:
         chosen, origin = model.templates, "the model"
-    elif own is not None:
-        chosen, origin = own, "the set"
+    elif of_set is not None:
+        chosen, origin = of_set, "the set"
     elif by_paper:
         chosen, origin = by_paper.templates, f"the paper, for {by_paper.name}"
     else:

@@ -1,7 +1,7 @@
 """A run's state on disk: saved whole or not at all, never unpickled, read back before an older one goes.
 
 A checkpoint folder holds `model.safetensors`, `optimizer.safetensors` and `state.json` with the position of the
-run, the SHA-256 of both, and one of all it says itself. The folder's name ends in the number of steps done. Several
+run, the SHA-256 of both, and one of `state.json` itself. The folder's name ends in the number of steps done. Several
 processes save and restore together: each brings the parts it holds, and one touches the disk.
 """
 
@@ -22,6 +22,7 @@ from seesay.model.weights import read_tensors, write_tensors
 from seesay.nets.clip import Clip
 from seesay.training.sharding import full_tensors, like
 
+# The one that this version writes; it has been the same since the first.
 FORMAT = 1
 CHECKPOINTS = "checkpoints"
 MODEL_NAME = "model.safetensors"
@@ -72,9 +73,9 @@ def save_checkpoint(
     state["own_sha256"] = _own_sha256(state)
     files[STATE_NAME] = (json.dumps(state, indent=1) + "\n").encode()
 
-    def write(place: Path) -> None:
+    def write(temporary: Path) -> None:
         for name, data in files.items():
-            (place / name).write_bytes(data)
+            (temporary / name).write_bytes(data)
 
     refuse_unwritable(folder, needed=sum(map(len, files.values())))
     publish_folder(folder, write)
@@ -88,7 +89,7 @@ def save_checkpoint(
 def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> tuple[Position, list[str]]:
     """Bring the newest whole checkpoint into `clip` and `optimizer`.
 
-    Returns where the run stands (the start, if there is no checkpoint), and what there is to say of others.
+    Returns where the run stands (the start, if there is no checkpoint), and what was wrong with others.
     Raises `RefusedInput` if there are checkpoints and none is whole, as beginning anew would lose the run unasked, and
     if the newest was written in another format.
     """
@@ -161,7 +162,7 @@ def _read_state(folder: Path) -> dict:
                 "written with, or remove it to go on from the one before."
             )
         if missing := sorted({field.name for field in fields(Position)} - state["position"].keys()):
-            raise RefusedInput(f"{path} says nothing of {', '.join(missing)}; an older checkpoint is used.")
+            raise RefusedInput(f"{path} has no {', '.join(missing)}; an older checkpoint is used.")
         for name in (MODEL_NAME, OPTIMIZER_NAME):
             if _sha256(folder / name) != state["sha256"][name]:
                 raise RefusedInput(f"{folder / name} was changed since it was saved; an older checkpoint is used.")

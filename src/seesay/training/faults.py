@@ -66,16 +66,21 @@ class BadSteps:
         self._row: list[BadStep] = []
 
     def clear(self) -> None:
+        """Begin to count anew, after a step that is finite."""
         self._row.clear()
 
-    def add(self, bad: BadStep, folder: Path | None) -> None:
-        """Raises `SeesayError` at three in a row; `folder` is the run's, None where another process writes there."""
+    def add(self, bad: BadStep, folder: Path | None, *, log_event: Callable[..., None]) -> None:
+        """Raises `SeesayError` at three in a row, after the event `diverged`.
+
+        `folder` is the run's, None where another process writes there.
+        """
         self._row.append(bad)
         if len(self._row) < MOST_BAD_STEPS:
             return
         if folder is not None:
             steps = [step.to_json() for step in self._row]
             publish_file(folder / BAD_BATCH_NAME, (json.dumps(steps, indent=1) + "\n").encode())
+        log_event("diverged", first_step=self._row[0].step)
         raise SeesayError(
             f"loss or gradient was not finite {MOST_BAD_STEPS} steps in a row, up to step {bad.step:,}; what was "
             f"saved is whole: lower optimizer.learning_rate, or look at the images named in {BAD_BATCH_NAME}."
@@ -182,7 +187,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def stop_requests() -> Iterator[set[int]]:
-    """Signals that asked for a stop; a second one of them ends the process at once."""
+    """Signals that request a stop; a second one of them ends the process at once."""
     requests: set[int] = set()
 
     def note(number: int, _: object) -> None:

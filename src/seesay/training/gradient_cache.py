@@ -41,7 +41,7 @@ def backward_per_chunk(
     statistics: RunningStatistics,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Tensor:
-    """As `backward`, for a loss that is a sum over rows: each chunk is gone through once, and their losses add up."""
+    """As `backward`, for a loss that is a sum over rows: each chunk is gone through once; a scalar, their sum."""
     values = []
     for chunk in chunks:
         is_last = chunk is chunks[-1]
@@ -62,7 +62,7 @@ def backward(
     statistics: RunningStatistics,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Tensor:
-    """Add the gradient of `loss` over all rows to that of every parameter; returns the loss, detached.
+    """Add the gradient of `loss` over all rows to that of every parameter; returns the loss, a detached scalar.
 
     `forward(chunk)` opens a context that gives the embeddings of those rows and stays open while they are sent their
     gradient. `no_sync()` is open for the backward pass of every chunk but the last: processes then need not add up
@@ -127,10 +127,12 @@ class RandomState:
 
     @classmethod
     def now(cls) -> "RandomState":
+        """The state at this moment."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         return cls(cpu=torch.get_rng_state(), cuda=cuda)
 
     def restore(self) -> None:
+        """Bring the generators back to this state."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)

@@ -37,14 +37,14 @@ def run_loop(state: TrainState, batches: Batches) -> None:
         workers=plan.data.workers,
         part=part,
         timeout_seconds=plan.data.timeout_seconds,
+        largest_size=max(size for size, _ in plan.sizes),
     )
     next_check = _next_mark(state.share(position.step), check_settings.every)
     saved_at = time.monotonic()
     state.processes.barrier()
-    workers = batches.explain_worker_failures(lambda: position.step, part)
     stuck = ended_when_stuck(plan.settings.stuck_minutes)
     memory = explaining_out_of_memory(plan, world_size=state.processes.world_size, folder=state.journal.folder)
-    with closing(batches), workers, stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
+    with closing(batches), stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
         while state.share(position.step) < 1:
             alive()
             train_step(state, _next_batch(state, stream))
@@ -168,7 +168,8 @@ def _leave_out(state: TrainState, batch: Batch, loss: float, norm: float) -> Non
     state.log_event("skipped_batch", loss=loss, gradient_norm=norm, images=images)
     keys = [state.key(image) for image in images]
     bad = BadStep(step=state.position.step, loss=loss, gradient_norm=norm, images=images, keys=keys)
-    state.bad_steps.add(bad, state.journal.folder if state.processes.is_main else None)
+    folder = state.journal.folder if state.processes.is_main else None
+    state.bad_steps.add(bad, folder, log_event=state.log_event)
 
 
 def explaining_out_of_memory(plan: RunPlan, *, world_size: int, folder: Path) -> AbstractContextManager[None]:

@@ -87,8 +87,10 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
 
 
 def caption_chances(pairs: PairSource) -> np.ndarray:
-    """(N, 2) for the N captions of all pairs: how often each is drawn (these sum to 1), and the chance that a visit to
-    another pair draws the same words."""
+    """How often captions repeat, (N, 2) for the N captions of all pairs.
+
+    For each the chance that it is drawn (these sum to 1), and the chance that another pair draws the same words.
+    """
     numbers: dict[str, int] = {}
     count_P = np.empty(len(pairs), dtype=np.int64)
     words: list[int] = []

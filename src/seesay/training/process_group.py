@@ -1,8 +1,8 @@
 """Several processes, one run: the only file that names a process group.
 
 `torchrun` (or whatever sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT) starts the processes. Tensors travel in
-collectives; words, and everything that may take its time, through the store, where each process also leaves a sign of
-life. B = rows held here, N = rows of all processes, D = width of a row.
+collectives; objects, and everything that may take its time, through the store, where each process also leaves a
+heartbeat. B = rows held here, N = rows of all processes, D = width of a row.
 """
 
 import json
@@ -23,13 +23,14 @@ from torch.distributed.distributed_c10d import Store
 from seesay.base.errors import RefusedInput, SeesayError
 from seesay.base.runtime import Runtime
 
+# Guesses, in seconds: how often a process leaves a heartbeat, after which silence it counts as gone (in a collective:
+# after its timeout), and how long the last of a run waits for the others and for the store.
 LIFE_SECONDS = 5.0
-# A process that gave no sign of life for so long is gone; one that is stopped in a collective is, after its timeout.
 GONE_SECONDS = 45.0
 LAST_WORDS_SECONDS = 8.0
 STORE_SECONDS = 60.0
 # How long a process looks for the main one; a wrong address is not worth more.
-MEET_SECONDS = 30.0
+CONNECT_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -53,16 +54,16 @@ class ProcessGroup:
         return self.rank == 0
 
     def all_gather_object(self, value: Any) -> list[Any]:
-        """What every process told, in rank order; JSON values. Each must come, and may take its time."""
+        """The value of every process, in rank order; JSON values. Each process must call it, and may take its time."""
         if self._store is None:
             return [value]
         self._messages += 1
         number = self._messages
-        self._store.set(f"told/{number}/{self.rank}", json.dumps(value))
-        keys = [f"told/{number}/{rank}" for rank in range(self.world_size)]
+        self._store.set(f"object/{number}/{self.rank}", json.dumps(value))
+        keys = [f"object/{number}/{rank}" for rank in range(self.world_size)]
         self._wait_for(keys)
-        # All have told `number`, so all have read what came before it.
-        self._store.delete_key(f"told/{number - 1}/{self.rank}")
+        # All have written `number`, so all have read what came before it.
+        self._store.delete_key(f"object/{number - 1}/{self.rank}")
         return [json.loads(self._store.get(key)) for key in keys]
 
     def broadcast_from_main(self, make: Callable[[], T]) -> T:
@@ -70,17 +71,17 @@ class ProcessGroup:
         return self.all_gather_object(make() if self.is_main else None)[0]
 
     def barrier(self) -> None:
-        """Go on when all are here."""
+        """Wait until all processes are here."""
         self.all_gather_object(None)
 
-    def all_gather_floats(self, own: Sequence[float]) -> list[list[float]]:
+    def all_gather_floats(self, local: Sequence[float]) -> list[list[float]]:
         """The numbers of every process, in rank order: a collective on the CPU."""
         if self.world_size == 1:
-            return [list(own)]
-        mine = torch.tensor(own, dtype=torch.float64)
-        told = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(told, mine)
-        return [numbers.tolist() for numbers in told]
+            return [list(local)]
+        mine = torch.tensor(local, dtype=torch.float64)
+        gathered = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(gathered, mine)
+        return [numbers.tolist() for numbers in gathered]
 
     def all_gather(self, own_BD: Tensor, rows: Sequence[int]) -> Tensor:
         """The rows of all processes in rank order, (N, D) or (N,), with gradients; `rows` is how many each has."""
@@ -95,7 +96,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
-        """Make each float tensor its mean over all processes, in place and in one collective; integers stay."""
+        """Make each float tensor, of any shape, its mean over processes, in place in one collective; integers stay."""
         floats = [tensor for tensor in tensors if tensor.is_floating_point()]
         if self.world_size == 1 or not floats:
             return
@@ -107,7 +108,7 @@ class ProcessGroup:
 
     @torch.no_grad()
     def broadcast_tensors(self, tensors: Sequence[Tensor]) -> None:
-        """Make each tensor what it is on the main process, in place."""
+        """Make each tensor, of any shape, what it is on the main process, in place."""
         if self.world_size > 1:
             for tensor in tensors:
                 dense = tensor.contiguous()
@@ -116,16 +117,16 @@ class ProcessGroup:
 
     def check_equal(self, facts: dict[str, str]) -> None:
         """Raises `RefusedInput` that names the first process and the key whose value is not the main process's."""
-        told = self.all_gather_object(facts)
-        for rank, other in enumerate(told):
-            for key in sorted({*told[0], *other}):
-                if told[0].get(key) != other.get(key):
+        by_rank = self.all_gather_object(facts)
+        for rank, other in enumerate(by_rank):
+            for key in sorted({*by_rank[0], *other}):
+                if by_rank[0].get(key) != other.get(key):
                     raise RefusedInput(
                         f"process {rank} ({self._names[rank]}) has {key} = {other.get(key, '(none)')}, process 0 has "
-                        f"{told[0].get(key, '(none)')}; start all with the same words and the same data."
+                        f"{by_rank[0].get(key, '(none)')}; start all with the same words and the same data."
                     )
 
-    def introduce(self) -> None:
+    def exchange_names(self) -> None:
         """Learn who the others are."""
         self._names = self.all_gather_object(f"pid {os.getpid()} on {socket.gethostname()}")
 
@@ -157,7 +158,7 @@ class ProcessGroup:
             return
         self._store.set(f"left/{self.rank}", "")
         if self.is_main:
-            _let_others_say(
+            _wait_for_others(
                 self._store, [f"left/{rank}" for rank in range(self.world_size)], seconds=LAST_WORDS_SECONDS
             )
 
@@ -215,9 +216,9 @@ class _Gather(torch.autograd.Function):
         ctx.first, ctx.count = sum(rows[:rank]), rows[rank]
         padded = own_BD.new_zeros(max(rows), *own_BD.shape[1:])
         padded[: len(own_BD)] = own_BD
-        told = [torch.empty_like(padded) for _ in rows]
-        dist.all_gather(told, padded)
-        return torch.cat([part[:count] for part, count in zip(told, rows, strict=True)])
+        gathered = [torch.empty_like(padded) for _ in rows]
+        dist.all_gather(gathered, padded)
+        return torch.cat([part[:count] for part, count in zip(gathered, rows, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, grad_ND: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
@@ -228,16 +229,16 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def open_process_group(runtime: Runtime, *, timeout_seconds: float) -> Iterator[ProcessGroup]:
-    """The processes of this run, met. However the block ends, the others are told and one process speaks for all."""
+    """The processes of this run, connected. However the block ends, the others learn of it, and one reports for all."""
     if runtime.world_size == 1:
         yield ProcessGroup(runtime)
         return
     store = _open_group(runtime, timeout_seconds)
     processes = ProcessGroup(runtime, store)
     over = threading.Event()
-    threading.Thread(target=_give_signs, args=(store, runtime.rank, over), daemon=True).start()
+    threading.Thread(target=_heartbeat, args=(store, runtime.rank, over), daemon=True).start()
     try:
-        processes.introduce()
+        processes.exchange_names()
         yield processes
         processes.leave()
     except BaseException as error:  # noqa: BLE001  # whatever it is goes on, or another process says it
@@ -246,7 +247,7 @@ def open_process_group(runtime: Runtime, *, timeout_seconds: float) -> Iterator[
         _close_group()
         if runtime.rank == 0:
             seconds = 0.5 if is_collective_failure(error) else LAST_WORDS_SECONDS
-            _let_others_say(store, [f"end/{rank}" for rank in range(runtime.world_size)], seconds=seconds)
+            _wait_for_others(store, [f"end/{rank}" for rank in range(runtime.world_size)], seconds=seconds)
             # Those who read last need the store a moment longer.
             time.sleep(0.2)
         raise ended from (error if ended is not error else None)
@@ -256,7 +257,7 @@ def open_process_group(runtime: Runtime, *, timeout_seconds: float) -> Iterator[
 
 
 def is_collective_failure(error: BaseException) -> bool:
-    """Whether `error` is another process's end as this one met it."""
+    """Whether `error` is how this process noticed that another one ended."""
     words = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "timed out waiting")
     if isinstance(error, ProcessLost | dist.DistError):
         return True
@@ -271,24 +272,24 @@ def _open_group(runtime: Runtime, timeout_seconds: float) -> Store:
         socket.getaddrinfo(address, int(port))
         if is_cuda:
             torch.cuda.set_device(runtime.local_rank)
-        wait = timeout if runtime.rank == 0 else min(timeout, timedelta(seconds=MEET_SECONDS))
-        store, rank, world_size = _met(runtime, wait)
+        wait = timeout if runtime.rank == 0 else min(timeout, timedelta(seconds=CONNECT_SECONDS))
+        store, rank, world_size = _store_of_all(runtime, wait)
         store.set_timeout(timeout)
         backend = "cpu:gloo,cuda:nccl" if is_cuda else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SeesayError(
-            f"process {runtime.rank} cannot meet the others at MASTER_ADDR {address}, MASTER_PORT {port} ({reason}); "
-            "check both, or let torchrun set them."
+            f"process {runtime.rank} cannot connect to the others at MASTER_ADDR {address}, MASTER_PORT {port} "
+            f"({reason}); check both, or let torchrun set them."
         ) from error
     store = dist.distributed_c10d._get_default_store()
     store.set_timeout(timedelta(seconds=STORE_SECONDS))
     return store
 
 
-def _met(runtime: Runtime, wait: timedelta) -> tuple[Store, int, int]:
-    """The store that all meet in. A program that listens there and says nothing would keep torch waiting for ever."""
+def _store_of_all(runtime: Runtime, wait: timedelta) -> tuple[Store, int, int]:
+    """The store of all processes. A program that listens there and never answers would keep torch waiting for ever."""
     from torch.distributed.rendezvous import rendezvous
 
     found: list[tuple[Store, int, int]] = []
@@ -313,15 +314,15 @@ def _close_group() -> None:
         dist.destroy_process_group()
 
 
-def _let_others_say(store: Store, keys: list[str], *, seconds: float) -> None:
-    """The main process may hold the store: it stays until the others have said these, or so long."""
+def _wait_for_others(store: Store, keys: list[str], *, seconds: float) -> None:
+    """The main process may hold the store: it stays until the others have set these keys, or for `seconds`."""
     until = time.monotonic() + seconds
     with suppress(RuntimeError, OSError):
         while time.monotonic() < until and not store.check(keys):
             time.sleep(0.05)
 
 
-def _give_signs(store: Store, rank: int, over: threading.Event) -> None:
+def _heartbeat(store: Store, rank: int, over: threading.Event) -> None:
     for number in range(2**62):
         try:
             store.set(f"life/{rank}", str(number))

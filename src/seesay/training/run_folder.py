@@ -113,6 +113,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
+        """Whether the run came to its end and saved its model."""
         return bool(self.events) and self.events[-1].get("event") == "done"
 
     @property

@@ -1,4 +1,4 @@
-"""Everything a run can be told. `None` means: choose from the data, and say what was chosen (`training.plan`)."""
+"""Everything that can be set about a run. `None`: `training.plan` chooses from the data, and prints its choice."""
 
 from typing import Annotated, Literal
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seesay.nets.clip import Clip
 from seesay.training.process_group import ProcessGroup
 
-WAYS_IN = ("features", "places", "losses", "log_likelihoods")
+ENTRY_POINTS = ("features", "places", "losses", "log_likelihoods")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class ParallelModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the model computes."""
         return self.clip.logit_scale.device
 
     @contextmanager
@@ -56,9 +57,9 @@ class ParallelModel:
         """The length of the gradient of all parameters, wherever they are."""
         gradients = [p.grad for p in self.clip.parameters() if p.grad is not None]
         shards = [gradient for gradient in gradients if is_sharded(gradient)]
-        own = [gradient for gradient in gradients if not is_sharded(gradient)]
-        parts = [full_tensor(torch.nn.utils.get_total_norm(group)) for group in (shards, own) if group]
-        return float(torch.linalg.vector_norm(torch.stack(parts)))
+        local = [gradient for gradient in gradients if not is_sharded(gradient)]
+        norms = [full_tensor(torch.nn.utils.get_total_norm(group)) for group in (shards, local) if group]
+        return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def parallelize(clip: Clip, processes: ProcessGroup, *, parallel: Literal["ddp", "fsdp"]) -> ParallelModel:
@@ -77,15 +78,16 @@ def parallelize(clip: Clip, processes: ProcessGroup, *, parallel: Literal["ddp",
         for block in getattr(tower, "blocks", ()):
             fully_shard(block)
         fully_shard(tower)
-        # A model that predicts captions goes in by other ways than `forward`, and the weights must be whole there too.
-        for way in WAYS_IN:
-            if hasattr(tower, way):
-                register_fsdp_forward_method(tower, way)
+        # A model that predicts captions is called by other methods than `forward`, and the weights must be whole there
+        # too.
+        for name in ENTRY_POINTS:
+            if hasattr(tower, name):
+                register_fsdp_forward_method(tower, name)
     return ParallelModel(clip=clip, forward=clip, processes=processes, sharded=towers)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor with all its parts. Every process must ask, and for the same."""
+    """A tensor of any shape with all its parts. Every process must call it, for the same tensor."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
 
 
@@ -106,4 +108,5 @@ def like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def is_sharded(tensor: Tensor) -> bool:
+    """Whether each process holds only a part of a tensor of any shape."""
     return hasattr(tensor, "full_tensor")

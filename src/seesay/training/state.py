@@ -68,10 +68,12 @@ class TrainState:
 
     @property
     def clip(self) -> Clip:
+        """The model that is trained."""
         return self.parallel.clip
 
     @property
     def processes(self) -> ProcessGroup:
+        """The processes of the run."""
         return self.parallel.processes
 
     @property
@@ -80,6 +82,7 @@ class TrainState:
         return self._seconds_before + time.monotonic() - self.started_at
 
     def start_clock(self) -> None:
+        """Count seconds from now on, behind those before a stop."""
         self.started_at, self._seconds_before = time.monotonic(), self.position.seconds
         self._speed_mark = self.position.pairs_seen, self.position.seconds, 0.0
         self.is_scale_held = not 0 < float(self.clip.logit_scale.detach()) < LOGIT_SCALE_MAX - 1e-6

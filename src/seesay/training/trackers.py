@@ -1,4 +1,4 @@
-"""What a run tells beside `events.jsonl`: TensorBoard and Weights & Biases, one class each, if asked for."""
+"""Where a run is logged beside `events.jsonl`: TensorBoard and Weights & Biases, one class each, on request."""
 
 import hashlib
 import importlib
@@ -13,13 +13,17 @@ from seesay.base.errors import UsageError
 class Tracker(Protocol):
     """Takes the numbers of a step, or of a check, by name."""
 
-    def track(self, values: Mapping[str, Any], *, step: int) -> None: ...
+    def track(self, values: Mapping[str, Any], *, step: int) -> None:
+        """Log the numbers among `values` for a step."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write what is not written yet."""
+        ...
 
 
-class TensorBoard:
-    """Scalars in `folder/tensorboard`; of a run that goes on, what was told after `step` is told anew."""
+class TensorBoard(Tracker):
+    """Scalars in `folder/tensorboard`; of a run that goes on, what was logged after `step` is logged anew."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):
         _need("tensorboard")
@@ -35,16 +39,16 @@ class TensorBoard:
         self._writer.close()
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Tracker):
     """A run named as its folder, the same one when it goes on; keys, mode and project are wandb's own (`WANDB_...`)."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, step: int):
         wandb = _need("wandb")
-        place = str(folder.resolve())
+        path = str(folder.resolve())
         self._run = wandb.init(
-            dir=place,
+            dir=path,
             name=folder.name,
-            id=hashlib.blake2b(place.encode(), digest_size=8).hexdigest(),
+            id=hashlib.blake2b(path.encode(), digest_size=8).hexdigest(),
             resume="allow",
             config=dict(settings),
         )

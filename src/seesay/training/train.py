@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -19,7 +19,6 @@ from seesay.base.version import __version__
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
 from seesay.training.checkpoint import CHECKPOINTS
-from seesay.training.curves import CURVES_NAME, draw_curves
 from seesay.training.faults import MOST_SKIPPED, SkipLog
 from seesay.training.loop import explaining_out_of_memory, run_loop
 from seesay.training.pairs import TrainingPairs, caption_chances, data_facts, image_chances, open_training_pairs
@@ -34,7 +33,7 @@ from seesay.training.run_folder import (
     write_beginning,
     write_settings,
 )
-from seesay.training.run_log import QuietJournal, QuietLine
+from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
 from seesay.training.sharding import full_tensors
@@ -45,6 +44,9 @@ from seesay.training.validation import Check, ZeroShotCheck
 WEIGHTS_NAME = "model.safetensors"
 LENGTHS = ("steps", "epochs", "minutes")
 Sources = str | Path | Sequence[str | Path]
+Section = Mapping[str, Any] | None
+# All fields of the settings are arguments of `train`, but for the section `check`: that argument names sets.
+SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
 
 
 def train(
@@ -66,33 +68,27 @@ def train(
     recipe: str | Path | None = None,
     allow_change: Sequence[str] = (),
     overrides: Sequence[str] = (),
-    **sections: Mapping[str, Any],
+    data: Section = None,
+    towers: Section = None,
+    optimizer: Section = None,
+    schedule: Section = None,
+    checkpoint: Section = None,
+    log: Section = None,
+    parallel: Literal["ddp", "fsdp"] | None = None,
+    parallel_timeout_seconds: float | None = None,
+    stuck_minutes: float | None = None,
 ) -> Model:
     """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
 
     `pairs`, `val`: folders, tables or tar shards. `check`: labelled sets measured zero-shot while training. What is
-    None is chosen from the data and printed. `sections` are those of `TrainSettings` as dicts
-    (`optimizer={"learning_rate": 1e-3}`). They and the named settings win over the TOML file `recipe`, and `overrides`
-    ("section.key=value") win over both.
-    The default `out` is `runs/NAME`; calling again goes on where a stopped run was, with the same settings but for
-    those, sections or "pairs" that `allow_change` names.
-    Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the disk
-    fails, `Stopped` when stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left out.
+    None is chosen from the data and printed. Sections are dicts, as `optimizer={"learning_rate": 1e-3}`;
+    `TrainSettings` says what is in them. What is named here wins over the TOML file `recipe`, and `overrides`
+    ("section.key=value") win over both. The default `out` is `runs/NAME`; calling again goes on where a stopped run
+    was, with the same settings but for those, sections or "pairs" that `allow_change` names. Raises `UsageError` for
+    what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the disk fails, `Stopped` when
+    stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left out.
     """
-    settings = {
-        "model": model,
-        "objective": objective,
-        "steps": steps,
-        "epochs": epochs,
-        "minutes": minutes,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "seed": seed,
-        "device": device,
-    }
-    request = run_request(
-        pairs, out=out, recipe=recipe, overrides=overrides, workers=workers, settings=settings | sections
-    )
+    request = run_request(pairs, locals())
     sets = listed(check)
     checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
     return train_model(
@@ -114,27 +110,21 @@ class RunRequest:
     settings: TrainSettings
 
 
-def run_request(
-    pairs: Sources,
-    *,
-    out: str | Path | None,
-    recipe: str | Path | None,
-    overrides: Sequence[str],
-    workers: int | None,
-    settings: Mapping[str, Any],
-) -> RunRequest:
-    """The arguments of `train` and `doctor`, checked; `UsageError` for what is wrong with them."""
+def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
+    """What the arguments of `train` or `doctor`, by name, come to; `UsageError` for what is wrong with them."""
     sources = listed(pairs)
     if not sources:
         raise UsageError("no pairs are given; name a folder, a table or shards.")
+    recipe, out, workers = (arguments[name] for name in ("recipe", "out", "workers"))
+    named_here = {name: value for name, value in arguments.items() if name in SETTINGS}
     base = read_settings(TrainSettings, file=Path(recipe) if recipe else None).model_dump(exclude_unset=True)
-    if any(settings.get(name) is not None for name in LENGTHS):
+    if any(named_here[name] is not None for name in LENGTHS):
         # A run has one length: the one that is named here takes the place of the recipe's.
         base = {name: value for name, value in base.items() if name not in LENGTHS}
-    above = merged({} if workers is None else {"data": {"workers": workers}}, settings)
-    chosen = read_settings(TrainSettings, file=None, overrides=overrides, base=merged(base, above))
+    base = merged(merged(base, named_here), {} if workers is None else {"data": {"workers": workers}})
+    settings = read_settings(TrainSettings, file=None, overrides=arguments["overrides"], base=base)
     folder = Path(out) if out else Path("runs") / (Path(sources[0]).stem.strip("*") or "run")
-    return RunRequest(sources=sources, out=folder, settings=chosen)
+    return RunRequest(sources=sources, out=folder, settings=settings)
 
 
 def listed(sources: Sources) -> list[str | Path]:

@@ -101,6 +101,7 @@ class ZeroShotCheck:
 
     @property
     def n(self) -> int:
+        """How many images could be read; 0 before anything was measured."""
         return len(self._labels)
 
     def measure(self, model: Model) -> dict[str, float]:

@@ -54,7 +54,7 @@ def test_a_siglip_comes_back_from_its_layouts_to_the_last_bit(layout, kind, make
         "narrow": lambda: make_siglip(mlp_width=50, text_mlp_width=31, activation="gelu", text_vocab_size=70),
         "gemma": lambda: make_siglip(tokenizer=(vocabularies["gemma"], 0)),
     }[kind]()
-    proof = convert(model, tmp_path / "model", layout)
+    proof = convert(model, tmp_path / "model", to=layout)
     assert (proof.images, proof.texts) == (0, 0)
     same(model, load(tmp_path / "model"))
 

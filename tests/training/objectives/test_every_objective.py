@@ -15,8 +15,9 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer, pad
-from seesay.evaluation.evaluate import Request, measure_entry
+from seesay.evaluation.entries import Request, measure_entry
 from seesay.evaluation.report import build_page
+from seesay.evaluation.suite import Question
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
 from seesay.model.hub import load
@@ -153,10 +154,10 @@ def test_its_image_tower_is_probed_beside_its_own_answers(name, tmp_path):
                     tmp_path / part / label / f"{number}.png"
                 )
     found = probe_sets(model, open_labelled(tmp_path / "train"), open_labelled(tmp_path / "test"), penalty=1e-3)
-    assert found["score"] == 1.0
+    assert found.score.value == 1.0
     images = [tmp_path / "test" / label / f"{number}.png" for label in ("cat", "dog") for number in range(3)]
     guess_N = model.classifier(["cat", "dog"]).predict_proba(images).argmax(1)
-    assert found["zero_shot"] == pytest.approx(float((guess_N == torch.tensor([0, 0, 0, 1, 1, 1])).float().mean()))
+    assert found.zero_shot.value == pytest.approx(float((guess_N == torch.tensor([0, 0, 0, 1, 1, 1])).float().mean()))
 
 
 @pytest.mark.journey
@@ -165,13 +166,15 @@ def test_it_is_converted_and_evaluated_with_a_report(name, tmp_path):
     clip, architecture = clip_of(name, image="conv")
     templates = objective_of(name).templates or ("{}",)
     model = Model(clip, architecture, TOKENIZER, preprocess=Preprocess(size=16), templates=templates, name="m")
-    proof = convert(model, tmp_path / "converted", "seesay")
+    proof = convert(model, tmp_path / "converted", to="seesay")
     assert (proof.images, proof.texts) == (0, 0)
     for label, colour in (("dog", (250, 10, 10)), ("cat", (10, 10, 250))):
         (tmp_path / "set" / label).mkdir(parents=True)
         for number in range(2):
             Image.new("RGB", (16, 16), colour).save(tmp_path / "set" / label / f"{number}.png")
-    entry = measure_entry("m", load(tmp_path / "converted"), str(tmp_path / "set"), Request(prompts=True))
+    entry = measure_entry(
+        "m", load(tmp_path / "converted"), str(tmp_path / "set"), Request(question=Question(), prompts=True)
+    )
     assert (entry.spread is None) == isinstance(clip, CaptionPredictor)
     page = build_page([entry], comparisons=[], shifts=[], baseline=None, facts={})
     assert "<h2>Scores</h2>" in page

@@ -8,7 +8,7 @@ Settings: none.
 Zero-shot: the mean over the different words of the bare class name of log softmax(z)_w. A template would add the same
 words to all classes.
 Differences: the paper says no more than the name; the loss is Joulin's with all words of the caption at once, where
-they drew one per visit and classes uniformly.
+they drew one per epoch and classes uniformly.
 """
 
 import math

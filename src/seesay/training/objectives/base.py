@@ -36,6 +36,7 @@ class GlobalBatch:
 
     @property
     def world_size(self) -> int:
+        """How many processes there are."""
         return self.processes.world_size
 
     @property

@@ -66,7 +66,7 @@ def least_loss(batch: Batch, *, is_ordered: bool) -> float:
     """The mean over pairs of ln(how many pairs of the batch cannot be told from it, itself included).
 
     Those have the same image, words, tokens or pixels; a tower that is not `is_ordered` sees no order of tokens.
-    Shared targets have the same floor: the entropy of a target with k equal parts is ln(k).
+    Shared targets have the same minimum: the entropy of a target with k equal parts is ln(k).
     """
     ids_BL = batch.tokens.ids_BL if is_ordered else batch.tokens.ids_BL.sort(1).values
     pixels_BP = batch.pixels_B3SS.flatten(1)

@@ -3,7 +3,7 @@
 Source: Zhang et al. 2020, "Contrastive Learning of Medical Visual Representations from Paired Images and Text",
 section 2.
 Formula: L = (1/N) sum over i of w l_i(v to u) + (1 - w) l_i(u to v), softmax losses of cosines over t.
-Inputs: images and captions; a caption of several sentences gives one of them, drawn anew at every visit. Where they
+Inputs: images and captions; a caption of several sentences gives one of them, drawn anew in every epoch. Where they
 repeat in a batch, targets are shared out over all that are equal.
 Settings: w = 0.75 and t = 0.1, fixed as published; data.augment, by default as published: crops of 0.6 of the area or
 more, mirrored half of the time, turned by up to 20 degrees and moved by up to a tenth, colours changed by up to 0.4,
@@ -29,6 +29,7 @@ from seesay.nets.clip import Clip
 from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 from seesay.training.objectives.contrastive import least_loss
 
+# Zhang et al. 2020, section 4: lambda and tau.
 IMAGE_WEIGHT = 0.75
 TEMPERATURE = 0.1
 

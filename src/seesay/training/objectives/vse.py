@@ -8,7 +8,7 @@ Settings: data.share_repeats; the margin m is 0.2, as published.
 Zero-shot: the cosine of an image and the mean of a class's prompts; probabilities at CLIP's starting scale, as the
 loss knows none.
 Differences: CLIP's transformer reads captions, where the publication has a GRU; towers are trained from scratch, where
-it starts from a trained CNN: with maxima alone, or after one visit with sums, all rows come to be the same one, which
+it starts from a trained CNN: with maxima alone, or after one epoch with sums, all rows come to be the same one, which
 costs twice the margin. Hence the sums to begin with.
 """
 
@@ -21,7 +21,9 @@ from seesay.nets.architecture import Architecture
 from seesay.nets.clip import LOGIT_SCALE_START, Clip
 from seesay.training.objectives.base import GlobalBatch, Objective, fix_scale, transformer, with_text
 
+# Faghri et al. 2018, section 4.2.
 MARGIN = 0.2
+# Sums for half of the run: after one epoch of them all rows came to be the same (benchmarks/2026-11-21-objectives).
 SHARE_OF_SUMS = 0.5
 
 

@@ -1,0 +1,150 @@
+"""One model on one set with everything that a report shows of it: scores, single templates, a linear probe."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seesay.base.journal import progress
+from seesay.base.records import Score
+from seesay.data.class_names import class_prompts
+from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.hub_sets import is_hub_set
+from seesay.data.labelled import LabelledSet
+from seesay.data.prompts import TEMPLATES
+from seesay.evaluation.compare import Shift
+from seesay.evaluation.results import RetrievalResult, ZeroShotResult
+from seesay.evaluation.suite import SEED, Measured, Question, measure_set
+from seesay.formulas.metrics import top_k_hits
+from seesay.formulas.statistics import proportion_interval
+from seesay.model.bundle import Model
+from seesay.model.cache import EmbeddingCache, cached_encode_prompts
+from seesay.tasks.few_shot import check_sets, probe_sets
+from seesay.tasks.probe_result import ProbeResult
+
+# A set with fewer templates than this is measured with those of DEFAULT; a guess: the spread of one or two says little.
+FEWEST = 3
+# The seven templates that Radford et al. 2021 published as the best subset of their 80 (in their notebook).
+DEFAULT = "imagenet7"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The sets, the words for their classes, and what to measure beyond the scores themselves."""
+
+    question: Question
+    sources: tuple[str, ...] = ()
+    probe: bool = False
+    shots: tuple[int, ...] = ()
+    prompts: bool = False
+    shift: Shift | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSpread:
+    """Top-1 accuracy by template, the highest first."""
+
+    by_template: dict[str, Score]
+
+    @property
+    def lowest(self) -> float:
+        """The accuracy of the worst template."""
+        return min(score.value for score in self.by_template.values())
+
+    @property
+    def highest(self) -> float:
+        """The accuracy of the best template."""
+        return max(score.value for score in self.by_template.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One model on one set.
+
+    `name` is that of the model in the report, and no other model there has it. `spread` is the accuracy of single
+    templates, `probe` a linear probe on the train part; each is None where it was not measured. `shots_left_out` are
+    numbers of shots for which some class has too few training images.
+    """
+
+    name: str
+    source: str
+    measured: Measured
+    spread: PromptSpread | None = None
+    probe: ProbeResult | None = None
+    shots_left_out: tuple[int, ...] = ()
+
+    @property
+    def result(self) -> ZeroShotResult | RetrievalResult:
+        """The scores, with the name of the model in the report."""
+        return self.measured.result
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One object per task, with the model's name and the set's path or address."""
+        source = self.source if is_hub_set(self.source) else str(Path(self.source).absolute())
+        results = [self.result.to_json()]
+        if self.probe is not None:
+            left_out = list(self.shots_left_out)
+            results.append({**self.probe.to_json(), "seed": SEED, "shots_left_out": left_out})
+        return [{**result, "model": self.name, "place": source} for result in results]
+
+    def __repr__(self) -> str:
+        probe = "" if self.probe is None else f", {self.probe!r}"
+        return f"Entry({self.result!r}{probe})"
+
+
+def measure_entry(name: str, model: Model, source: str, request: Request) -> Entry:
+    """The scores of a model on the set that `source` names, and what else is requested.
+
+    Raises what `open_evalset` and `measure_set` raise.
+    """
+    evalset, question = open_evalset(source), request.question
+    measured = measure_set(model, evalset, question)
+    entry = Entry(name=name, source=source, measured=replace(measured, result=replace(measured.result, model=name)))
+    if not isinstance(evalset, LabelledSet):
+        return entry
+    # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
+    if request.prompts and question.descriptions is None and model.embeds_texts:
+        entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
+    if request.probe and (train := open_train_part(source)) is not None:
+        entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
+    return entry
+
+
+def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:
+    """The images of a zero-shot measurement classified with one template at a time, and with the bare name.
+
+    `model` is one that embeds texts.
+    """
+    answers = measured.answers
+    assert answers is not None and answers.image_ND is not None, "only a zero-shot measurement has templates"
+    first = answers.templates if len(answers.templates) >= FEWEST else TEMPLATES[DEFAULT]
+    templates = tuple(dict.fromkeys([*first, *answers.templates, "{}"]))
+    label_N = torch.from_numpy(answers.label_N)
+    classes, n = len(answers.names), len(label_N)
+    # One list of prompts per template and class, so that all of them share their beginnings.
+    prompts = [prompt for template in templates for prompt in class_prompts(answers.names, [template])]
+    row_TCD = cached_encode_prompts(model, prompts, cache=cache).view(len(templates), classes, -1)
+    scores = {}
+    for template, weights_CD in zip(templates, row_TCD, strict=True):
+        hits = int(top_k_hits(answers.image_ND @ weights_CD.T, label_N, ks=(1,))[1].sum())
+        scores[template] = Score(value=hits / n, interval95=proportion_interval(hits, n), chance=1 / classes, n=n)
+    return PromptSpread(by_template=dict(sorted(scores.items(), key=lambda item: -item[1].value)))
+
+
+def probe_entry(
+    entry: Entry, model: Model, train: LabelledSet, test: LabelledSet, *, shots: Sequence[int], cache: EmbeddingCache
+) -> Entry:
+    """The entry with a probe (`tasks.few_shot.probe_sets`) on the train part of its set.
+
+    Of many sets some have small classes: shots for which a class has too few images are left out and listed.
+    """
+    check_sets(train, test, ())
+    fewest = min(Counter(train.label(index) for index in range(len(train))).values())
+    possible = [count for count in shots if count <= fewest]
+    with progress(len(train) + len(test), f"{test.name} probe") as advance:
+        probe = probe_sets(model, train, test, shots=possible, cache=cache, progress=advance)
+    left_out = tuple(count for count in shots if count > fewest)
+    return replace(entry, probe=replace(probe, model=entry.name), shots_left_out=left_out)

@@ -1,0 +1,52 @@
+"""The linear probe in one call: the public `seesay.probe`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seesay.base.journal import progress
+from seesay.model.bundle import Model
+from seesay.model.cache import EmbeddingCache
+from seesay.model.hub import on_best_device
+from seesay.tasks.few_shot import NO_CACHE, Penalty, check_protocol, check_sets, open_labelled, probe_sets
+from seesay.tasks.probe_result import ProbeResult
+
+
+def probe(
+    train: str | Path,
+    test: str | Path,
+    *,
+    model: str | Path | Model = "box",
+    shots: Sequence[int] = (),
+    seeds: int = 3,
+    penalty: Penalty = "sweep",
+    metric: str = "accuracy",
+    cache: bool = True,
+) -> ProbeResult:
+    """Fit a linear classifier on a model's features of `train`, and measure it on `test` beside zero-shot.
+
+    Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`.
+    `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own. `shots`:
+    also with this many images per class, each number with `seeds` random choices of images. `penalty` is on the
+    squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. Features are
+    cached under `SEESAY_CACHE`, unless `cache` is False.
+
+    `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
+    be read, or for a damaged model.
+    """
+    counts = tuple(sorted(set(shots)))
+    check_protocol(counts, seeds, penalty, metric)
+    train_set, test_set = open_labelled(train), open_labelled(test)
+    check_sets(train_set, test_set, counts)
+    loaded = on_best_device(model)
+    with progress(len(train_set) + len(test_set), "images") as advance:
+        return probe_sets(
+            loaded,
+            train_set,
+            test_set,
+            shots=counts,
+            seeds=seeds,
+            penalty=penalty,
+            metric=metric,
+            cache=EmbeddingCache.find() if cache else NO_CACHE,
+            progress=advance,
+        )
