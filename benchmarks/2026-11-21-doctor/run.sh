@@ -21,7 +21,7 @@ folder, out = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 results = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
 for found in results.values():
     # Names and captions of other people's data stay where they are.
-    for part in (found["pictures"], found["captions"]):
+    for part in (found["images"], found["captions"]):
         for name in [name for name in part if name.endswith(("_keys", "_examples"))]:
             del part[name]
 out.write_text(json.dumps(results, indent=1) + "\n")
