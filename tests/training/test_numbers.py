@@ -16,6 +16,7 @@ from seesay.training.loop import smoothed, train_step
 from seesay.training.objectives import OBJECTIVES
 from seesay.training.objectives.base import GlobalBatch
 from seesay.training.plan import DataFacts, choose
+from seesay.training.run_log import SpikeWatch
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
 from seesay.training.validation import Validation, matches_in_batch
@@ -165,3 +166,17 @@ def test_each_process_has_its_own_rows_and_weighs_as_many_as_it_holds():
     means = [1.0, 5.0, -2.0]
     weighted = [batch.weight * mean for batch, mean in zip(batches, means, strict=True)]
     assert sum(weighted) / 3 == pytest.approx((3 * 1.0 + 2 * 5.0 + 4 * -2.0) / 9)
+
+
+def test_a_loss_jumps_where_it_is_more_than_ten_times_the_median_of_twenty_or_more():
+    few, enough = SpikeWatch(), SpikeWatch()
+    assert [few.sees(1.0) for _ in range(19)] == [None] * 19 and few.sees(50.0) is None
+    assert [enough.sees(1.0) for _ in range(20)] == [None] * 20
+    assert enough.sees(10.0) is None and enough.sees(10.1) == 1.0
+
+
+def test_the_median_is_that_of_the_last_hundred_losses():
+    watch = SpikeWatch()
+    for loss in (*[1.0] * 60, *[4.0] * 100):
+        watch.sees(loss)
+    assert watch.sees(39.0) is None and watch.sees(41.0) == 4.0

@@ -11,6 +11,7 @@ each word where the text needs no repair: 4,096, or 64 for each id of the contex
 B = captions, L = ids of the longest, N = ids of all captions together.
 """
 
+import functools
 import gzip
 import hashlib
 import html
@@ -295,11 +296,15 @@ def _byte_symbols() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(256 - len(printable))]
 
 
+@functools.cache
+def _byte_of_symbol() -> dict[str, int]:
+    symbols = _byte_symbols()
+    moved = (byte for byte in range(256) if chr(byte) not in symbols)
+    return {symbol: ord(symbol) if ord(symbol) < 256 else next(moved) for symbol in symbols}
+
+
 def _unbyte(symbols: str) -> str:
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    byte_of = dict(zip(_byte_symbols(), [*printable, *others], strict=True))
-    return bytes(byte_of.get(symbol, 32) for symbol in symbols).decode("utf-8", "replace")
+    return bytes(_byte_of_symbol().get(symbol, 32) for symbol in symbols).decode("utf-8", "replace")
 
 
 def _vocabulary(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
