@@ -2,7 +2,7 @@
 
 import pytest
 
-from seesay.evaluation.suite import evaluate_set
+from seesay.evaluation.evaluate import evaluate
 from seesay.formulas.statistics import proportion_interval
 
 
@@ -16,7 +16,7 @@ def twins(tmp_path, paint):
 
 
 def test_the_headline_of_retrieval_is_recall_at_ten_with_its_own_interval_and_chance(colour_model, twins):
-    result = evaluate_set(colour_model, twins)
+    result = evaluate(colour_model, twins).entries[0].result.to_json()
     assert result["text_to_image"] == {"r1": 0.5, "r5": 1.0, "r10": 1.0}
     assert result["interval95"] == list(proportion_interval(4, 4)) == result["interval95_text_to_image"]["r10"]
     assert result["interval95_text_to_image"]["r1"] != result["interval95"]
