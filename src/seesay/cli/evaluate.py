@@ -1,6 +1,5 @@
 """`seesay evaluate`: models times sets, every share with its 95 % interval and chance."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, with_interval
+from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, with_interval, write_json
 
 if TYPE_CHECKING:
     from seesay.base.records import Score
@@ -122,9 +121,7 @@ def command(
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
     sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
     if json_file is not None:
-        from seesay.base.publish import publish_file
-
-        publish_file(json_file, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode())
+        write_json(json_file, evaluation.to_json())
     if report is not None:
         evaluation.write_report(report)
     for entry in evaluation.entries:

@@ -1,6 +1,5 @@
 """`seesay probe`: the linear probe of the paper, with all images and with a few of every class."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table
+from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
@@ -67,9 +66,7 @@ def command(
         say("model: box, the small one of the package; name a larger one with --model.")
     sys.stdout.write(as_text(result))
     if json_file is not None:
-        from seesay.base.publish import publish_file
-
-        publish_file(json_file, (json.dumps(result.to_json(), indent=2) + "\n").encode())
+        write_json(json_file, result.to_json())
     if result.skipped:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in result.skipped_by_reason.items())
         say(f"skipped {result.skipped} images: {reasons}")

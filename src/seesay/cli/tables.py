@@ -1,11 +1,13 @@
 """Results as text: tables for people, and the messages and words that several commands have in common."""
 
 import io
+import json
 import shutil
 import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.values import percent as percent
@@ -55,6 +57,13 @@ def counts_of(shots: str | None) -> tuple[int, ...]:
 def say(line: str) -> None:
     """A remark for the person at the terminal, beside the results."""
     print(printable(line), file=sys.stderr)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as a JSON file, durably and whole; `StorageError` where the disk refuses."""
+    from seesay.base.publish import publish_file
+
+    publish_file(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALLOWED_SKIPPED) -> None:
