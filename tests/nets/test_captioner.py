@@ -105,7 +105,7 @@ def test_blocks_of_any_size_give_the_same_likelihoods_and_bound_the_logits(head,
 
 def test_no_prediction_knows_of_its_own_token_or_a_later_one(head, monkeypatch):
     seen = {}
-    monkeypatch.setattr(captioner, "mean_losses", lambda hidden_NW, place_N, *_, **__: seen.update(hidden=hidden_NW))
+    monkeypatch.setattr(captioner, "mean_losses", lambda hidden_NW, location_N, *_, **__: seen.update(hidden=hidden_NW))
     head.token_embedding.register_forward_hook(lambda module, inputs, output: seen.update(words=output))
     caption = [START, 1, 2, 3, 4, 5, END]
     head.losses(images(1), pad([caption]))

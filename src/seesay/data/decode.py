@@ -87,7 +87,9 @@ def open_image(source: Source) -> np.ndarray:
 
 
 def read_path(source: Source) -> bytes | Image.Image | np.ndarray:
-    """The bytes of the file where `source` is a path, else `source`; `UsageError` for a path that is not there."""
+    """The bytes of the file where `source` is a path, else `source` (an array is (H, W, 3)); `UsageError` for a path
+    that is not there.
+    """
     if isinstance(source, bytes | Image.Image | np.ndarray):
         return source
     path = Path(source)
@@ -185,7 +187,7 @@ def _upright_rgb(image: Image.Image) -> np.ndarray:
 
 
 def upright(image: Image.Image, *, exif: bytes) -> np.ndarray:
-    """The pixels of the image, turned as its EXIF block says."""
+    """The pixels of the image, turned as its EXIF block says: (H, W, 3) uint8."""
     turn = _TURNS.get(orientation(exif))
     return np.array(image.transpose(turn) if turn is not None else image)
 

@@ -38,12 +38,12 @@ def looks(image_HW3: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def equal_groups(digest_N: np.ndarray) -> list[np.ndarray]:
-    """Positions of equal digests, for each digest that is there more than once; in the order of the first."""
+    """Positions of equal digests, (G,) for each digest that is there more than once; in the order of the first."""
     return _groups(np.unique(digest_N, return_inverse=True)[1])
 
 
 def alike_groups(hash_N: np.ndarray, colours_N883: np.ndarray) -> list[np.ndarray]:
-    """Positions of images that are alike, each group with two or more; what is alike by way of a third is in one."""
+    """Positions of images that are alike, (G,) of two or more; those alike by way of a third are in one group."""
     parent = np.arange(len(hash_N))
     for left, right in _alike_pairs(hash_N, colours_N883):
         parent[_root(parent, left)] = _root(parent, right)

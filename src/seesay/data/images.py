@@ -40,7 +40,7 @@ class Preprocess(BaseModel):
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = CLIP_STD
 
     def read(self, source: Source) -> torch.Tensor:
-        """`pixels` of whatever `open_image` takes; raises what it raises."""
+        """`pixels` of whatever `open_image` takes, (3, S, S); raises what it raises."""
         return self.pixels(open_image(source))
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
@@ -66,7 +66,7 @@ class FastPreprocess(Preprocess):
     """
 
     def read(self, source: Source) -> torch.Tensor:
-        """As `Preprocess.read`; a JPEG is decoded shrunk where it stays `FINEST` times as large as is needed."""
+        """As `Preprocess.read`, (3, S, S); a JPEG is decoded shrunk where it stays `FINEST` times as large as needed."""
         data = read_path(source)
         if not isinstance(data, bytes):
             return self.pixels(open_image(data))

@@ -56,7 +56,7 @@ class Order:
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of `count` pairs in that epoch: (count,) int64."""
+    """The order of `count` = N pairs in that epoch: (N,) int64."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, epoch])).permutation(count)
 
 
@@ -157,12 +157,12 @@ def _batch_of(arrays: Arrays) -> Batch:
 
 
 def pack_skipped(skipped: Sequence[Skipped]) -> np.ndarray:
-    """Samples as the bytes of a JSON list: one array of uint8, as workers hand it over."""
+    """Samples as the N bytes of a JSON list: (N,) uint8, as workers hand it over."""
     return np.frombuffer(json.dumps([asdict(sample) for sample in skipped]).encode("ascii"), dtype=np.uint8)
 
 
 def unpack_skipped(packed: np.ndarray) -> list[Skipped]:
-    """What `pack_skipped` packed."""
+    """What `pack_skipped` packed as (N,) uint8."""
     return [Skipped(**sample) for sample in json.loads(packed.tobytes())]
 
 

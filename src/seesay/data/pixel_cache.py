@@ -43,7 +43,7 @@ class PixelCache:
         return self._pixels[index, : height * width * 3].reshape(height, width, 3)
 
     def put(self, index: int, image_HW3: np.ndarray) -> np.ndarray:
-        """Store an image; returns the shrunk copy that `get` gives from now on."""
+        """Store an image; returns the shrunk copy that `get` gives from now on, (H, W, 3) uint8."""
         small_HW3 = self._shrink(image_HW3)
         height, width = small_HW3.shape[:2]
         self._pixels[index, : height * width * 3] = small_HW3.ravel()

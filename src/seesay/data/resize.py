@@ -33,7 +33,7 @@ def squash_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) ->
 
 
 def centre_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np.ndarray:
-    """As `centre_by_pillow`, by torch's antialiased resize of bytes."""
+    """As `centre_by_pillow`, (S, S, 3), by torch's antialiased resize of bytes."""
     resized_long, offset = _long_side(image.height, image.width, size)
     if size * resized_long > MAX_RESIZED_PIXELS:
         return centre_by_pillow(image.pixels_HW3, size, interpolation=interpolation)
@@ -43,7 +43,7 @@ def centre_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np
 
 
 def squash_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np.ndarray:
-    """As `squash_by_pillow`, by torch's antialiased resize of bytes."""
+    """As `squash_by_pillow`, (S, S, 3), by torch's antialiased resize of bytes."""
     return _by_torch(image, (size, size), interpolation=interpolation)
 
 

@@ -70,7 +70,7 @@ class WorkerPool:
             ) from error
 
     def results(self, tasks: Iterable[Arrays]) -> Iterator[list[np.ndarray]]:
-        """`make(task)` of each task, in the order of the tasks, as arrays that belong to the caller.
+        """`make(task)` of each task, in the order of the tasks, as arrays of any shape that belong to the caller.
 
         Raises `WorkerFailure`, and what `make` raised when its turn comes. Call it once.
         """

@@ -106,7 +106,7 @@ def _logits(image_BD: Tensor, text_ND: Tensor, scale: Tensor) -> Tensor:
 
 
 def share(is_match_BN: Tensor) -> Tensor:
-    """Rows of matches to rows of targets that sum to 1."""
+    """Rows of matches to rows of targets that sum to 1, (B, N)."""
     return is_match_BN.float() / is_match_BN.sum(1, keepdim=True)
 
 

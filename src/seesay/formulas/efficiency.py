@@ -80,7 +80,7 @@ def mean_curve(curve: Curve, weight_S: np.ndarray | None = None) -> tuple[np.nda
 
 
 def never_falling(value_P: np.ndarray) -> np.ndarray:
-    """The nearest values in least squares that never fall: neighbours that do are replaced by their mean."""
+    """The nearest values in least squares that never fall, (P,): neighbours that do are replaced by their mean."""
     sums: list[float] = []
     counts: list[int] = []
     for value in value_P:
@@ -104,7 +104,10 @@ def log_n_at(log_P: np.ndarray, accuracy_P: np.ndarray, level_L: np.ndarray) -> 
 def log_factor(
     fast: tuple[np.ndarray, np.ndarray], slow: tuple[np.ndarray, np.ndarray], *, floor: float
 ) -> tuple[float, tuple[float, float]]:
-    """The median of log n_slow - log n_fast, and the range of accuracies it is over; or `NoCommonRange`."""
+    """The median of log n_slow - log n_fast, and the range of accuracies it is over; or `NoCommonRange`.
+
+    A curve is two arrays (P,): numbers of images, ascending, and the accuracy at each of them.
+    """
     low = max(floor, fast[1][0], slow[1][0])
     high = min(fast[1][-1], slow[1][-1])
     if high <= low:
@@ -140,7 +143,7 @@ def _interval(fast: Curve, slow: Curve, *, floor: float, seed: int) -> tuple[tup
 
 
 def resamples(count: int, *, seed: int = 0) -> Sequence[tuple[np.ndarray, int]]:
-    """Draws of `count` seeds out of as many: how often each is in it, and how many draws are that one."""
+    """Draws of `count` = S seeds out of as many: how often each is in it, (S,), and how many draws are that one."""
     if count**count <= MOST_RESAMPLES:
         draws = product(range(count), repeat=count)
     else:

@@ -208,17 +208,17 @@ def fit(
 
 
 def charged(gradient_KW1: Tensor, theta_KW1: Tensor, charge: float) -> Tensor:
-    """A gradient with that of the penalty, which intercepts do not pay."""
+    """A gradient (K, W + 1) with that of the penalty, which intercepts do not pay."""
     return torch.cat([gradient_KW1[:, :-1] + charge * theta_KW1[:, :-1], gradient_KW1[:, -1:]], dim=1)
 
 
 def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: float) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Steps, changes of the gradient with that of the penalty, and 1 / their products, as `bent_upwards` has them."""
+    """Steps (K, W + 1), changes of the gradient with that of the penalty, and 1 / their products, by `bent_upwards`."""
     return bent_upwards((moved_KW1, charged(bent_KW1, moved_KW1, charge)) for moved_KW1, bent_KW1 in bends)
 
 
 def bent_upwards(found: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Steps with the change of the gradient along them and 1 / the product of both; those where that is positive."""
+    """Steps (K, W + 1) with the change of the gradient along them and 1 / the product of both, where it is positive."""
     curvatures = [(moved_KW1, bent_KW1, (moved_KW1 * bent_KW1).sum()) for moved_KW1, bent_KW1 in found]
     return [(moved_KW1, bent_KW1, 1 / product) for moved_KW1, bent_KW1, product in curvatures if product > 0]
 
@@ -279,7 +279,7 @@ def preconditioned(data: Examples, x_KW1: Tensor, curvature: float, charge: floa
 def direction(
     gradient_KW1: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], precondition: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """The L-BFGS step by two loops over the pairs (Nocedal and Wright 2006, algorithm 7.4)."""
+    """The L-BFGS step (K, W + 1) by two loops over the pairs (Nocedal and Wright 2006, algorithm 7.4)."""
     step_KW1, shares = -gradient_KW1, []
     for moved_KW1, bent_KW1, weight in reversed(pairs):
         shares.append(weight * (moved_KW1 * step_KW1).sum())
@@ -322,7 +322,7 @@ def to_features(data: Examples, theta_KW1: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def from_features(data: Examples, weights_KW: Tensor, intercept_K: Tensor) -> Tensor:
-    """The inverse of `to_features`, to start from what other examples gave."""
+    """The inverse of `to_features`, to start from what other examples gave: (K, W + 1)."""
     about_mean_K = intercept_K.double() + weights_KW.double() @ data.mean_W.double()
     return torch.cat([weights_KW.double(), about_mean_K[:, None]], dim=1).to(data.mean_W.dtype)
 

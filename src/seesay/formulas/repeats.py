@@ -17,17 +17,17 @@ class Repeats:
 
     `pair_M` are their numbers and `count_M` how many each matches, itself included. `groups` number them by equal
     image, by equal caption, and by both equal: the matches of a pair are its first and its second group together,
-    where the third was counted twice. `is_asked_M` tells whose targets are wanted.
+    where the third was counted twice. `wanted_M` tells whose targets are wanted.
     """
 
     pair_M: Tensor
     count_M: Tensor
     groups: tuple[Tensor, ...]
-    is_asked_M: Tensor
+    wanted_M: Tensor
 
     def within(self, first: int, stop: int) -> "Repeats":
         """The same pairs, with the targets of those from `first` up to `stop` wanted alone."""
-        return replace(self, is_asked_M=(self.pair_M >= first) & (self.pair_M < stop))
+        return replace(self, wanted_M=(self.pair_M >= first) & (self.pair_M < stop))
 
 
 def find_repeats(image_id_N: Tensor | None, caption_id_N: Tensor | None) -> Repeats:
@@ -43,7 +43,7 @@ def find_repeats(image_id_N: Tensor | None, caption_id_N: Tensor | None) -> Repe
         pair_M=pair_M,
         count_M=count_N[pair_M],
         groups=tuple(_numbered(group_N[pair_M]) for group_N in groups),
-        is_asked_M=torch.ones_like(pair_M, dtype=torch.bool),
+        wanted_M=torch.ones_like(pair_M, dtype=torch.bool),
     )
 
 
@@ -55,12 +55,12 @@ def _numbered(id_N: Tensor) -> Tensor:
 def shared_gain(image_ND: Tensor, text_ND: Tensor, scale: Tensor, repeats: Repeats) -> Tensor:
     """What both directions gain where targets are shared: the mean of the matches' logits, less the own logit.
 
-    Summed over pairs. Needs no logits, because a mean of dot products is the dot product with the mean.
+    Summed over pairs, a scalar. Needs no logits, because a mean of dot products is the dot product with the mean.
     """
     image_MD, text_MD = widened(image_ND[repeats.pair_M]), widened(text_ND[repeats.pair_M])
     gain_M = (image_MD * (_mean_of_matches(text_MD, repeats) - text_MD)).sum(1)
     gain_M = gain_M + (text_MD * (_mean_of_matches(image_MD, repeats) - image_MD)).sum(1)
-    return scale * gain_M[repeats.is_asked_M].sum()
+    return scale * gain_M[repeats.wanted_M].sum()
 
 
 def _mean_of_matches(x_MD: Tensor, repeats: Repeats) -> Tensor:

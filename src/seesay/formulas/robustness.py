@@ -33,7 +33,7 @@ class Line:
     offset: float
 
     def shifted(self, natural: np.ndarray | float) -> np.ndarray:
-        """The accuracy on the shifted set that goes with one on the natural set; fractions."""
+        """The accuracy on the shifted set that goes with one on the natural set; fractions, any shape."""
         return from_logit(self.slope * logit(np.asarray(natural)) + self.offset)
 
 
@@ -47,12 +47,12 @@ def logit(share: np.ndarray | float) -> np.ndarray:
 
 
 def from_logit(value: np.ndarray | float) -> np.ndarray:
-    """The inverse of `logit`."""
+    """The inverse of `logit`; any shape."""
     return 1 / (1 + np.exp(-np.asarray(value)))
 
 
 def softened(hits: np.ndarray | int, n: np.ndarray | int) -> np.ndarray:
-    """A share that is never 0 or 1, whose logit is finite: half an image is added to either side."""
+    """A share of any shape that is never 0 or 1, whose logit is finite: half an image is added to either side."""
     return (np.asarray(hits) + 0.5) / (np.asarray(n) + 1)
 
 
@@ -94,7 +94,10 @@ def effective_robustness(
 
 
 def redrawn(baseline: tuple[np.ndarray, np.ndarray], line: Line, generator: np.random.Generator) -> Line:
-    """The line through as many baseline models, drawn with putting back; `line` itself for a draw that has none."""
+    """The line through as many baseline models, drawn with putting back; `line` itself for a draw that has none.
+
+    `baseline` is the accuracies on the natural and on the shifted set, (P,) each.
+    """
     natural_P, shifted_P = baseline
     drawn_P = generator.integers(0, len(natural_P), len(natural_P))
     if np.ptp(natural_P[drawn_P]) == 0:

@@ -29,7 +29,7 @@ def top_k(query_QD: Tensor, key_ND: Tensor, k: int, *, block: int = 4096) -> tup
 
 
 def best_of_blocks(query_QD: Tensor, key_ND: Tensor, k: int, block: int) -> tuple[Tensor, Tensor]:
-    """`top_k` for queries that fit one block: the best so far against the best of the next keys."""
+    """`top_k`, (Q, k) each, for queries that fit one block: the best so far against the best of the next keys."""
     query_QD = widened(query_QD)
     best_QK = query_QD.new_empty(len(query_QD), 0)
     index_QK = torch.empty(len(query_QD), 0, dtype=torch.int64, device=query_QD.device)
@@ -43,7 +43,7 @@ def best_of_blocks(query_QD: Tensor, key_ND: Tensor, k: int, block: int) -> tupl
 
 
 def in_key_order(scores_QK: Tensor, index_QK: Tensor) -> tuple[Tensor, Tensor]:
-    """Best first, and equal scores by row number, so that the block size cannot be seen in the result."""
+    """Best first, and equal scores by row number, so that the block size cannot be seen in the result: (Q, K) each."""
     by_index = index_QK.argsort(dim=1)
     scores_QK, index_QK = scores_QK.gather(1, by_index), index_QK.gather(1, by_index)
     by_score = scores_QK.argsort(dim=1, descending=True, stable=True)
@@ -51,5 +51,5 @@ def in_key_order(scores_QK: Tensor, index_QK: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def widened(x: Tensor) -> Tensor:
-    """float32 at least; float64 stays."""
+    """float32 at least; float64 stays. Any shape."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

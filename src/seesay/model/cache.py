@@ -141,7 +141,7 @@ def cached_encode_images(
     kind: str = "images",
     encode: EncodeSet = encode_image_set,
 ) -> tuple[Tensor, list[int], list[Skipped]]:
-    """As `encode_image_set`, whose result is cached under the weights, the preparation and the images' bytes.
+    """As `encode_image_set`, (N, D); the result is cached under the weights, the preparation and the images' bytes.
 
     Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is cached.
     All bytes are read in either case: an image that was changed without changing its size is a new image.

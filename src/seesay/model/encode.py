@@ -70,7 +70,7 @@ def embed_rows(clip: DualEncoder, rows: Sequence[Sequence[int]], *, context: int
 
 
 def check_unit_length(rows_BD: Tensor) -> Tensor:
-    """The rows as they are; `RefusedInput` if one is not of unit length, which weights that are finite too may give.
+    """The rows (B, D) as they are; `RefusedInput` if one is not of unit length, which finite weights too may give.
 
     Numbers above 1e19 have squares above what float32 holds: divided by that infinite length they are a row of zeros.
     """
@@ -85,12 +85,12 @@ def check_unit_length(rows_BD: Tensor) -> Tensor:
 
 
 def check_rows(clip: Clip, row_BX: Tensor) -> Tensor:
-    """Rows of images as they are; `RefusedInput` for what rows of such a model cannot be."""
+    """Rows of images (B, X) as they are; `RefusedInput` for what rows of such a model cannot be."""
     return check_unit_length(row_BX) if clip.embeds_texts else check_finite(row_BX)
 
 
 def check_finite(values: Tensor) -> Tensor:
-    """The values as they are; `RefusedInput` if one of them is not finite."""
+    """The values, of any shape, as they are; `RefusedInput` if one of them is not finite."""
     if not values.isfinite().all():
         raise RefusedInput("the model's embeddings are not numbers; its weights are damaged, fetch or train it again.")
     return values
@@ -157,7 +157,7 @@ def score_image_set(
 def encode_blocks(
     model: "Model", read: Callable[[int], bytes], indices: Iterable[int], *, encode: Encode | None = None
 ) -> Iterator[tuple[Tensor, list[int], list[Skipped]]]:
-    """The images of these numbers as `encode_image_set` gives them, `BLOCK` at a time, so that nothing piles up."""
+    """The images of these numbers as `encode_image_set` gives them, (N, D) with N at most `BLOCK`: nothing piles up."""
     for block in prefetch_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
         good, broken = _sorted_out(block)
         image_BD = torch.empty(0, model.architecture.embed_dim)

@@ -74,7 +74,7 @@ class Classifier(ABC):
         ]
 
     def probabilities_of(self, score_NC: Tensor) -> Tensor:
-        """As `probabilities`, for scores that are there already."""
+        """As `probabilities`, (N, C), for scores that are there already."""
         if self.bias is None:
             return probabilities(score_NC, self.scale)
         return match_probabilities(score_NC, self.scale, self.bias)

@@ -35,7 +35,7 @@ class DecoderLayer(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
 
     def read(self, x_TW: Tensor, groups: Groups) -> Tensor:
-        """What tokens know of those before them; the image has no part in it."""
+        """What tokens know of those before them, (T, W); the image has no part in it."""
         return self.ln_1(x_TW + self.attention(x_TW, groups))
 
     def look(self, x_BRW: Tensor, grid_BGW: Tensor) -> Tensor:
@@ -96,9 +96,9 @@ class Bicaptioner(Head):
             # Padding stands behind all that is read, so no token sees it.
             x_BSW = layer.read(x_BSW.flatten(0, 1), [Group(B, S)]).view_as(x_BSW)  # type: ignore[operator]
             x_BSW = layer.look(x_BSW, grid_BGW)  # type: ignore[operator]
-        place_N = (position_S < tokens.length_B[:, None] - 1).flatten().nonzero()[:, 0]
-        hidden_NW = x_BSW.flatten(0, 1).index_select(0, place_N)
-        return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight, bias_V=self.bias)
+        location_N = (position_S < tokens.length_B[:, None] - 1).flatten().nonzero()[:, 0]
+        hidden_NW = x_BSW.flatten(0, 1).index_select(0, location_N)
+        return mean_losses(hidden_NW, location_N, tokens, weight_VW=self.token_embedding.weight, bias_V=self.bias)
 
     def prepare(self, texts: Tokens) -> PreparedTrees:
         """P texts with their trees, and those of the texts reversed."""

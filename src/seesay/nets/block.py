@@ -16,12 +16,12 @@ from seesay.nets.packing import Group, Groups
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x), the activation of every model OpenAI released."""
+    """x * sigmoid(1.702 x), of any shape: the activation of every model OpenAI released."""
     return x * torch.sigmoid(1.702 * x)
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """GELU with its tanh approximation, as big_vision's SigLIP has it."""
+    """GELU with its tanh approximation, as big_vision's SigLIP has it; any shape."""
     return F.gelu(x, approximate="tanh")
 
 

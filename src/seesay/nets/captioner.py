@@ -48,11 +48,11 @@ class Captioner(Head):
         packed = self._packed(tokens)
         hidden_TW = self.blocks(x_BSW.flatten(0, 1).index_select(0, packed.ids_T), packed.groups)
         predicts_N = (packed.position_T >= self.prefix).nonzero()[:, 0]
-        place_N = packed.ids_T[predicts_N]
+        location_N = packed.ids_T[predicts_N]
         # From places in rows of S to places in rows of L - 1, where the prefix is not.
-        place_N = place_N - self.prefix * (place_N // S + 1)
+        location_N = location_N - self.prefix * (location_N // S + 1)
         hidden_NW = self.ln_final(hidden_TW.index_select(0, predicts_N))
-        return mean_losses(hidden_NW, place_N, tokens, weight_VW=self.token_embedding.weight)
+        return mean_losses(hidden_NW, location_N, tokens, weight_VW=self.token_embedding.weight)
 
     def prepare(self, texts: Tokens) -> PreparedTrees:
         """P texts with their trees."""

@@ -217,7 +217,7 @@ class CaptionPredictor(Clip):
 
     def _read(self, pixels_B3SS: Tensor) -> Tensor:
         tower = self.image_tower
-        return tower.places(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)
+        return tower.grid(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)
 
 
 def build_clip(architecture: Architecture, *, seed: int) -> Clip:

@@ -26,17 +26,17 @@ TEXTS_AT_ONCE = 4096
 
 
 def mean_losses(
-    hidden_NW: Tensor, place_N: Tensor, tokens: Tokens, *, weight_VW: Tensor, bias_V: Tensor | None = None
+    hidden_NW: Tensor, location_N: Tensor, tokens: Tokens, *, weight_VW: Tensor, bias_V: Tensor | None = None
 ) -> Tensor:
     """The mean cross-entropy in nats over each caption's tokens but the first, (B,).
 
-    `hidden_NW` are the rows from which tokens are predicted, `place_N` which of `tokens.ids_BL[:, 1:]`, laid end to
+    `hidden_NW` are the rows from which tokens are predicted, `location_N` which of `tokens.ids_BL[:, 1:]`, laid end to
     end; every token that is not padding must be there once.
     """
     target_BL = tokens.ids_BL[:, 1:]
     logits_NV = widened(F.linear(hidden_NW, weight_VW, bias_V))
-    loss_N = F.cross_entropy(logits_NV, target_BL.flatten()[place_N], reduction="none")
-    loss_BL = loss_N.new_zeros(target_BL.numel()).index_copy(0, place_N, loss_N).view(target_BL.shape)
+    loss_N = F.cross_entropy(logits_NV, target_BL.flatten()[location_N], reduction="none")
+    loss_BL = loss_N.new_zeros(target_BL.numel()).index_copy(0, location_N, loss_N).view(target_BL.shape)
     return loss_BL.sum(1) / (tokens.length_B - 1)
 
 
@@ -165,7 +165,7 @@ def texts_at_once(texts: Tokens) -> Iterator[Tokens]:
 
 
 def rows_at_once(numbers: int, like: Tensor) -> int:
-    """How many rows of so many numbers, of the type of `like`, are worked on at once."""
+    """How many rows of so many numbers, of the type of `like` (any shape), are worked on at once."""
     return max(1, BYTES_AT_ONCE.get(like.device.type, BYTES_ELSEWHERE) // (numbers * like.element_size()))
 
 

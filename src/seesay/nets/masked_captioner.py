@@ -80,8 +80,8 @@ class MaskedCaptioner(Head):
         grid_BGW = self.ln_grid(image_BD)
         concept_BL = self.concepts(tokens)
         is_masked_BL = concept_BL == self._chosen(concept_BL)[:, None]
-        logits_NV, row_N, place_N = self._predict(grid_BGW, tokens, is_masked_BL)
-        loss_N = F.cross_entropy(logits_NV, tokens.ids_BL[row_N, place_N], reduction="none")
+        logits_NV, row_N, location_N = self._predict(grid_BGW, tokens, is_masked_BL)
+        loss_N = F.cross_entropy(logits_NV, tokens.ids_BL[row_N, location_N], reduction="none")
         share_N = 1 / is_masked_BL.sum(1)[row_N]
         word_B = loss_N.new_zeros(len(grid_BGW)).index_add(0, row_N, loss_N * share_N)
         return word_B + TAG_WEIGHT * self._tag_losses(grid_BGW, tokens, concept_BL > 0)

@@ -119,7 +119,7 @@ class NGrams(Head):
 
 
 def frequent_runs(captions: Sequence[Sequence[int]], *, vocab_size: int, longest: int, room: int) -> np.ndarray:
-    """The keys, as `NGrams` has them, of the `room` most frequent runs of 2 to `longest` words, in ascending order.
+    """The keys (N,), as `NGrams` has them, of the `room` most frequent runs of 2 to `longest` words, ascending.
 
     A run is at most as frequent as what it continues, and longer: what it continues always goes before it. So runs
     are counted one order after the other, and only where they continue one that is chosen so far.

@@ -32,7 +32,7 @@ def row_seeds(seed_B: Tensor) -> Iterator[None]:
 
 
 def row_uniforms(rows: int, count: int) -> Tensor:
-    """Numbers in [0, 1), float32 (rows, count) on the CPU: from `row_seeds` if open, else from torch's generator."""
+    """Numbers in [0, 1), float32 of `rows` x `count` = (B, N), on the CPU: from `row_seeds` if open, else from torch."""
     if not _seeds:
         return torch.rand(rows, count)
     seed_B = _seeds[-1]
@@ -43,7 +43,7 @@ def row_uniforms(rows: int, count: int) -> Tensor:
 
 
 def splitmix64(x: Tensor) -> Tensor:
-    """Each int64 turned into another one that looks random; different ones stay different."""
+    """Each int64 of any shape turned into another one that looks random; different ones stay different."""
     x = (x ^ _shifted(x, 30)) * MIX_1
     x = (x ^ _shifted(x, 27)) * MIX_2
     return x ^ _shifted(x, 31)

@@ -73,7 +73,7 @@ class SiglipImage(ImageTower):
         return self.head(self.ln_post(x_TW).unflatten(0, (B, L)))
 
     def project(self, features: Tensor) -> Tensor:
-        """As they are: the width of this tower is that of the shared space."""
+        """As they are, (B, D): the width of this tower is that of the shared space."""
         return features
 
 

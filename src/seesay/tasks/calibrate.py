@@ -181,7 +181,10 @@ def fit_sigmoid(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier,
 def predicted_by_the_other_half(
     fitted_change: Callable[[Logits, np.ndarray], Change], logit_NC: Logits, target_N: np.ndarray
 ) -> tuple[Logits, np.ndarray]:
-    """Every second photo changed as was fitted on the others, and the other way round: a test on what was not seen."""
+    """Every second photo changed as was fitted on the others, and the other way round: a test on what was not seen.
+
+    Returns logits (N, C) and targets (N,).
+    """
     first, second = ((logit_NC[start::2], target_N[start::2]) for start in (0, 1))
     changed = [fitted_change(*second)(first[0]), fitted_change(*first)(second[0])]
     return np.concatenate(changed), np.concatenate([first[1], second[1]])

@@ -29,13 +29,13 @@ class Link:
     transposed: bool = False
 
     def outward(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """Our tensor as theirs."""
+        """Our tensor, of any shape, as theirs."""
         if len(self.theirs) > 1:
             return tensor.chunk(len(self.theirs))
         return (tensor.T if self.transposed else tensor,)
 
     def inward(self, tensor: Tensor) -> Tensor:
-        """Their tensor as ours, where it is one."""
+        """Their tensor, of any shape, as ours, where it is one."""
         return tensor.T.contiguous() if self.transposed else tensor
 
 
