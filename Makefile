@@ -24,12 +24,12 @@ test: $(READY)  ## the fast tests
 test-all: $(READY)  ## the slow tests too
 	$(PYTEST) -m "not gpu"
 
-check: $(READY)  ## format, lint, types, floors, fast tests: what a change must pass
+check: $(READY)  ## format, lint, types, floors, fast tests with the ten slowest: what a change must pass
 	$(RUN)/ruff format --check
 	$(RUN)/ruff check
 	$(RUN)/pyright --pythonpath $(RUN)/python
 	$(RUN)/lint-imports
-	$(PYTEST) -m "not slow and not gpu and not journey"
+	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
 
 clean:  ## remove .venv, demo/ and everything generated; runs/ stays
 	rm -rf .venv demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache

@@ -17,7 +17,7 @@ from PIL import Image
 from seesay.base.errors import BrokenSample
 from seesay.data.decode import decode
 from seesay.data.pairs import open_pairs
-from seesay.data.sampled import sample_images
+from seesay.data.survey import sample_images
 
 
 def flipped(data: bytes, generator: random.Random) -> bytes:

@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.data import resize
+from seesay.data import images
 from seesay.data.images import CLIP_MEAN, CLIP_STD, Preprocess, decode, open_image
 
 RANDOM = np.random.default_rng(7)
@@ -516,7 +516,7 @@ def test_pixels_are_pillows_resize_and_centre_crop_pixel_for_pixel(shape, interp
 @pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 2000), (2000, 3), (40, 41)])
 def test_the_shortcut_for_extreme_shapes_is_within_one_level_of_the_whole(shape, monkeypatch):
     image = noise(*shape)
-    monkeypatch.setattr(resize, "MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(images, "MAX_RESIZED_PIXELS", 0)
     result = Preprocess(size=24).pixels(image).permute(1, 2, 0).numpy().astype(int)
     assert np.abs(result - plain_pillow(image, 24, Image.Resampling.BICUBIC)).max() <= 1
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from seesay.data.known_sets import known_set
+from seesay.data.class_names import known_set
 from seesay.data.prompts import TEMPLATES
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from seesay.base.records import Pair
-from seesay.data import pixel_cache, sampled
+from seesay.data import pixel_cache, survey
 from seesay.data.augment import AREA, COLUMNS, LEFT, STRETCH, TOP, Augment, training_crops
 from seesay.data.duplicates import alike_groups
 from seesay.data.jpeg import DecodedImage
 from seesay.data.pixel_cache import PixelCache
-from seesay.data.sampled import sample_images
+from seesay.data.survey import sample_images
 
 
 def crop(augment, size, *, shape=(32, 48), **numbers):
@@ -92,8 +92,8 @@ class Shards:
 
 def test_of_more_shards_than_are_looked_at_every_so_manyeth_is_and_not_the_first_ones(monkeypatch):
     """Of 20 shards 7 at most: every third, from the first to the nineteenth."""
-    monkeypatch.setattr(sampled, "SAMPLE", 0)
-    monkeypatch.setattr(sampled, "MOST_SHARDS", 7)
+    monkeypatch.setattr(survey, "SAMPLE", 0)
+    monkeypatch.setattr(survey, "MOST_SHARDS", 7)
     pairs = Shards()
     sample_images(pairs)
     assert [index // 5 for index in pairs.read] == [0, 3, 6, 9, 12, 15, 18]

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from seesay.base.errors import BrokenSample
-from seesay.data import sampled
+from seesay.data import survey
 from seesay.data.decode import decode
 from seesay.data.loader import Subset
 from seesay.data.pairs import open_pairs
-from seesay.data.sampled import sample_images
+from seesay.data.survey import sample_images
 
 
 def members(first, *, count=5, salt=0):
@@ -45,7 +45,7 @@ def test_few_images_are_all_read_and_one_other_byte_is_seen(shards, write_tar):
 
 def test_a_shard_of_other_images_is_seen_where_only_some_are_read(shards, write_tar, monkeypatch):
     """C4: of each shard one is read, whatever chance takes."""
-    monkeypatch.setattr(sampled, "SAMPLE", 3)
+    monkeypatch.setattr(survey, "SAMPLE", 3)
     pairs = open_pairs([shards])
     before = sample_images(pairs)
     assert len(before.image_id_M) == 3
@@ -58,10 +58,10 @@ def test_a_shard_of_other_images_is_seen_where_only_some_are_read(shards, write_
 
 
 def test_no_more_is_read_than_the_limits_allow(shards, monkeypatch):
-    monkeypatch.setattr(sampled, "SAMPLE", 4)
-    monkeypatch.setattr(sampled, "MOST_SHARDS", 7)
+    monkeypatch.setattr(survey, "SAMPLE", 4)
+    monkeypatch.setattr(survey, "MOST_SHARDS", 7)
     pairs, read = Subset(open_pairs([shards]), range(100)), []
-    monkeypatch.setattr(sampled, "image_id", lambda image: read.append(image) or 1)
+    monkeypatch.setattr(survey, "image_id", lambda image: read.append(image) or 1)
     sample_images(pairs)
     assert 7 <= len(read) <= 11
 

@@ -10,9 +10,8 @@ from scipy.stats import binom
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import Journal
 from seesay.base.settings import as_toml
-from seesay.experiments.flops import sides_of
 from seesay.experiments.recipe import Experiment, ExperimentRun, read_experiment, settle
-from seesay.experiments.results import most_by_chance, objective_result, points_of, refuse_other_data
+from seesay.experiments.results import most_by_chance, objective_result, points_of, refuse_other_data, sides_of
 from seesay.experiments.runner import Runs, end_line
 from seesay.experiments.schedule import (
     Diverged,

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import torch
 
-from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
+from seesay.formulas.similarity import class_head, log_mean_exp, match_probabilities, probabilities
 
 GENERATOR = np.random.default_rng(0)
 

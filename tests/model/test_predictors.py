@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.formulas.zero_shot import log_mean_exp
+from seesay.formulas.similarity import log_mean_exp
 from seesay.model import encode
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_score_images

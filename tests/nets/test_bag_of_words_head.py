@@ -5,7 +5,7 @@ import torch
 
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import BagOfWordsHeadConfig
-from seesay.nets.bag_of_words_head import BagOfWordsHead
+from seesay.nets.word_heads import BagOfWordsHead
 
 START, END = 10, 11
 

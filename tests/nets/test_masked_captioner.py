@@ -6,8 +6,7 @@ import torch.nn.functional as F
 
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import MaskedCaptionerConfig
-from seesay.nets.concepts import Concepts
-from seesay.nets.masked_captioner import MaskedCaptioner
+from seesay.nets.masked_captioner import Concepts, MaskedCaptioner
 from seesay.nets.row_random import row_seeds
 
 # "straw" and "berry " make one word; "the " is a function word, "." has no letter.

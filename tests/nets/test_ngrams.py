@@ -10,7 +10,7 @@ import torch
 
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import NGramsConfig
-from seesay.nets.ngrams import NGrams, frequent_runs
+from seesay.nets.word_heads import NGrams, frequent_runs
 
 START, END = 5, 6
 CAPTIONS = [[0, 1, 2], [0, 1, 2, 0, 1], [2, 0, 1], [3, 3, 3], [0, 1], [4]]

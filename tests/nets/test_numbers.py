@@ -7,7 +7,7 @@ import torch
 
 from seesay.nets.architecture import ConvNetConfig, VisionTransformerConfig
 from seesay.nets.clip import DualEncoder
-from seesay.nets.convnet import ConvNet
+from seesay.nets.convolutional import ConvNet
 from seesay.nets.row_random import row_seeds, row_uniforms, splitmix64
 from seesay.nets.vit import VisionTransformer
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from seesay.nets.architecture import ResNetConfig
-from seesay.nets.resnet import ResNet
+from seesay.nets.convolutional import ResNet
 
 TINY = ResNetConfig(image_size=64, width=8, layers=(2, 1, 1, 1), heads=4)
 

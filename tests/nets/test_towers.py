@@ -9,11 +9,10 @@ import torch
 from seesay.base.errors import UsageError
 from seesay.base.records import Tokens
 from seesay.nets.architecture import BagOfWordsConfig, ConvNetConfig, TextTransformerConfig, VisionTransformerConfig
-from seesay.nets.bag_of_words import BagOfWords
 from seesay.nets.clip import LOGIT_SCALE_MAX, DualEncoder, build_clip, empty_clip
-from seesay.nets.convnet import ConvNet
+from seesay.nets.convolutional import ConvNet
 from seesay.nets.presets import PRESETS, preset
-from seesay.nets.text import TextTransformer
+from seesay.nets.text import BagOfWords, TextTransformer
 from seesay.nets.vit import VisionTransformer
 
 # Image, text and all parameters of the paper's nine sizes (its tables 19 and 20, and the released code).

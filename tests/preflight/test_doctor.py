@@ -23,7 +23,7 @@ from seesay.data.tokenizer import CaptionTokenizer, pad
 from seesay.model.bundle import Model
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig
 from seesay.nets.clip import build_clip
-from seesay.preflight import checks
+from seesay.preflight import doctor as preflight
 from seesay.preflight.findings import overfit_finding
 from seesay.preflight.short_run import ShortRunReport
 from seesay.preflight.short_run_worker import overfit
@@ -59,7 +59,7 @@ def faulty_pairs(coloured_pairs):
 
 
 def test_known_faults_are_counted_exactly(faulty_pairs, monkeypatch):
-    monkeypatch.setattr(checks, "run_short", lambda job: ShortRunReport(message="not now"))
+    monkeypatch.setattr(preflight, "run_short", lambda job: ShortRunReport(message="not now"))
     report = seesay.doctor(faulty_pairs, model="conv-tiny", batch_size=8, data={"vocab_size": 540})
     assert report.pairs == 35 and report.images.examined == 35
     assert dict(report.unusable) == {
@@ -93,7 +93,7 @@ def test_images_that_repeat_count_as_repeats_and_are_matches(coloured_pairs, mon
     for number in range(24):
         (folder / f"{number:03}.png").write_bytes((folder / f"{number // 2:03}.png").read_bytes())
         (folder / f"{number:03}.txt").write_text(f"only number {number}")
-    monkeypatch.setattr(checks, "run_short", lambda job: ShortRunReport(message="not now"))
+    monkeypatch.setattr(preflight, "run_short", lambda job: ShortRunReport(message="not now"))
     arguments = {"model": "conv-tiny", "batch_size": 8}
     report = seesay.doctor(folder, **arguments, data={"vocab_size": 540, "validation": 0.0})
     assert report.captions.repeated_in_batch == 0 and report.images.repeated_in_batch > 0.2
@@ -112,7 +112,7 @@ def test_a_short_run_on_broken_images_measures_all_the_same(faulty_pairs, capfd)
 
 
 def test_too_much_that_is_broken_has_its_own_exit_code(faulty_pairs, monkeypatch, capfd):
-    monkeypatch.setattr(checks, "run_short", lambda job: ShortRunReport(message="not now"))
+    monkeypatch.setattr(preflight, "run_short", lambda job: ShortRunReport(message="not now"))
     assert main(["doctor", str(faulty_pairs), *SMALL]) == 3
     output = capfd.readouterr()
     assert "20.0% of the pairs are broken, more than --max-bad 0.05" in output.err and "3 broken" in output.out
@@ -159,7 +159,7 @@ def plan_of(rate, **settings):
 def test_one_batch_is_overfit_at_a_good_rate_and_not_at_a_tiny_one(coloured_pairs, rate, steps, is_overfit):
     crops, model = crops_and_model(coloured_pairs(8))
     measured = overfit(model, crops, plan_of(rate), seconds=60, steps=steps)
-    report = checks.overfit_report(ShortRunReport(measured={"overfit": [measured]}))
+    report = preflight.overfit_report(ShortRunReport(measured={"overfit": [measured]}))
     assert report is not None and report.is_overfit is is_overfit
     assert report.chance_loss == pytest.approx(math.log(8)) and (is_overfit or report.steps == steps)
     finding = overfit_finding(report, ShortRunReport())

@@ -36,20 +36,18 @@ TemplatesOption = Annotated[
     typer.Option(metavar="NAME|FILE", help="Sentences around the class names [default: the set's, or the model's]."),
 ]
 ClassNamesOption = Annotated[
-    str | None, typer.Option(metavar="NAME|FILE", help="Names of the classes: of a known data set, or one per line.")
+    str | None, typer.Option(metavar="NAME|FILE", help="Class names: a known data set, or a file.")
 ]
 DescriptionsOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]}, replaces templates.")
+    Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]} for templates.")
 ]
 ProbeOption = Annotated[bool, typer.Option("--probe", help="Also a linear probe, where a set has a train part.")]
-ShotsOption = Annotated[
-    str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class, for each N, as in 1,2,4,8,16.")
-]
+ShotsOption = Annotated[str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class: 1,4,16.")]
 ShiftOption = Annotated[
     str | None,
     typer.Option(
         metavar="NATURAL=SHIFTED",
-        help="Two of the sets by name: the accuracy that is lost from the first to the second.",
+        help="Two of the sets: accuracy lost from one to the other.",
     ),
 ]
 BaselineOption = Annotated[
@@ -64,7 +62,7 @@ ResultsOption = Annotated[
 ]
 PreprocessOption = Annotated[
     Literal["exact", "fast"],
-    typer.Option(help="exact: pixels as in training. fast: JPEGs are shrunk while they are decoded, pixels differ."),
+    typer.Option(help="exact: pixels as in training. fast: JPEGs are shrunk while decoded."),
 ]
 
 
@@ -84,12 +82,10 @@ def command(
     results: ResultsOption = None,
     preprocess: PreprocessOption = "exact",
 ) -> None:
-    """Measure models on labelled or captioned images.
+    """Measure models on labelled images (zero-shot accuracy) or captioned ones (retrieval), in percent.
 
-    Labelled sets give zero-shot accuracy, captioned ones retrieval. All numbers shown are percent. Embeddings are
-    cached under SEESAY_CACHE ("off": not at all). A set with the name of one of Radford et al. 2021, such as
-    eval-cifar10, is measured with the templates and class names of that paper, unless it has templates of its own; a
-    line says so.
+    A set named as one of Radford et al. 2021, such as eval-cifar10, is asked about with the templates and class names
+    of that paper unless it has its own; a line says so. Embeddings are cached under SEESAY_CACHE ("off": not at all).
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """

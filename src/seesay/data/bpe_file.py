@@ -1,12 +1,32 @@
 """The merges and ids in a `tokenizer.json`, and lists of merges: hostile text in, pairs of symbols out."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, StorageError
 
 WORD_END = "</w>"
+# Bytes (a guess).
+FILE_LIMIT = 64 << 20
+
+
+def read_text(path: Path) -> str:
+    """A text file, also a gzipped one, of at most `FILE_LIMIT` bytes."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            data = file.read(FILE_LIMIT + 1)
+        if len(data) > FILE_LIMIT:
+            raise RefusedInput(f"{path} holds more than {FILE_LIMIT >> 20} MiB; it is no vocabulary.")
+        return data.decode("utf-8")
+    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
+        raise RefusedInput(f"{path} is damaged or no text ({error}); fetch it again.") from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
 
 
 def pairs(lines: Iterable[Any], *, where: str) -> list[tuple[str, str]]:

@@ -12,12 +12,10 @@ B = captions, L = ids of the longest, N = ids of all captions together.
 """
 
 import functools
-import gzip
 import hashlib
 import html
 import json
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,9 +25,9 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
-from seesay.base.errors import RefusedInput, StorageError, UsageError
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Tokens
-from seesay.data.bpe_file import WORD_END, pairs, read_bpe
+from seesay.data.bpe_file import WORD_END, pairs, read_bpe, read_text
 
 # `context_length` of CLIP's released code; section 2.4 of the paper has 76.
 PAPER_CONTEXT = 77
@@ -44,8 +42,6 @@ _ASCII_PIECES = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[a-z]+|[0-9]|[^\sa-z0-9]+")
 FIRST_MERGE = 512
 PAPER_MERGES = 48_894
 PAPER_MERGES_SHA256 = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
-# Bytes (a guess).
-FILE_LIMIT = 64 << 20
 BETWEEN = "\0"  # between two captions; no repaired text has it
 # Words whose ids are remembered (a guess); longer ones are rare, and so many of them would be hundreds of megabytes.
 MEMO_ENTRIES = 65_536
@@ -149,7 +145,7 @@ class CaptionTokenizer:
         path = Path(path)
         if not path.is_file():
             raise UsageError(f"tokenizer file {path} does not exist; name a tokenizer.json or a merges file.")
-        text = _read_text(path)
+        text = read_text(path)
         if path.suffix == ".json":
             return cls(_merges_of_tokenizer_json(text, path), context=context)
         first, *lines = [line for line in text.splitlines() if line.strip()] or [""]
@@ -321,21 +317,6 @@ def _vocabulary(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
                     f"the merges use {part!r}, which no byte or earlier merge gives; the list is damaged."
                 )
     return vocabulary
-
-
-def _read_text(path: Path) -> str:
-    """A text file, also a gzipped one, of at most `FILE_LIMIT` bytes."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rb") as file:
-            data = file.read(FILE_LIMIT + 1)
-        if len(data) > FILE_LIMIT:
-            raise RefusedInput(f"{path} holds more than {FILE_LIMIT >> 20} MiB; it is no vocabulary.")
-        return data.decode("utf-8")
-    except (gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        raise RefusedInput(f"{path} is damaged or no text ({error}); fetch it again.") from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
 
 
 def _sha256(lines: Sequence[str]) -> str:

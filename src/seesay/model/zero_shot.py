@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from seesay.base.records import Ranking
-from seesay.formulas.similarity import widened
-from seesay.formulas.zero_shot import class_head, log_mean_exp, match_probabilities, probabilities
+from seesay.formulas.similarity import class_head, log_mean_exp, match_probabilities, probabilities, widened
 from seesay.nets.head import PreparedTexts
 
 # A guess: 65,536 embeddings of 512 numbers are 128 MiB.

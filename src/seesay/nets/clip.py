@@ -1,28 +1,47 @@
 """Two towers and a temperature. B = pairs, D = embedding width, S = side in pixels."""
 
 import math
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from seesay.base.records import Embedded, Outputs, Predicted, Tokens
 from seesay.nets.architecture import Architecture, Scoring
-from seesay.nets.bag_of_words import BagOfWords
-from seesay.nets.bag_of_words_head import BagOfWordsHead
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
-from seesay.nets.convnet import ConvNet
+from seesay.nets.convolutional import ConvNet, ResNet
 from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
-from seesay.nets.ngrams import NGrams
-from seesay.nets.no_init import NoInit
-from seesay.nets.resnet import ResNet
 from seesay.nets.siglip import SiglipImage, SiglipText
-from seesay.nets.text import TextTransformer
+from seesay.nets.text import BagOfWords, TextTransformer
 from seesay.nets.tower import ImageTower
 from seesay.nets.vit import VisionTransformer
+from seesay.nets.word_heads import BagOfWordsHead, NGrams
+
+_DRAWN_IN_PLACE = (Tensor.normal_, Tensor.uniform_, Tensor.mul, Tensor.__mul__)
+
+
+class NoInit(TorchFunctionMode):
+    """Inside, random starting values are left out: tensors hold what memory held.
+
+    On the meta device they would cost more than all the rest: torch works out the shape of a random draw in Python, and
+    loads its compiler for that, which takes longer than reading the weights.
+    """
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        named = kwargs or {}
+        if func is torch.randn:
+            return torch.empty(*args, **named)
+        if func in _DRAWN_IN_PLACE:
+            return args[0]
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return named["tensor"] if "tensor" in named else args[0]
+        return func(*args, **named)
+
 
 IMAGE_TOWERS = {"vit": VisionTransformer, "resnet": ResNet, "conv": ConvNet, "siglip-image": SiglipImage}
 TEXT_SIDES = {
@@ -217,7 +236,7 @@ class CaptionPredictor(Clip):
 
     def _read(self, pixels_B3SS: Tensor) -> Tensor:
         tower = self.image_tower
-        return tower.grid(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)
+        return tower.projected_grid(pixels_B3SS) if self.reads_grid else tower(pixels_B3SS)
 
 
 def build_clip(architecture: Architecture, *, seed: int) -> Clip:

@@ -32,7 +32,7 @@ def row_seeds(seed_B: Tensor) -> Iterator[None]:
 
 
 def row_uniforms(rows: int, count: int) -> Tensor:
-    """Numbers in [0, 1), float32 of `rows` x `count` = (B, N), on the CPU: from `row_seeds` if open, else from torch."""
+    """Numbers in [0, 1), float32 of `rows` x `count` = (B, N), on the CPU: by `row_seeds` if open, else by torch."""
     if not _seeds:
         return torch.rand(rows, count)
     seed_B = _seeds[-1]

@@ -20,7 +20,7 @@ class ImageTower(nn.Module):
         """Features or positions of a grid, (..., W) to (..., D)."""
         return features @ self.projection
 
-    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+    def projected_grid(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to the grid, projected, (B, G, D)."""
         return self.project(self.grid(pixels_B3SS))
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seesay.data.class_names import ClassName, edited_names
-from seesay.data.known_sets import known_set
+from seesay.data.class_names import ClassName, edited_names, known_set
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import load_templates
 from seesay.model.bundle import Model

@@ -17,7 +17,7 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import decode
 from seesay.data.loader import Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
-from seesay.data.sampled import Sampled, sample_images
+from seesay.data.survey import Sampled, sample_images
 from seesay.data.tables import TABLE_SUFFIXES
 from seesay.data.tokenizer import clean
 from seesay.training.plan import DataFacts

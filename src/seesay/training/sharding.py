@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from seesay.nets.clip import Clip
 from seesay.training.process_group import ProcessGroup
 
-ENTRY_POINTS = ("features", "grid", "losses", "log_likelihoods")
+ENTRY_POINTS = ("features", "projected_grid", "losses", "log_likelihoods")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
 from seesay.model.hub import load
-from seesay.model.layouts import hf_siglip_tensors, layout_in
+from seesay.model.layouts import hf_siglip, layout_in
 
 TEXTS = ["a red dog", "", "blue " * 30, "A Red,  dog!"]
 
@@ -60,7 +60,7 @@ def test_a_siglip_comes_back_from_its_layouts_to_the_last_bit(layout, kind, make
 
 
 def test_every_tensor_has_one_link_and_numbers_are_lists_of_one(siglip: Model, folder: Path):
-    links = list(hf_siglip_tensors.links(siglip.architecture))
+    links = list(hf_siglip.links(siglip.architecture))
     assert sorted(link.ours for link in links) == sorted(siglip.clip.state_dict())
     found = {name: tuple(tensor.shape) for name, tensor in load_file(folder / "model.safetensors").items()}
     expected = {

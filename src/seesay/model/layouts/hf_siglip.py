@@ -1,10 +1,11 @@
 """The layout of Hugging Face transformers for SigLIP: `config.json` of model_type "siglip" and `model.safetensors`.
 
 SigLIP 2's checkpoints of a fixed resolution are in it too, with another vocabulary. What a configuration leaves out has
-the value that transformers' own classes give it.
+the value that transformers' own classes give it. `links` names every tensor in their SiglipModel.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,16 +16,49 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.file_tokenizer import FileTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
+from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
+from seesay.model.layouts.hf_clip_tensors import block
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
-from seesay.model.layouts.hf_siglip_tensors import IGNORED, links
 from seesay.model.layouts.hf_tokenizer import file_tokenizer_files, read_file_tokenizer
 from seesay.model.layouts.hf_towers import Tower, block_section, blocks
-from seesay.model.layouts.mapping import read_linked, to_theirs
+from seesay.model.layouts.mapping import Link, link, read_linked, to_theirs, weight_and_bias
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.weights import write_tensors
 from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.clip import empty_clip
 from seesay.nets.siglip import EPS
+
+
+def links(architecture: Architecture) -> Iterator[Link]:
+    """For SigLIP's two towers and its bias, which are all that class has."""
+    image, text = architecture.image, architecture.text
+    assert isinstance(image, SiglipImageConfig) and isinstance(text, SiglipTextConfig)
+    yield link("logit_scale", "logit_scale")
+    yield link("logit_bias", "logit_bias")
+    yield from weight_and_bias("image_tower.patches", "vision_model.embeddings.patch_embedding")
+    yield link("image_tower.positions", "vision_model.embeddings.position_embedding.weight")
+    yield from weight_and_bias("image_tower.ln_post", "vision_model.post_layernorm")
+    yield from _head("image_tower.head", "vision_model.head")
+    yield link("text_tower.token_embedding.weight", "text_model.embeddings.token_embedding.weight")
+    yield link("text_tower.positions", "text_model.embeddings.position_embedding.weight")
+    yield from weight_and_bias("text_tower.ln_final", "text_model.final_layer_norm")
+    yield from weight_and_bias("text_tower.head", "text_model.head")
+    for index in range(image.layers):
+        yield from block(f"image_tower.blocks.{index}", f"vision_model.encoder.layers.{index}")
+    for index in range(text.layers):
+        yield from block(f"text_tower.blocks.{index}", f"text_model.encoder.layers.{index}")
+
+
+def _head(ours: str, theirs: str) -> Iterator[Link]:
+    """The attention pool, which there is torch's own attention layer."""
+    yield link(f"{ours}.probe", f"{theirs}.probe")
+    yield link(f"{ours}.qkv.weight", f"{theirs}.attention.in_proj_weight")
+    yield link(f"{ours}.qkv.bias", f"{theirs}.attention.in_proj_bias")
+    yield from weight_and_bias(f"{ours}.out", f"{theirs}.attention.out_proj")
+    yield from weight_and_bias(f"{ours}.ln", f"{theirs}.layernorm")
+    yield from weight_and_bias(f"{ours}.fc", f"{theirs}.mlp.fc1")
+    yield from weight_and_bias(f"{ours}.proj", f"{theirs}.mlp.fc2")
+
 
 MODEL_TYPE = "siglip"
 # The variant for images of any shape.

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 from tokenizers import Regex, Tokenizer, normalizers, processors
 
 from seesay.base.errors import RefusedInput
+from seesay.data.bpe_file import read_text
 from seesay.data.file_tokenizer import FileTokenizer, parsed
-from seesay.data.tokenizer import _read_text
 from seesay.model.layouts.config_file import checked_as, read_json
 
 FILE_NAME = "tokenizer.json"
@@ -74,7 +74,7 @@ def read_file_tokenizer(folder: Path, given: Path | None, *, context: int) -> tu
             "SigLIP was trained so, and seesay does neither: set both to right if that is what the model wants."
         )
     try:
-        tokenizer = FileTokenizer(_with_rules(parsed(_read_text(path)), config).to_str(), context=context)
+        tokenizer = FileTokenizer(_with_rules(parsed(read_text(path)), config).to_str(), context=context)
         return tokenizer, _id(tokenizer, config.pad_token, "pad_token")
     except RefusedInput as error:
         raise RefusedInput(f"{path}: {error}") from error
