@@ -56,6 +56,13 @@ def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_p
     assert again.facts["training"]["steps"] == 60 and again.facts["training"]["data"]["pairs"] == 43
 
 
+def test_ten_checks_in_ten_steps_come_after_every_step(coloured_pairs, tmp_path):
+    """A tenth in binary is no tenth: three of them are a little more than 0.3, and one check came a step late."""
+    train(coloured_pairs(), tmp_path / "run", steps=10, overrides=["check.every=0.1"])
+    events = read_events(tmp_path / "run" / "events.jsonl")
+    assert [event["step"] for event in events if event.get("event") == "check"] == list(range(1, 11))
+
+
 def test_a_finished_run_and_a_strange_folder_are_refused(coloured_pairs, tmp_path):
     pairs = coloured_pairs(24)
     train(pairs, tmp_path / "run", steps=2)
