@@ -118,7 +118,7 @@ def test_a_position_without_its_step_is_not_the_start(root):
     """A28."""
     for folder in checkpoints(root):
         sealed(folder, position={"seconds": 1.0})
-    with pytest.raises(RefusedInput, match=r"says nothing of pairs_seen, smooth_loss, step"):
+    with pytest.raises(RefusedInput, match=r"has no pairs_seen, smooth_loss, step"):
         restore_latest(root, *blank())
 
 
