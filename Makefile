@@ -9,7 +9,7 @@ RUN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check clean
+.PHONY: help demo test test-all check types fast clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -27,8 +27,13 @@ test-all: $(READY)  ## the slow tests too
 check: $(READY)  ## format, lint, types, floors, fast tests with the ten slowest: what a change must pass
 	$(RUN)/ruff format --check
 	$(RUN)/ruff check
-	$(RUN)/pyright --pythonpath $(RUN)/python
 	$(RUN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types fast
+
+types: $(READY)
+	$(RUN)/pyright --pythonpath $(RUN)/python
+
+fast: $(READY)
 	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
 
 clean:  ## remove .venv, demo/ and everything generated; runs/ stays

@@ -85,6 +85,7 @@ def test_shared_beginnings_give_what_captions_alone_give(captions):
     torch.testing.assert_close(together, tower(tokens_of(captions)).detach(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.journey
 def test_captions_that_begin_alike_at_more_depths_than_calls_may_nest_are_placed():
     captions = [[48, *[1, 2] * count, 49] for count in range(1100)]
     packed = pack_shared(tokens_of(captions))
