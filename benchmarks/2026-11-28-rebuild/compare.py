@@ -3,9 +3,9 @@
     python compare.py OLD_SRC NEW_SRC PAIRS --out result.json [--rounds 4]
 
 OLD_SRC and NEW_SRC are folders with the package `seesay` in them; PAIRS is what `seesay train` takes, as demo/digits.
-Old and new train side by side, each on a core of its own with one thread, so that what slows the machine down slows both;
-then they change cores, because cores differ. Speed is pairs per second of processor time (user and system) over the whole
-process, start included; the ratio of a round is the geometric mean of new to old over its two turns.
+Old and new train side by side, each on a core of its own with one thread, so that what slows the machine down slows
+both; then they change cores, because cores differ. Speed is pairs per second of processor time (user and system) over
+the whole process, start included; the ratio of a round is the geometric mean of new to old over its two turns.
 """
 
 import argparse
