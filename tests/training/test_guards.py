@@ -184,7 +184,7 @@ def test_an_allocation_that_fails_in_a_run_exits_with_1_and_the_way_out(coloured
         [sys.executable, "-c", limited, *words],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=500,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
@@ -267,7 +267,7 @@ def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(
             time.sleep(0.02)
         second = workers_of(run.pid)[1]
         os.kill(second, number)
-        _, stderr = run.communicate(timeout=60)
+        _, stderr = run.communicate(timeout=500)
     finally:
         run.kill()
     assert run.returncode == 1, stderr
