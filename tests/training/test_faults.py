@@ -109,6 +109,7 @@ def test_ctrl_c_in_the_middle_of_an_import_is_one_line(place, tmp_path):
     """A4, J1: numpy's C code makes another error of it, which would end with 1 and a trace."""
     code = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a job in the background ignores
         "place = sys.argv.pop(1)\n"
         "class Interrupted:\n"
         "    def find_spec(name, *given):\n"
