@@ -83,9 +83,11 @@ def turn(kind: str, folder: str) -> None:
     crops = Crops(open_pairs([folder]), CaptionTokenizer([], context=16), augment=Augment(), seed=0, cache=None)
     size, batch, timed = (CROP, BATCH, TIMED) if kind == "reading" else vars(CROSSING).values()
     if kind == "crossing":
-        ready = crops.__getitems__(ready_draws(size, batch))
+        # The code before calls it as torch's DataLoader does.
+        name = "read" if hasattr(crops, "read") else "__getitems__"
+        ready = getattr(crops, name)(ready_draws(size, batch))
         # In new memory, as a batch that was read is.
-        type(crops).__getitems__ = lambda *_: replace(ready, pixels_B3SS=ready.pixels_B3SS.clone())
+        setattr(type(crops), name, lambda *_: replace(ready, pixels_B3SS=ready.pixels_B3SS.clone()))
     batches = Batches(crops, batch_size=batch)
     explain = getattr(batches, "explain_worker_failures", lambda _: nullcontext())
     with closing(batches), explain(lambda: 0):

@@ -123,22 +123,22 @@ def test_a_loader_process_that_dies_is_named_with_the_pairs_that_were_waited_for
 
 
 def test_another_seed_gives_another_order_and_other_crops():
-    first = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=5, cache=None).__getitems__([Draw(1, 0, 16)])
-    other = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=6, cache=None).__getitems__([Draw(1, 0, 16)])
+    first = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=5, cache=None).read([Draw(1, 0, 16)])
+    other = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=6, cache=None).read([Draw(1, 0, 16)])
     assert not torch.equal(first.pixels_B3SS, other.pixels_B3SS)
     assert Order(10, 5).samples(0, 10) != Order(10, 6).samples(0, 10)
 
 
 def test_a_broken_image_is_named_and_leaves_the_batch_smaller():
-    batch = crops().__getitems__([Draw(2, 0, 16), Draw(3, 0, 16), Draw(4, 0, 16)])
+    batch = crops().read([Draw(2, 0, 16), Draw(3, 0, 16), Draw(4, 0, 16)])
     assert batch.sample_B.tolist() == [2, 4]
     assert [(s.key, s.reason, s.location) for s in batch.skipped] == [("k3", "truncated image", "byte 3")]
-    empty = crops().__getitems__([Draw(3, 0, 16)])
+    empty = crops().read([Draw(3, 0, 16)])
     assert len(empty.sample_B) == len(empty.image_id_B) == 0 and len(empty.skipped) == 1
 
 
 def test_every_caption_is_drawn_and_equal_ones_have_equal_ids():
-    seen = {int(crops().__getitems__([Draw(2, epoch, 16)]).caption_id_B[0]) for epoch in range(40)}
+    seen = {int(crops().read([Draw(2, epoch, 16)]).caption_id_B[0]) for epoch in range(40)}
     assert seen == {caption_id(c) for c in ("cat 2", "at 2", "the same")}
     assert caption_id("  The  SAME ") == caption_id("the same")
 
@@ -155,7 +155,7 @@ def test_equal_images_have_equal_ids_that_do_not_depend_on_when_they_are_read(is
     def ids(*samples, times=1):
         cache = PixelCache(10, side=24) if is_cached else None
         mine = Crops(Repeated(), TOKENIZER, augment=STRONG, seed=5, cache=cache)
-        found = [mine.__getitems__([Draw(sample, 0, 16) for sample in samples]) for _ in range(times)]
+        found = [mine.read([Draw(sample, 0, 16) for sample in samples]) for _ in range(times)]
         assert found[-1].sample_B.tolist() == list(samples)
         return [batch.image_id_B.tolist() for batch in found]
 
@@ -179,9 +179,9 @@ def test_cached_images_give_the_same_crops_when_they_need_no_shrinking():
     cache = PixelCache(10, side=24)
     cached = crops(cache)
     draws = [Draw(1, 0, 16), Draw(2, 1, 16)]
-    first = cached.__getitems__(draws)
+    first = cached.read(draws)
     assert cache.get(1) is not None
-    assert same(first, cached.__getitems__(draws)) and same(first, crops().__getitems__(draws))
+    assert same(first, cached.read(draws)) and same(first, crops().read(draws))
 
 
 def test_cache_keeps_the_middle_of_long_images_and_shrinks_large_ones():

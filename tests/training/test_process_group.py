@@ -147,7 +147,7 @@ class Ids:
     def __len__(self):
         return 30_011
 
-    def __getitems__(self, draws):
+    def read(self, draws):
         ids = torch.tensor([draw.sample for draw in draws])
         blank = torch.zeros(len(draws), 1, dtype=torch.int64)
         tokens = Tokens(ids_BL=blank, length_B=blank[:, 0])
@@ -168,10 +168,6 @@ def is_the_same_order(count, *, world_size, workers):
     assert [[sample for part in step for sample in part] for step in zip(*parts, strict=True)] == expected
 
 
-MANY_WORKERS = pytest.mark.filterwarnings("ignore:This DataLoader will create")
-
-
-@MANY_WORKERS
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (2, 1), (4, 0), (4, 4)])
 def test_processes_and_workers_read_the_parts_of_the_same_batches(world_size, workers):
     is_the_same_order(40, world_size=world_size, workers=workers)
@@ -179,7 +175,6 @@ def test_processes_and_workers_read_the_parts_of_the_same_batches(world_size, wo
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@MANY_WORKERS
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_ten_thousand_batches_have_the_same_ids_for_any_number_of_processes_and_workers(world_size, workers):

@@ -121,7 +121,6 @@ def test_twenty_kills_in_a_row_do_not_change_a_bit(pairs: Path, unbroken: Path, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_kills_with_another_number_of_workers_after_each_do_not_change_a_bit(pairs, unbroken, tmp_path):
     """F-T1: workers 0, 1, 2 and 4 in turn, all in one run."""
     out = tmp_path / "run"

@@ -112,7 +112,7 @@ class Batches:
     def _make(self, task: Arrays) -> Arrays:
         samples_B2, size = task
         draws = [Draw(sample, epoch, int(size)) for sample, epoch in samples_B2.tolist()]
-        return _arrays_of(self.crops.__getitems__(draws))
+        return _arrays_of(self.crops.read(draws))
 
     def _received(
         self, pool: WorkerPool, tasks: Iterator[Arrays], first_step: int, part: tuple[int, int]
@@ -196,7 +196,7 @@ class Crops:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+    def read(self, draws: Sequence[Draw]) -> Batch:
         """The batch of these draws; what cannot be read is named in it and leaves it smaller."""
         random_BK = uniforms(
             self.seed, np.array([draw.sample for draw in draws]), np.array([draw.epoch for draw in draws])

@@ -230,12 +230,12 @@ def _one_batch(crops: Crops, *, side: int, count: int) -> Batch:
     generator = torch.Generator().manual_seed(crops.seed % 2**63)
     order = torch.randperm(len(crops), generator=generator).tolist()
     readable: list[Draw] = []
-    batch = crops.__getitems__([])
+    batch = crops.read([])
     for first in range(0, len(order), count):
         draws = [Draw(sample, 0, side) for sample in order[first : first + count]]
-        seen = set(crops.__getitems__(draws).sample_B.tolist())
+        seen = set(crops.read(draws).sample_B.tolist())
         readable += [draw for draw in draws if draw.sample in seen][: count - len(readable)]
-        batch = crops.__getitems__(readable)
+        batch = crops.read(readable)
         if len(readable) == count:
             break
     return batch
