@@ -78,7 +78,7 @@ def main(words: list[str] | None = None) -> None:
     out, started = given.out, time.monotonic()
     clear(out)
     say("\n1  Writing images of handwriting, with captions")
-    write_pictures(out, quick=given.quick)
+    write_images(out, quick=given.quick)
     say("\n2  Training from random weights; on the way the held-out images are classified")
     model = train(out, epochs=2 if given.quick else EPOCHS)
     say("\n3  Classifying the held-out images with a new sentence")
@@ -104,7 +104,7 @@ def clear(out: Path) -> None:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
 
 
-def write_pictures(out: Path, *, quick: bool) -> None:
+def write_images(out: Path, *, quick: bool) -> None:
     """`digits/` with x.png and x.txt to learn from, and `held-out/` with one folder of images per digit."""
     digits = load_digits()
     everything = np.arange(len(digits.target))
