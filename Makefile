@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
-# One thread each, so that two test workers do not fight over the cores.
-PYTEST := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2
+# One thread each, so that two test workers do not fight over the cores; what was compiled is kept for the next run.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check types fast clean

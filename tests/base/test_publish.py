@@ -229,6 +229,7 @@ publish_folder(target, write)
 """
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(("name", "turns"), [("fsync", 5), ("replace", 3), ("rmdir", 2)])
 def test_a_killed_process_leaves_a_complete_folder_and_what_it_left_is_removed(tmp_path, name, turns):
     for turn in range(1, turns + 1):

@@ -18,6 +18,7 @@ def run(capfd, *words: object) -> tuple[int, str, str]:
     return code, told.out, told.err
 
 
+@pytest.mark.journey
 def test_a_model_is_written_for_another_program_and_back_with_the_difference_told(tmp_path: Path, capfd):
     build("vit-small").save(tmp_path / "mine")
     code, out, err = run(capfd, "convert", tmp_path / "mine", tmp_path / "theirs", "--to", "hf")

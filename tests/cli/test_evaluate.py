@@ -104,6 +104,7 @@ def test_several_models_and_sets_are_named_and_compared(seesay, labelled: Path, 
     assert any("text to image r10" in line and "paired bootstrap" in line for line in lines)
 
 
+@pytest.mark.journey
 def test_the_page_and_a_file_per_result_are_written(seesay, labelled: Path, captioned: Path, tmp_path: Path):
     page, folder = tmp_path / "out" / "report.html", tmp_path / "results"
     code, _, _ = seesay("evaluate", "box", labelled, captioned, "--report", page, "--results", folder)

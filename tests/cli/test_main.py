@@ -99,6 +99,7 @@ def test_help_lists_every_verb_and_is_quick_and_never_loads_torch():
     assert min(float(done.stderr.split()[0]) for done in runs) < 0.3
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("verb", cli.DOORS)
 def test_every_door_opens_and_explains_itself_without_torch(verb):
     checked = textwrap.dedent(
@@ -138,6 +139,7 @@ def test_version_is_the_one_of_the_package(capsys):
     assert installed == seesay.__version__
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -193,6 +195,7 @@ def test_our_own_mistakes_keep_their_trace(run):
     assert "ZeroDivisionError: ours" in done.stderr
 
 
+@pytest.mark.journey
 def test_debug_shows_the_trace_and_the_same_line_and_code(run):
     plain = run("try", "refuse")
     for done in (run("--debug", "try", "refuse"), run("try", "refuse", env={"SEESAY_DEBUG": "1"})):
@@ -224,6 +227,7 @@ def test_a_reader_that_left_ends_the_command_quietly(command_line, what):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(("what", "code"), [("it", 5), ("pipe", 5), ("refuse", 4)])
 def test_a_full_standard_output_is_not_a_success(run, what, code):
     with open("/dev/full", "w") as full:

@@ -41,6 +41,7 @@ def test_the_same_image_saved_again_looks_alike(again):
         assert groups([saved(image(seed), "PNG"), saved(image(seed + 100), "PNG"), again(image(seed))]) == [[0, 2]]
 
 
+@pytest.mark.journey
 def test_two_hundred_different_images_are_all_different():
     assert groups([saved(image(seed), "PNG") for seed in range(200)]) == []
 

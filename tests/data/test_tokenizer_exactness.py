@@ -234,6 +234,7 @@ def test_ids_do_not_depend_on_what_was_read_before(context):
     assert together == [PlainTokenizer(used.merges, context)(caption) for caption in captions]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_captions_of_four_thousand_characters_have_exact_ids(kind):
     assert len(HOSTILE[kind]) <= 4096
@@ -241,6 +242,7 @@ def test_hostile_captions_of_four_thousand_characters_have_exact_ids(kind):
     assert tokenizer([HOSTILE[kind]]) == [PlainTokenizer(tokenizer.merges, 77)(HOSTILE[kind])]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_megabyte_of_anything_takes_a_tenth_of_a_second_and_no_memory(kind):
     tokenizer, text = own_vocabulary(), HOSTILE[kind]
@@ -267,6 +269,7 @@ def test_a_longer_caption_has_the_ids_of_its_beginning():
     assert CaptionTokenizer(tokenizer.merges, context=1000).read_limit == 64_000
 
 
+@pytest.mark.journey
 def test_text_that_is_taken_for_harmless_is_what_ftfy_would_make_of_it():
     quiet = [letter for letter in map(chr, range(0x80, 0x3000)) if re.fullmatch(f"[{module._QUIET}]", letter)]
     beside = ["", "a", "A", "0", " ", ".", "'", "a ", ". "]
@@ -289,6 +292,7 @@ def test_names_of_special_tokens_are_plain_text():
         assert max(row[1:-1]) < tokenizer.start
 
 
+@pytest.mark.journey
 def test_very_many_distinct_words_leave_a_bounded_memo():
     tokenizer = CaptionTokenizer(own_vocabulary().merges, context=1000)
     for first in range(0, 250_000, 50_000):

@@ -63,6 +63,7 @@ def test_retrieval_has_both_directions_with_chance(measured, paint, tmp_path: Pa
     assert "text to image" in page and "image to text" in page and "<td>33.3</td>" in page
 
 
+@pytest.mark.journey
 def test_a_probe_has_its_scatter_and_its_curves(entry):
     probe = ProbeResult(
         train="colours/train",

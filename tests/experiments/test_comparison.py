@@ -122,6 +122,7 @@ def test_a_factor_turned_round_is_one_over_it():
     assert comparison.factor("a", "c", over="flops") is None
 
 
+@pytest.mark.journey
 def test_the_page_shows_what_failed_and_loads_nothing():
     comparison = comparison_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, noise=0.002)
     objectives = {**comparison.objectives, "caption": ObjectiveResult(learning_rate=None, templates=("{}",), tuning=())}
@@ -140,6 +141,7 @@ def test_the_page_shows_what_failed_and_loads_nothing():
     assert "no run of caption is done" in claim_lines(comparison)[1]
 
 
+@pytest.mark.journey
 def test_the_page_says_which_runs_diverged_and_which_objectives_have_no_runs():
     comparison = comparison_of({"contrastive-bow": 4000, "caption": None})
     page = build_page(comparison)
@@ -149,6 +151,7 @@ def test_the_page_says_which_runs_diverged_and_which_objectives_have_no_runs():
     assert "no objective has runs" in build_page(comparison_of({"caption": None}))
 
 
+@pytest.mark.journey
 def test_a_best_rate_at_the_edge_is_doubted_on_the_page_and_in_the_lines():
     comparison = comparison_of({"vse": 4000, "convirt": 8000, "caption": 9000})
     rates = {"vse": 2e-3, "convirt": 5e-4, "caption": 1e-3}

@@ -119,6 +119,26 @@ def test_a_folder_with_runs_of_another_recipe_is_refused_with_the_changes(experi
         settle(experiment(RECIPE.replace("1000", "2000")), root, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "is_extended"),
+    [
+        ("[1e-3, 2e-3]", "[5e-4, 1e-3, 2e-3]", True),
+        ("[1e-3, 2e-3]", "[1e-3, 4e-3]", False),
+        ("[5, 6]", "[5, 6, 7]", True),
+        ("[5, 6]", "[6, 5]", False),
+        ('["contrastive", "contrastive-bow"]', '["contrastive", "bag-of-words", "contrastive-bow"]', True),
+    ],
+)
+def test_objectives_rates_and_seeds_may_be_added_to_runs_that_are_there(experiment, tmp_path, old, new, is_extended):
+    (tmp_path / "settings.toml").write_text(as_toml(settle(experiment(), tmp_path, device="cpu")))
+    more = experiment(RECIPE.replace(old, new))
+    if is_extended:
+        assert count_runs(settle(more, tmp_path, device="cpu"), {}) > count_runs(experiment(), {})
+    else:
+        with pytest.raises(UsageError, match="another recipe"):
+            settle(more, tmp_path, device="cpu")
+
+
 def test_the_precision_is_measured_once_for_all_runs(experiment, tmp_path, monkeypatch):
     text = RECIPE.replace('towers.precision = "float32"', "")
     monkeypatch.setattr("seesay.experiments.recipe.is_faster_in_bfloat16", lambda device: True)

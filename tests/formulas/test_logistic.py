@@ -36,6 +36,7 @@ def by_scikit_learn(x_NW, label_N, penalty: float) -> float:
     return objective(x_NW, label_N, weights_KW, intercept_K, penalty=penalty)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("classes", [2, 3, 7])
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
 @pytest.mark.parametrize("small_work", [0, 1 << 27])

@@ -183,6 +183,7 @@ def bomb(count: int) -> bytes:
     return with_header(("{" + ",".join(entry % index for index in range(count)) + "}").encode(), b"")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("count", [4_000, 10_000, 100_000, 140_000, 1_000_000])
 def test_a_header_of_very_many_tensors_is_refused_within_a_tenth_of_a_second(count: int, tmp_path: Path):
     path = tmp_path / "w.safetensors"

@@ -42,6 +42,7 @@ def test_loading_takes_at_most_a_fifth_more_memory_than_the_file_has_bytes(layou
     assert not told["compiler"]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("name", ["conv-tiny", "conv-small-transformer", "vit-small", "RN50"])
 def test_an_empty_model_has_the_names_shapes_and_dtypes_of_a_drawn_one(name: str):
     architecture = PRESETS[name]

@@ -85,6 +85,7 @@ def test_the_loss_is_the_sum_of_both_directions_means(head):
     torch.testing.assert_close(head.losses(grid_BGW, pad(CAPTIONS)), torch.stack(plain), rtol=0, atol=1e-11)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("texts", [PROMPTS, CAPTIONS, [[START, END]]], ids=len)
 def test_likelihoods_with_shared_work_are_those_of_each_prompt_by_itself(head, texts, monkeypatch):
     grid_BGW = grids(2)

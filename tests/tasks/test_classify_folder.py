@@ -53,6 +53,7 @@ def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: P
     assert not (tmp_path / "out.csv.part").exists()
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("suffix", ["csv", "json"])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_stopped_run_goes_on_and_ends_in_the_same_file(

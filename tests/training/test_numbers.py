@@ -145,6 +145,7 @@ def test_a_run_stops_above_five_percent_of_broken_samples_and_not_at_it(tmp_path
             log.watch(94, broken(100, 6))
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("keep", [2, 3])
 def test_as_many_checkpoints_stay_as_are_asked_for(keep, small_run, tmp_path):
     for step in range(1, 6):

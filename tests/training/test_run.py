@@ -74,6 +74,7 @@ def test_a_finished_run_and_a_strange_folder_are_refused(coloured_pairs, tmp_pat
         train(pairs, tmp_path / "strange", steps=2)
 
 
+@pytest.mark.journey
 def test_an_unfinished_run_goes_on_only_with_its_settings_and_pairs(coloured_pairs, tmp_path):
     pairs, run = coloured_pairs(24), tmp_path / "run"
     train(pairs, run, steps=4)

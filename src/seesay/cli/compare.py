@@ -34,8 +34,8 @@ def command(
     Example: seesay compare recipes/figure2.toml --out figure2 --pairs photos/ --check birds/
 
     Each objective is trained with every learning rate on the first seed, and with the best rate on the other seeds.
-    Ctrl-C saves; the same command goes on, and skips runs that are done. A run that
-    diverged is not tried again.
+    Ctrl-C saves; the same command goes on, and skips runs that are done, also where the recipe has more objectives,
+    learning rates or seeds than before. A run that diverged is not tried again.
     """
     with ended_at_once():
         from seesay.experiments.claims import summary_lines

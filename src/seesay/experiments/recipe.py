@@ -144,6 +144,7 @@ def settle(experiment: Experiment, root: Path, *, device: str) -> Experiment:
     """`experiment` with everything decided that must not differ between its runs.
 
     No pairs are held out for validation unless the recipe says so, and the precision is measured once for all runs.
+    `root` may hold runs of fewer objectives, learning rates or seeds: what is added leaves those as they are.
     Raises `UsageError` where `root` has runs of another recipe.
     """
     file = root / SETTINGS_NAME
@@ -157,8 +158,20 @@ def settle(experiment: Experiment, root: Path, *, device: str) -> Experiment:
     towers = train.towers.model_copy(update={"precision": precision})
     update = {"towers": towers, "device": device, "batch_size": experiment.batch_size}
     experiment = experiment.model_copy(update={"train": train.model_copy(update=update)})
-    if before is not None and (changes := difference(before, experiment)):
+    if before is not None and (changes := difference(_extended(before, experiment), experiment)):
         raise UsageError(f"{root} holds runs of another recipe ({'; '.join(changes)}); choose another --out.")
     if before is None and (root / RUNS).exists():
         raise UsageError(f"{root} has a folder {RUNS} but no {SETTINGS_NAME}; choose another --out.")
     return experiment
+
+
+def _extended(before: Experiment, experiment: Experiment) -> Experiment:
+    """`before` with what `experiment` adds to its lists; the first seed stays, for it chooses the learning rate."""
+    added = {
+        name: getattr(experiment, name)
+        for name in ("objectives", "learning_rates", "seeds")
+        if set(getattr(before, name)) <= set(getattr(experiment, name))
+    }
+    if before.seeds[0] != experiment.seeds[0]:
+        added.pop("seeds", None)
+    return before.model_copy(update=added)
