@@ -1,5 +1,6 @@
 """Sets to be judged on: images with a class each, or images with captions."""
 
+from collections import Counter
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, UsageError
@@ -165,7 +166,7 @@ def _open_class_folders(
     classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
     names = [class_.replace("_", " ") for class_ in classes]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise UsageError(f"Two folders of {str(folder)!r} are both class {twice!r}; rename or merge them.")
     label_of = {class_: label for label, class_ in enumerate(classes)}
     samples = []
