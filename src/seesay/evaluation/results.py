@@ -74,7 +74,8 @@ class SetResult(ABC):
 class ZeroShotResult(SetResult):
     """Zero-shot classification of a labelled set. `same_names` are names that more than one class has.
 
-    `calibration_error` is the expected calibration error of `formulas.reliability`.
+    `calibration_error` is the expected calibration error of `formulas.reliability`. `notes` are lines on how the set
+    and its class names were read.
     """
 
     classes: int
@@ -84,6 +85,7 @@ class ZeroShotResult(SetResult):
     calibration_error: float
     same_names: tuple[str, ...]
     class_names_from: str
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -108,6 +110,7 @@ class ZeroShotResult(SetResult):
             "templates": list(self.templates),
             "templates_from": self.templates_from,
             "class_names_from": self.class_names_from,
+            "notes": list(self.notes),
         }
 
 
