@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from seesay.tasks.retrieve import recall_at_k as recall_at_k
     from seesay.training.run_folder import Run as Run
     from seesay.training.run_folder import open_run as open_run
+    from seesay.training.settings import TrainSettings as TrainSettings
     from seesay.training.train import train as train
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
@@ -52,6 +53,7 @@ _MODULES = {
     "Stopped": "base.errors",
     "StorageError": "base.errors",
     "TooManySkipped": "base.errors",
+    "TrainSettings": "training.settings",
     "UsageError": "base.errors",
     "ZeroShotClassifier": "model.zero_shot",
     "build": "model.build",

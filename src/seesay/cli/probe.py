@@ -65,6 +65,8 @@ def command(
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")
     sys.stdout.write(as_text(result))
+    for note in result.notes:
+        say(f"{result.set_name}: {note}")
     if json_file is not None:
         write_json(json_file, result.to_json())
     if result.skipped:

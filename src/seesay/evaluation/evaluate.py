@@ -55,8 +55,9 @@ def evaluate(
     `models`: names or folders, loaded to the best device there is, and `Model` values, which stay on theirs. `sets`:
     what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`), `class_names`
     (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace the words
-    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part,
-    and with `shots` on this many images per class. `prompts`: also the accuracy of every single template. `shift`
+    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part
+    (train/ beside test/ or val/), and with `shots` on this many images per class; where there is none, `notes` of the
+    result say so. `prompts`: also the accuracy of every single template. `shift`
     names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
     `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings
     are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
@@ -294,7 +295,7 @@ def settings_of(
     }
     return {
         **plain,
-        "probe": str(probe),
+        "probe": probe,
         "shots": ",".join(map(str, shots)) or None,
         "preprocess": preprocess,
         "shift": None if shift is None else f"{shift.natural}={shift.shifted}",

@@ -76,7 +76,7 @@ class Classified:
 
 
 def classify_folder(
-    model: "Model",
+    model: "Model | str | Path",
     photos: str | Path | Sequence[str | Path],
     labels: Sequence[str] = (),
     *,
@@ -93,6 +93,7 @@ def classify_folder(
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, a .csv or .json file.
 
+    `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -115,7 +116,10 @@ def classify_folder(
         thresholds=dict(thresholds),
     )
     question = Question(labels=labels, templates=templates, top=top, calibrate=calibrate, rules=rules)
-    return answer_all(model, prepare(photos, question), render=render, out=Path(out), force=force)
+    from seesay.model.hub import on_best_device
+
+    prepared = prepare(photos, question)
+    return answer_all(on_best_device(model), prepared, render=render, out=Path(out), force=force)
 
 
 def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:

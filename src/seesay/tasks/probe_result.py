@@ -66,6 +66,12 @@ class ProbeResult:
     data_fingerprints: tuple[str, str]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the score, a line each."""
+        same = "it was trained and measured on the same images: the score says nothing about others."
+        return (same,) if self.data_fingerprints[0] == self.data_fingerprints[1] else ()
+
+    @property
     def n(self) -> int:
         """Images of the test set that were read."""
         return self.score.n

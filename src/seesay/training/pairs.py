@@ -43,6 +43,13 @@ class TrainingPairs:
         return sample_images(self.training)
 
 
+def held_out_line(pairs: TrainingPairs) -> str:
+    """How many pairs are validated on, or why none are, for people."""
+    if pairs.validation is not None:
+        return f"{len(pairs.validation):,} pairs are held out or given"
+    return f"none: the share that is held out of so few pairs is below {LEAST_VALIDATION}; name some with --val"
+
+
 def open_training_pairs(
     sources: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings
 ) -> TrainingPairs:

@@ -146,7 +146,7 @@ class Run:
     def __repr__(self) -> str:
         step = max((event.get("step", 0) for event in self.events), default=0)
         state = "finished" if self.is_finished else "not finished"
-        loss = f", loss {self.history[-1]['smooth_loss']:.3f}" if self.history else ""
+        loss = f", smoothed loss {self.history[-1]['smooth_loss']:.3f}" if self.history else ""
         return f"Run({str(self.folder)!r}: {self.settings.model}, step {step:,}{loss}, {state})"
 
 
