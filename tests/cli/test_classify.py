@@ -159,6 +159,19 @@ def test_more_than_one_in_twenty_skipped_is_exit_3_after_the_results(seesay, alb
     assert "1 of 4 photos were skipped, more than 5%" in err.splitlines()[-1]
 
 
+def test_no_file_that_is_written_begins_a_cell_with_a_formula(seesay, tmp_path: Path, paint, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "=1+2.png", "red")
+    (tmp_path / "-bad.png").touch()
+    out, bad = tmp_path / "out.csv", tmp_path / "bad.csv"
+    words = ["classify", "*.png", "@red", "+green", "--model", "any", "-o", out, "--bad", bad, "--max-bad", 1]
+    assert seesay(*words)[0] == 0
+    answers, skipped = (list(csv.reader(io.StringIO(path.read_text()))) for path in (out, bad))
+    assert answers[1][0] == "'=1+2.png" and {answers[1][1], answers[1][3]} == {"'@red", "'+green"}
+    assert float(answers[1][2]) + float(answers[1][4]) == pytest.approx(1)
+    assert skipped[1] == ["'-bad.png", "empty file", ""]
+
+
 def test_only_broken_photos_are_exit_4(seesay, tmp_path: Path):
     (tmp_path / "empty.png").touch()
     code, out, err = seesay("classify", tmp_path, "red", "green", "--model", "any")

@@ -1,7 +1,5 @@
 """`seesay classify`: photos and labels in words, a ranking of the labels for every photo."""
 
-import csv
-import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 PACKAGED_MODEL = "box"
 # A guess at what fits a screen beside everything else.
 SHOWN_BROKEN = 5
+# Labels that come more than once, by name, a guess at what fits a line.
+SHOWN_REPEATED = 10
 # A guess: the speed over fewer photos is mostly the time of the first one.
 FEWEST_FOR_SPEED = 100
 
@@ -150,13 +150,11 @@ def report_speed(done: "Classified") -> None:
 def report_broken(done: "Classified", bad: Path | None) -> None:
     """How many photos are broken and why, a few by name, and all of them in the file `bad`."""
     if bad is not None:
+        from seesay.base.csv_lines import csv_line
         from seesay.base.publish import publish_file
 
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(
-            [("path", "reason", "detail"), *((item.key, item.reason, item.detail) for item in done.skipped)]
-        )
-        publish_file(bad, text.getvalue().encode("utf-8", "surrogateescape"))
+        rows = [("path", "reason", "detail"), *((item.key, item.reason, item.detail) for item in done.skipped)]
+        publish_file(bad, "".join(map(csv_line, rows)).encode("utf-8", "surrogateescape"))
     if not done.skipped:
         return
     from seesay.data.sources import count_reasons
@@ -181,7 +179,8 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
             )
     chosen, repeated = distinct_labels([*labels, *(read_labels(labels_file) if labels_file else [])])
     if repeated:
-        say(f"labels that come more than once are counted once: {', '.join(repeated)}")
+        more = f" and {len(repeated) - SHOWN_REPEATED:,} more" if len(repeated) > SHOWN_REPEATED else ""
+        say(f"labels that come more than once are counted once: {', '.join(repeated[:SHOWN_REPEATED])}{more}")
     return chosen
 
 

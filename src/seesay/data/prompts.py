@@ -6,6 +6,7 @@ name, `retrieval` the paper's prefix for captions (appendix E.1).
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,13 +72,14 @@ def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     stripped = [label.strip() for label in labels]
     if "" in stripped:
         raise UsageError(f"label {stripped.index('') + 1} of {len(stripped)} is empty; give every label a name.")
-    distinct = list(dict.fromkeys(stripped))
+    count_of = Counter(stripped)
+    distinct = list(count_of)
     if len(distinct) < 2:
         raise UsageError(
             f"{len(distinct)} label(s) to choose from ({', '.join(distinct) or 'none'}); "
             "probabilities are shared out over the labels, so one label always gets probability 1: give two or more."
         )
-    return distinct, [label for label in distinct if stripped.count(label) > 1]
+    return distinct, [label for label, count in count_of.items() if count > 1]
 
 
 def checked(templates: Sequence[str], source: str) -> tuple[str, ...]:

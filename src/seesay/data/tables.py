@@ -9,6 +9,7 @@ from typing import TextIO
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError, nearest
 from seesay.base.records import Skipped
+from seesay.data.parquet_pages import Allowance, leaf_pages, open_parquet_file, refused
 from seesay.data.sources import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, count_reasons
 
 TABLE_SUFFIXES = frozenset({"csv", "tsv", "parquet"})
@@ -18,6 +19,12 @@ IMAGE_COLUMNS = (
 )  # fmt: skip
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "description", "sentence")
 DELIMITERS = ",\t;"
+# What a row takes in memory beside its text, a pair or a problem, in bytes (a guess).
+ROW_BYTES = 300
+# Guesses: bytes of a page, of the values that are unpacked at once, and rows that are.
+PAGE_LIMIT = 64 << 20
+BATCH_BYTES = 64 << 20
+MOST_ROWS = 4096
 
 
 def open_table(path: Path, *, image_column: str | None = None, caption_column: str | None = None) -> PairList:
@@ -25,16 +32,19 @@ def open_table(path: Path, *, image_column: str | None = None, caption_column: s
 
     Columns that are not named are found by their usual names. Paths are relative to the table's folder; so are
     keys, even where an absolute path was written. A column that is not there, or a table without one usable pair, is
-    a `UsageError`; a file that is not such a table is `RefusedInput`; rows that cannot be used are in `problems`.
+    a `UsageError`; a file that is not such a table, or holds far more text than bytes, is `RefusedInput`; rows that
+    cannot be used are in `problems`.
     """
     problems: list[Skipped] = []
     captions_of: dict[str, list[str]] = {}
     count = 0
     try:
+        allowance = Allowance(path, path.stat().st_size)
         rows = _parquet_rows if path.suffix.lower() == ".parquet" else _text_rows
         for count, (written, caption) in enumerate(
             rows(path, (image_column, caption_column), problems=problems), start=1
         ):
+            allowance.take(ROW_BYTES + len(written) + len(caption))
             if not written:
                 problems.append(Skipped(key=f"row {count}", reason="row without image path"))
                 continue
@@ -151,23 +161,25 @@ def _lines(file: TextIO, problems: list[Skipped]) -> Iterator[str]:
 
 
 def _parquet_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> Iterator[tuple[str, str]]:
-    """(image path, caption) of each row of a Parquet file, read a few thousand rows at a time; null is empty."""
-    # Only here: a fifth of a second of start-up that other sources do not pay for.
-    import pyarrow as arrow
-    from pyarrow import parquet
+    """(image path, caption) of each row of a Parquet file, read some rows at a time; null is empty."""
+    file = open_parquet_file(path)
+    with file, refused(path):
+        # Only here: a fifth of a second of start-up that other sources do not pay for.
+        from pyarrow import types
 
-    try:
-        with parquet.ParquetFile(path) as file:
-            found = file.schema_arrow.names
-            names = [found[index] for index in _columns(found, wanted, path=path)]
-            for name in names:
-                kind = file.schema_arrow.field(name).type
-                if not (arrow.types.is_string(kind) or arrow.types.is_large_string(kind)):
-                    raise RefusedInput(f"Column {name!r} of {str(path)!r} holds {kind}, not text.")
-            for batch in file.iter_batches(batch_size=4096, columns=names):
+        found = file.schema_arrow.names
+        names = [found[index] for index in _columns(found, wanted, path=path)]
+        for name in names:
+            kind = file.schema_arrow.field(found.index(name)).type
+            if not (types.is_string(kind) or types.is_large_string(kind)):
+                raise RefusedInput(f"Column {name!r} of {str(path)!r} holds {kind}, not text.")
+        for group in range(file.num_row_groups):
+            measured = leaf_pages(path, file, group, names).values()
+            if any(pages.largest > PAGE_LIMIT for pages in measured):
+                raise RefusedInput(f"{str(path)!r} has a page of more than {PAGE_LIMIT:,} bytes; write smaller pages.")
+            per_row = max(max(pages.per_value, pages.dictionary, 1) for pages in measured)
+            rows = min(max(BATCH_BYTES // per_row, 1), MOST_ROWS)
+            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names):
                 images, captions = (batch.column(name).to_pylist() for name in names)
                 for written, caption in zip(images, captions, strict=True):
                     yield (written or "").strip(), (caption or "").strip()
-    except (arrow.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        raise RefusedInput(f"{str(path)!r} is not a whole Parquet file: {reason}") from error

@@ -189,7 +189,8 @@ def check_classes(natural: str, natural_answers: Answers, shifted: str, shifted_
     """`UsageError` where two sets, by name and answers, do not have the same classes in the same order."""
     names, others = natural_answers.names, shifted_answers.names
     if names != others:
-        odd = next((name for name in [*names, *others] if (name in names) != (name in others)), "their order")
+        differing = set(names) ^ set(others)
+        odd = next((name for name in [*names, *others] if name in differing), "their order")
         raise UsageError(
             f"{natural} and {shifted} do not have the same classes ({odd!r} differs); "
             "a shift is measured between sets of the same classes."

@@ -1,6 +1,7 @@
 """The settings of an experiment, read from its recipe, and the runs that follow from them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,9 @@ class Experiment(Settings):
     def _is_consistent(self):
         for name in ("objectives", "learning_rates", "seeds"):
             values = getattr(self, name)
-            if twice := next((value for value in values if values.count(value) > 1), None):
-                raise ValueError(f"{name} has {twice!r} twice; name each once")
+            value, count = Counter(values).most_common(1)[0]
+            if count > 1:
+                raise ValueError(f"{name} has {value!r} twice; name each once")
         for path, source in DERIVED.items():
             section, _, name = path.rpartition(".")
             group = getattr(self.train, section) if section else self.train

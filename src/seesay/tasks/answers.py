@@ -1,7 +1,5 @@
 """The answer to a photo, and answers written as CSV or JSON, a chunk at a time."""
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from itertools import chain
 from textwrap import indent
 from typing import Any
 
+from seesay.base.csv_lines import csv_line
 from seesay.base.records import Ranking
 
 NONE_OF_THESE = "none of these"
@@ -37,15 +36,18 @@ class Answer:
 
 
 def as_csv(answers: Iterable[Answer]) -> Iterator[str]:
-    """A head line, then one line per photo: path, the answer if there is one, and a column pair per rank."""
+    """A head line, then one line per photo: path, the answer if there is one, and a column pair per rank.
+
+    What a spreadsheet would run is made text, as `base.csv_lines` says; JSON has every text as it is.
+    """
     first, answers = _peeked(answers)
     head = ["path"] if first.labels is None else ["path", "answer"]
     ranks = range(1, len(first.ranking.labels) + 1)
-    yield _csv_line([*head, *(f"{column}_{rank}" for rank in ranks for column in ("label", "probability"))])
+    yield csv_line([*head, *(f"{column}_{rank}" for rank in ranks for column in ("label", "probability"))])
     for answer in answers:
         pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
-        ranked = [cell for label, probability in pairs for cell in (label, f"{probability:.6g}")]
-        yield _csv_line([answer.photo, *([] if answer.labels is None else [answer.words]), *ranked])
+        ranked = [cell for label, probability in pairs for cell in (label, probability)]
+        yield csv_line([answer.photo, *([] if answer.labels is None else [answer.words]), *ranked])
 
 
 def as_json(answers: Iterable[Answer]) -> Iterator[str]:
@@ -63,12 +65,6 @@ def _as_object(answer: Answer) -> dict[str, Any]:
         values["answer"] = list(answer.labels) if answer.is_multi_label else answer.words
     pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
     return values | {"labels": [{"label": label, "probability": probability} for label, probability in pairs]}
-
-
-def _csv_line(cells: Iterable[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
 
 
 def _peeked(answers: Iterable[Answer]) -> tuple[Answer, Iterator[Answer]]:

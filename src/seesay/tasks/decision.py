@@ -53,7 +53,8 @@ class Rules:
                 raise UsageError(f"label {NONE_OF_THESE!r} is what --none-of-these answers; leave it out.")
         if not self.multi_label and (self.threshold is not None or self.thresholds):
             raise UsageError("--threshold is for --multi-label; for a single answer there is --none-of-these RATE.")
-        if unknown := [label for label in self.thresholds if label not in labels]:
+        known = set(labels)
+        if unknown := [label for label in self.thresholds if label not in known]:
             raise UsageError(f"--threshold names {unknown[0]!r}, which is no label.{nearest(unknown[0], labels)}")
         if self.multi_label and (joined := [label for label in labels if BETWEEN in label]):
             raise UsageError(f"label {joined[0]!r} holds {BETWEEN!r}, which separates labels in --multi-label.")

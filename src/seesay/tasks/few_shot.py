@@ -178,7 +178,9 @@ def encode_set(
     if evalset is train:
         number_of = list(range(len(train.class_names)))
     else:
-        number_of = [train.class_names.index(name) if name in train.class_names else -1 for name in evalset.class_names]
+        # From the last on, so that of two classes with one name the first one counts.
+        index_of = {name: index for index, name in reversed(list(enumerate(train.class_names)))}
+        number_of = [index_of.get(name, -1) for name in evalset.class_names]
     return EncodedSet(
         features_NW=features_NW,
         label_N=np.array([number_of[evalset.label(index)] for index in read]),

@@ -1,0 +1,109 @@
+"""Tables, tars and descriptions of models that take far more memory or time than they have bytes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from measure import measured_python
+
+# Opens the pairs or the labelled set in argv[1]; an error of the product is its last line and its exit code.
+OPEN = """
+import sys
+from seesay.base.errors import SeesayError
+from seesay.data.evalsets import open_evalset
+try:
+    found = open_evalset(sys.argv[1])
+    print(len(found), len(found.problems), file=sys.stderr)
+except SeesayError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+HEAD = """
+import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from pathlib import Path
+folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
+"""
+
+
+def made(folder: Path, code: str) -> Path:
+    """The folder, filled by lines of Python in a process of their own, whose memory does not count."""
+    subprocess.run([sys.executable, "-c", HEAD + code, str(folder)], check=True)
+    return folder
+
+
+def opened(code: str, name: str) -> Callable[[Path], dict[str, Any]]:
+    """A case: the lines make the file `name`, which is opened."""
+    return lambda folder: measured_python(OPEN, made(folder, code) / name)
+
+
+REPEATED = """
+pq.write_table(pa.table({"image": ["x.jpg"] * 60_000, "caption": ["a " * 30_000] * 60_000}), folder / "t.parquet",
+               compression="zstd")
+"""
+DISTINCT = """
+captions = [f"{'a ' * 30_000}{n}" for n in range(20_000)]
+pq.write_table(pa.table({"image": ["x.jpg"] * 20_000, "caption": captions}), folder / "t.parquet", compression="zstd",
+               use_dictionary=["image"])
+"""
+ONE_PAGE = """
+captions = [f"{'a ' * 450_000}{n}" for n in range(1_000)]
+pq.write_table(pa.table({"image": ["x.jpg"] * 1_000, "caption": captions}), folder / "t.parquet", compression="zstd",
+               use_dictionary=["image"], data_page_size=1 << 30)
+"""
+ROWS = """
+indices = pa.array(np.zeros(50_000_000, np.int32))
+column = pa.DictionaryArray.from_arrays(indices, pa.array(["x"]))
+schema = pa.schema({"image": pa.string(), "caption": pa.string()})
+with pq.ParquetWriter(folder / "t.parquet", pa.schema({"image": column.type, "caption": column.type}),
+                      store_schema=False) as writer:
+    writer.write_table(pa.table({"image": column, "caption": column}), row_group_size=50_000_000)
+"""
+
+
+def _hub(columns: str, name: str = "test.parquet") -> Callable[[Path], dict[str, Any]]:
+    code = f"""
+folder = folder / "datasets--a--b"
+(folder / "refs").mkdir(parents=True); (folder / "refs" / "main").write_text("0" * 40)
+folder = folder / "snapshots" / ("0" * 40); folder.mkdir(parents=True)
+{columns}
+"""
+
+    def case(folder: Path) -> dict[str, Any]:
+        env = {"HF_HUB_CACHE": str(made(folder, code)), "HF_HUB_OFFLINE": "1"}
+        return measured_python(OPEN, "hf:a/b:test", env=env)
+
+    return case
+
+
+HUB_IMAGES = _hub(
+    """
+images = pa.array([bytes(5_000_000)] * 400, pa.binary())
+pq.write_table(pa.table({"image": images, "caption": ["a"] * 400}), folder / "test.parquet", compression="zstd")
+"""
+)
+HUB_CAPTIONS = _hub(
+    """
+images = pa.array([b"x"] * 60_000, pa.binary())
+pq.write_table(pa.table({"image": images, "caption": [["a " * 30_000]] * 60_000}), folder / "test.parquet",
+               compression="zstd")
+"""
+)
+HUB_FEATURES = _hub(
+    """
+table = pa.table({"image": pa.array([b"x"]), "caption": ["a"]})
+table = table.replace_schema_metadata({"huggingface": '{"info":' + "[" * 200_000})
+pq.write_table(table, folder / "test.parquet")
+"""
+)
+
+CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
+    ("Parquet: 60,000 rows of one caption of 60 kB", opened(REPEATED, "t.parquet")),
+    ("Parquet: 20,000 different captions of 60 kB", opened(DISTINCT, "t.parquet")),
+    ("Parquet: a page of 900 MB", opened(ONE_PAGE, "t.parquet")),
+    ("Parquet: 50,000,000 rows of one letter", opened(ROWS, "t.parquet")),
+    ("Parquet of the hub: 400 images of 5 MB zeros", HUB_IMAGES),
+    ("Parquet of the hub: 60,000 lists of one caption of 60 kB", HUB_CAPTIONS),
+    ("Parquet of the hub: features nested 200,000 deep", HUB_FEATURES),
+]
