@@ -41,6 +41,7 @@ _DECODER_ERRORS = (
     TypeError,
     ArithmeticError,
     struct.error,
+    RuntimeError,  # of an AVIF that a user has opened
     Warning,  # only where the process turns warnings into errors
 )
 # A guess: more locks than threads that load images at once.
