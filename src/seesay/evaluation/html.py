@@ -19,7 +19,7 @@ from PIL import Image
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
-from seesay.data.images import open_image
+from seesay.data.jpeg import decoding
 from seesay.formulas.statistics import proportion_interval
 
 if TYPE_CHECKING:
@@ -112,8 +112,9 @@ def data_uri(image: bytes) -> str:
 
 def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
     """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels."""
-    image = Image.fromarray(open_image(source))
-    image.thumbnail((side, side))
+    with decoding(source) as decoded:
+        image = Image.fromarray(decoded.pixels_HW3)
+        image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "webp", quality=85)
     return file.getvalue()

@@ -14,7 +14,7 @@ import numpy as np
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
-from seesay.data.images import decode
+from seesay.data.jpeg import decoding
 from seesay.data.loader import Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
 from seesay.data.survey import Sampled, sample_images
@@ -78,7 +78,8 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
     sides = []
     for index in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs))).astype(int):
         try:
-            sides.append(min(decode(pairs[int(index)].image).shape[:2]))
+            with decoding(pairs[int(index)].image) as image:
+                sides.append(min(image.height, image.width))
         except BrokenSample:
             continue
     if not sides:
