@@ -26,6 +26,9 @@ from seesay.base.errors import StorageError, UsageError
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
+# What a new file has where nothing else is asked for, as in C's `fopen`.
+MODE = 0o666
+
 _HINTS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
@@ -39,15 +42,16 @@ _HINTS = {
 _ours: set[str] = set()  # the temporaries this process is using right now
 
 
-def publish_file(path: str | Path, data: bytes) -> None:
+def publish_file(path: str | Path, data: bytes, *, mode: int = MODE) -> None:
     """Write `data` under `path`, durably, in place of what was there; a symlink keeps pointing where it did.
 
-    Raises StorageError when the disk refuses (before or after the rename: see the top of this file).
+    `mode`: who may read and write it, less what the user's umask takes away. Raises StorageError when the disk refuses
+    (before or after the rename: see the top of this file).
     """
-    publish_chunks(path, [data])
+    publish_chunks(path, [data], mode=mode)
 
 
-def publish_chunks(path: str | Path, chunks: Iterable[bytes]) -> None:
+def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
     path = Path(os.path.realpath(path))
     with storage_errors(path):
@@ -55,7 +59,7 @@ def publish_chunks(path: str | Path, chunks: Iterable[bytes]) -> None:
             raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
-            _write(temporary, chunks)
+            _write(temporary, chunks, mode=mode)
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
@@ -256,8 +260,8 @@ def _make_parents(folder: Path) -> None:
         _sync_folder(path.parent)
 
 
-def _write(path: Path, chunks: Iterable[bytes]) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _write(path: Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         for data in chunks:
             rest = memoryview(data)
