@@ -8,7 +8,6 @@ import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped
 from seesay.cli import run_options as options
-from seesay.cli.interrupts import ended_at_once
 from seesay.cli.tables import printable, refuse_folder, table
 
 if TYPE_CHECKING:
@@ -55,9 +54,9 @@ def command(
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
-    with ended_at_once():
-        from seesay.base.publish import publish_file
-        from seesay.preflight.doctor import doctor
+    from seesay.base.publish import publish_file
+    from seesay.preflight.doctor import doctor
+
     refuse_folder(json_file, "--json")
     report = doctor(
         pairs,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seesay.base import streams
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
@@ -56,7 +57,7 @@ def counts_of(shots: str | None) -> tuple[int, ...]:
 
 def say(line: str) -> None:
     """A remark for the person at the terminal, beside the results."""
-    print(printable(line), file=sys.stderr)
+    streams.say(printable(line))
 
 
 def write_json(path: Path, value: Any) -> None:
