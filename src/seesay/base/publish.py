@@ -55,8 +55,7 @@ def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MOD
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
     path = Path(os.path.realpath(path))
     with storage_errors(path):
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
+        _refuse_no_file(path)
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
             _write(temporary, chunks, mode=mode)
@@ -123,18 +122,49 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
     A file is really written and removed again: root is not stopped by modes, and a mode says nothing of a full disk.
     """
     folder = Path(os.path.realpath(folder))
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     with storage_errors(folder):
-        usage = shutil.disk_usage(existing)
-        # Some file systems do not tell their size.
-        if usage.total and usage.free < needed:
-            raise StorageError(
-                f"{folder} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
-                "or choose another path."
-            )
-        if existing.is_dir():
-            with _temporary_beside(existing / "probe") as probe:
-                _write(probe, [b"\n"])
+        _try_to_write(_existing_folder(folder) / "probe", folder, needed)
+
+
+def refuse_unwritable_file(path: str | Path | None, name: str) -> None:
+    """As `refuse_unwritable` for a file that is to be written at the end of the work; None is no file.
+
+    Raises `UsageError`, which begins with `name`, the option or argument, for what is there and is no regular file.
+    """
+    if path is None:
+        return
+    path = Path(os.path.realpath(path))
+    with storage_errors(path):
+        _refuse_no_file(path, name)
+        existing = _existing_folder(path.parent)
+        _try_to_write(existing / (path.name if existing == path.parent else "probe"), path)
+
+
+def _refuse_no_file(path: Path, name: str = "") -> None:
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is a device or a pipe"
+        raise UsageError(f"{name} {path} {what}; name the file to write in its place.".lstrip())
+
+
+def _existing_folder(folder: Path) -> Path:
+    """`folder` or the nearest above it that is there; `StorageError` where that is a file."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise StorageError(f"{existing} is a file and no folder, so nothing can be written in it; choose another path.")
+    return existing
+
+
+def _try_to_write(probe: Path, target: Path, needed: int = 0) -> None:
+    """Write and remove a temporary file beside `probe`, which is where `target` will be, or on the way to it."""
+    usage = shutil.disk_usage(probe.parent)
+    # Some file systems do not tell their size.
+    if usage.total and usage.free < needed:
+        raise StorageError(
+            f"{target} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
+            "or choose another path."
+        )
+    with _temporary_beside(probe) as temporary:
+        _write(temporary, [b"\n"])
 
 
 def storage_error(error: OSError, target: Path | str, *, done: str = "written") -> StorageError | None:
@@ -251,9 +281,7 @@ def _remove(path: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise StorageError(f"{existing} is a file and no folder, so nothing can be written in it; choose another path.")
+    _existing_folder(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)

@@ -74,9 +74,3 @@ def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALL
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: fix or remove the broken files and run it again."
         )
-
-
-def refuse_folder(path: Path | None, option: str) -> None:
-    """`UsageError` for the path of a result file that is a folder: better before the work than after it."""
-    if path is not None and path.is_dir():
-        raise UsageError(f"{option} {path} is a folder; name the file to write in it.")
