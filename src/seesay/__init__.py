@@ -1,9 +1,7 @@
 """CLIP made whole: pairs to model to answers. The names below are loaded when they are first used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from seesay.base.version import __version__ as __version__
+# Nothing is imported here: `seesay` starts with this file, and Ctrl-C cannot be answered before it is done.
+TYPE_CHECKING = False  # as typing has it; type checkers take it for True
 
 if TYPE_CHECKING:
     from seesay.base.errors import BrokenSample as BrokenSample
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from seesay.base.errors import StorageError as StorageError
     from seesay.base.errors import TooManySkipped as TooManySkipped
     from seesay.base.errors import UsageError as UsageError
+    from seesay.base.version import __version__ as __version__
     from seesay.evaluation.evaluate import Evaluation as Evaluation
     from seesay.evaluation.evaluate import evaluate as evaluate
     from seesay.experiments.compare import compare as compare
@@ -71,10 +70,13 @@ _MODULES = {
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    module = "base.version" if name == "__version__" else _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'seesay' has no attribute {name!r}")
-    return getattr(import_module(f"seesay.{_MODULES[name]}"), name)
+    return getattr(import_module(f"seesay.{module}"), name)
 
 
 def __dir__() -> list[str]:

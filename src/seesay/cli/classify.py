@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_folder, refuse_too_many, say, table
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say, table
 from seesay.tasks.answers import Answer, as_csv, as_json
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ def command(
         thresholds=thresholds,
     )
     chosen = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
-    refuse_folder(out, "-o")
-    refuse_folder(bad, "--bad")
+    refuse_unwritable_file(out, "-o")
+    refuse_unwritable_file(bad, "--bad")
     prepared = prepare(photos, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
     loaded = load_model(model).with_preprocess(preprocess)
     render = RENDER[format or format_of(out)]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped
+from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli import run_options as options
-from seesay.cli.interrupts import ended_at_once
-from seesay.cli.tables import printable, refuse_folder, table
+from seesay.cli.tables import printable, table
 
 if TYPE_CHECKING:
     from seesay.preflight.report import DoctorReport
@@ -55,10 +55,9 @@ def command(
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
-    with ended_at_once():
-        from seesay.base.publish import publish_file
-        from seesay.preflight.doctor import doctor
-    refuse_folder(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json")
+    from seesay.preflight.doctor import doctor
+
     report = doctor(
         pairs,
         out=out,

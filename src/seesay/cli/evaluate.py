@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, with_interval, write_json
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
 
 if TYPE_CHECKING:
     from seesay.base.records import Score
@@ -89,8 +90,8 @@ def command(
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
-    refuse_folder(json_file, "--json")
-    refuse_folder(report, "--report")
+    refuse_unwritable_file(json_file, "--json")
+    refuse_unwritable_file(report, "--report")
     models, sources = split_words([model, *sets])
     counts = counts_of(shots)
     from seesay.evaluation.evaluate import evaluate

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, write_json
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
@@ -57,7 +58,7 @@ def command(
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
-    refuse_folder(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json")
     counts, weight = counts_of(shots), penalty_of(penalty)
     from seesay.tasks.probe import probe
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seesay.base import streams
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
@@ -56,7 +57,7 @@ def counts_of(shots: str | None) -> tuple[int, ...]:
 
 def say(line: str) -> None:
     """A remark for the person at the terminal, beside the results."""
-    print(printable(line), file=sys.stderr)
+    streams.say(printable(line))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,9 +74,3 @@ def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALL
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: fix or remove the broken files and run it again."
         )
-
-
-def refuse_folder(path: Path | None, option: str) -> None:
-    """`UsageError` for the path of a result file that is a folder: better before the work than after it."""
-    if path is not None and path.is_dir():
-        raise UsageError(f"{option} {path} is a folder; name the file to write in it.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seesay.base.errors import UsageError
-from seesay.base.publish import publish_file, refuse_unwritable
+from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
@@ -274,10 +274,7 @@ def check_shift_arguments(
 
 def check_outputs(report: str | Path | None, results: str | Path | None) -> None:
     """Before the work rather than after it: `UsageError` for a folder in place of a file or the other way round."""
-    if report is not None:
-        if Path(report).is_dir():
-            raise UsageError(f"report {report} is a folder; name the file to write in it.")
-        refuse_unwritable(Path(report).parent)
+    refuse_unwritable_file(report, "report")
     if results is not None:
         if Path(results).is_file():
             raise UsageError(f"results {results} is a file; name a folder.")

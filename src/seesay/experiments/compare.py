@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal, ProgressLine
-from seesay.base.publish import publish_file, refuse_unwritable
+from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
 from seesay.experiments.comparison import Comparison
@@ -48,6 +48,7 @@ def compare(
     `RefusedInput` where it is of other data, and `SeesayError`, with everything written, where runs failed.
     """
     root = Path(out)
+    refuse_unwritable_file(json_file, "json_file")
     experiment = read_experiment(
         Path(recipe),
         pairs=[str(source) for source in listed(pairs)],

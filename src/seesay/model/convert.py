@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from seesay.base.errors import SeesayError, UsageError
-from seesay.base.publish import publish_folder, storage_errors
+from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
 from seesay.model.bundle import Model, load_folder
 from seesay.model.hub import load
 from seesay.nets.architecture import Activation
@@ -53,6 +53,7 @@ def convert(
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
+        refuse_unwritable(folder.parent)
     model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
     proofs = []
 

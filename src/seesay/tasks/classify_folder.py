@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import progress
-from seesay.base.publish import publish_chunks
+from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.records import Ranking, Skipped
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
@@ -107,6 +107,7 @@ def classify_folder(
     render = FORMATS.get(Path(out).suffix.lower())
     if render is None:
         raise UsageError(f"{out} should end in {' or '.join(FORMATS)}, which says how it is written.")
+    refuse_unwritable_file(out, "out")
     rules = Rules(
         none_of_these=none_of_these,
         multi_label=multi_label,
