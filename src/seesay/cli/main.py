@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if not words:
-        say(_help())
+        say(*_help().split("\n"))
         return UsageError.exit_code
     verb, rest = words[0], words[1:]
     if verb == "--help":
@@ -131,7 +131,7 @@ Exit codes: 0 worked, 1 failed, 2 wrong usage, 3 too much skipped, 4 input refus
 def _explain(error: BaseException, *, show_trace: bool) -> int:
     """Tell a person what happened, in one line on standard error; returns the exit code."""
     if show_trace:
-        say("".join(traceback.format_exception(error)), end="")
+        say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPT_EXIT
     if isinstance(error, BrokenPipeError):
@@ -140,7 +140,7 @@ def _explain(error: BaseException, *, show_trace: bool) -> int:
     if explained is None:
         raise error
     label = "stopped" if isinstance(explained, Stopped) else "error"
-    say(f"{label}: {' '.join(str(explained).splitlines())}")
+    say(f"{label}: {explained}")
     return explained.exit_code
 
 

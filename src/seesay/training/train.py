@@ -166,7 +166,7 @@ def train_model(
         listing = out if processes.is_main else None
         with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
             skips.note(pairs.training.problems)
-            line.say("\n".join(plan.reasons))
+            line.say(*plan.reasons)
             if processes.is_main:
                 remove_stale(out)
                 if begins:
@@ -248,8 +248,8 @@ def _finish(state: TrainState, model: Model) -> Model:
     skips = state.skips
     skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
     state.line.say(
-        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}\n"
-        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}"
+        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}",
+        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}",
     )
     return model.to("cpu")
 
