@@ -12,6 +12,7 @@ import torch
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
+from seesay.base.names import no_empty_names
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings
@@ -49,6 +50,7 @@ Section = Mapping[str, Any] | None
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
 
 
+@no_empty_names
 def train(
     pairs: Sources,
     *,
