@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
 from seesay.base.publish import publish_file
-from seesay.base.streams import say
+from seesay.base.streams import COVER, REDRAW, say
 
 EVENTS_NAME = "events.jsonl"
 # Progress shows after two seconds, and where nobody sees a terminal every half minute (guesses).
@@ -159,10 +159,10 @@ class ProgressLine:
             self._last_plain = time.monotonic()
             say(line)
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def say(self, *lines: str) -> None:
+        """Lines that stay."""
         self.close()
-        say(text)
+        say(*lines)
 
     def close(self) -> None:
         """Remove the line that is being redrawn."""
@@ -171,9 +171,10 @@ class ProgressLine:
 
     def _redraw(self, line: str) -> None:
         # A notebook knows no escape sequences, but what is written after a carriage return covers what was there.
-        covered = f"\r\x1b[K{line}" if self._is_terminal else f"\r{line:<{self._drawn}}"
-        end = "" if line or self._is_terminal else "\r"
-        say(covered, end=end)
+        if self._is_terminal:
+            say(line, start=REDRAW, end="")
+        else:
+            say(f"{line:<{self._drawn}}", start=COVER, end="" if line else COVER)
         self._drawn = len(line)
 
 

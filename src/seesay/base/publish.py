@@ -10,6 +10,8 @@ machine that stops between them leaves only the .old: `find_published` gives a r
 `publish_folder` or `remove_stale` puts it back under its name. Either removes what a dead process left as well,
 `publish_folder` only of its own name.
 
+A device or a pipe (/dev/null) keeps nothing that could be replaced: it is written to as it is.
+
 A process id means something on one machine only: a folder that several machines write to needs one writer.
 """
 
@@ -18,6 +20,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +56,10 @@ def publish_file(path: str | Path, data: bytes, *, mode: int = MODE) -> None:
 
 def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
+    if _is_stream(path):
+        with storage_errors(Path(path)), open(path, "wb") as stream:
+            stream.writelines(chunks)
+        return
     path = Path(os.path.realpath(path))
     with storage_errors(path):
         _refuse_no_file(path)
@@ -212,6 +219,15 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         _ours.discard(temporary.name)
 
 
+def _is_stream(path: str | Path) -> bool:
+    """Whether it is a device or a pipe, as /dev/null: these are written to, and never replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _sibling(path: Path, kind: str) -> Path:
     return path.with_name(f".{path.name}.{kind}-{os.getpid()}-{secrets.token_hex(4)}")
 
@@ -266,7 +282,7 @@ def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process can have
         return False
     except PermissionError:
         return True

@@ -1,17 +1,27 @@
 """Standard input, output and error that are closed, full, or gone: results are never lost in silence, messages may be.
 
 Standard output carries results: what it does not take is an `OSError` whose `filename` is `STANDARD_OUTPUT`. Standard
-error carries messages: what it does not take is lost, and the work goes on.
+error carries messages: what it does not take is lost, and the work goes on. A terminal gets no control character that
+is not our own; a file or a pipe gets results as they are.
 """
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from seesay.base.printable import printable, spelt_out
+
 STANDARD_OUTPUT = "standard output"
+# What lays out text and steers nothing.
+LAYOUT = "\n\t"
+# How a progress line takes the place of the one before it, on a terminal and in a notebook.
+REDRAW = "\r\x1b[K"
+COVER = "\r"
+_REDRAWN = re.compile(rf"{re.escape(REDRAW)}|{COVER}")
 
 
 def guard_streams() -> None:
@@ -26,12 +36,15 @@ def guard_streams() -> None:
         sys.stderr = _Messages(2, sys.stderr)
 
 
-def say(text: str, *, end: str = "\n") -> None:
-    """Write a message to standard error, at once; where that is closed or full, the message is lost."""
+def say(*lines: str, start: str = "", end: str = "\n") -> None:
+    """Write a message to standard error, at once, each line `printable`; where that is closed or full, it is lost.
+
+    Around the message, `start` and `end` are our own, and written as they are.
+    """
     if sys.stderr is None:
         return
     with suppress(OSError, ValueError):  # ValueError: the stream was closed by whoever made it
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(start + "\n".join(map(printable, lines)), end=end, file=sys.stderr, flush=True)
 
 
 def _occupy_closed() -> None:
@@ -49,6 +62,7 @@ class _Stream(io.TextIOWrapper):
     """A descriptor as text, in the encoding of the stream before it. A file name need not be UTF-8, and can be printed.
 
     Only the outermost layer is written here: Ctrl-C in the middle of a lower one could write the same bytes twice.
+    What goes to a terminal, by `say` or not, is spelt out, but for lines and our own progress line.
     """
 
     def __init__(self, number: int, before: Any):
@@ -59,6 +73,12 @@ class _Stream(io.TextIOWrapper):
             errors="backslashreplace",
             line_buffering=number == 2 or file.isatty() or (before is not None and before.write_through),
         )
+        self._is_for_people = number == 2 or file.isatty()
+
+    def write(self, text: str, /) -> int:
+        start = redrawn.group() if (redrawn := _REDRAWN.match(text)) else ""
+        super().write(start + spelt_out(text[len(start) :], but=LAYOUT) if self._is_for_people else text)
+        return len(text)
 
 
 class _Results(_Stream):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say, table
 from seesay.tasks.answers import Answer, as_csv, as_json
@@ -110,7 +111,7 @@ def command(
     render = RENDER[format or format_of(out)]
     done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
-        print(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}")
+        print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
     report_speed(done)
     report_broken(done, bad)
     refuse_too_many(len(done.skipped), done.photos, "photos", allowed=max_bad)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 
 
@@ -43,4 +44,4 @@ def command(
     comparison = compare(
         recipe, out=out, pairs=pairs or (), check=check, jobs=jobs, overrides=set_ or (), json_file=json_file
     )
-    sys.stdout.write("\n".join(summary_lines(comparison)) + "\n")
+    sys.stdout.write("\n".join(map(printable, summary_lines(comparison))) + "\n")

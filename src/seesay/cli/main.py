@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, SeesayError, Stopped, StorageError, UsageError, nearest
+from seesay.base.names import refuse_empty_words
 from seesay.base.publish import storage_error
 from seesay.base.streams import STANDARD_OUTPUT, guard_streams, say
 from seesay.base.version import __version__
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if not words:
-        say(_help())
+        say(*_help().split("\n"))
         return UsageError.exit_code
     verb, rest = words[0], words[1:]
     if verb == "--help":
@@ -89,6 +90,7 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
         os.getcwd()
     except FileNotFoundError as error:
         raise StorageError("the working folder has been removed; go to another one with cd.") from error
+    refuse_empty_words(arguments)
     import typer
     from typer.main import get_command
 
@@ -131,7 +133,7 @@ Exit codes: 0 worked, 1 failed, 2 wrong usage, 3 too much skipped, 4 input refus
 def _explain(error: BaseException, *, show_trace: bool) -> int:
     """Tell a person what happened, in one line on standard error; returns the exit code."""
     if show_trace:
-        say("".join(traceback.format_exception(error)), end="")
+        say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPT_EXIT
     if isinstance(error, BrokenPipeError):
@@ -140,7 +142,7 @@ def _explain(error: BaseException, *, show_trace: bool) -> int:
     if explained is None:
         raise error
     label = "stopped" if isinstance(explained, Stopped) else "error"
-    say(f"{label}: {' '.join(str(explained).splitlines())}")
+    say(f"{label}: {explained}")
     return explained.exit_code
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
@@ -82,7 +83,7 @@ def as_text(result: "ProbeResult") -> str:
     from seesay.tasks.probe_result import PROBE_COLUMNS
 
     lines = [
-        f"{result.set_name}: {result.metric} of {result.n} images, {result.classes} classes, "
+        f"{printable(result.set_name)}: {result.metric} of {result.n} images, {result.classes} classes, "
         f"chance {percent(result.score.chance)}",
         table(PROBE_COLUMNS, result.cells()).rstrip("\n"),
     ]

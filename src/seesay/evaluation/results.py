@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from seesay.base.printable import printable
 from seesay.base.records import Score
 from seesay.base.values import percent, score_row, with_interval
 
@@ -67,7 +68,7 @@ class SetResult(ABC):
     def __repr__(self) -> str:
         name, score = next(iter(self.scores.items()))
         shown = f"{name} {with_interval(score.value, score.interval95)} %, chance {percent(score.chance)} %"
-        return f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {self.n:,} images)"
+        return printable(f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {self.n:,} images)")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

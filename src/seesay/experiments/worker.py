@@ -33,7 +33,7 @@ def main() -> int:
     try:
         _run(job)
     except SeesayError as error:
-        say(f"error: {' '.join(str(error).split())}")
+        say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.printable import printable
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
@@ -58,8 +59,8 @@ class Model:
         count = sum(parameter.numel() for parameter in self.clip.parameters())
         templates = f"{len(self.templates)} template{'s' * (len(self.templates) != 1)}"
         return (
-            f"<Model {self.name}: {architecture.image.kind} + {architecture.text.kind}, {count:,} parameters, "
-            f"embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
+            f"<Model {printable(self.name)}: {architecture.image.kind} + {architecture.text.kind}, "
+            f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
         )
 
     @classmethod

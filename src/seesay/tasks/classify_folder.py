@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import progress
+from seesay.base.names import no_empty_names
+from seesay.base.printable import printable
 from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.records import Ranking, Skipped
 from seesay.data.labelled import LabelledSet
@@ -72,9 +74,10 @@ class Classified:
         skipped = f", {len(self.skipped):,} skipped ({count_reasons(self.skipped)})" if self.skipped else ""
         resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
         answered = self.photos - len(self.skipped)
-        return f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>"
+        return printable(f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>")
 
 
+@no_empty_names
 def classify_folder(
     model: "Model | str | Path",
     photos: str | Path | Sequence[str | Path],

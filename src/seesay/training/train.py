@@ -12,6 +12,7 @@ import torch
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
+from seesay.base.names import no_empty_names
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings
@@ -56,6 +57,7 @@ Section = Mapping[str, Any] | None
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
 
 
+@no_empty_names
 def train(
     pairs: Sources,
     *,
@@ -182,7 +184,7 @@ def train_model(
         listing = out if processes.is_main else None
         with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
             skips.note(pairs.training.problems)
-            line.say("\n".join([*plan.reasons, f"validation {held_out_line(pairs)}"]))
+            line.say(*plan.reasons, f"validation {held_out_line(pairs)}")
             if processes.is_main:
                 remove_stale(out)
                 if begins:
@@ -264,8 +266,8 @@ def _finish(state: TrainState, model: Model) -> Model:
     skips = state.skips
     skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
     state.line.say(
-        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}\n"
-        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}"
+        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}",
+        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}",
     )
     return model.to("cpu")
 
