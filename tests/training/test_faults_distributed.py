@@ -155,14 +155,15 @@ def doomed(rank, *, which: int, number: int, **given):
         raise
 
 
-TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
+TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (0, signal.SIGSTOP), (1, signal.SIGSTOP)]
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_run_outlives_the_end_of_its_processes(count, coloured_pairs, tmp_path, in_processes, monkeypatch):
     """F-T4: killed or stopped in turn; the other names it and ends within the time allowed, and all goes on."""
     monkeypatch.setattr("seesay.training.process_group.LAST_WORDS_SECONDS", 0.5)
+    monkeypatch.setattr("seesay.training.process_group.GONE_SECONDS", 10.0)
     given = {"pairs": coloured_pairs(24), "out": tmp_path / "run"}
     shared = set(os.listdir("/dev/shm"))
     longest = {signal.SIGKILL: 0.0, signal.SIGSTOP: 0.0}
