@@ -27,7 +27,18 @@ LIST = Path(__file__).with_name("mutants.toml")
 FAST = "not slow and not journey and not gpu"
 # A guess: the slowest of the test files named takes a tenth of it here.
 MOST_SECONDS = 600
-WHAT_TESTS_READ = ("src", "examples", "recipes", "docs", "tools", "locks", "pyproject.toml", "README.md", "Makefile", "constraints.txt")
+WHAT_TESTS_READ = (
+    "src",
+    "examples",
+    "recipes",
+    "docs",
+    "tools",
+    "locks",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+    "constraints.txt",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
