@@ -6,6 +6,7 @@ H, W = height and width of an image as it is stored, P = H x W.
 has what the worst ones took.
 """
 
+import ctypes
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -117,6 +118,8 @@ def reserved(count: int) -> Iterator[None]:
     try:
         yield
     finally:
+        if count > BYTES_PER_CORE:
+            _return_freed_memory()
         budget.give_back(count)
 
 
@@ -139,6 +142,21 @@ class Budget:
         with self._changed:
             self.free += count
             self._changed.notify()
+
+
+def _return_freed_memory() -> None:
+    """To the system: glibc keeps what a thread has freed, 250 MB of a large image, for that thread alone."""
+    if trim := _malloc_trim():
+        trim(0)
+
+
+@lru_cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        # Not glibc.
+        return None
 
 
 @lru_cache(maxsize=1)
