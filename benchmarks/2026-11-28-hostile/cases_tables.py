@@ -98,6 +98,35 @@ pq.write_table(table, folder / "test.parquet")
 """
 )
 
+# A header of the type with a size, and after so many bytes of a hole a tar with one pair.
+EXTENDED = """
+import io, tarfile
+def header(name, kind=tarfile.REGTYPE, size=0):
+    info = tarfile.TarInfo(name); info.type, info.size = kind, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+pair = header("a.jpg", size=1) + b"1".ljust(512, b"\\0") + header("a.txt", size=5) + b"a cat".ljust(512, b"\\0")
+"""
+
+
+def _extended(kind: str) -> Callable[[Path], dict[str, Any]]:
+    code = """
+with open(folder / "t.tar", "wb") as file:
+    file.write(header("x", KIND, 4 << 30)); file.seek((4 << 30) + 512); file.write(pair + bytes(1024))
+"""
+    return opened(EXTENDED + code.replace("KIND", repr(kind.encode())), "t.tar")
+
+
+MANY = """
+with open(folder / "t.tar", "wb") as file:
+    for n in range(1_000_000): file.write(header(f"{n}.NAME"))
+    file.write(pair + bytes(1024))
+"""
+DIGITS = """
+record = b"1" * 60_000
+block = header("x", b"x", len(record)) + record.ljust(-(-len(record) // 512) * 512, b"\\0")
+(folder / "t.tar").write_bytes(block * 10 + pair + bytes(1024))
+"""
+
 CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("Parquet: 60,000 rows of one caption of 60 kB", opened(REPEATED, "t.parquet")),
     ("Parquet: 20,000 different captions of 60 kB", opened(DISTINCT, "t.parquet")),
@@ -106,4 +135,10 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("Parquet of the hub: 400 images of 5 MB zeros", HUB_IMAGES),
     ("Parquet of the hub: 60,000 lists of one caption of 60 kB", HUB_CAPTIONS),
     ("Parquet of the hub: features nested 200,000 deep", HUB_FEATURES),
+    ("tar: an x header of 4 GiB", _extended("x")),
+    ("tar: a g header of 4 GiB", _extended("g")),
+    ("tar: an L header of 4 GiB", _extended("L")),
+    ("tar: 10 x headers of 60,000 digits", opened(EXTENDED + DIGITS, "t.tar")),
+    ("tar: a million empty members that are no pairs", opened(EXTENDED + MANY.replace("NAME", "bin"), "t.tar")),
+    ("tar: a million empty captions without image", opened(EXTENDED + MANY.replace("NAME", "txt"), "t.tar")),
 ]

@@ -20,7 +20,8 @@ class Pair:
     captions: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+# With slots, because there may be a million of them.
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Skipped:
     """One sample that was left out: which, a short reason that can be counted, and where it lies if that is known."""
 

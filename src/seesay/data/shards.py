@@ -3,8 +3,6 @@
 A tar is scanned once; what stays in memory is where each image lies. Nothing is unpacked and nothing is written.
 """
 
-import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -25,12 +23,7 @@ from seesay.data.sources import (
     pair_or_problem,
     split_suffix,
 )
-
-# The block of a tar (POSIX 1003.1, "ustar interchange format").
-BLOCK = 512
-
-# What `tarfile` raises on damaged headers; RecursionError: it follows chained long-name headers by recursion.
-_TAR_ERRORS = (tarfile.TarError, ValueError, EOFError, LookupError, OverflowError, RecursionError)
+from seesay.data.tar_members import BLOCK, tar_members
 
 
 class ShardSample(NamedTuple):
@@ -133,59 +126,32 @@ def _sample(stem: str, found: _Places, *, beside: tuple[str, ...], file: BinaryI
     )
 
 
-class _QuickHeader(tarfile.TarInfo):
-    """Reads the header of an ordinary file four times as fast; everything else goes the usual way."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_QuickHeader":
-        is_ordinary = len(buf) == BLOCK and buf[156:157] == b"0" and buf[345] == 0
-        # The checksum is the sum of all bytes, its own eight counted as spaces; Adler-32 holds 1 + that sum, mod 65521.
-        checksum = (zlib.adler32(buf) & 0xFFFF) - 1 - sum(buf[148:156]) + 8 * ord(" ")
-        written = buf[148:154]
-        if is_ordinary and buf[124:135].isdigit() and written.isdigit() and (int(written, 8) - checksum) % 65521 == 0:
-            header = cls(buf[:100].partition(b"\0")[0].decode(encoding, errors))
-            header.size = int(buf[124:135], 8)
-            return header
-        return super().frombuf(buf, encoding, errors)
-
-
 def _members(file: BinaryIO, path: Path, *, problems: list[Skipped]) -> Iterator[tuple[str, int, int]]:
     """Name, offset and size of the whole, ordinary, safely named files of a tar."""
     length = file.seek(0, 2)
-    file.seek(0)
     end = 0
     try:
-        with tarfile.open(fileobj=file, mode="r:", tarinfo=_QuickHeader, encoding="utf-8") as tar:
-            while (header := tar.next()) is not None:
-                # tarfile holds every header it has seen; a million of them would be a gigabyte.
-                tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
-                # A negative size would send tarfile backwards for ever.
-                if header.size < 0 or tar.offset <= header.offset:
-                    break
-                end = tar.offset
-                if (reason := _refusal(header)) is not None:
-                    key, location = f"{path.name}/{header.name}", f"{path}, byte {header.offset}"
-                    problems.append(Skipped(key=key, reason="refused member", detail=reason, location=location))
-                elif header.offset_data + header.size > length:
-                    break
-                elif header.isreg() and not header.name.rpartition("/")[2].startswith("."):
-                    yield header.name.removeprefix("./"), header.offset_data, header.size
-    except _TAR_ERRORS as error:
+        for member in tar_members(file):
+            end = member.end
+            if member.refused:
+                key, location = f"{path.name}/{member.name}", f"{path}, byte {member.header}"
+                problems.append(Skipped(key=key, reason="refused member", detail=member.refused, location=location))
+            elif member.start + member.size > length:
+                break
+            elif member.is_file and not member.name.rpartition("/")[2].startswith("."):
+                yield member.name.removeprefix("./"), member.start, member.size
+    except ValueError as error:
         if end == 0:
             problems.append(
                 Skipped(key=path.name, reason="not a tar file", detail=str(error), location=f"{path}, byte 0")
             )
             return
+    if length == 0:
+        problems.append(
+            Skipped(key=path.name, reason="not a tar file", detail="empty file", location=f"{path}, byte 0")
+        )
+        return
     problems.extend(_damage_at(file, path, end=end, length=length))
-
-
-def _refusal(header: tarfile.TarInfo) -> str | None:
-    """Why a member is not touched, or None."""
-    if header.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or header.sparse is not None:
-        return "a link, device or sparse file"
-    if header.name.startswith(("/", "\\")) or ".." in header.name.replace("\\", "/").split("/"):
-        return "its name leads out of the archive"
-    return None
 
 
 def _damage_at(file: BinaryIO, path: Path, *, end: int, length: int) -> list[Skipped]:
