@@ -213,6 +213,8 @@ def test_a_main_process_that_is_stopped_is_named_by_the_next(monkeypatch):
         with pytest.raises(RuntimeError, match="nobody answered") as silence:
             processes.all_gather_object(None)
         ends.append(processes.final_error(silence.value))
+        own = ValueError("what nobody else can say")
+        assert processes.final_error(own) is own
     store.waited.set()
     assert isinstance(ends[0], ProcessLost) and str(ends[0]).startswith("process 0 (pid 0 on here) died or does not")
     assert isinstance(ends[1], SystemExit) and ends[1].code == 1
