@@ -289,7 +289,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 def is_collective_failure(error: BaseException) -> bool:
     """Whether `error` is how this process noticed that another one ended."""
-    words = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "timed out waiting", NOBODY)
+    words = ("gloo", "closed by peer", "reset by peer", "pair closure", "nccl", "timed out waiting", NOBODY)
     if isinstance(error, ProcessLost | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
