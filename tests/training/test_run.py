@@ -26,6 +26,15 @@ def train(pairs, out, **settings):
     return seesay.train(pairs, out=out, **{**SMALL, "steps": 12, **settings})
 
 
+@pytest.mark.journey
+def test_training_leaves_torchs_generators_to_whoever_called(coloured_pairs, tmp_path):
+    """Every step seeds them; a notebook that draws after a training would draw the same numbers after each."""
+    pairs = coloured_pairs(8)
+    before = torch.get_rng_state()
+    train(pairs, tmp_path / "run", steps=2, batch_size=4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_path, paint):
     check = tmp_path / "check"
     for colour in ("red", "blue"):

@@ -184,7 +184,9 @@ class ProcessGroup:
             ends = within(2 * LAST_WORDS_SECONDS, lambda: self._ends(end, everyone=is_lost or not self.is_main))
         except (RuntimeError, OSError):
             # The store went with the process that held it, or was stopped with it: that was the main one.
-            return self._lost([0], error) if is_lost and self.rank == 1 else SystemExit(code)
+            if not is_lost:
+                return error
+            return self._lost([0], error) if self.rank == 1 else SystemExit(code)
         own_errors = [rank for rank, other in ends.items() if not other["lost"]]
         if own_errors:
             return error if self.rank == own_errors[0] else SystemExit(ends[own_errors[0]]["code"])
@@ -287,7 +289,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
 
 def is_collective_failure(error: BaseException) -> bool:
     """Whether `error` is how this process noticed that another one ended."""
-    words = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "timed out waiting", NOBODY)
+    words = ("gloo", "closed by peer", "reset by peer", "pair closure", "nccl", "timed out waiting", NOBODY)
     if isinstance(error, ProcessLost | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
