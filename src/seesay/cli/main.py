@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, SeesayError, Stopped, StorageError, UsageError, nearest
+from seesay.base.names import refuse_empty_words
 from seesay.base.publish import storage_error
 from seesay.base.streams import STANDARD_OUTPUT, guard_streams, say
 from seesay.base.version import __version__
@@ -89,6 +90,7 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
         os.getcwd()
     except FileNotFoundError as error:
         raise StorageError("the working folder has been removed; go to another one with cd.") from error
+    refuse_empty_words(arguments)
     import typer
     from typer.main import get_command
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seesay.base.errors import UsageError
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
@@ -32,6 +33,7 @@ SHOWN_FACTS = ("seesay", "commit", "torch", "processor", "device")
 COLUMNS = ("model", "set", "task", "score", "value [95 %]", "chance", "n")
 
 
+@no_empty_names
 def evaluate(
     models: Model | str | Path | Sequence[Model | str | Path],
     sets: str | Path | Sequence[str | Path],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal, ProgressLine
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
@@ -27,6 +28,7 @@ DEFAULT_JOBS = 8
 MOST_JOBS = 256
 
 
+@no_empty_names
 def compare(
     recipe: str | Path,
     *,

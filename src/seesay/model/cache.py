@@ -21,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from seesay.base.errors import BrokenSample, StorageError
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.records import Skipped
 from seesay.base.version import __version__
@@ -254,6 +255,7 @@ def cached_encode_prompts(model: Model, prompts: Sequence[Sequence[str]], *, cac
     return row_PD
 
 
+@no_empty_names
 def zero_shot_classifier(
     model: Model,
     class_names: Sequence[ClassName],

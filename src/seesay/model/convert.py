@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from seesay.base.errors import SeesayError, UsageError
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
 from seesay.model.bundle import Model, load_folder
 from seesay.model.hub import load
@@ -35,6 +36,7 @@ class Proof:
         return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
 
 
+@no_empty_names
 def convert(
     source: Model | str | Path,
     destination: str | Path,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.hub import check_promised, hub_errors
+from seesay.base.names import no_empty_names
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
@@ -30,6 +31,7 @@ DESCRIPTIONS = [
 HUB = "hf:"
 
 
+@no_empty_names
 def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
     """The model of that name or at that path, on the CPU and ready to encode.
 

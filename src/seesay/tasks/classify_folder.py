@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import progress
+from seesay.base.names import no_empty_names
 from seesay.base.printable import printable
 from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.records import Ranking, Skipped
@@ -76,6 +77,7 @@ class Classified:
         return printable(f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>")
 
 
+@no_empty_names
 def classify_folder(
     model: "Model",
     photos: str | Path | Sequence[str | Path],

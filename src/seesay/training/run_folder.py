@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.journal import EVENTS_NAME, read_events
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml, difference, read_settings
@@ -150,6 +151,7 @@ class Run:
         return f"Run({str(self.folder)!r}: {self.settings.model}, step {step:,}{loss}, {state})"
 
 
+@no_empty_names
 def open_run(folder: str | Path) -> Run:
     """The run in `folder`, finished or not; `UsageError` for a folder that holds none."""
     folder = Path(folder)
