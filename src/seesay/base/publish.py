@@ -266,7 +266,7 @@ def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process can have
         return False
     except PermissionError:
         return True
