@@ -41,12 +41,16 @@ except seesay.SeesayError as error:
 """
 PIPE = """
 import os, stat, sys
+from seesay.base.errors import SeesayError
 from seesay.base.publish import publish_file
 os.mkfifo(sys.argv[1])
 reader = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
-publish_file(sys.argv[1], b"result")
-is_pipe, read = stat.S_ISFIFO(os.stat(sys.argv[1]).st_mode), os.read(reader, 100)
-print("the pipe was written to" if is_pipe and read else "the pipe was replaced by a file", file=sys.stderr)
+try:
+    publish_file(sys.argv[1], b"result")
+    print("the pipe is there:", stat.S_ISFIFO(os.stat(sys.argv[1]).st_mode), file=sys.stderr)
+except SeesayError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
 """
 STALE = """
 import sys

@@ -334,18 +334,6 @@ def test_a_file_system_without_fsync_of_folders_is_usable(tmp_path, monkeypatch)
     assert content_of(tmp_path / "run") == NEW
 
 
-def test_a_pipe_or_a_device_is_written_to_and_never_replaced(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        publish_file(pipe, b"result")
-        assert os.read(reader, 100) == b"result"
-    finally:
-        os.close(reader)
-    assert pipe.is_fifo() and os.listdir(tmp_path) == ["pipe"]
-
-
 def test_a_leftover_of_a_process_that_cannot_be_is_removed(tmp_path):
     (tmp_path / f".x.tmp-{'9' * 20}-0123abcd").touch()
     assert len(remove_stale(tmp_path)) == 1 and os.listdir(tmp_path) == []

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from seesay.base.errors import UsageError
@@ -21,11 +21,16 @@ def no_empty_names(function: Callable[Arguments, Result]) -> Callable[Arguments,
             bound = signature.bind(*arguments, **named)
         except TypeError:
             return function(*arguments, **named)  # which says what is missing or too much
-        for name, value in bound.arguments.items():
-            _refuse_empty(name, value)
+        refuse_empty_names(bound.arguments)
         return function(*arguments, **named)
 
     return checked
+
+
+def refuse_empty_names(arguments: Mapping[str, Any]) -> None:
+    """`UsageError` for a text that is empty among arguments by name, or in a list of them."""
+    for name, value in arguments.items():
+        _refuse_empty(name, value)
 
 
 def refuse_empty_words(words: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
-from seesay.base.names import no_empty_names
+from seesay.base.names import refuse_empty_names
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings
@@ -128,6 +128,7 @@ class RunRequest:
 
 def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
     """What the arguments of `train` or `doctor`, by name, come to; `UsageError` for what is wrong with them."""
+    refuse_empty_names({"pairs": pairs, **arguments})
     sources = listed(pairs)
     if not sources:
         raise UsageError("no pairs are given; name a folder, a table or shards.")
