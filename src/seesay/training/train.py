@@ -57,7 +57,6 @@ Section = Mapping[str, Any] | None
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
 
 
-@no_empty_names
 def train(
     pairs: Sources,
     *,
