@@ -197,7 +197,7 @@ class StoppedStore:
         pass
 
     def check(self, keys):
-        return self.waited.wait(60)
+        return self.waited.wait(5)
 
 
 def test_a_main_process_that_is_stopped_is_named_by_the_next(monkeypatch):
