@@ -127,6 +127,75 @@ block = header("x", b"x", len(record)) + record.ljust(-(-len(record) // 512) * 5
 (folder / "t.tar").write_bytes(block * 10 + pair + bytes(1024))
 """
 
+LOAD = """
+import sys
+from seesay.base.errors import SeesayError
+from seesay.model.hub import load
+try:
+    load(sys.argv[1])
+except SeesayError as error:
+    print(str(error)[-250:], file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def _described(content: str) -> Callable[[Path], dict[str, Any]]:
+    code = f"""
+(folder / "model.json").write_text('{{"format": 1, ' + {content} + '}}')
+"""
+    return lambda folder: measured_python(LOAD, made(folder, code))
+
+
+TEMPLATES = """
+import json
+from seesay.model.hub import load
+load("box").save(folder / "m")
+path = folder / "m" / "model.json"
+content = json.loads(path.read_text()); content["templates"] = [f"{n} {{}}" for n in range(200_000)]
+path.write_text(json.dumps(content))
+"""
+
+
+def _labels(count: int) -> Callable[[Path], dict[str, Any]]:
+    code = "from seesay.data.prompts import distinct_labels\nimport sys\n"
+    code += "distinct_labels([f'label {n}' for n in range(int(sys.argv[1]))])"
+    return lambda folder: measured_python(code, str(count))
+
+
+READ_LABELS = """
+import sys
+from seesay.base.errors import SeesayError
+from seesay.data.prompts import read_labels
+try:
+    read_labels(sys.argv[1])
+except SeesayError as error:
+    print(str(error)[-250:], file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+FILE = "(folder / {!r}).write_text({})"
+SETTINGS = """
+import sys
+from pathlib import Path
+from seesay.base.errors import SeesayError
+from seesay.base.settings import read_settings
+from seesay.training.settings import TrainSettings
+try:
+    read_settings(TrainSettings, file=Path(sys.argv[1]))
+except SeesayError as error:
+    print(str(error)[-250:], file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+def _settings(content: str) -> Callable[[Path], dict[str, Any]]:
+    code = FILE.format("t.toml", content)
+    return lambda folder: measured_python(SETTINGS, made(folder, code) / "t.toml")
+
+
+def _label_file(content: str) -> Callable[[Path], dict[str, Any]]:
+    return lambda folder: measured_python(READ_LABELS, made(folder, FILE.format("t.txt", content)) / "t.txt")
+
+
 CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("Parquet: 60,000 rows of one caption of 60 kB", opened(REPEATED, "t.parquet")),
     ("Parquet: 20,000 different captions of 60 kB", opened(DISTINCT, "t.parquet")),
@@ -141,4 +210,13 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("tar: 10 x headers of 60,000 digits", opened(EXTENDED + DIGITS, "t.tar")),
     ("tar: a million empty members that are no pairs", opened(EXTENDED + MANY.replace("NAME", "bin"), "t.tar")),
     ("tar: a million empty captions without image", opened(EXTENDED + MANY.replace("NAME", "txt"), "t.tar")),
+    ("model.json: 200,000 templates", lambda folder: measured_python(LOAD, made(folder, TEMPLATES) / "m")),
+    ("model.json: 12,000,000 templates, 60 MB", _described("""'"templates": ["{}"' + ',"{}"' * 12_000_000 + ']'""")),
+    ("model.json: 19,000,000 empty lists, 57 MB", _described("""'"facts": {"a": [' + "[]," * 19_000_000 + '1]}'""")),
+    ("settings: values nested 200,000 deep", _settings("""'a = ' + '[' * 200_000""")),
+    ("settings: a name of 100,000 parts", _settings("""'a.' * 100_000 + 'a = 1'""")),
+    ("labels: a file of 1 GB", _label_file("'x\\n' * 500_000_000")),
+    ("labels: 20,000", _labels(20_000)),
+    ("labels: 40,000", _labels(40_000)),
+    ("labels: 1,000,000", _labels(1_000_000)),
 ]

@@ -21,6 +21,8 @@ EVENTS_NAME = "events.jsonl"
 # Progress shows after two seconds, and where nobody sees a terminal every half minute (guesses).
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 30.0
+# Bytes of a line that is read back, of which the longest has some thousand (a guess).
+LINE_LIMIT = 1 << 20
 
 
 class LineFile:
@@ -127,11 +129,12 @@ class Journal:
 def read_events(path: Path) -> list[dict[str, Any]]:
     """The whole lines of an events file; a line that was cut by a kill is left out."""
     events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while line := file.readline(LINE_LIMIT):
+            try:
+                events.append(json.loads(line))
+            except (ValueError, RecursionError):
+                continue
     return events
 
 

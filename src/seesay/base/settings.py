@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from seesay.base.errors import UsageError, nearest
+from seesay.base.bounded import read_text
+from seesay.base.errors import RefusedInput, UsageError, nearest
 
 
 class Settings(BaseModel):
@@ -40,6 +41,12 @@ _SHOULD_BE = {
     "model_type": "it should be a section with keys of its own",
 }
 
+# Guesses. Bytes of a file of settings, of which many may be a list of sources; and parts of a name such as a.b.c, which
+# the library looks up again for each key below and each part behind.
+TOML_LIMIT = 1 << 20
+PARTS_LIMIT = 40
+_LONG_NAME = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{PARTS_LIMIT}}}""")
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
@@ -49,18 +56,23 @@ def read_settings(
     """Settings of class `cls` from `base`, then the TOML `file`, then `overrides`; the later wins, key by key.
 
     An override is "section.key=value": the value as TOML would read it, or, where TOML cannot, the bare words.
-    Raises UsageError in one line: an unreadable file, an unknown key with the nearest known one, a wrong value.
+    Raises UsageError in one line: an unreadable file, an unknown key with the nearest known one, a wrong value;
+    and RefusedInput for a file that is too large, or anything nested too deep.
     """
-    values = merged({}, base or {})
-    if file is not None:
-        values = merged(values, _read_toml(file))
-    for override in overrides:
-        values = merged(values, _parse_override(override, values))
     try:
+        values = merged({}, base or {})
+        if file is not None:
+            values = merged(values, _read_toml(file))
+        for override in overrides:
+            values = merged(values, _parse_override(override, values))
         # Through JSON, because strictness then still lets a list be a tuple and a string be a path.
         return cls.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UsageError(_sentence(cls, error)) from error
+    except RecursionError as error:
+        raise RefusedInput(
+            f"{file or 'a setting'} has values in values, deeper than any setting; flatten them."
+        ) from error
 
 
 def merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +113,10 @@ def _is_table(value: Any) -> bool:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = read_text(file, limit=TOML_LIMIT)
+        if _LONG_NAME.search(text):
+            raise RefusedInput(f"{file} has a name of more than {PARTS_LIMIT} parts (a.b.c has 3); no setting has.")
+        return tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}; name a TOML file that exists.") from error
     except ValueError as error:

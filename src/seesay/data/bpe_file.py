@@ -1,12 +1,12 @@
 """The merges and ids in a `tokenizer.json`, and lists of merges: hostile text in, pairs of symbols out."""
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from seesay.base.bounded import parse_json
 from seesay.base.errors import RefusedInput, StorageError
 
 WORD_END = "</w>"
@@ -43,9 +43,9 @@ def pairs(lines: Iterable[Any], *, where: str) -> list[tuple[str, str]]:
 def read_bpe(text: str, *, where: str) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Merges and the ids of all symbols; `RefusedInput` for anything but a byte-pair encoding with CLIP's word ends."""
     try:
-        model = json.loads(text)["model"]
+        model = parse_json(text, source=where)["model"]
         merges, ids = model["merges"], model["vocab"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise RefusedInput(f"{where} is no BPE tokenizer.json ({error}); name CLIP's own or a merges file.") from error
     if not isinstance(merges, list) or not isinstance(ids, dict):
         raise RefusedInput(f"{where} is no BPE tokenizer.json (merges or vocab); name CLIP's own or a merges file.")

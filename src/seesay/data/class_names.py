@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seesay.base.bounded import read_text, refuse_values
 from seesay.base.errors import UsageError, nearest
 from seesay.data.prompts import TEMPLATES, fill, read_labels
 
@@ -122,9 +123,11 @@ def class_prompts(
 
 
 def read_descriptions(path: str | Path) -> dict[str, list[str]]:
-    """A JSON file of {class: [sentence, ...]}; `UsageError` if it is none."""
+    """A JSON file of {class: [sentence, ...]}; `UsageError` if it is none, `RefusedInput` if it is too large."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        text = read_text(path, encoding="utf-8-sig")
+        refuse_values(text, source=path)
+        found = json.loads(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON file of descriptions.") from error
     except (ValueError, RecursionError) as error:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import named_by_number
@@ -118,7 +119,10 @@ def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> 
     templates = None
     if (folder / TEMPLATES).is_file():
         # CLIP_benchmark, whose layout this is, writes {c} where everybody else writes {}.
-        lines = [line.strip().replace("{c}", "{}") for line in _text_of(folder / TEMPLATES).splitlines()]
+        lines = [
+            line.strip().replace("{c}", "{}")
+            for line in split_lines(_text_of(folder / TEMPLATES), source=folder / TEMPLATES)
+        ]
         templates = checked([line for line in lines if line], str(folder / TEMPLATES))
     samples: list[Labelled] = []
     problems: list[Skipped] = []
@@ -158,7 +162,9 @@ def _labelled_or_problem(sample: ShardSample, class_count: int) -> Labelled | Sk
 
 def _read_class_names(path: Path) -> list[str]:
     """One name per line; a line number is a label, so an empty line in between is refused and not skipped."""
-    names = [line.strip() for line in _text_of(path).rstrip().split("\n")]
+    text = _text_of(path).rstrip()
+    split_lines(text, source=path)
+    names = [line.strip() for line in text.split("\n")]
     if not all(names):
         number = names.index("") + 1
         raise RefusedInput(f"Line {number} of {str(path)!r} is empty; each line names one class, the first is class 0.")
@@ -167,7 +173,7 @@ def _read_class_names(path: Path) -> list[str]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise RefusedInput(f"{str(path)!r} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from seesay.base.bounded import refuse_values
 from seesay.base.errors import RefusedInput
 from seesay.base.records import Tokens
 from seesay.data.tokenizer import CaptionTokenizer, pad
@@ -16,6 +17,8 @@ from seesay.data.tokenizer import CaptionTokenizer, pad
 KIND = "tokenizer.json"
 # A guess: a word of a published vocabulary has at most some 50 characters, the rest is room for what is stripped.
 READ_PER_ID = 256
+# Values of a tokenizer.json (a guess): Gemma's, which SigLIP 2 has, comes near 2 million.
+VALUE_LIMIT = 1 << 22
 # Nothing, words, and a character that no vocabulary has.
 PROBES = ["", "a photo of a cat", "\ue000"]
 
@@ -86,6 +89,7 @@ def parsed(text: str) -> Tokenizer:
 
     `RefusedInput` if it is none, or one that fails on any caption.
     """
+    refuse_values(text, source="the tokenizer", limit=VALUE_LIMIT, lists=VALUE_LIMIT)
     try:
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_padding()

@@ -10,12 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import UsageError, nearest
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     name: tuple(templates)
     for name, templates in json.loads(Path(__file__).with_name("templates.json").read_text(encoding="utf-8")).items()
 }
+
+
+# A guess: CLIP's longest list has 80.
+MOST_TEMPLATES = 10_000
 
 
 def load_templates(name_or_file: str | Path | Sequence[str] | None) -> tuple[str, ...]:
@@ -47,9 +52,12 @@ def fill(templates: Sequence[str], class_names: Sequence[str]) -> list[str]:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file, without outer white space; empty ones and those that start with # are left out."""
+    """The lines of a UTF-8 file, without outer white space; empty ones and those that start with # are left out.
+
+    `UsageError` for what cannot be read, `RefusedInput` for more than 64 MiB or 4,194,304 lines.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8, one entry per line."
@@ -58,7 +66,7 @@ def read_labels(path: str | Path) -> list[str]:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); give a text file with one entry per line."
         ) from error
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in split_lines(text, source=path)]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -83,9 +91,11 @@ def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def checked(templates: Sequence[str], source: str) -> tuple[str, ...]:
-    """The templates, if there are any and each has one place for the name."""
+    """The templates, if there are any, not too many, and each has one place for the name."""
     if not templates:
         raise UsageError(f"{source} holds no template; give at least one, such as 'a photo of a {{}}.'.")
+    if len(templates) > MOST_TEMPLATES:
+        raise UsageError(f"{source} holds {len(templates):,} templates; give at most {MOST_TEMPLATES:,}.")
     for template in templates:
         if template.count("{}") != 1:
             raise UsageError(

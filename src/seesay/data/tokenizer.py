@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from seesay.base.bounded import split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Tokens
 from seesay.data.bpe_file import WORD_END, pairs, read_bpe, read_text
@@ -148,7 +149,7 @@ class CaptionTokenizer:
         text = read_text(path)
         if path.suffix == ".json":
             return cls(_merges_of_tokenizer_json(text, path), context=context)
-        first, *lines = [line for line in text.splitlines() if line.strip()] or [""]
+        first, *lines = [line for line in split_lines(text, source=path) if line.strip()] or [""]
         if not first.startswith(("#version", '"bpe_simple_vocab')):
             lines = [first, *lines]
         lines = lines[:PAPER_MERGES]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seesay.base.bounded import read_text, refuse_values
 from seesay.base.errors import UsageError
 from seesay.evaluation.results import ComparisonResult, EffectiveRobustness, ShiftResult, ZeroShotResult
 from seesay.evaluation.suite import SEED, Answers, Measured
@@ -103,9 +104,14 @@ def check_shift(shift: Sequence[str], names: Sequence[str]) -> Shift:
 
 
 def read_baseline(path: Path) -> Baseline:
-    """The standard models of a JSON file; `UsageError` if it is none, or has not two that differ."""
+    """The standard models of a JSON file; `UsageError` if it is none or has not two that differ.
+
+    `RefusedInput` for more than 64 MiB or 2,097,152 values.
+    """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path)
+        refuse_values(text, source=path)
+        rows = json.loads(text)
         columns = [[row[key] for row in rows] for key in ("name", "natural", "shifted", "n_natural", "n_shifted")]
         names, shares, sizes = columns[0], np.array(columns[1:3], float), np.array(columns[3:], float)
         if not ((shares >= 0) & (shares <= 1) & (sizes >= 1)).all():
@@ -114,7 +120,7 @@ def read_baseline(path: Path) -> Baseline:
         fit_line(natural_P, shifted_P)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); give a JSON file of baseline models.") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(
             f"{path} is no list of baseline models ({error}); "
             'write [{"name", "natural", "shifted", "n_natural", "n_shifted"}, ...], accuracies as fractions.'

@@ -11,6 +11,7 @@ from scipy.special import bdtr
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.publish import publish_file
@@ -122,7 +123,7 @@ def results_of(runs: Runs, *, pairs: PairSource, check: ZeroShotCheck, machine: 
 def run_result(run: ExperimentRun, root: Path, *, flops: Sequence[int]) -> RunResult:
     """The finished `run` below `root`; `flops` are those up to each step."""
     folder = run.folder(root)
-    facts = json.loads((folder / FACTS_NAME).read_text(encoding="utf-8"))
+    facts = read_json(folder / FACTS_NAME)
     settings = read_settings(TrainSettings, file=folder / SETTINGS_NAME)
     return RunResult(
         objective=run.objective,
@@ -242,7 +243,7 @@ def refuse_other_data(root: Path, *, pairs: PairSource, labelled: LabelledSet) -
     """Record in `root` which data its runs use; `RefusedInput` where they began with other pairs or another set."""
     now = {"pairs": pairs.fingerprint, "check set": labelled.fingerprint}
     file = root / DATA_NAME
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
+    before = read_json(file) if file.is_file() else now
     for what, fingerprint in now.items():
         if before[what] != fingerprint:
             raise RefusedInput(

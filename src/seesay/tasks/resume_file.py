@@ -125,7 +125,7 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                 try:
                     # After a power cut a file may end in a torn line, or in zeros.
                     value = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
+                except (ValueError, RecursionError):
                     value = None
                 if not isinstance(value, list if ends else dict):
                     break

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput
 from seesay.base.publish import publish_folder, refuse_unwritable, remove_stale
 from seesay.base.version import __version__
@@ -153,7 +154,7 @@ def _read_state(folder: Path) -> dict:
     """The position in a checkpoint whose files are what was saved; `RefusedInput` otherwise."""
     path = folder / STATE_NAME
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = read_json(path)
         if state["own_sha256"] != _own_sha256(state):
             raise RefusedInput(f"{path} was changed since it was saved; an older checkpoint is used.")
         if state["format"] != FORMAT:

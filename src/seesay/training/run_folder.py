@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.names import no_empty_names
@@ -158,7 +159,7 @@ def open_run(folder: str | Path) -> Run:
     settings = folder / SETTINGS_NAME
     if not settings.is_file():
         raise UsageError(f"{folder} holds no {SETTINGS_NAME} and is no run folder; name one that `seesay train` wrote.")
-    facts = json.loads((folder / FACTS_NAME).read_text(encoding="utf-8"))
+    facts = read_json(folder / FACTS_NAME)
     events = read_events(folder / EVENTS_NAME) if (folder / EVENTS_NAME).exists() else []
     return Run(folder, read_settings(TrainSettings, file=settings), facts, tuple(events))
 
@@ -170,7 +171,7 @@ def _is_finished(out: Path) -> bool:
 
 def _changed_pairs(out: Path, pairs: TrainingPairs) -> str:
     """What differs from the pairs that the run in `out` began with; "" where nothing does."""
-    before = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))["data"]
+    before = read_json(out / FACTS_NAME)["data"]
     if before["fingerprint"] != pairs.training.fingerprint:
         return f"{PAIRS}: {before['fingerprint'][:12]} -> {pairs.training.fingerprint[:12]}"
     if before.get("pictures", pairs.sampled.digest) != pairs.sampled.digest:

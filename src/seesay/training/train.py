@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from seesay.base.bounded import read_json
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.names import refuse_empty_names
@@ -192,7 +193,7 @@ def train_model(
                 elif changes:
                     write_settings(out, plan, pairs)
                     journal.event(event="changed", changes=changes)
-            vocabulary = processes.broadcast_from_main(lambda: json.loads((out / TOKENIZER_NAME).read_text("utf-8")))
+            vocabulary = processes.broadcast_from_main(lambda: read_json(out / TOKENIZER_NAME))
             model = build_model(plan, vocabulary, name=out.name)
             state = begin_or_resume(
                 model, plan, pairs.training, journal=journal, skips=skips, line=line, processes=processes
@@ -275,7 +276,7 @@ def _finish(state: TrainState, model: Model) -> Model:
 def _training_facts(state: TrainState) -> dict[str, Any]:
     """What the model folder says of its training."""
     position, out = state.position, state.journal.folder
-    facts = json.loads((out / FACTS_NAME).read_text(encoding="utf-8"))
+    facts = read_json(out / FACTS_NAME)
     last = next((event for event in reversed(read_events(out / EVENTS_NAME)) if event.get("event") == "check"), {})
     return {
         **facts,

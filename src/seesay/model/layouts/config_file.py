@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from seesay.base import bounded
 from seesay.base.errors import RefusedInput, StorageError
 
-# A guess: SigLIP 2's tokenizer.json has 34 MB.
-SIZE_LIMIT = 64 << 20
+# Values of a description, which takes more memory while it is checked (a guess): a vocabulary of 100,000 is there.
+VALUE_LIMIT = 1 << 20
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -19,13 +20,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():
             raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
-        if path.stat().st_size > SIZE_LIMIT:
-            raise RefusedInput(f"{path} is larger than {SIZE_LIMIT >> 20} MiB; it is no model configuration.")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = bounded.read_json(path, limit=VALUE_LIMIT)
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
-    except (ValueError, RecursionError) as error:
-        raise RefusedInput(f"{path} is no valid JSON ({error}); save or fetch the model again.") from error
     if not isinstance(value, dict):
         raise RefusedInput(f"{path} holds no JSON object; save or fetch the model again.")
     return value
