@@ -1,15 +1,20 @@
 # Needs Debian's python3 (3.11 or newer, with python3-venv) and make; everything else goes into $(VENV).
-# constraints.txt pins the tested build: without it pip would fetch the newest torch and several GB of CUDA.
+# constraints.txt pins the tested build, each file by its SHA-256. torch is its CPU build where pip is given an index or a
+# folder that has it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS), and PyPI's own with several GB of CUDA where it is not.
 
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
+TOOLS ?= .tools
+# Nothing is built from source and nothing is installed that no lock file names.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 # One thread each, so that two test workers do not fight over the cores; what was compiled is kept for the next run.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check types fast clean
+.PHONY: help demo test test-all check types fast lock audit sbom clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -36,16 +41,34 @@ types: $(READY)
 fast: $(READY)
 	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
 
-clean:  ## remove .venv, demo/ and everything generated; runs/ stays
-	rm -rf .venv demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache
+lock: $(TOOLS)/.ready  ## write constraints.txt and locks/ for what pyproject.toml asks; versions stay (tools/lock.py)
+	$(TOOLS)/bin/python tools/lock.py
+
+audit: $(TOOLS)/.ready  ## known vulnerabilities of the locked packages, as PyPI lists them
+	@$(TOOLS)/bin/python tools/audit.py
+
+sbom: $(TOOLS)/.ready  ## the bill of materials of a release, CycloneDX, into dist/
+	@$(TOOLS)/bin/python tools/sbom.py
+
+clean:  ## remove .venv, .tools, demo/ and everything generated; runs/ stays
+	rm -rf .venv .tools demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt locks/cpu.txt locks/cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "seesay needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing);" \
 	         "name another one with: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "'$(PYTHON)' cannot make environments; install them with: apt install python3-venv"; exit 1; } >&2
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	$(RUN)/python $(LOCKED) -r constraints.txt
+	$(RUN)/python $(LOCKED) -r locks/cpu.txt || { echo "no CPU build of torch: taking PyPI's"; \
+	    $(RUN)/python $(LOCKED) -r locks/cuda.txt; }
+	$(RUN)/python $(INSTALL) --no-build-isolation --editable .
+	$(RUN)/python -m pip check
+	@touch $@
+
+$(TOOLS)/.ready: locks/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(LOCKED) -r locks/tools.txt
 	@touch $@

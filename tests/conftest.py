@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import signal
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from PIL import Image
 
 from seesay.base.settings import Settings
@@ -24,6 +27,12 @@ from seesay.training.objectives import objective_of
 
 # No test, and no command that one starts, reads or leaves anything in the home folder of who runs it.
 os.environ["SEESAY_CACHE"] = "off"
+# Both measure time on the wall, which says something of the other work of the machine and nothing of an example.
+hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("busy")
+# A job in the background has Ctrl-C ignored, and what it starts inherits that: what a test interrupts must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLOURS = {
     "red": (255, 0, 0),

@@ -3,7 +3,8 @@
     python tools/mutants.py [--only ROOM_OR_ID ...] [--tests FOLDER] [--json FILE] [--check]
 
 The faults are in `mutants.toml`: a file below src/seesay, its exact text, what is put in its place, and the test files
-that ought to see it (fast ones alone are run: not slow, not journey, not gpu). A fault whose text is not found, or is
+that ought to see it (fast ones alone are run: not slow, not journey, not gpu; with `journeys = true` whole commands
+too, where no fast test can see it). A fault whose text is not found, or is
 found more than once, ends the script with exit code 1 and the list of them, before anything is run: the code has moved
 on, and so should the list. Exit code 0 otherwise, survivors or not.
 """
@@ -25,9 +26,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LIST = Path(__file__).with_name("mutants.toml")
 FAST = "not slow and not journey and not gpu"
+WITH_JOURNEYS = "not slow and not gpu"
 # A guess: the slowest of the test files named takes a tenth of it here.
 MOST_SECONDS = 600
-WHAT_TESTS_READ = ("src", "examples", "recipes", "docs", "pyproject.toml", "README.md", "Makefile", "constraints.txt")
+WHAT_TESTS_READ = (
+    "src",
+    "examples",
+    "recipes",
+    "docs",
+    "tools",
+    "locks",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+    "constraints.txt",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +53,7 @@ class Mutant:
     old: str
     new: str
     tests: tuple[str, ...]
+    journeys: bool = False
 
     @property
     def room(self) -> str:
@@ -74,7 +88,7 @@ def is_killed(mutant: Mutant, copy: Path) -> tuple[bool, str]:
     honest = path.read_text(encoding="utf-8")
     path.write_text(honest.replace(mutant.old, mutant.new), encoding="utf-8")
     try:
-        code, output = run_tests(copy, mutant.tests)
+        code, output = run_tests(copy, mutant.tests, WITH_JOURNEYS if mutant.journeys else FAST)
     finally:
         path.write_text(honest, encoding="utf-8")
     failed = [line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))]
@@ -83,11 +97,11 @@ def is_killed(mutant: Mutant, copy: Path) -> tuple[bool, str]:
     return code != 0, failed[0][:160] if failed else ("" if code == 0 else "no end" if code is None else "import")
 
 
-def run_tests(copy: Path, tests: Sequence[str]) -> tuple[int | None, str]:
+def run_tests(copy: Path, tests: Sequence[str], marks: str) -> tuple[int | None, str]:
     """pytest's exit code (None: it did not end) and what it printed."""
     # Without bytecode: two versions of a file of one length within a second would pass for one.
     environment = {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", FAST]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", marks]
     try:
         done = subprocess.run(  # noqa: S603
             [*command, *(f"tests/{name}" for name in tests)],

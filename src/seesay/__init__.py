@@ -1,9 +1,7 @@
 """CLIP made whole: pairs to model to answers. The names below are loaded when they are first used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from seesay.base.version import __version__ as __version__
+# Nothing is imported here: `seesay` starts with this file, and Ctrl-C cannot be answered before it is done.
+TYPE_CHECKING = False  # as typing has it; type checkers take it for True
 
 if TYPE_CHECKING:
     from seesay.base.errors import BrokenSample as BrokenSample
@@ -14,6 +12,7 @@ if TYPE_CHECKING:
     from seesay.base.errors import StorageError as StorageError
     from seesay.base.errors import TooManySkipped as TooManySkipped
     from seesay.base.errors import UsageError as UsageError
+    from seesay.base.version import __version__ as __version__
     from seesay.evaluation.evaluate import Evaluation as Evaluation
     from seesay.evaluation.evaluate import evaluate as evaluate
     from seesay.experiments.compare import compare as compare
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from seesay.tasks.retrieve import recall_at_k as recall_at_k
     from seesay.training.run_folder import Run as Run
     from seesay.training.run_folder import open_run as open_run
+    from seesay.training.settings import TrainSettings as TrainSettings
     from seesay.training.train import train as train
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
@@ -52,6 +52,7 @@ _MODULES = {
     "Stopped": "base.errors",
     "StorageError": "base.errors",
     "TooManySkipped": "base.errors",
+    "TrainSettings": "training.settings",
     "UsageError": "base.errors",
     "ZeroShotClassifier": "model.zero_shot",
     "build": "model.build",
@@ -71,10 +72,13 @@ _MODULES = {
 __all__ = list(_MODULES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    module = "base.version" if name == "__version__" else _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'seesay' has no attribute {name!r}")
-    return getattr(import_module(f"seesay.{_MODULES[name]}"), name)
+    return getattr(import_module(f"seesay.{module}"), name)
 
 
 def __dir__() -> list[str]:

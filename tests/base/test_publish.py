@@ -332,3 +332,8 @@ def test_a_file_system_without_fsync_of_folders_is_usable(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", patched)
     publish_folder(tmp_path / "run", filler(NEW))
     assert content_of(tmp_path / "run") == NEW
+
+
+def test_a_leftover_of_a_process_that_cannot_be_is_removed(tmp_path):
+    (tmp_path / f".x.tmp-{'9' * 20}-0123abcd").touch()
+    assert len(remove_stale(tmp_path)) == 1 and os.listdir(tmp_path) == []

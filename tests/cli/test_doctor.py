@@ -50,7 +50,7 @@ def test_on_a_narrow_terminal_long_findings_are_folded(monkeypatch):
 
 def test_a_report_is_one_line_in_a_console_and_a_table_in_a_notebook(monkeypatch):
     report = report_of(WELL, POOR)
-    assert repr(report) == "<DoctorReport of two\x1b[2J: 2 pairs, warning (images)>"
+    assert repr(report) == "<DoctorReport of two\\x1b[2J: 2 pairs, warning (images)>"
     assert repr(report_of(WELL)).endswith("2 pairs, ok>")
     assert "<td>images</td><td>warning</td><td>1 broken</td><td>remove it</td>" in report._repr_html_()
     monkeypatch.setattr("seesay.preflight.report.to_pandas", list)

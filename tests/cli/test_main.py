@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import seesay
 from seesay.cli import main as cli
 
 DOOR = '''
-import errno, os, sys, time
+import errno, json, os, sys, tempfile, time
 from pathlib import Path
 from typing import Annotated
 import typer
 from seesay.base.errors import Interrupted, RefusedInput, Stopped, UsageError
+from seesay.cli.tables import say
 
 def command(
     what: Annotated[str, typer.Argument(help="what to do")],
@@ -42,6 +44,21 @@ def command(
         raise ZeroDivisionError("ours")
     if what == "name":
         print("caf\\udce9.jpg")
+    if what == "say":
+        say("a remark")
+    if what == "nested":
+        open("deep.json", "w").write("[" * 200_000)
+        json.load(open("deep.json"))
+    if what == "memory":
+        bytearray(1 << 62)
+    if what == "tensors":
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+    if what == "library":
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    if what == "temporary":
+        tempfile.tempdir = None
+        tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
+        tempfile.TemporaryFile()
     if what == "wait":
         sys.stdout.flush()
         time.sleep(60)
@@ -188,6 +205,46 @@ def test_a_full_disk_ends_with_5(run):
     assert done.stderr.startswith("error: runs/a cannot be written: the disk is full (")
 
 
+@pytest.mark.journey
+@pytest.mark.parametrize(
+    ("what", "code", "start"),
+    [
+        ("nested", 4, "error: an input is nested too deeply to be read"),
+        ("memory", 1, "error: there is not enough memory (MemoryError)"),
+        ("tensors", 1, "error: there is not enough memory (DefaultCPUAllocator: can't allocate memory: "),
+        ("library", 1, "error: a library cannot be loaded (libtorch_cpu.so: failed to map segment"),
+        ("temporary", 5, "error: No usable temporary directory found in ['/nowhere']; set TMPDIR to a folder"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(run, tmp_path, what, code, start):
+    done = run("try", what, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "begun\n")
+    assert done.stderr.startswith(start)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.journey
+def test_a_removed_working_folder_is_one_line(command_line, tmp_path):
+    words = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && "$@"', "sh", *command_line, "try", "it"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=500, cwd=tmp_path)
+    line = "error: the working folder has been removed; go to another one with cd.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (5, "", line)
+
+
+@pytest.mark.journey
+def test_little_memory_for_the_libraries_is_one_line():
+    """`ulimit -v 300000`, in kilobytes: torch does not fit in it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "seesay", "classify", ".", "cat", "dog"],
+        check=False, capture_output=True, text=True, timeout=500,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300_000 << 10, 300_000 << 10)),
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: a library cannot be loaded (")
+    assert done.stderr.count("\n") == 1
+
+
 def test_our_own_mistakes_keep_their_trace(run):
     done = run("try", "bug")
     assert done.returncode == 1
@@ -240,6 +297,30 @@ def test_a_full_standard_output_is_not_a_success(run, what, code):
         assert done.stderr == told + "\n"
 
 
+@pytest.mark.journey
+def test_a_closed_standard_output_is_told_before_the_work(command_line, tmp_path):
+    words = ["sh", "-c", '"$@" >&-', "sh", *command_line, "try", "it"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=500)
+    line = "error: standard output is closed; send it to a file, or to /dev/null.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (5, "", line)
+
+
+@pytest.mark.journey
+def test_a_standard_output_that_is_open_for_reading_only_is_storage_too(run):
+    with open("/dev/null") as null:
+        done = run("try", "it", stdout=null, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (5, "error: standard output cannot be written: Bad file descriptor.\n")
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "2</dev/null", "<&- 2>&-"])
+@pytest.mark.parametrize(("what", "code"), [("say", 0), ("refuse", 4), ("bug", 1)])
+def test_a_closed_or_full_standard_error_costs_messages_and_neither_work_nor_code(command_line, stderr, what, code):
+    words = ["sh", "-c", f'"$@" {stderr}', "sh", *command_line, "try", what]
+    done = subprocess.run(words, check=False, stdout=subprocess.PIPE, text=True, timeout=500)
+    assert (done.returncode, done.stdout) == (code, "begun\ndone 1\n" if code == 0 else "begun\n")
+
+
 def test_help_on_a_full_standard_output_is_not_a_success_either():
     with open("/dev/full", "w") as full:
         words = [sys.executable, "-m", "seesay", "--help"]
@@ -266,4 +347,4 @@ def test_a_storage_error_without_a_path_does_not_invent_one(monkeypatch, capsys)
 
     monkeypatch.setattr(cli, "_run", fail)
     assert cli.main(["train"]) == 5
-    assert capsys.readouterr().err.startswith("error: standard output cannot be written: the file system is read-only")
+    assert capsys.readouterr().err.startswith("error: a file cannot be written: the file system is read-only")

@@ -84,7 +84,7 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
         (["{train}"], "Missing argument"),
         (["{train}", "{test}/nowhere"], "There is no "),
         (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
-        (["{train}", "{test}", "--shots", ""], "--shots '' should be numbers"),
+        (["{train}", "{test}", "--shots", ""], "the word after --shots is empty"),
         (["{train}", "{test}", "--shots", "5"], "5 shots are requested, but class 'blue' of train has 4 images"),
         (["{train}", "{test}", "--seeds", "0"], "seeds 0"),
         (["{train}", "{test}", "--penalty", "swep"], "should be sweep or a number"),

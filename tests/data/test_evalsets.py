@@ -184,6 +184,64 @@ def test_folders_that_are_only_called_train_and_test_stay_classes(tmp_path):
     assert open_train_part(tmp_path / "boat" / "1.jpg") is None
 
 
+PARTS = {f"{part}/{label}/1.jpg": part for part in ("train", "val") for label in ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("parts", "measured"),
+    [
+        (("train", "val"), "val"),
+        (("training", "validation"), "validation"),
+        (("Train", "Valid"), "Valid"),
+        (("train", "dev", "Test"), "Test"),
+        (("val", "test"), "test"),
+    ],
+)
+def test_parts_of_any_usual_name_are_parts_and_no_classes(tmp_path, parts, measured):
+    write(tmp_path, {f"{part}/{label}/1.jpg": part for part in parts for label in ("a", "b")})
+    labelled = open_evalset(tmp_path)
+    assert contents(labelled) == [("a/1.jpg", "a", measured.encode()), ("b/1.jpg", "b", measured.encode())]
+    assert labelled.notes[0].startswith(f"{measured}/ is measured, ")
+    assert (open_train_part(tmp_path) is not None) == parts[0].lower().startswith("train")
+
+
+@pytest.mark.parametrize("stray", ["loose.jpg", "docs/1.jpg", "train/loose.jpg"])
+def test_a_stray_image_does_not_turn_parts_into_classes(tmp_path, stray):
+    labelled = open_evalset(write(tmp_path, {**PARTS, stray: "1"}))
+    assert labelled.class_names == ("a", "b") and len(labelled) == 2
+    beside = [(stray, "image outside the parts")] if not stray.startswith("train/") else []
+    assert reasons(labelled) == beside
+
+
+def test_numbers_are_sorted_as_numbers_and_words_as_words(tmp_path):
+    files = {f"{number}/1.jpg": "1" for number in (1, 2, 10, 9)}
+    assert open_evalset(write(tmp_path / "numbers", files)).class_names == ("1", "2", "9", "10")
+    assert open_evalset(write(tmp_path / "mixed", {**files, "a/1.jpg": "1"})).class_names == ("1", "10", "2", "9", "a")
+
+
+def test_wordnet_numbers_are_called_as_in_imagenet(tmp_path, write_tar):
+    files = {f"{number}/1.jpg": number for number in ("n02690373", "n02124075", "n00000001")}
+    labelled = open_evalset(write(tmp_path / "folders", files))
+    assert [name for _, name, _ in contents(labelled)] == ["n00000001", "Egyptian Mau", "airliner"]
+    assert labelled.notes == (
+        "2 of 3 classes are WordNet numbers and called as in ImageNet: n02124075 is 'Egyptian Mau'.",
+    )
+    write(tmp_path / "shards", {"classnames.txt": "n02504458\ncat\n"})
+    write_tar(tmp_path / "shards" / "val" / "0.tar", {"k.jpg": b"0", "k.cls": b"0"})
+    assert open_evalset(tmp_path / "shards").class_names == ("African bush elephant", "cat")
+
+
+def test_what_most_images_are_decides_and_a_text_beside_one_is_said(tmp_path):
+    files = {f"{label}/{number}.jpg": "1" for label in ("a", "b") for number in range(2)}
+    labelled = open_evalset(write(tmp_path / "one", {**files, "a/0.txt": "0 0.5", "a/.DS_Store": "-"}))
+    assert len(labelled) == 4 and labelled.class_names == ("a", "b")
+    assert labelled.notes == ("1 text file beside an image of a class folder is not read: 'a/0.txt'.",)
+    captions = {name.replace("jpg", "txt"): "a cat" for name in list(files)[:3]}
+    pairs = open_evalset(write(tmp_path / "most", {**files, **captions}))
+    assert isinstance(pairs, PairList) and len(pairs) == 3
+    assert [problem.reason for problem in pairs.problems] == ["image without caption"]
+
+
 # Captioned sets
 
 

@@ -7,10 +7,11 @@ import struct
 import numpy as np
 import pytest
 import torch
+from crops import training_crops
 from PIL import Image, ImageFilter
 
 from seesay.base.errors import BrokenSample
-from seesay.data.augment import Augment, enough_for_crop, training_crops, uniforms
+from seesay.data.augment import Augment, enough_for_crop, uniforms
 from seesay.data.images import FastPreprocess, Preprocess, decode
 from seesay.data.jpeg import DecodedImage, decode_shrunk
 

@@ -9,11 +9,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 import torch
+from crops import training_crops
 from PIL import Image
 
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.records import Pair
-from seesay.data.augment import COLUMNS, Augment, training_crops, uniforms
+from seesay.data.augment import COLUMNS, Augment, uniforms
 from seesay.data.jpeg import DecodedImage
 from seesay.data.loader import Batches, Crops, Draw, Order, Subset, caption_id
 from seesay.data.pixel_cache import PixelCache

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from crops import training_crops
 
 from seesay.base.records import Pair
 from seesay.data import pixel_cache, survey
-from seesay.data.augment import AREA, COLUMNS, LEFT, STRETCH, TOP, Augment, training_crops
+from seesay.data.augment import AREA, COLUMNS, LEFT, STRETCH, TOP, Augment
 from seesay.data.duplicates import alike_groups
 from seesay.data.jpeg import DecodedImage
 from seesay.data.pixel_cache import PixelCache

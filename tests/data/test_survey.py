@@ -45,7 +45,7 @@ def test_a_process_that_dies_while_images_are_read_is_one_line(folder, monkeypat
     pairs, parent = open_pairs([folder]), os.getpid()
     monkeypatch.setattr(survey, "ALONE", 1)
     monkeypatch.setattr(
-        survey, "decode", lambda _: os.kill(os.getpid(), signal.SIGKILL) if os.getpid() != parent else 0
+        survey, "decoding", lambda _: os.kill(os.getpid(), signal.SIGKILL) if os.getpid() != parent else 0
     )
     with pytest.raises(SeesayError, match=r"loader process [01] \(pid \d+, signal 9\).* ended while images were read"):
         survey_images(pairs, cores=2)

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from crops import training_crops
 from PIL import Image, ImageFilter
 
-from seesay.data.augment import BLUR, BLUR_SIDE, COLUMNS, DOWN, LEAST_BLUR, RIGHT, TURN, Augment, training_crops
+from seesay.data.augment import BLUR, BLUR_SIDE, COLUMNS, DOWN, LEAST_BLUR, RIGHT, TURN, Augment
 from seesay.data.jpeg import DecodedImage
 
 SIDE = 33

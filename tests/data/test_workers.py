@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.data.workers import WorkerFailure, WorkerPool
@@ -151,7 +152,7 @@ def test_no_worker_and_no_file_outlives_a_program_that_ends_or_is_killed(end, tm
     done = script(3, end=end, folder=tmp_path)
     pids = [int(word) for word in done.stdout.split()]
     assert done.returncode == -end and len(pids) == 3 and not done.stderr, done.stderr
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until and any(map(is_running, pids)):
         time.sleep(0.05)
     assert not any(map(is_running, pids)) and not any(tmp_path.glob("pymp-*"))

@@ -95,7 +95,7 @@ def test_settings_are_the_arguments(colour_model, labelled):
         "templates": "pets",
         "class_names": None,
         "descriptions": None,
-        "probe": "False",
+        "probe": False,
         "shots": "2,1",
         "preprocess": "exact",
         "shift": None,
@@ -171,3 +171,9 @@ def test_scores_become_a_data_frame_if_pandas_is_there(colour_model, labelled, m
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match="pip install pandas"):
         evaluation.to_pandas()
+
+
+def test_a_probe_without_a_train_part_is_said_and_one_template_may_be_a_string(colour_model, labelled):
+    result = evaluate(colour_model, labelled, probe=True, templates="art of a {}").entries[0].result
+    assert result.notes == ("no probe, for there is no train part: a folder train/ beside test/ or val/ is one.",)
+    assert result.templates == ("art of a {}",)

@@ -25,6 +25,7 @@ ZERO_SHOT = [
     "templates",
     "templates_from",
     "class_names_from",
+    "notes",
 ]
 RETRIEVAL = [
     *COMMON,

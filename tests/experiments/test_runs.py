@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import PATIENCE
 from PIL import Image
 
 from seesay.base.errors import SeesayError, UsageError
@@ -54,7 +55,7 @@ def start(data, out: Path) -> subprocess.Popen:
     return subprocess.Popen(command, env=_environment(1), stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(out: Path, event: str, *, seconds: float = 60) -> None:
+def wait_for(out: Path, event: str, *, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not any(f'"{event}"' in path.read_text() for path in out.glob("runs/*/*/*/events.jsonl")):
         assert time.monotonic() < end, f"no {event} in {seconds:g} s"

@@ -146,6 +146,15 @@ def test_a_single_thing_in_place_of_a_list_is_refused(model: Model, tmp_path: Pa
         model.classify([image_HW3], "dog")
 
 
+def test_labels_that_come_twice_count_once_and_one_alone_is_refused(model: Model):
+    with pytest.warns(UserWarning, match="'cat'"):
+        ranking = model.classify([images(1)[0]], ["cat", "dog", "cat "])[0]
+    assert sorted(ranking.labels) == ["cat", "dog"] and sum(ranking.probabilities) == pytest.approx(1)
+    for labels in (["cat"], ["cat", "cat"], []):
+        with pytest.raises(UsageError, match="to choose from"):
+            model.classify([images(1)[0]], labels)
+
+
 def test_a_image_that_is_missing_or_broken_is_an_error_of_ours(model: Model, tmp_path: Path):
     with pytest.raises(UsageError, match="no-such"):
         model.encode_images([tmp_path / "no-such.png"])

@@ -79,13 +79,40 @@ def test_a_repository_without_anything_to_read_is_refused_with_the_way_out(cache
         load("hf:somebody/tiny")
 
 
-def test_bytes_other_than_promised_are_removed(tmp_path: Path):
-    blob, link = tmp_path / hashlib.sha256(b"promised").hexdigest(), tmp_path / "model.safetensors"
+def sha256_name(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def git_name(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+@pytest.mark.parametrize("named", [sha256_name, git_name])
+def test_bytes_other_than_promised_are_removed(named, tmp_path: Path):
+    blob, link = tmp_path / named(b"promised"), tmp_path / "model.safetensors"
     link.symlink_to(blob)
     blob.write_bytes(b"promised")
     check_promised(link)
     assert link.exists()
-    blob.write_bytes(b"arrived")
+    blob.write_bytes(b"arrived!")
     with pytest.raises(RefusedInput, match="other bytes than the hub promised"):
         check_promised(link)
-    assert not blob.exists() and not link.is_symlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_what_was_not_checked_when_it_came_is_checked_before_it_is_used(name, cache: Path):
+    """A process killed between the last byte and the check left a wrong file that all later ones believed."""
+    link = cache / "snapshots" / COMMIT / name
+    honest = link.read_bytes()
+    blob = cache / "blobs" / sha256_name(honest)
+    blob.parent.mkdir()
+    link.unlink()
+    link.symlink_to(blob)
+    blob.write_bytes(honest)
+    assert load("hf:somebody/tiny").name == "tiny"
+    assert sorted(path.name for path in blob.parent.iterdir()) == [blob.name, f"{blob.name}.checked"]
+    blob.write_bytes(honest[:-1] + b"!")
+    with pytest.raises(RefusedInput, match=f"{name} arrived with other bytes"):
+        load("hf:somebody/tiny")
+    assert not link.is_symlink() and not blob.exists()

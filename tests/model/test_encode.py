@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 from PIL import Image
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError
@@ -129,7 +130,7 @@ def test_the_next_block_is_made_while_one_is_in_use_and_items_are_taken_by_the_c
 
     blocks = prefetch_blocks(work, items(), size=3)
     assert next(blocks) == [0, 1, 2]
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while len(made) < 6 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert sorted(made) == [0, 1, 2, 3, 4, 5]

@@ -1,6 +1,7 @@
 """Nothing is encoded twice, and nothing stale is given out."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 
@@ -186,3 +187,60 @@ def test_a_classifier_is_kept_on_disk(model: Model, tmp_path: Path, monkeypatch)
     monkeypatch.setattr(Model, "encode_texts", lambda self, texts: pytest.fail("encoded again"))
     assert torch.equal(first.weights, seesay.zero_shot_classifier(model, ["dog", "cat"], "simple").weights)
     assert len(list((tmp_path / "here" / "texts").iterdir())) == 1
+
+
+@pytest.mark.parametrize(("target", "mode"), [("file", 0o666), ("images", 0o777), ("cache", 0o775)])
+def test_what_others_may_write_is_not_read_and_that_is_told(
+    model: Model, cache: EmbeddingCache, encoded: list[int], target: str, mode: int
+):
+    first, _, _ = cached_encode_images(model, image, 5, cache=cache)
+    assert cache.folder is not None
+    (file,) = (cache.folder / "images").iterdir()
+    {"file": file, "images": file.parent, "cache": cache.folder}[target].chmod(mode)
+    with pytest.warns(UserWarning, match=f"cached embeddings are not used: others may write .*mode {mode:o}"):
+        again, _, _ = cached_encode_images(model, image, 5, cache=cache)
+    assert torch.equal(first, again)
+    assert sum(encoded) == 10
+
+
+def test_what_belongs_to_another_user_is_not_read(
+    model: Model, cache: EmbeddingCache, encoded: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    cached_encode_images(model, image, 5, cache=cache)
+    assert cache.folder is not None
+    (file,) = (cache.folder / "images").iterdir()
+    owner, stat = file.stat(), Path.stat
+    forged = os.stat_result((*owner[:4], 54321, *owner[5:]))
+    monkeypatch.setattr(Path, "stat", lambda path, **rest: forged if path == file else stat(path, **rest))
+    with pytest.warns(UserWarning, match="belongs to another user"):
+        cached_encode_images(model, image, 5, cache=cache)
+    assert sum(encoded) == 10
+
+
+def test_a_result_under_the_name_of_another_is_made_again(model: Model, cache: EmbeddingCache, encoded: list[int]):
+    cached_encode_images(model, image, 5, cache=cache)
+    second, _, _ = cached_encode_images(model, lambda index: image(index + 50), 5, cache=cache)
+    assert cache.folder is not None
+    one, other = (cache.folder / "images").iterdir()
+    one.write_bytes(other.read_bytes())
+    for shift in (0, 50):
+        rows, _, _ = cached_encode_images(model, lambda index, shift=shift: image(index + shift), 5, cache=cache)
+    assert torch.equal(rows, second)
+    assert sum(encoded) == 15
+
+
+def test_the_cache_is_the_users_alone_whatever_the_umask(model: Model, tmp_path: Path):
+    before = os.umask(0o002)
+    try:
+        cached_encode_images(model, image, 5, cache=EmbeddingCache(tmp_path / "a" / "b"))
+    finally:
+        os.umask(before)
+    made = [tmp_path / "a" / "b", *(tmp_path / "a" / "b").rglob("*")]
+    assert [oct(path.stat().st_mode & 0o777) for path in made] == ["0o700", "0o700", "0o600"]
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch):
+    for name in (SETTING, "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # what it does for an unknown user
+    assert EmbeddingCache.find().folder is None

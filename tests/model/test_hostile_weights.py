@@ -196,6 +196,13 @@ def test_a_header_of_very_many_tensors_is_refused_within_a_tenth_of_a_second(cou
     assert grown <= 30 * MIB, f"{grown / MIB:.0f} MiB"
 
 
+def test_tensors_are_counted_before_they_are_parsed(tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(bomb(3_001))
+    with pytest.raises(RefusedInput, match=r"has 3,001 tensors, more than 3,000"):
+        read_header(path)
+
+
 def test_a_header_larger_than_the_limit_is_not_even_read(tmp_path: Path):
     path = tmp_path / "w.safetensors"
     with path.open("wb") as file:

@@ -30,6 +30,17 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(stranger: str, model: M
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_model_of_a_newer_seesay_is_refused_and_left_as_it_is(model: Model, tmp_path: Path):
+    """F-X5."""
+    model.save(tmp_path / "model")
+    description = tmp_path / "model" / "model.json"
+    description.write_text(json.dumps(json.loads(description.read_text()) | {"format": 2}))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(RefusedInput, match="has format 2, this seesay reads 1; update seesay"):
+        load(tmp_path / "model")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_model_takes_the_place_of_an_empty_folder_and_of_a_model_of_any_layout(model: Model, tmp_path: Path):
     (tmp_path / "model").mkdir()
     for _ in range(2):

@@ -20,7 +20,9 @@ def test_the_process_that_reads_has_no_network():
     with socket.create_server(("127.0.0.1", 0)) as server:
         script = (
             "import socket, sys; from seesay.model.unpickle import leave_network\n"
+            "import os; before = os.readlink('/proc/self/ns/net')\n"
             "if not leave_network(): sys.exit(3)\n"
+            "assert os.readlink('/proc/self/ns/net') != before, 'still in the network of the machine'\n"
             "sys.exit(socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))) == 0)"
         )
         words = [sys.executable, "-c", script, str(server.getsockname()[1])]
@@ -28,6 +30,20 @@ def test_the_process_that_reads_has_no_network():
     if done.returncode == 3:
         pytest.skip("this system lets no process leave the network")
     assert done.returncode == 0
+
+
+def test_the_process_that_reads_has_limits_that_follow_from_the_size_of_the_file():
+    script = (
+        "import resource; from seesay.model import unpickle; unpickle.limit_resources(1000)\n"
+        "names = ('AS', 'CPU', 'NOFILE', 'FSIZE', 'CORE')\n"
+        "print(*(resource.getrlimit(getattr(resource, f'RLIMIT_{name}'))[0] for name in names))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True, text=True)
+    memory, seconds, files, written, core = map(int, done.stdout.split())
+    # What the process itself had by then, and a gigabyte.
+    assert (1 << 30) < memory < (3 << 30)
+    assert 0 < seconds <= 300 and 0 < files <= 64 and written == 2 * 1000 + (1 << 30) and core == 0
 
 
 def test_without_a_way_to_leave_the_network_nothing_is_read_unless_it_is_forced(tmp_path, monkeypatch):

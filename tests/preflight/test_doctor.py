@@ -194,7 +194,8 @@ def test_the_least_loss_is_that_of_pairs_that_cannot_be_distinguished():
 
 
 @pytest.mark.journey
-def test_memory_and_time_are_those_of_a_real_run(tmp_path):
+def test_memory_is_that_of_a_real_run(tmp_path):
+    """Beside how long a run takes stands benchmarks/2026-11-21-doctor: other work would come and go between the two."""
     folder, random = tmp_path / "pairs", np.random.default_rng(0)
     folder.mkdir()
     for number in range(96):
@@ -204,15 +205,13 @@ def test_memory_and_time_are_those_of_a_real_run(tmp_path):
     assert main(["doctor", *words, "--seconds", "8", "--json", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     script = (
-        "import sys, time; from seesay.cli.main import main; from seesay.base.memory import peak_memory\n"
-        "since = time.monotonic(); main(['train', *sys.argv[1:]]); print(time.monotonic() - since, peak_memory())"
+        "import sys; from seesay.cli.main import main; from seesay.base.memory import peak_memory\n"
+        "main(['train', *sys.argv[1:]]); print(peak_memory())"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
-    seconds, peak = done.stdout.split()[-2:]
-    assert report["memory"]["needed"] == pytest.approx(int(peak), rel=0.25)
-    assert report["time"]["steps"] == 60
-    # Other work on the machine may come and go between the two.
-    assert report["time"]["low_seconds"] / 3 < float(seconds) < report["time"]["high_seconds"] * 3
+    assert report["memory"]["needed"] == pytest.approx(int(done.stdout.split()[-1]), rel=0.25)
+    time = report["time"]
+    assert time["steps"] == 60 and 0 < time["low_seconds"] <= time["seconds"] <= time["high_seconds"]
     assert report["overfit"]["is_overfit"] and report["verdict"] in ("ok", "warning")
 
 

@@ -70,3 +70,9 @@ def test_the_command_has_the_options_of_the_function():
     ours, function = (list(inspect.signature(each).parameters) for each in (door.command, probe))
     assert [name for name in ours if name not in function] == ["json_file"]
     assert [name for name in function if name not in ours] == ["cache"]
+
+
+def test_a_probe_that_is_measured_on_what_it_learned_from_says_so(colour_model, sets):
+    assert probe(*sets, model=colour_model, penalty=1.0).notes == ()
+    (note,) = probe(sets[0], sets[0], model=colour_model, penalty=1.0).notes
+    assert "the same images" in note

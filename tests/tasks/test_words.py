@@ -45,3 +45,16 @@ def test_names_and_templates_of_sets_come_from_the_first_that_has_them(colour_mo
     assert "7" in words.names
     words = choose_words(predictor("n-grams"), (known, with_templates), names)
     assert (words.templates, words.templates_from, words.names_from) == (("{}",), "the model", "the set")
+
+
+def test_names_that_are_no_words_and_what_they_are_replaced_by_are_said(colour_model, paint, tmp_path: Path):
+    for name in ("1", "2", "n00000001", "10"):
+        paint(tmp_path / "set" / name / "0.png", "red")
+    labelled = open_labelled(tmp_path / "set")
+    assert choose_words(colour_model, (labelled,), labelled.class_names).notes == (
+        "4 of 4 class names are no words, as '1': a prompt with them says nothing; --class-names FILE gives words.",
+    )
+    (tmp_path / "names.txt").write_text("cat\ndog\ntree\nbird, fowl\n")
+    words = choose_words(colour_model, (labelled,), labelled.class_names, called=tmp_path / "names.txt")
+    assert words.notes == ("class names: '1' is 'cat', '10' is 'dog', '2' is 'tree', ... (4 classes).",)
+    assert list(words.names)[3] == ["bird", "fowl"]

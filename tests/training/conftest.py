@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE
 from steppers import shared
 
 from seesay.base.journal import Journal, ProgressLine
@@ -114,7 +115,7 @@ def _places(world_size: int, port: int | None = None) -> list[dict[str, str]]:
     ]
 
 
-def _in_processes(world_size: int, work: Callable[[int], Any], *, seconds: float = 100) -> list[Any]:
+def _in_processes(world_size: int, work: Callable[[int], Any], *, seconds: float = PATIENCE) -> list[Any]:
     context = multiprocessing.get_context("fork")
     pipes, processes = [], []
     for rank, environment in enumerate(_places(world_size)):

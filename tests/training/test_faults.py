@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.training.checkpoint import checkpoints
@@ -32,7 +33,7 @@ def done(words: list[str], **given) -> subprocess.CompletedProcess[str]:
 
 def told_of(out: Path, step: int, run: subprocess.Popen) -> None:
     """Wait until `run` has told of so many steps."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until and run.poll() is None:
         if (out / EVENTS_NAME).exists() and (out / EVENTS_NAME).read_bytes().count(b'"learning_rate"') >= step:
             return

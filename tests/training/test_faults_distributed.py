@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.settings import read_settings
@@ -100,7 +101,7 @@ def test_a_port_that_another_program_has_is_told_within_half_a_minute(rank, colo
         finally:
             run.kill()
     assert run.returncode == 1, stderr
-    assert f"MASTER_ADDR 127.0.0.1, MASTER_PORT {port}" in stderr and time.monotonic() - began < 45
+    assert f"MASTER_ADDR 127.0.0.1, MASTER_PORT {port}" in stderr and time.monotonic() - began < PATIENCE
 
 
 @pytest.mark.timeout(1200)
@@ -115,7 +116,7 @@ def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(co
         told = out / EVENTS_NAME
         before = told.read_bytes().count(b'"checkpoint"') if told.exists() else 0
         try:
-            until = time.monotonic() + 180
+            until = time.monotonic() + PATIENCE
             while not told.exists() or told.read_bytes().count(b'"checkpoint"') < before + 2:
                 assert time.monotonic() < until and all(run.poll() is None for run in runs), turn
                 time.sleep(0.02)
@@ -127,9 +128,9 @@ def test_a_run_whose_process_was_killed_starts_again_at_once_on_the_same_port(co
             for run in runs:
                 run.kill()
                 run.communicate()
-        assert runs[1 - killed].returncode == 1 and time.monotonic() - began < 60, stderr
+        assert runs[1 - killed].returncode == 1 and time.monotonic() - began < PATIENCE, stderr
         assert f"process {killed} (pid {runs[killed].pid} on " in stderr, stderr
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     while set(os.listdir("/dev/shm")) - shared and time.monotonic() < until:
         time.sleep(0.2)
     assert not set(os.listdir("/dev/shm")) - shared
@@ -154,28 +155,29 @@ def doomed(rank, *, which: int, number: int, **given):
         raise
 
 
-TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGSTOP)]
+TURNS = [(0, signal.SIGKILL), (1, signal.SIGKILL), (0, signal.SIGSTOP), (1, signal.SIGSTOP)]
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_run_outlives_the_end_of_its_processes(count, coloured_pairs, tmp_path, in_processes, monkeypatch):
     """F-T4: killed or stopped in turn; the other names it and ends within the time allowed, and all goes on."""
     monkeypatch.setattr("seesay.training.process_group.LAST_WORDS_SECONDS", 0.5)
+    monkeypatch.setattr("seesay.training.process_group.GONE_SECONDS", 10.0)
     given = {"pairs": coloured_pairs(24), "out": tmp_path / "run"}
     shared = set(os.listdir("/dev/shm"))
     longest = {signal.SIGKILL: 0.0, signal.SIGSTOP: 0.0}
     for turn in range(count):
         which, number = TURNS[turn % len(TURNS)]
         began = time.monotonic()
-        ends = in_processes(2, partial(doomed, which=which, number=number, **given), seconds=150)
+        ends = in_processes(2, partial(doomed, which=which, number=number, **given), seconds=PATIENCE)
         longest[number] = max(longest[number], time.monotonic() - began)
         assert ends[which] == ("EOFError", ""), (turn, ends)
         assert ends[1 - which][0] == "ProcessLost" and ends[1 - which][1].startswith(f"process {which} (pid "), (
             turn,
             ends,
         )
-    assert longest[signal.SIGKILL] < 60 and longest[signal.SIGSTOP] < 150
+    assert max(longest.values()) < PATIENCE
     print(f"{count} turns; the longest, start and two steps included: {longest}")
     told = read_events(tmp_path / "run" / EVENTS_NAME)
     resumed = [event["step"] for event in told if event.get("event") == "resume"]

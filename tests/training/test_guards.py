@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from patience import PATIENCE
 
 from seesay.base.errors import SeesayError
 from seesay.base.journal import read_events
@@ -260,7 +261,7 @@ def test_a_loader_process_that_dies_or_hangs_ends_the_run_with_its_name(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until and (
             not (out / "events.jsonl").exists() or (out / "events.jsonl").read_bytes().count(b'"learning_rate"') < 5
         ):

@@ -107,7 +107,7 @@ def test_a_run_opens_again_with_its_history(old_run, tmp_path):
     assert not run.is_finished and run.settings.steps == 400
     assert run.history == [{"step": 10, "loss": 2.0, "smooth_loss": 2.5, "pairs_seen": 160, "learning_rate": 1e-3}]
     assert run.checks == [{"step": 10, "pairs_seen": 160, "validation/loss": 2.1}]
-    assert repr(run) == f"Run({str(old_run)!r}: conv-tiny, step 10, loss 2.500, not finished)"
+    assert repr(run) == f"Run({str(old_run)!r}: conv-tiny, step 10, smoothed loss 2.500, not finished)"
     with pytest.raises(UsageError, match="not finished"):
         run.load()
     with pytest.raises(UsageError, match="is no run folder"):

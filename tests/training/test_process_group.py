@@ -1,5 +1,6 @@
 """Several processes are one run: the same sums, the same words, the same order of samples."""
 
+import threading
 from contextlib import closing
 from functools import partial
 
@@ -14,8 +15,9 @@ from seesay.data.loader import Batches, Order
 from seesay.data.tokenizer import pad
 from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
 from seesay.nets.clip import build_clip
+from seesay.training import process_group
 from seesay.training.optimizer import adamw
-from seesay.training.process_group import ProcessGroup, open_process_group
+from seesay.training.process_group import ProcessGroup, ProcessLost, is_collective_failure, open_process_group
 from seesay.training.settings import OptimizerSettings
 from seesay.training.sharding import full_tensors
 
@@ -183,3 +185,51 @@ def test_ten_thousand_batches_have_the_same_ids_for_any_number_of_processes_and_
     order = Order(len(Ids()), Ids.seed)
     seen = [sample for step in range(10_000) for sample, visit in order.samples(step, 10) if visit == 2]
     assert sorted(seen) == list(range(len(Ids())))
+
+
+class StoppedStore:
+    """The store of a main process that was stopped: what is sent waits in a buffer, and nothing is answered."""
+
+    def __init__(self):
+        self.waited = threading.Event()
+
+    def set(self, key, value):
+        pass
+
+    def check(self, keys):
+        return self.waited.wait(5)
+
+
+def test_a_main_process_that_is_stopped_is_named_by_the_next(monkeypatch):
+    """torch asks its store for ever: whoever waited for the main process, or asked how it ended, never came back."""
+    monkeypatch.setattr(process_group, "LAST_WORDS_SECONDS", 0.05)
+    monkeypatch.setattr(process_group, "GONE_SECONDS", 0.05)
+    store = StoppedStore()
+    ends = []
+    for rank in (1, 2):
+        runtime = Runtime(device="cpu", cores=1, rank=rank, local_rank=rank, world_size=3, local_world_size=3)
+        processes = ProcessGroup(runtime, store)
+        processes._names = [f"pid {number} on here" for number in range(3)]
+        with pytest.raises(RuntimeError, match="nobody answered") as silence:
+            processes.all_gather_object(None)
+        ends.append(processes.final_error(silence.value))
+        own = ValueError("what nobody else can say")
+        assert processes.final_error(own) is own
+    store.waited.set()
+    assert isinstance(ends[0], ProcessLost) and str(ends[0]).startswith("process 0 (pid 0 on here) died or does not")
+    assert isinstance(ends[1], SystemExit) and ends[1].code == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 20000ms for recv operation",
+        "Connection closed by peer [127.0.0.1]:39120",
+        "Application timeout caused pair closure",
+        "nobody answered in 45 seconds",
+    ],
+)
+def test_whatever_gloo_calls_it_another_process_was_lost(words):
+    """Which of its messages comes first is a race: the third was seen in 2 of 20 stops and named nobody."""
+    assert is_collective_failure(RuntimeError(words))
+    assert not is_collective_failure(ValueError(words)) and not is_collective_failure(RuntimeError("a bad shape"))

@@ -26,6 +26,15 @@ def train(pairs, out, **settings):
     return seesay.train(pairs, out=out, **{**SMALL, "steps": 12, **settings})
 
 
+@pytest.mark.journey
+def test_training_leaves_torchs_generators_to_whoever_called(coloured_pairs, tmp_path):
+    """Every step seeds them; a notebook that draws after a training would draw the same numbers after each."""
+    pairs = coloured_pairs(8)
+    before = torch.get_rng_state()
+    train(pairs, tmp_path / "run", steps=2, batch_size=4)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_path, paint):
     check = tmp_path / "check"
     for colour in ("red", "blue"):
@@ -210,3 +219,11 @@ def test_a_model_folder_that_lost_its_weights_is_refused(coloured_pairs, tmp_pat
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
     with pytest.raises(RefusedInput, match=r"model\.safetensors is missing"):
         seesay.load(tmp_path / "run" / "model")
+
+
+def test_single_strings_are_lists_of_one_and_settings_of_checks_are_no_sets(coloured_pairs, tmp_path):
+    pairs = coloured_pairs(24)
+    model = seesay.train(pairs, out=tmp_path / "run", steps=2, overrides="seed=3", allow_change="seed")
+    assert model.name == "run" and seesay.open_run(tmp_path / "run").settings.seed == 3
+    with pytest.raises(UsageError, match=r"overrides=\['check.every=...'\]"):
+        seesay.train(pairs, out=tmp_path / "other", check={"every": 1})

@@ -9,17 +9,22 @@
     ├── Stopped           75   asked to stop, and everything is saved
     └── Interrupted      130   Ctrl-C, and everything is saved
 
-A message is one line: what, its value, a hint.
+A message is one line: what, its value, a hint. Names in it may come from a hostile file: as text it is `printable`.
 """
 
 import difflib
 from collections.abc import Iterable
+
+from seesay.base.printable import printable
 
 
 class SeesayError(Exception):
     """Something a person can act on; the message is the whole story."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(" ".join(line.strip() for line in super().__str__().split("\n")))
 
 
 class UsageError(SeesayError):

@@ -6,13 +6,15 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.publish import storage_error
 
 HUB = "hf:"
+# How many hexadecimal digits the digests have that the hub names files by: git's own and those of large files.
+GIT_LENGTH, SHA256_LENGTH = 40, 64
 
 
 @contextmanager
@@ -54,11 +56,31 @@ def hub_errors(repository: str, kind: str) -> Iterator[None]:
 
 
 def check_promised(path: Path) -> None:
-    """The cache names a large file by the SHA-256 that the hub promised for it; other bytes are removed again."""
+    """The cache names a file by the digest that the hub promised for it; other bytes are removed again.
+
+    A file that was found right is marked beside it and not read again: whoever was killed before this, or fetched it
+    with another program, has not looked. `RefusedInput` for other bytes.
+    """
     blob = path.resolve()
-    with blob.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if len(blob.name) == len(found) and blob.name != found:
+    status = blob.stat()
+    mark, seen = blob.with_name(f"{blob.name}.checked"), f"{status.st_size} {status.st_mtime_ns}"
+    if len(blob.name) not in (SHA256_LENGTH, GIT_LENGTH) or (mark.is_file() and mark.read_text() == seen):
+        return
+    if _digest(blob, status.st_size) != blob.name:
         path.unlink()
-        blob.unlink(missing_ok=True)
+        for wrong in (blob, mark):
+            wrong.unlink(missing_ok=True)
         raise RefusedInput(f"{path.name} arrived with other bytes than the hub promised and was removed; try again.")
+    # A cache that cannot be written is read again next time.
+    with suppress(OSError):
+        mark.write_text(seen)
+
+
+def _digest(blob: Path, size: int) -> str:
+    """SHA-256 for a large file, and for one in git its object's name: SHA-1 of a header and the bytes."""
+    is_git = len(blob.name) == GIT_LENGTH
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if is_git else hashlib.sha256()
+    with blob.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()

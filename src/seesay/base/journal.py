@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
 from seesay.base.publish import publish_file
+from seesay.base.streams import COVER, REDRAW, say
 
 EVENTS_NAME = "events.jsonl"
 # Progress shows after two seconds, and where nobody sees a terminal every half minute (guesses).
@@ -64,7 +65,7 @@ class LineFile:
         self._is_cut = self._is_cut or written > 0
         if not self._has_warned:
             message = f"warning: {self.path} cannot be written ({reason}); lost lines are counted, and the run goes on."
-            print(message, file=sys.stderr, flush=True)
+            say(message)
             self._has_warned = True
         return False
 
@@ -144,7 +145,7 @@ class ProgressLine:
         self.label = label
         self._started = time.monotonic()
         self._last_plain = self._started
-        self._is_terminal = sys.stderr.isatty()
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._is_live = self._is_terminal or _is_notebook()
         self._drawn = 0
 
@@ -159,12 +160,12 @@ class ProgressLine:
             self._redraw(line)
         elif time.monotonic() - self._last_plain >= PLAIN_SECONDS:
             self._last_plain = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
+    def say(self, *lines: str) -> None:
+        """Lines that stay."""
         self.close()
-        print(text, file=sys.stderr, flush=True)
+        say(*lines)
 
     def close(self) -> None:
         """Remove the line that is being redrawn."""
@@ -173,9 +174,10 @@ class ProgressLine:
 
     def _redraw(self, line: str) -> None:
         # A notebook knows no escape sequences, but what is written after a carriage return covers what was there.
-        covered = f"\r\x1b[K{line}" if self._is_terminal else f"\r{line:<{self._drawn}}"
-        end = "" if line or self._is_terminal else "\r"
-        print(covered, end=end, file=sys.stderr, flush=True)
+        if self._is_terminal:
+            say(line, start=REDRAW, end="")
+        else:
+            say(f"{line:<{self._drawn}}", start=COVER, end="" if line else COVER)
         self._drawn = len(line)
 
 

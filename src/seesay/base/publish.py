@@ -10,6 +10,8 @@ machine that stops between them leaves only the .old: `find_published` gives a r
 `publish_folder` or `remove_stale` puts it back under its name. Either removes what a dead process left as well,
 `publish_folder` only of its own name.
 
+A device or a pipe (/dev/null) keeps nothing that could be replaced: it is written to as it is.
+
 A process id means something on one machine only: a folder that several machines write to needs one writer.
 """
 
@@ -18,6 +20,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +28,9 @@ from pathlib import Path
 from seesay.base.errors import StorageError, UsageError
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
+
+# What a new file has where nothing else is asked for, as in C's `fopen`.
+MODE = 0o666
 
 _HINTS = {
     errno.ENOSPC: "the disk is full",
@@ -39,23 +45,27 @@ _HINTS = {
 _ours: set[str] = set()  # the temporaries this process is using right now
 
 
-def publish_file(path: str | Path, data: bytes) -> None:
+def publish_file(path: str | Path, data: bytes, *, mode: int = MODE) -> None:
     """Write `data` under `path`, durably, in place of what was there; a symlink keeps pointing where it did.
 
-    Raises StorageError when the disk refuses (before or after the rename: see the top of this file).
+    `mode`: who may read and write it, less what the user's umask takes away. Raises StorageError when the disk refuses
+    (before or after the rename: see the top of this file).
     """
-    publish_chunks(path, [data])
+    publish_chunks(path, [data], mode=mode)
 
 
-def publish_chunks(path: str | Path, chunks: Iterable[bytes]) -> None:
+def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
+    if _is_stream(path):
+        with storage_errors(Path(path)), open(path, "wb") as stream:
+            stream.writelines(chunks)
+        return
     path = Path(os.path.realpath(path))
     with storage_errors(path):
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder, but a file is to be written there; move it or choose another name.")
+        _refuse_no_file(path)
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
-            _write(temporary, chunks)
+            _write(temporary, chunks, mode=mode)
             os.replace(temporary, path)
             _sync_folder(path.parent)
 
@@ -119,18 +129,49 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
     A file is really written and removed again: root is not stopped by modes, and a mode says nothing of a full disk.
     """
     folder = Path(os.path.realpath(folder))
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
     with storage_errors(folder):
-        usage = shutil.disk_usage(existing)
-        # Some file systems do not tell their size.
-        if usage.total and usage.free < needed:
-            raise StorageError(
-                f"{folder} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
-                "or choose another path."
-            )
-        if existing.is_dir():
-            with _temporary_beside(existing / "probe") as probe:
-                _write(probe, [b"\n"])
+        _try_to_write(_existing_folder(folder) / "probe", folder, needed)
+
+
+def refuse_unwritable_file(path: str | Path | None, name: str) -> None:
+    """As `refuse_unwritable` for a file that is to be written at the end of the work; None is no file.
+
+    Raises `UsageError`, which begins with `name`, the option or argument, for what is there and is no regular file.
+    """
+    if path is None:
+        return
+    path = Path(os.path.realpath(path))
+    with storage_errors(path):
+        _refuse_no_file(path, name)
+        existing = _existing_folder(path.parent)
+        _try_to_write(existing / (path.name if existing == path.parent else "probe"), path)
+
+
+def _refuse_no_file(path: Path, name: str = "") -> None:
+    if path.exists() and not path.is_file():
+        what = "is a folder" if path.is_dir() else "is a device or a pipe"
+        raise UsageError(f"{name} {path} {what}; name the file to write in its place.".lstrip())
+
+
+def _existing_folder(folder: Path) -> Path:
+    """`folder` or the nearest above it that is there; `StorageError` where that is a file."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise StorageError(f"{existing} is a file and no folder, so nothing can be written in it; choose another path.")
+    return existing
+
+
+def _try_to_write(probe: Path, target: Path, needed: int = 0) -> None:
+    """Write and remove a temporary file beside `probe`, which is where `target` will be, or on the way to it."""
+    usage = shutil.disk_usage(probe.parent)
+    # Some file systems do not tell their size.
+    if usage.total and usage.free < needed:
+        raise StorageError(
+            f"{target} cannot be written: {needed:,} bytes are needed and {usage.free:,} are free; free some space "
+            "or choose another path."
+        )
+    with _temporary_beside(probe) as temporary:
+        _write(temporary, [b"\n"])
 
 
 def storage_error(error: OSError, target: Path | str, *, done: str = "written") -> StorageError | None:
@@ -176,6 +217,15 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             _remove(temporary)
         _ours.discard(temporary.name)
+
+
+def _is_stream(path: str | Path) -> bool:
+    """Whether it is a device or a pipe, as /dev/null: these are written to, and never replaced by a file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _sibling(path: Path, kind: str) -> Path:
@@ -232,7 +282,7 @@ def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process can have
         return False
     except PermissionError:
         return True
@@ -247,17 +297,15 @@ def _remove(path: Path) -> None:
 
 
 def _make_parents(folder: Path) -> None:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise StorageError(f"{existing} is a file and no folder, so nothing can be written in it; choose another path.")
+    _existing_folder(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
         _sync_folder(path.parent)
 
 
-def _write(path: Path, chunks: Iterable[bytes]) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+def _write(path: Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         for data in chunks:
             rest = memoryview(data)

@@ -39,7 +39,8 @@ class Runtime:
         if device.startswith("cuda") and not has_cuda:
             raise UsageError(f"device {device!r} is not here; this machine has: cpu.")
         kind, _, index = device.partition(":")
-        if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        is_index = index.isascii() and index.isdecimal() and len(index) <= 3
+        if kind not in ("cpu", "cuda") or (index and not is_index):
             raise UsageError(f"device {device!r} is not known; use cpu or cuda.")
         if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
             raise UsageError(f"device {device!r} is not here; this machine has {torch.cuda.device_count()} of cuda.")

@@ -144,7 +144,7 @@ def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of more than 4,300 digits
         return text
     # More than one key: the words held a line break, and only looked like TOML.
     return parsed["value"] if len(parsed) == 1 else text

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_folder, refuse_too_many, say, table
+from seesay.base.printable import printable
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say, table
 from seesay.tasks.answers import Answer, as_csv, as_json
 
 if TYPE_CHECKING:
@@ -102,14 +104,14 @@ def command(
         thresholds=thresholds,
     )
     chosen = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
-    refuse_folder(out, "-o")
-    refuse_folder(bad, "--bad")
+    refuse_unwritable_file(out, "-o")
+    refuse_unwritable_file(bad, "--bad")
     prepared = prepare(photos, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
     loaded = load_model(model).with_preprocess(preprocess)
     render = RENDER[format or format_of(out)]
     done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
-        print(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}")
+        print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
     report_speed(done)
     report_broken(done, bad)
     refuse_too_many(len(done.skipped), done.photos, "photos", allowed=max_bad)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from seesay.cli.interrupts import ended_at_once
-from seesay.cli.tables import refuse_folder
+from seesay.base.printable import printable
+from seesay.base.publish import refuse_unwritable_file
 
 
 def command(
@@ -37,11 +37,11 @@ def command(
     Ctrl-C saves; the same command goes on, and skips runs that are done, also where the recipe has more objectives,
     learning rates or seeds than before. A run that diverged is not tried again.
     """
-    with ended_at_once():
-        from seesay.experiments.claims import summary_lines
-        from seesay.experiments.compare import compare
-    refuse_folder(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json")
+    from seesay.experiments.claims import summary_lines
+    from seesay.experiments.compare import compare
+
     comparison = compare(
         recipe, out=out, pairs=pairs or (), check=check, jobs=jobs, overrides=set_ or (), json_file=json_file
     )
-    sys.stdout.write("\n".join(summary_lines(comparison)) + "\n")
+    sys.stdout.write("\n".join(map(printable, summary_lines(comparison))) + "\n")

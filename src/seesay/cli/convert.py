@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.printable import printable
 
 
 def command(
@@ -54,13 +55,12 @@ def command(
     from seesay.model.convert import convert
 
     proof = convert(source, destination, to=to, tokenizer=tokenizer, activation=activation)
-    print(
-        f"{source} -> {destination} ({to}); largest difference {proof.images:.1e} (images), {proof.texts:.1e} (texts)"
-    )
+    differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
+    print(printable(f"{source} -> {destination} ({to}); largest difference {differences}"))
 
 
 def _from_pickle(source: Path, destination: Path, *, force: bool) -> None:
     from seesay.model.pickles import convert_pickle
 
     convert_pickle(source, destination, force=force)
-    print(f"{source} -> {destination} (safetensors)")
+    print(printable(f"{source} -> {destination} (safetensors)"))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped
+from seesay.base.printable import printable
+from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli import run_options as options
-from seesay.cli.interrupts import ended_at_once
-from seesay.cli.tables import printable, refuse_folder, table
+from seesay.cli.tables import table
 
 if TYPE_CHECKING:
     from seesay.preflight.report import DoctorReport
@@ -55,10 +56,9 @@ def command(
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
-    with ended_at_once():
-        from seesay.base.publish import publish_file
-        from seesay.preflight.doctor import doctor
-    refuse_folder(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json")
+    from seesay.preflight.doctor import doctor
+
     report = doctor(
         pairs,
         out=out,
@@ -93,7 +93,7 @@ def as_text(report: "DoctorReport") -> str:
         for finding in report.findings
         if finding.level != "ok"
     )
-    plan = "".join(f"{line}\n" for line in report.plan)
+    plan = "".join(f"{printable(line)}\n" for line in report.plan)
     text = f"{printable(report.name)}\n{plan}\n{table(['check', '', 'result'], rows, left=3)}\n"
     return text + hints + f"verdict: {MARKS[report.verdict]}\n"
 

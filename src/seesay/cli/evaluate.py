@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, with_interval, write_json
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
 
 if TYPE_CHECKING:
     from seesay.base.records import Score
@@ -89,8 +90,8 @@ def command(
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
-    refuse_folder(json_file, "--json")
-    refuse_folder(report, "--report")
+    refuse_unwritable_file(json_file, "--json")
+    refuse_unwritable_file(report, "--report")
     models, sources = split_words([model, *sets])
     counts = counts_of(shots)
     from seesay.evaluation.evaluate import evaluate
@@ -168,10 +169,14 @@ def pair_of(shift: str) -> tuple[str, str]:
 
 
 def report_words(result: "Result") -> None:
-    """A line for a set that was measured with the paper's templates, and perhaps its class names."""
+    """How a labelled set was read, and a line where the paper's templates were used, and perhaps its class names."""
     from seesay.evaluation.results import ZeroShotResult
 
-    if isinstance(result, ZeroShotResult) and result.templates_from.startswith("the paper"):
+    if not isinstance(result, ZeroShotResult):
+        return
+    for note in result.notes:
+        say(f"{result.set_name}: {note}")
+    if result.templates_from.startswith("the paper"):
         names = ", and its class names" if result.class_names_from == result.templates_from else ""
         count = len(result.templates)
         words = f"{count} templates" if count > 1 else f"template {result.templates[0]!r}"

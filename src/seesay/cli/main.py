@@ -15,17 +15,18 @@ standard output, a failure is a raised `SeesayError`, and nothing that brings to
 
 import errno
 import importlib
-import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from seesay.base.errors import SeesayError, Stopped, UsageError, nearest
+from seesay.base.errors import RefusedInput, SeesayError, Stopped, StorageError, UsageError, nearest
+from seesay.base.names import refuse_empty_words
 from seesay.base.publish import storage_error
+from seesay.base.streams import STANDARD_OUTPUT, guard_streams, say
 from seesay.base.version import __version__
-from seesay.cli.interrupts import INTERRUPT_EXIT, ended_at_once
+from seesay.cli.interrupts import INTERRUPT_EXIT, interruptible
 
 # verb -> (module, one line of help). A door is imported only when its verb is run.
 DOORS: dict[str, tuple[str, str]] = {
@@ -39,6 +40,8 @@ DOORS: dict[str, tuple[str, str]] = {
     "models": ("seesay.cli.models", "list the models that have a short name"),
 }
 
+# What torch, the threads and the allocators of the system say where memory ends, none with an exception of its own.
+NO_MEMORY = ("allocate memory", "out of memory", "can't start new thread", "bad_alloc")
 BROKEN_PIPE_EXIT = 141  # what a shell reports for a program that SIGPIPE ended
 
 
@@ -49,20 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     An exception that is none of these is our own mistake and keeps its trace.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name need not be UTF-8; printing it must not end a run.
-        sys.stdout.reconfigure(errors="backslashreplace")
     show_trace = os.environ.get("SEESAY_DEBUG") == "1" or words[:1] == ["--debug"]
     try:
-        code = _run(words[1:] if words[:1] == ["--debug"] else words)
-    except (KeyboardInterrupt, SeesayError, OSError) as error:
+        with interruptible():
+            has_output = sys.stdout is not None
+            guard_streams()
+            if not has_output:
+                raise StorageError(f"{STANDARD_OUTPUT} is closed; send it to a file, or to /dev/null.")
+            code = _run(words[1:] if words[:1] == ["--debug"] else words)
+    except (KeyboardInterrupt, SeesayError, OSError, ImportError, MemoryError, RuntimeError) as error:
         code = _explain(error, show_trace=show_trace)
     return _flush(code, show_trace=show_trace)
 
 
 def _run(words: Sequence[str]) -> int:
     if not words:
-        print(_help(), file=sys.stderr)
+        say(*_help().split("\n"))
         return UsageError.exit_code
     verb, rest = words[0], words[1:]
     if verb == "--help":
@@ -81,11 +86,15 @@ def _run(words: Sequence[str]) -> int:
 
 def _enter(verb: str, arguments: Sequence[str]) -> int:
     """Import the door of `verb` and hand it its arguments; typer's complaints become `UsageError`."""
-    with ended_at_once():
-        import typer
-        from typer.main import get_command
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise StorageError("the working folder has been removed; go to another one with cd.") from error
+    refuse_empty_words(arguments)
+    import typer
+    from typer.main import get_command
 
-        door = importlib.import_module(DOORS[verb][0])
+    door = importlib.import_module(DOORS[verb][0])
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command()(door.command)
     # Not `app()`: that would turn Ctrl-C and a broken pipe into exit codes of its own.
@@ -124,27 +133,53 @@ Exit codes: 0 worked, 1 failed, 2 wrong usage, 3 too much skipped, 4 input refus
 def _explain(error: BaseException, *, show_trace: bool) -> int:
     """Tell a person what happened, in one line on standard error; returns the exit code."""
     if show_trace:
-        traceback.print_exception(error)
+        say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPT_EXIT
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE_EXIT
+    explained = error if isinstance(error, SeesayError) else _of_the_system(error)
+    if explained is None:
+        raise error
+    label = "stopped" if isinstance(explained, Stopped) else "error"
+    say(f"{label}: {explained}")
+    return explained.exit_code
+
+
+def _of_the_system(error: BaseException) -> SeesayError | None:
+    """What disk, memory or installation refused, as an error with a hint; None for what is our own mistake."""
     if isinstance(error, OSError):
-        where = Path(error.filename) if error.filename else "standard output"
-        # These stop a reader as well as a writer, and the error does not say which of them it was.
-        is_either = error.filename and error.errno in (errno.EACCES, errno.EPERM, errno.EIO)
-        done = "read or written" if is_either else "written"
-        error = storage_error(error, where, done=done) or SeesayError(f"{where}: {error.strerror or error}.")
-    assert isinstance(error, SeesayError)
-    label = "stopped" if isinstance(error, Stopped) else "error"
-    print(f"{label}: {' '.join(str(error).splitlines())}", file=sys.stderr)
-    return error.exit_code
+        return _of_a_file(error)
+    if isinstance(error, ImportError) and not (error.name or "").startswith("seesay"):
+        reason = str(error).strip().splitlines()[-1:]  # numpy puts a page of advice before it
+        return SeesayError(
+            f"a library cannot be loaded ({''.join(reason)}); allow more memory (`ulimit -v`), or install seesay again."
+        )
+    if isinstance(error, RecursionError):
+        return RefusedInput("an input is nested too deeply to be read; --debug shows which one.")
+    if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+        reason = str(error) or "MemoryError"
+        return SeesayError(f"there is not enough memory ({reason}); free some, or ask for less.")
+    return None
+
+
+def _of_a_file(error: OSError) -> SeesayError:
+    if error.filename == STANDARD_OUTPUT:
+        known = storage_error(error, STANDARD_OUTPUT)
+        return known or StorageError(f"{STANDARD_OUTPUT} cannot be written: {error.strerror}.")
+    if error.filename is None:
+        if "temporary directory" in str(error.strerror):  # the words of Python's tempfile
+            return StorageError(f"{error.strerror}; set TMPDIR to a folder that can be written.")
+        return storage_error(error, "a file") or SeesayError(f"{error.strerror or error}.")
+    where = Path(os.fsdecode(error.filename))
+    # These stop a reader as well as a writer, and the error does not say which of them it was.
+    is_either = error.errno in (errno.EACCES, errno.EPERM, errno.EIO)
+    known = storage_error(error, where, done="read or written" if is_either else "written")
+    return known or SeesayError(f"{where}: {error.strerror or error}.")
 
 
 def _flush(code: int, *, show_trace: bool) -> int:
     """Flush standard output while a failure can still be told; an earlier failure keeps its own exit code."""
-    if sys.stdout is None:
-        return code
     try:
         sys.stdout.flush()
     except OSError as error:

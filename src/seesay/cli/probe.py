@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
-from seesay.cli.tables import counts_of, percent, refuse_folder, refuse_too_many, say, table, write_json
+from seesay.base.printable import printable
+from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
@@ -57,7 +59,7 @@ def command(
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
-    refuse_folder(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json")
     counts, weight = counts_of(shots), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
@@ -65,6 +67,8 @@ def command(
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")
     sys.stdout.write(as_text(result))
+    for note in result.notes:
+        say(f"{result.set_name}: {note}")
     if json_file is not None:
         write_json(json_file, result.to_json())
     if result.skipped:
@@ -79,7 +83,7 @@ def as_text(result: "ProbeResult") -> str:
     from seesay.tasks.probe_result import PROBE_COLUMNS
 
     lines = [
-        f"{result.set_name}: {result.metric} of {result.n} images, {result.classes} classes, "
+        f"{printable(result.set_name)}: {result.metric} of {result.n} images, {result.classes} classes, "
         f"chance {percent(result.score.chance)}",
         table(PROBE_COLUMNS, result.cells()).rstrip("\n"),
     ]

@@ -8,20 +8,30 @@ import typer
 Pairs = Annotated[list[str], typer.Argument(metavar="PAIRS...", help="Folders, CSV/TSV/Parquet tables, or tar shards.")]
 Out = Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder [default: runs/NAME].")]
 ModelSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Model size by name [default: by the data].")]
-Objective = Annotated[str | None, typer.Option(metavar="NAME", help="What is learned [default: contrastive, as CLIP].")]
+Objective = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What is learned [default: contrastive or, in a small model, contrastive-bow]."),
+]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in steps.")]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in passes over all pairs.")]
 Minutes = Annotated[float | None, typer.Option(metavar="M", help="Length of the run in minutes.")]
 BatchSize = Annotated[int | None, typer.Option(metavar="N", help="Pairs per step.")]
 MicroBatch = Annotated[
-    int | None, typer.Option(metavar="N", help="Pairs in memory at once, for the same gradients [default: all].")
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Pairs in memory at once [default: all]. Without batch normalisation the gradients stay the same.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [default: 0].")]
 Device = Annotated[
     str | None, typer.Option(metavar="cpu|cuda", help="Where to compute [default: cuda if there is one].")
 ]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read images [default: by the cores].")]
-Val = Annotated[list[str] | None, typer.Option(metavar="PAIRS", help="Pairs to validate on [default: 1 % held out].")]
+Val = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PAIRS", help="Pairs to validate on [default: 1 % held out, none of few pairs]."),
+]
 CheckSet = Annotated[
     list[str] | None, typer.Option(metavar="SET", help="Labelled set, classified zero-shot during the run.")
 ]

@@ -4,12 +4,13 @@ import io
 import json
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seesay.base.errors import TooManySkipped, UsageError
+from seesay.base.printable import printable
+from seesay.base.streams import say as say
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
 
@@ -38,25 +39,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 
     return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
 
-def printable(text: str) -> str:
-    """`text` with control characters and broken bytes spelt out, so that a file name cannot steer a terminal."""
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cs") else character
-        for character in text
-    )
-
-
 def counts_of(shots: str | None) -> tuple[int, ...]:
     """The numbers of a word such as 1,2,4; `UsageError` for anything else."""
     words = [word.strip() for word in shots.split(",")] if shots is not None else []
-    if not all(word.isdecimal() and int(word) for word in words):
+    # Nine digits are more images than a class of anybody's has, and Python reads no more than 4,300.
+    if not all(word.isdecimal() and len(word) <= 9 and int(word) for word in words):
         raise UsageError(f"--shots {shots!r} should be numbers of 1 or more with commas between, as in 1,2,4,8,16.")
     return tuple(int(word) for word in words)
-
-
-def say(line: str) -> None:
-    """A remark for the person at the terminal, beside the results."""
-    print(printable(line), file=sys.stderr)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,9 +62,3 @@ def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALL
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: fix or remove the broken files and run it again."
         )
-
-
-def refuse_folder(path: Path | None, option: str) -> None:
-    """`UsageError` for the path of a result file that is a folder: better before the work than after it."""
-    if path is not None and path.is_dir():
-        raise UsageError(f"{option} {path} is a folder; name the file to write in it.")

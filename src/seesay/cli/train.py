@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from seesay.cli import run_options as options
-from seesay.cli.interrupts import ended_at_once
 
 
 def command(
@@ -35,8 +34,7 @@ def command(
 
     What is not given is chosen from the data and printed. Ctrl-C saves; the same command goes on.
     """
-    with ended_at_once():
-        from seesay.training.train import train
+    from seesay.training.train import train
 
     train(
         pairs,

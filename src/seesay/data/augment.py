@@ -4,7 +4,6 @@ B = images, H, W = their sides, S = side of the crops, K = numbers drawn per ima
 """
 
 import math
-from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -66,13 +65,24 @@ def enough_for_crop(height: int, width: int, size: int, *, augment: Augment, ran
     return min(box_height, box_width) / size
 
 
-def training_crops(images: Sequence[DecodedImage], size: int, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
-    """Images to uint8 crops (B, 3, S, S), each by its row of `random_BK`; bilinear with antialiasing.
+def crop(image: DecodedImage, size: int, *, augment: Augment, random_K: np.ndarray) -> Tensor:
+    """A uint8 crop (1, 3, S, S), drawn by the image's numbers (K,); bilinear with antialiasing.
 
     The box is drawn in the image as it was before it was shrunk, so it is the same, to a pixel, however much it was.
     """
-    rows = zip(images, random_BK, strict=True)
-    pixels_B3SS = torch.cat([_crop(image, size, augment, random_K) for image, random_K in rows])
+    box = _box(image.height, image.width, augment, random_K)
+    top, left = (start // image.shrink for start in box[:2])
+    height, width = (max(1, round(side / image.shrink)) for side in box[2:])
+    # Bytes that lie close together are resized in two thirds of the time.
+    crop_HW3 = np.ascontiguousarray(image.pixels_HW3[top : top + height, left : left + width])
+    cut = torch.from_numpy(crop_HW3).permute(2, 0, 1)[None]
+    if random_K[COARSE] < augment.coarse:
+        cut = _resize(cut, round(size * (0.25 + 0.25 * random_K[COARSE_SIDE])))
+    return _resize(cut, size)
+
+
+def augmented(pixels_B3SS: Tensor, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
+    """Crops (B, 3, S, S), written over: flipped, turned, shifted in colour, blurred, each by its row of numbers."""
     is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
     pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
     if augment.turn or augment.move:
@@ -87,18 +97,6 @@ def _mix(state: np.ndarray) -> np.ndarray:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
-
-
-def _crop(image: DecodedImage, size: int, augment: Augment, random_K: np.ndarray) -> Tensor:
-    box = _box(image.height, image.width, augment, random_K)
-    top, left = (start // image.shrink for start in box[:2])
-    height, width = (max(1, round(side / image.shrink)) for side in box[2:])
-    # Bytes that lie close together are resized in two thirds of the time.
-    crop_HW3 = np.ascontiguousarray(image.pixels_HW3[top : top + height, left : left + width])
-    crop = torch.from_numpy(crop_HW3).permute(2, 0, 1)[None]
-    if random_K[COARSE] < augment.coarse:
-        crop = _resize(crop, round(size * (0.25 + 0.25 * random_K[COARSE_SIDE])))
-    return _resize(crop, size)
 
 
 def _box(height: int, width: int, augment: Augment, random_K: np.ndarray) -> tuple[int, int, int, int]:

@@ -9,6 +9,9 @@ stand beside it: eval-cifar10, wds_vtab-cifar10 and hf:uoft-cs/cifar10:test are 
 that a data set is "called", its classes are asked about in its "templates", one of `data.prompts.TEMPLATES`, and a
 class that stands among its "class_names", compared in the same way, is called as the paper called it ("SeaLake" is
 "lake or sea"); other classes keep the name they have. So a set may hold some of the classes only, in any order.
+
+`imagenet_names.json` has the 1,000 names that OpenAI published for ImageNet's classes, by WordNet number: the folders
+of ImageNet, of its smaller versions and of ImageNet-V2, -Sketch, -A and -R are called by such numbers.
 """
 
 import json
@@ -29,7 +32,28 @@ Descriptions = str | Path | Mapping[str, Sequence[str]]
 SAME_NAME = "images of classes that share a name all count as misses"
 
 CLASS_NAMES: dict[str, Any] = json.loads(Path(__file__).with_name("class_names.json").read_text(encoding="utf-8"))
+# The WordNet number of a noun, as ImageNet writes it.
+WORDNET_NUMBER = re.compile(r"n\d{8}")
 KNOWN_SETS: dict[str, Any] = json.loads(Path(__file__).with_name("known_sets.json").read_text(encoding="utf-8"))
+
+
+def named_by_number(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The names with ImageNet's for WordNet numbers, and a line for a person where there are some."""
+    numbers = [name for name in names if WORDNET_NUMBER.fullmatch(name)]
+    if not numbers:
+        return list(names), ()
+    called = json.loads(Path(__file__).with_name("imagenet_names.json").read_text(encoding="utf-8"))
+    known = [number for number in numbers if number in called]
+    if not known:
+        return list(names), ()
+    note = f"{len(known)} of {len(names)} classes are WordNet numbers and called as in ImageNet: {known[0]} is"
+    return [called.get(name, name) for name in names], (f"{note} {called[known[0]]!r}.",)
+
+
+def without_words(names: Sequence[ClassName]) -> list[str]:
+    """The first names of classes that say nothing to a text tower: a WordNet number, or no two letters in a row."""
+    first = [names_of(name)[0] for name in names]
+    return [name for name in first if WORDNET_NUMBER.fullmatch(name) or not re.search(r"[^\W\d_]{2}", name)]
 
 
 def names_of(class_name: ClassName) -> tuple[str, ...]:

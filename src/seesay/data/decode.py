@@ -9,6 +9,7 @@ import io
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -20,10 +21,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from seesay.base.errors import BrokenSample, UsageError
+from seesay.data.decoding_limits import TOO_LARGE, Footprint, footprint, refuse_size, reserved
 from seesay.data.sources import LooseFile, missing_location
 
-# A guess: 600 MB as RGB; Pillow itself would refuse at 179 million.
-MAX_PIXELS = 200_000_000
+# A guess: pixels that are made RGB at once, so that what lies between the decoder's image and the result stays small.
+BAND_PIXELS = 1 << 20
 SUPPORTED = "JPEG, PNG, WebP or GIF"
 JPEG_START = b"\xff\xd8\xff"
 
@@ -39,6 +41,7 @@ _DECODER_ERRORS = (
     TypeError,
     ArithmeticError,
     struct.error,
+    RuntimeError,  # of an AVIF that a user has opened
     Warning,  # only where the process turns warnings into errors
 )
 # A guess: more locks than threads that load images at once.
@@ -56,16 +59,34 @@ class QuietJpegFile(JpegImageFile):
 def decode(data: bytes) -> np.ndarray:
     """The image in `data` as (H, W, 3) uint8 RGB, upright as its EXIF says, transparent parts on white.
 
-    Of an animation, the first frame. Raises `BrokenSample` with one of the reasons "empty file", "not an image",
-    "unsupported format", "truncated image", "damaged image", "image too large"; an image is never half decoded.
+    Of an animation, the first frame; 2, 4 or 8 times smaller where the whole is above the limit on memory. Raises
+    `BrokenSample` with one of the reasons "empty file", "not an image", "unsupported format", "truncated image",
+    "damaged image", "image too large", "image too complex"; an image is never half decoded.
     """
+    cost = footprint(data)
+    shrink = cost.fitting()
+    with reserved(cost.at(shrink)):
+        return decode_by_pillow(data, cost, shrink)
+
+
+def decode_by_pillow(data: bytes, cost: Footprint, shrink: int) -> np.ndarray:
+    """As `decode`, `shrink` times smaller: (ceil(H / shrink), ceil(W / shrink), 3); the caller holds the memory."""
     open_file = _opener(data)
     with decoder_errors(), open_file(io.BytesIO(data)) as image:
-        refuse_size(image.size)
+        if image.size != (cost.width, cost.height) or pixel_bytes(image.mode) > cost.pixel_bytes:
+            raise BrokenSample("damaged image", f"its headers disagree: {image.mode} of {image.size}, and {cost}")
+        if shrink > 1 and isinstance(image, JpegImageFile):
+            image.draft(None, (image.width // shrink, image.height // shrink))
+            shrink = 1
         image.load()
         if isinstance(image, PngImageFile):
             _scale_transparent_value(image, bits=data[24])
-        return _upright_rgb(image)
+        return _upright_rgb(image, shrink)
+
+
+def pixel_bytes(mode: str) -> int:
+    """What Pillow takes for a pixel of that mode."""
+    return 1 if mode in ("1", "L", "P") else 2 if mode.startswith("I;16") else 4
 
 
 def open_image(source: Source) -> np.ndarray:
@@ -80,10 +101,13 @@ def open_image(source: Source) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     refuse_size(source.size)
+    # The image itself is the user's; what is made of it here is not.
+    cost = Footprint(*source.size)
+    shrink = cost.fitting()
     # The same Pillow image may be handed in twice, and loading it in two threads at once is not safe.
-    with _LOADING[id(source) // 16 % len(_LOADING)], decoder_errors():
+    with _LOADING[id(source) // 16 % len(_LOADING)], reserved(cost.at(shrink)), decoder_errors():
         source.load()
-        return _upright_rgb(source)
+        return _upright_rgb(source, shrink)
 
 
 def read_path(source: Source) -> bytes | Image.Image | np.ndarray:
@@ -154,19 +178,10 @@ def decoder_errors() -> Iterator[None]:
     except BrokenSample:
         raise
     except _TOO_LARGE_ERRORS as error:
-        raise BrokenSample("image too large", str(error)) from error
+        raise BrokenSample(TOO_LARGE, str(error)) from error
     except _DECODER_ERRORS as error:
         is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
         raise BrokenSample("truncated image" if is_cut else "damaged image", str(error)) from error
-
-
-def refuse_size(size: tuple[int, int]) -> None:
-    """Raise `BrokenSample` for a (width, height) without pixels, or with more than `MAX_PIXELS`."""
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise BrokenSample("image too large", f"{width} x {height}; at most {MAX_PIXELS:,} pixels")
-    if width * height <= 0:
-        raise BrokenSample("damaged image", f"it is {width} x {height} pixels")
 
 
 def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
@@ -181,17 +196,39 @@ def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
         image.info["transparency"] = tuple(channel >> 8 for channel in value)
 
 
-def _upright_rgb(image: Image.Image) -> np.ndarray:
+def _upright_rgb(image: Image.Image, shrink: int) -> np.ndarray:
+    """(H, W, 3) uint8, band by band of a large image; a multiple of `shrink` rows in each but the last."""
     # PNG may carry EXIF after the pixels, so it is read only of a loaded image.
-    return upright(_on_white(_eight_bit(image)), exif=image.info.get("exif", b""))
+    turn = orientation(image.info.get("exif", b""))
+    if image.width * image.height <= BAND_PIXELS:
+        return upright(_small_rgb(image, shrink), turn)
+    height, width = (-(-side // shrink) for side in (image.height, image.width))
+    result_HW3 = np.empty((width, height, 3) if turn in ON_THEIR_SIDE else (height, width, 3), np.uint8)
+    rows = shrink * max(1, BAND_PIXELS // image.width // shrink)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        part_HW3 = upright(_small_rgb(band, shrink), turn)
+        count = part_HW3.shape[1 if turn in ON_THEIR_SIDE else 0]
+        first = top // shrink if turn not in _BACKWARDS else height - top // shrink - count
+        place = slice(first, first + count)
+        result_HW3[(slice(None), place) if turn in ON_THEIR_SIDE else place] = part_HW3
+    return result_HW3
 
 
-def upright(image: Image.Image, *, exif: bytes) -> np.ndarray:
-    """The pixels of the image, turned as its EXIF block says: (H, W, 3) uint8."""
-    turn = _TURNS.get(orientation(exif))
-    return np.array(image.transpose(turn) if turn is not None else image)
+def _small_rgb(image: Image.Image, shrink: int) -> Image.Image:
+    rgb = _on_white(_eight_bit(image))
+    return rgb if shrink == 1 else rgb.reduce(shrink)
 
 
+def upright(image: Image.Image, turn: int) -> np.ndarray:
+    """The pixels of the image, turned as an EXIF orientation says: (H, W, 3) uint8."""
+    method = _TURNS.get(turn)
+    return np.array(image.transpose(method) if method is not None else image)
+
+
+# Orientations that exchange height and width, and those in which the stored rows go up or to the left.
+ON_THEIR_SIDE = (5, 6, 7, 8)
+_BACKWARDS = (3, 4, 6, 7)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -230,16 +267,22 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     wide_HW = np.asarray(image)
-    grey = Image.fromarray(((np.clip(wide_HW, 0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8))
+    grey = Image.fromarray(_eight_bit_of()[np.clip(wide_HW, 0, 65535)])
     if "transparency" in image.info:
         opaque_HW = wide_HW != image.info["transparency"]
         grey.putalpha(Image.fromarray(opaque_HW.astype(np.uint8) * 255))
     return grey
 
 
+@lru_cache
+def _eight_bit_of() -> np.ndarray:
+    """(65536,) uint8, the nearest level of each of 16 bit."""
+    return ((np.arange(65536) + 128) // 257).astype(np.uint8)
+
+
 def _on_white(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     canvas = Image.new("RGB", image.size, "white")
     canvas.paste(rgba, mask=rgba)

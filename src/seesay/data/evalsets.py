@@ -1,11 +1,13 @@
 """Sets to be judged on: images with a class each, or images with captions."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
+from seesay.data.class_names import named_by_number
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
 from seesay.data.pairs import open_pairs, tars_in
@@ -23,14 +25,22 @@ from seesay.data.sources import (
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+# What the folders of a set's parts are called, without capitals.
+PARTS = {
+    **dict.fromkeys(("train", "training", "train_set"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "test_set"), TEST),
+}
 
 
 def open_evalset(source: str | Path) -> LabelledSet | PairSource:
     """The labelled or captioned set that `source` names.
 
-    Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there or in test/, that hold
+    Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there, in test/ or in val/, that hold
     KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
-    folder of images per class, or with train/ and test/ of such folders, of which test/ counts. Captioned: whatever
+    folder of images per class, or with parts (train/, val/, test/) of such folders, of which test/ counts, else val/.
+    What most images in folders are decides: a caption beside one of many does not make them pairs. Captioned: whatever
     `open_pairs` opens, and a folder with test/*.tar. Either: a data set of the Hugging Face hub, as `hub_sets` says.
     A source that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
@@ -39,7 +49,7 @@ def open_evalset(source: str | Path) -> LabelledSet | PairSource:
     folder = Path(source)
     if not folder.is_dir():
         return open_pairs([source])
-    tars = tars_in(folder) or _tars_of(folder, "test")
+    tars = tars_in(folder) or _tars_of(folder, TEST) or _tars_of(folder, VALIDATION)
     if (folder / CLASS_NAMES).is_file():
         return _open_labelled_shards(folder, tars)
     if tars:
@@ -47,9 +57,7 @@ def open_evalset(source: str | Path) -> LabelledSet | PairSource:
     problems: list[Skipped] = []
     files = dict(files_below(folder, problems))
     if _has_class_folders(files):
-        if _is_split(files):
-            return _open_class_folders(folder / "test", name=folder.absolute().name)
-        return _open_class_folders(folder, files, problems=problems)
+        return _open_parts(folder, files) or _open_class_folders(folder, files, problems=problems)
     return open_pairs([folder])
 
 
@@ -68,28 +76,46 @@ def open_train_part(source: str | Path) -> LabelledSet | None:
         return open_train_split(source)
     folder = Path(source)
     if (folder / CLASS_NAMES).is_file():
-        tars = _tars_of(folder, "train")
+        tars = _tars_of(folder, TRAIN)
         return _open_labelled_shards(folder, tars, name=f"{folder.absolute().name}/train") if tars else None
-    if not folder.is_dir() or not (folder / "train").is_dir() or not _is_split(dict(files_below(folder, []))):
+    parts = _parts_of(dict(files_below(folder, []))) if folder.is_dir() else {}
+    if TRAIN not in parts:
         return None
-    return _open_class_folders(folder / "train", name=f"{folder.absolute().name}/train")
+    return _open_class_folders(folder / parts[TRAIN], name=f"{folder.absolute().name}/train")
 
 
 def _tars_of(folder: Path, part: str) -> list[Path]:
     return tars_in(folder / part) if (folder / part).is_dir() else []
 
 
-def _is_split(files: dict[str, int]) -> bool:
-    """Whether all images lie in class folders inside train/, test/ and perhaps val/, and the first two are there."""
-    images = [name.split("/") for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
-    parts = {path[0] for path in images}
-    return {"train", "test"} <= parts <= {"train", "test", "val"} and all(len(path) > 2 for path in images)
+def _parts_of(files: dict[str, int]) -> dict[str, str]:
+    """Part -> the folder that holds it, where most images lie in class folders inside at least two parts, else none."""
+    paths = [name.split("/") for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
+    inside = [path[0] for path in paths if len(path) > 2 and path[0].lower() in PARTS]
+    parts = {PARTS[folder.lower()]: folder for folder in sorted(set(inside))}
+    return parts if len(parts) > 1 and len(inside) > len(paths) / 2 else {}
+
+
+def _open_parts(folder: Path, files: dict[str, int]) -> LabelledSet | None:
+    """The part of a set that is measured; images beside the parts are problems. None where there are no parts."""
+    parts = _parts_of(files)
+    if not parts:
+        return None
+    measured = parts.get(TEST) or parts[VALIDATION]
+    others = ", ".join(f"{name}/" for name in sorted(parts.values()) if name != measured)
+    note = f"{measured}/ is measured, {others} {'are' if ',' in others else 'is'} not."
+    beside = [
+        Skipped(key=name, reason="image outside the parts")
+        for name in files
+        if split_suffix(name)[1] in IMAGE_SUFFIXES and name.split("/")[0] not in parts.values()
+    ]
+    return _open_class_folders(folder / measured, name=folder.absolute().name, beside=beside, note=note)
 
 
 def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> LabelledSet:
     if not tars:
-        raise UsageError(f"{str(folder)!r} has {CLASS_NAMES} but no .tar, neither there nor in test/.")
-    class_names = _read_class_names(folder / CLASS_NAMES)
+        raise UsageError(f"{str(folder)!r} has {CLASS_NAMES} but no .tar, neither there nor in test/ or val/.")
+    class_names, notes = named_by_number(_read_class_names(folder / CLASS_NAMES))
     templates = None
     if (folder / TEMPLATES).is_file():
         # CLIP_benchmark, whose layout this is, writes {c} where everybody else writes {}.
@@ -111,7 +137,7 @@ def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> 
         reasons = count_reasons(problems) or "no KEY.jpg with KEY.cls beside it"
         raise UsageError(f"No labelled image in the {len(tars)} .tar of {str(folder)!r}: {reasons}.")
     name = name or folder.absolute().name
-    return LabelledSet(name, class_names, samples=samples, templates=templates, problems=problems)
+    return LabelledSet(name, class_names, samples=samples, templates=templates, problems=problems, notes=notes)
 
 
 def _labelled_or_problem(sample: ShardSample, class_count: int) -> Labelled | Skipped:
@@ -153,26 +179,38 @@ def _text_of(path: Path) -> str:
 
 
 def _has_class_folders(files: dict[str, int]) -> bool:
-    """Whether images lie in folders and none has a caption beside it."""
+    """Whether images lie in folders and most of those have no caption beside them."""
     images = [split_suffix(name) for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
-    return any("/" in stem for stem, _ in images) and not any(f"{stem}.txt" in files for stem, _ in images)
+    is_captioned = [f"{stem}.txt" in files for stem, _ in images if "/" in stem]
+    return bool(is_captioned) and sum(is_captioned) <= len(is_captioned) / 2
 
 
 def _open_class_folders(
-    folder: Path, files: dict[str, int] | None = None, *, problems: list[Skipped] | None = None, name: str = ""
+    folder: Path,
+    files: dict[str, int] | None = None,
+    *,
+    problems: list[Skipped] | None = None,
+    name: str = "",
+    beside: Sequence[Skipped] = (),
+    note: str = "",
 ) -> LabelledSet:
     """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name.
 
-    `files` and `problems` are what `files_below` found, where it was called already.
+    Folders that are all numbers are sorted as such, and WordNet numbers called as in ImageNet. `files` and `problems`
+    are what `files_below` found, where it was called already; `beside` and `note` are added to problems and notes.
     """
     if files is None or problems is None:
         problems = []
         files = dict(files_below(folder, problems))
+    problems.extend(beside)
     # Links to folders too: `files` has nothing of theirs, so that they are refused below and not left out.
     classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    names = [class_.replace("_", " ") for class_ in classes]
-    if len(set(names)) < len(names):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
+    if all(class_.isdecimal() for class_ in classes):
+        classes.sort(key=lambda class_: (int(class_), class_))
+    names, notes = named_by_number([class_.replace("_", " ") for class_ in classes])
+    if twice := next(
+        (name for name, count in Counter(class_.replace("_", " ") for class_ in classes).items() if count > 1), ""
+    ):
         raise UsageError(f"Two folders of {str(folder)!r} are both class {twice!r}; rename or merge them.")
     label_of = {class_: label for label, class_ in enumerate(classes)}
     samples = []
@@ -190,4 +228,15 @@ def _open_class_folders(
     if without := sorted(set(range(len(classes))) - {sample.label for sample in samples}):
         named = ", ".join(repr(classes[label]) for label in without[:5])
         raise UsageError(f"Class folders of {str(folder)!r} without an image that can be read: {named}.")
-    return LabelledSet(name or folder.absolute().name, names, samples=samples, problems=problems)
+    notes = [*filter(None, [note]), *notes, *_texts_beside(files)]
+    return LabelledSet(name or folder.absolute().name, names, samples=samples, problems=problems, notes=notes)
+
+
+def _texts_beside(files: dict[str, int]) -> list[str]:
+    """A line for a person where images of class folders have texts beside them."""
+    images = [split_suffix(name) for name in files]
+    texts = [f"{stem}.txt" for stem, suffix in images if suffix in IMAGE_SUFFIXES and f"{stem}.txt" in files]
+    if not texts:
+        return []
+    which = "1 text file beside an image of a class folder is" if len(texts) == 1 else f"{len(texts)} text files are"
+    return [f"{which} not read: {texts[0]!r}{' and others' if len(texts) > 1 else ''}."]

@@ -172,10 +172,8 @@ def _shards(paths: Iterable[str]) -> list[Shard]:
 
 
 def _fetched(repository: str, name: str, commit: str) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
 
-    is_new = not isinstance(try_to_load_from_cache(repository, name, revision=commit, repo_type="dataset"), str)
     path = Path(hf_hub_download(repository, name, repo_type="dataset", revision=commit, library_name="seesay"))
-    if is_new:
-        check_promised(path)
+    check_promised(path)
     return path

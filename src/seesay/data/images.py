@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from seesay.data.decode import MAX_PIXELS, Source, decode, open_image, read_path
-from seesay.data.jpeg import DecodedImage, decode_shrunk
+from seesay.data.decode import Source, decode, open_image
+from seesay.data.decoding_limits import MAX_PIXELS
+from seesay.data.jpeg import DecodedImage, decoding
 
 # Beyond this many pixels the whole resized image is not made any more, only the centre of it (see `_resize_centre`).
 MAX_RESIZED_PIXELS = 1 << 24
@@ -142,7 +143,8 @@ class Preprocess(BaseModel):
 
     def read(self, source: Source) -> torch.Tensor:
         """`pixels` of whatever `open_image` takes, (3, S, S); raises what it raises."""
-        return self.pixels(open_image(source))
+        with decoding(source) as image:
+            return self.pixels(image.pixels_HW3)
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
         """(3, S, S) uint8: Pillow's antialiased resize, then the centre, pixel for pixel as torchvision does on PIL."""
@@ -168,10 +170,8 @@ class FastPreprocess(Preprocess):
 
     def read(self, source: Source) -> torch.Tensor:
         """As `Preprocess.read`, (3, S, S); a JPEG is decoded shrunk while it stays `FINEST` times what is needed."""
-        data = read_path(source)
-        if not isinstance(data, bytes):
-            return self.pixels(open_image(data))
-        return self._resized(decode_shrunk(data, lambda height, width: min(height, width) / (FINEST * self.size)))
+        with decoding(source, lambda height, width: min(height, width) / (FINEST * self.size)) as image:
+            return self._resized(image)
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
         """(3, S, S) uint8, by torch's antialiased resize."""

@@ -3,22 +3,32 @@
 H, W = height and width of an image as it is decoded here.
 
 A JPEG is blocks of 8 x 8 frequencies, and leaving out the upper ones gives the image 2, 4 or 8 times smaller for a
-fraction of the work. What simplejpeg does not take without a complaint goes to `decode`, which alone decides what is
+fraction of the work. What simplejpeg does not take without a complaint goes to Pillow, which alone decides what is
 broken; so the refusals are the same.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from seesay.data.decode import JPEG_START, QuietJpegFile, decode, decoder_errors, orientation, refuse_size, upright
-
-# A block of 8 x 8 frequencies decoded as 1, 2 or 4 pixels a side.
-SHRINKS = (8, 4, 2)
+from seesay.data.decode import (
+    JPEG_START,
+    ON_THEIR_SIDE,
+    QuietJpegFile,
+    Source,
+    decode_by_pillow,
+    decoder_errors,
+    open_image,
+    orientation,
+    read_path,
+    upright,
+)
+from seesay.data.decoding_limits import SHRINKS, Footprint, footprint, refuse_size, reserved
 
 
 @dataclass(frozen=True)
@@ -39,28 +49,58 @@ class DecodedImage:
         return cls(pixels_HW3, *pixels_HW3.shape[:2])
 
 
-def decode_shrunk(data: bytes, most: Callable[[int, int], float]) -> DecodedImage:
-    """The image in `data`, shrunk at most `most(height, width)` times; raises what `decode` raises, where it does.
+def not_shrunk(height: int, width: int) -> float:
+    """For `decoding`: as large as it is, if memory allows."""
+    return 1
 
-    A JPEG is shrunk by 1, 2, 4 or 8, anything else not at all. `most` is given the sides of the upright image.
+
+@contextmanager
+def decoding(source: Source, most: Callable[[int, int], float] = not_shrunk) -> Iterator[DecodedImage]:
+    """The image in `source`, shrunk at most `most(height, width)` times unless it would take too much memory.
+
+    A JPEG is shrunk by 1, 2, 4 or 8, anything else only for its memory, which is counted until the context ends: what
+    is made of the image is made inside. `most` is given the sides of the upright image. Raises as `open_image`.
     """
-    image = _by_turbo(data, most) if data.startswith(JPEG_START) else None
-    return image or DecodedImage.whole(decode(data))
+    data = read_path(source)
+    if not isinstance(data, bytes):
+        yield DecodedImage.whole(open_image(data))
+        return
+    cost = footprint(data)
+    shrink = cost.fitting()
+    with reserved(cost.at(shrink)):
+        image = _by_turbo(data, most, shrink) if most is not not_shrunk and data.startswith(JPEG_START) else None
+        yield image or _by_pillow(data, cost, shrink)
 
 
-def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> DecodedImage | None:
-    """None where simplejpeg is not sure, or would not give RGB as Pillow does."""
+def decode_shrunk(data: bytes, most: Callable[[int, int], float]) -> DecodedImage:
+    """As `decoding`, for what is small or used alone."""
+    with decoding(data, most) as image:
+        return image
+
+
+def _by_pillow(data: bytes, cost: Footprint, shrink: int) -> DecodedImage:
+    pixels_HW3 = decode_by_pillow(data, cost, shrink)
+    if shrink == 1:
+        return DecodedImage.whole(pixels_HW3)
+    sides = (cost.height, cost.width)
+    if pixels_HW3.shape[0] != -(-sides[0] // shrink):
+        sides = (cost.width, cost.height)
+    return DecodedImage(pixels_HW3, *sides, shrink=shrink)
+
+
+def _by_turbo(data: bytes, most: Callable[[int, int], float], needed: int) -> DecodedImage | None:
+    """Shrunk `needed` times or more. None where simplejpeg is not sure, or would not give RGB as Pillow does."""
     with decoder_errors(), QuietJpegFile(io.BytesIO(data)) as header:
         refuse_size(header.size)
         (width, height), mode, exif = header.size, header.mode, header.info.get("exif", b"")
     if mode not in ("RGB", "L"):
         return None
     turn = orientation(exif)
-    sides = (width, height) if turn in (5, 6, 7, 8) else (height, width)
+    sides = (width, height) if turn in ON_THEIR_SIDE else (height, width)
     # In an image that is turned, the half-filled last block would come first and move everything.
     limit = most(*sides)
     fitting = [k for k in SHRINKS if k <= limit and (turn == 1 or height % k == width % k == 0)]
-    shrink = fitting[0] if fitting else 1
+    shrink = max(needed, *fitting, 1)
     least = (-(-height // shrink), -(-width // shrink))
     try:
         pixels_HW3 = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1])
@@ -69,5 +109,5 @@ def _by_turbo(data: bytes, most: Callable[[int, int], float]) -> DecodedImage | 
     if pixels_HW3.shape[:2] != least:
         return None
     if turn != 1:
-        pixels_HW3 = upright(Image.fromarray(pixels_HW3), exif=exif)
+        pixels_HW3 = upright(Image.fromarray(pixels_HW3), turn)
     return DecodedImage(pixels_HW3, *sides, shrink=shrink)

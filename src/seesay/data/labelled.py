@@ -17,7 +17,10 @@ class Labelled(NamedTuple):
 
 
 class LabelledSet:
-    """Images with a class each, in a fixed order; only keys, classes and locations are in memory."""
+    """Images with a class each, in a fixed order; only keys, classes and locations are in memory.
+
+    `notes` are lines for a person on how the source was read where there was more than one way.
+    """
 
     def __init__(
         self,
@@ -27,11 +30,13 @@ class LabelledSet:
         samples: Sequence[Labelled],
         templates: Sequence[str] | None = None,
         problems: Sequence[Skipped] = (),
+        notes: Sequence[str] = (),
     ):
         self.name = name
         self.class_names = tuple(class_names)
         self.templates = tuple(templates) if templates is not None else None
         self.problems = problems
+        self.notes = tuple(notes)
         # SHA-256 over class names, keys, classes and image sizes: the same content anywhere, without reading a pixel.
         self.fingerprint = fingerprint(
             [self.class_names, *((sample.key, sample.label, sample.image.size) for sample in samples)]

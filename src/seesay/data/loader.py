@@ -18,11 +18,11 @@ import torch
 
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.records import Batch, Pair, PairSource, Skipped, Tokens
-from seesay.data.augment import CAPTION, FLIP, Augment, enough_for_crop, training_crops, uniforms
+from seesay.data.augment import CAPTION, FLIP, Augment, augmented, crop, enough_for_crop, uniforms
 from seesay.data.captions import CaptionRule
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import FINEST
-from seesay.data.jpeg import DecodedImage, decode_shrunk
+from seesay.data.jpeg import DecodedImage, decoding
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import clean
@@ -201,11 +201,11 @@ class Crops:
         random_BK = uniforms(
             self.seed, np.array([draw.sample for draw in draws]), np.array([draw.epoch for draw in draws])
         )
-        images, ids, rows, skipped = [], [], [], []
+        crops, ids, rows, skipped = [], [], [], []
         for row, draw in enumerate(draws):
             try:
-                decoded, number = self._decoded(draw, random_BK[row])
-                images.append(decoded)
+                pixels_13SS, number = self._crop(draw, random_BK[row])
+                crops.append(pixels_13SS)
                 ids.append(number)
                 rows.append(row)
             except BrokenSample as error:
@@ -216,7 +216,7 @@ class Crops:
         captions = [self._caption(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if rows:
-            pixels_B3SS = training_crops(images, draws[0].size, augment=self.augment, random_BK=random_BK)
+            pixels_B3SS = augmented(torch.cat(crops), augment=self.augment, random_BK=random_BK)
         return Batch(
             pixels_B3SS=pixels_B3SS,
             tokens=self.tokenizer.tokens(captions),
@@ -226,25 +226,25 @@ class Crops:
             skipped=tuple(skipped),
         )
 
-    def _decoded(self, draw: Draw, random_K: np.ndarray) -> tuple[DecodedImage, int]:
-        """The image, no larger than its crop or the cache needs it, and its id."""
+    def _crop(self, draw: Draw, random_K: np.ndarray) -> tuple[torch.Tensor, int]:
+        """The crop (1, 3, S, S) of an image decoded no larger than it or the cache needs it, and the image's id."""
+
+        def enough(height: int, width: int) -> float:
+            return enough_for_crop(height, width, draw.size, augment=self.augment, random_K=random_K)
+
         if self.cache is None or self._image_id is None:
             image = self.pairs[draw.sample].image
-            decoded = decode_shrunk(
-                image,
-                lambda height, width: enough_for_crop(
-                    height, width, draw.size, augment=self.augment, random_K=random_K
-                ),
-            )
-            return decoded, image_id(image)
+            with decoding(image, enough) as decoded:
+                return crop(decoded, draw.size, augment=self.augment, random_K=random_K), image_id(image)
         cached_HW3 = self.cache.get(draw.sample)
         if cached_HW3 is None:
             finest, image = FINEST * self.cache.side, self.pairs[draw.sample].image
-            whole = decode_shrunk(image, lambda height, width: min(height, width) / finest)
-            # Before the image, which shows another process that both are there.
-            self._image_id[draw.sample] = image_id(image)
-            cached_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
-        return DecodedImage.whole(cached_HW3), int(self._image_id[draw.sample])
+            with decoding(image, lambda height, width: min(height, width) / finest) as whole:
+                # Before the image, which shows another process that both are there.
+                self._image_id[draw.sample] = image_id(image)
+                cached_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
+        decoded = DecodedImage.whole(cached_HW3)
+        return crop(decoded, draw.size, augment=self.augment, random_K=random_K), int(self._image_id[draw.sample])
 
     def _caption(self, sample: int, random_K: np.ndarray) -> str:
         is_mirrored = bool(random_K[FLIP] < self.augment.flip)

@@ -33,6 +33,8 @@ def load_templates(name_or_file: str | Path | Sequence[str] | None) -> tuple[str
         return TEMPLATES["simple"]
     if isinstance(name_or_file, str) and name_or_file in TEMPLATES:
         return TEMPLATES[name_or_file]
+    if isinstance(name_or_file, str) and "{}" in name_or_file:
+        return checked([name_or_file], "the call")
     if not isinstance(name_or_file, str | Path):
         return checked(name_or_file, "the list of templates")
     if not Path(name_or_file).exists():
@@ -74,7 +76,7 @@ def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     Raises `UsageError` where fewer than two are left to choose from.
     """
     if isinstance(labels, str):
-        raise TypeError("labels is one string; give a list of them")
+        raise TypeError("labels are a list of strings; wrap the single one in a list")
     stripped = [label.strip() for label in labels]
     if "" in stripped:
         raise UsageError(f"label {stripped.index('') + 1} of {len(stripped)} is empty; give every label a name.")

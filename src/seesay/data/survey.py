@@ -19,8 +19,8 @@ import numpy as np
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.journal import ProgressLine
 from seesay.base.records import PairSource, Skipped
-from seesay.data.decode import decode
 from seesay.data.duplicates import GRID, looks
+from seesay.data.jpeg import decoding
 from seesay.data.loader import can_fork, image_id, pack_skipped, unpack_skipped
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import CaptionTokenizer, clean
@@ -180,12 +180,11 @@ def _look_at(pairs: PairSource, chunk: np.ndarray) -> _Looked:
     for pair in chunk.tolist():
         try:
             data = pairs[pair].image
-            image_HW3 = decode(data)
+            with decoding(data) as image:
+                row = (pair, image.height, image.width, hashlib.blake2b(data, digest_size=16).digest())
+                rows.append((*row, *looks(image.pixels_HW3)))
         except BrokenSample as error:
             broken.append(Skipped(key=pairs.key(pair), reason=error.reason, detail=error.detail))
-            continue
-        height, width = image_HW3.shape[:2]
-        rows.append((pair, height, width, hashlib.blake2b(data, digest_size=16).digest(), *looks(image_HW3)))
     return np.array(rows, IMAGE_RECORD), broken, time.process_time() - started
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seesay.base.drawing import plain_figure, plain_label
 from seesay.base.records import Score
 from seesay.formulas.reliability import Reliability
 from seesay.formulas.robustness import Line, logit
@@ -49,6 +50,7 @@ def drawn(width: float, height: float) -> Iterator[tuple["Axes", io.BytesIO]]:
     figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
 
 
+@plain_figure
 def bars(scores: Mapping[str, Mapping[str, Score]], *, axis: str) -> bytes:
     """Scores by set and model as bars with their intervals; a black tick is chance."""
     models = list(dict.fromkeys(model for by_model in scores.values() for model in by_model))
@@ -63,7 +65,7 @@ def bars(scores: Mapping[str, Mapping[str, Score]], *, axis: str) -> bytes:
                 axes.barh(at, 100 * score.value, height, color=COLOURS[number % len(COLOURS)], alpha=0.85)
                 axes.plot([100 * low, 100 * high], [at, at], color="#333333", linewidth=1.2)
                 axes.plot([100 * score.chance] * 2, [at - height / 2, at + height / 2], color="black", linewidth=2.2)
-        axes.set_yticks(range(len(scores)), labels=list(scores))
+        axes.set_yticks(range(len(scores)), labels=[plain_label(name) for name in scores])
         axes.set(xlabel=f"{axis}, %", xlim=(0, 100), ylim=(len(scores) - 0.4, -0.6))
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -73,12 +75,13 @@ def bars(scores: Mapping[str, Mapping[str, Score]], *, axis: str) -> bytes:
     return file.getvalue()
 
 
-def _swatch(colour: str, label: str):
+def _swatch(colour: str, name: str):
     from matplotlib.patches import Patch
 
-    return Patch(color=colour, label=label)
+    return Patch(color=colour, label=plain_label(name))
 
 
+@plain_figure
 def zero_shot_against_probe(points: Sequence[Point]) -> bytes:
     """Zero-shot accuracy across, that of a linear probe up; above the diagonal the probe is better."""
     with drawn(4.6, 4.4) as (axes, file):
@@ -105,17 +108,25 @@ def _cross(axes: "Axes", point: Point, number: int, *, scale: float) -> None:
         markersize=5,
         linewidth=1,
         color=COLOURS[number % len(COLOURS)],
-        label=point.name,
+        label=plain_label(point.name),
     )
 
 
+@plain_figure
 def few_shot_curves(curves: Mapping[str, tuple[Score, Sequence[tuple[float, Score]]]]) -> bytes:
     """For each set, accuracy over images per class (logarithmic), and zero-shot as a dashed line."""
     with drawn(5.2, 3.8) as (axes, file):
         for number, (name, (zero_shot, points)) in enumerate(curves.items()):
             colour = COLOURS[number % len(COLOURS)]
             shots = [count for count, _ in points]
-            axes.plot(shots, [100 * score.value for _, score in points], "o-", color=colour, markersize=4, label=name)
+            axes.plot(
+                shots,
+                [100 * score.value for _, score in points],
+                "o-",
+                color=colour,
+                markersize=4,
+                label=plain_label(name),
+            )
             low, high = zip(*(score.interval95 for _, score in points), strict=True)
             axes.fill_between(shots, 100 * np.array(low), 100 * np.array(high), color=colour, alpha=0.15, linewidth=0)
             axes.axhline(100 * zero_shot.value, color=colour, linestyle="--", linewidth=1)
@@ -128,6 +139,7 @@ def few_shot_curves(curves: Mapping[str, tuple[Score, Sequence[tuple[float, Scor
     return file.getvalue()
 
 
+@plain_figure
 def reliability_diagram(bins: Reliability) -> bytes:
     """How often the model was right, by the probability it gave; on the diagonal both are equal."""
     with drawn(3.7, 3.4) as (axes, file):
@@ -143,6 +155,7 @@ def reliability_diagram(bins: Reliability) -> bytes:
     return file.getvalue()
 
 
+@plain_figure
 def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]], *, up_to: float) -> bytes:
     """For every set a dot per single template, and a bar where all of them together are; the axis ends at `up_to`."""
     with drawn(7.5, 0.9 + 0.34 * len(spreads)) as (axes, file):
@@ -151,7 +164,7 @@ def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]], *, up
             axes.plot([min(values), max(values)], [row, row], color="#bbbbbb", linewidth=1.5, zorder=1)
             axes.scatter(values, [row] * len(values), s=18, color=COLOURS[0], alpha=0.55, linewidths=0, zorder=2)
             axes.plot([100 * together] * 2, [row - 0.3, row + 0.3], color=COLOURS[1], linewidth=2.5, zorder=3)
-        axes.set_yticks(range(len(spreads)), labels=list(spreads))
+        axes.set_yticks(range(len(spreads)), labels=[plain_label(name) for name in spreads])
         axes.set(xlabel="top-1, %", ylim=(len(spreads) - 0.4, -0.6))
         axes.set_xlim(0, 100 * up_to)
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -159,6 +172,7 @@ def prompt_strip(spreads: Mapping[str, tuple[Mapping[str, Score], float]], *, up
     return file.getvalue()
 
 
+@plain_figure
 def shift_plot(
     models: Sequence[Point], baseline: Sequence[Point], line: Line | None, *, names: tuple[str, str]
 ) -> bytes:
@@ -178,7 +192,7 @@ def shift_plot(
         ticks = [tick for tick in LOGIT_TICKS if low <= tick <= high]
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks(logit(np.array(ticks)), labels=[f"{100 * tick:g}" for tick in ticks])
-        axes.set(xlabel=f"{names[0]} top-1, %", ylabel=f"{names[1]} top-1, %")
+        axes.set(xlabel=f"{plain_label(names[0])} top-1, %", ylabel=f"{plain_label(names[1])} top-1, %")
         axes.set(xlim=logit(np.array([low, high])), ylim=logit(np.array([low, high])))
         axes.legend(fontsize=8, loc="upper left")
     return file.getvalue()

@@ -110,6 +110,10 @@ def measure_entry(name: str, model: Model, source: str, request: Request) -> Ent
         entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
     if request.probe and (train := open_train_part(source)) is not None:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
+    elif request.probe and isinstance(measured.result, ZeroShotResult):
+        note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."
+        result = replace(measured.result, model=name, notes=(*measured.result.notes, note))
+        entry = replace(entry, measured=replace(entry.measured, result=result))
     return entry
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seesay.base.errors import UsageError
-from seesay.base.publish import publish_file, refuse_unwritable
+from seesay.base.names import no_empty_names
+from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
@@ -32,6 +33,7 @@ SHOWN_FACTS = ("seesay", "commit", "torch", "processor", "device")
 COLUMNS = ("model", "set", "task", "score", "value [95 %]", "chance", "n")
 
 
+@no_empty_names
 def evaluate(
     models: Model | str | Path | Sequence[Model | str | Path],
     sets: str | Path | Sequence[str | Path],
@@ -55,8 +57,9 @@ def evaluate(
     `models`: names or folders, loaded to the best device there is, and `Model` values, which stay on theirs. `sets`:
     what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`), `class_names`
     (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace the words
-    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part,
-    and with `shots` on this many images per class. `prompts`: also the accuracy of every single template. `shift`
+    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part
+    (train/ beside test/ or val/), and with `shots` on this many images per class; where there is none, `notes` of the
+    result say so. `prompts`: also the accuracy of every single template. `shift`
     names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
     `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings
     are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
@@ -274,10 +277,7 @@ def check_shift_arguments(
 
 def check_outputs(report: str | Path | None, results: str | Path | None) -> None:
     """Before the work rather than after it: `UsageError` for a folder in place of a file or the other way round."""
-    if report is not None:
-        if Path(report).is_dir():
-            raise UsageError(f"report {report} is a folder; name the file to write in it.")
-        refuse_unwritable(Path(report).parent)
+    refuse_unwritable_file(report, "report")
     if results is not None:
         if Path(results).is_file():
             raise UsageError(f"results {results} is a file; name a folder.")
@@ -294,7 +294,7 @@ def settings_of(
     }
     return {
         **plain,
-        "probe": str(probe),
+        "probe": probe,
         "shots": ",".join(map(str, shots)) or None,
         "preprocess": preprocess,
         "shift": None if shift is None else f"{shift.natural}={shift.shifted}",

@@ -16,10 +16,11 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from seesay.base.drawing import plain_figure, plain_label
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
-from seesay.data.images import open_image
+from seesay.data.jpeg import decoding
 from seesay.formulas.statistics import proportion_interval
 
 if TYPE_CHECKING:
@@ -112,8 +113,9 @@ def data_uri(image: bytes) -> str:
 
 def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
     """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels."""
-    image = Image.fromarray(open_image(source))
-    image.thumbnail((side, side))
+    with decoding(source) as decoded:
+        image = Image.fromarray(decoded.pixels_HW3)
+        image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "webp", quality=85)
     return file.getvalue()
@@ -142,6 +144,7 @@ def score_of(cards: Sequence[Card]) -> Score:
     return Score(value=hits / n, interval95=proportion_interval(hits, n), chance=chance, n=n)
 
 
+@plain_figure
 def similarity_figure(
     similarity_RC: np.ndarray,
     *,
@@ -161,7 +164,7 @@ def similarity_figure(
     drawing = Drawing(figsize=(5.6, 4.7), layout="constrained")
     axes = drawing.subplots()
     shown = axes.imshow(similarity_RC, cmap="cividis")
-    axes.set(ylabel=titles[0], xlabel=titles[1])
+    axes.set(ylabel=plain_label(titles[0]), xlabel=plain_label(titles[1]))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     _name_groups(axes, columns, across=True)
@@ -182,7 +185,7 @@ def _name_groups(axes: "Axes", names: Sequence[str], *, across: bool) -> None:
     ends = np.cumsum([size for _, size in groups])
     middles = [end - size / 2 - 0.5 for end, (_, size) in zip(ends, groups, strict=True)]
     axis, draw_line = (axes.xaxis, axes.axvline) if across else (axes.yaxis, axes.axhline)
-    axis.set_ticks(middles, labels=[name for name, _ in groups], rotation=45 if across else 0)
+    axis.set_ticks(middles, labels=[plain_label(name) for name, _ in groups], rotation=45 if across else 0)
     axis.set_tick_params(length=0)
     for end in ends[:-1]:
         draw_line(end - 0.5, color="white", linewidth=0.8)

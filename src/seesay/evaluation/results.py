@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from seesay.base.printable import printable
 from seesay.base.records import Score
 from seesay.base.values import percent, score_row, with_interval
 
@@ -67,14 +68,15 @@ class SetResult(ABC):
     def __repr__(self) -> str:
         name, score = next(iter(self.scores.items()))
         shown = f"{name} {with_interval(score.value, score.interval95)} %, chance {percent(score.chance)} %"
-        return f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {self.n:,} images)"
+        return printable(f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {self.n:,} images)")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ZeroShotResult(SetResult):
     """Zero-shot classification of a labelled set. `same_names` are names that more than one class has.
 
-    `calibration_error` is the expected calibration error of `formulas.reliability`.
+    `calibration_error` is the expected calibration error of `formulas.reliability`. `notes` are lines on how the set
+    and its class names were read.
     """
 
     classes: int
@@ -84,6 +86,7 @@ class ZeroShotResult(SetResult):
     calibration_error: float
     same_names: tuple[str, ...]
     class_names_from: str
+    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -108,6 +111,7 @@ class ZeroShotResult(SetResult):
             "templates": list(self.templates),
             "templates_from": self.templates_from,
             "class_names_from": self.class_names_from,
+            "notes": list(self.notes),
         }
 
 

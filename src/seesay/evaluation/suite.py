@@ -182,6 +182,7 @@ def zero_shot_result(
         templates=() if described else words.templates,
         templates_from="descriptions" if described else words.templates_from,
         class_names_from=words.names_from,
+        notes=(*evalset.notes, *(words.notes if not described else ())),
     )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal, ProgressLine
-from seesay.base.publish import publish_file, refuse_unwritable
+from seesay.base.names import no_empty_names
+from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
 from seesay.experiments.comparison import Comparison
@@ -27,6 +28,7 @@ DEFAULT_JOBS = 8
 MOST_JOBS = 256
 
 
+@no_empty_names
 def compare(
     recipe: str | Path,
     *,
@@ -48,6 +50,7 @@ def compare(
     `RefusedInput` where it is of other data, and `SeesayError`, with everything written, where runs failed.
     """
     root = Path(out)
+    refuse_unwritable_file(json_file, "json_file")
     experiment = read_experiment(
         Path(recipe),
         pairs=[str(source) for source in listed(pairs)],

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seesay.base.printable import printable
 from seesay.base.values import html_table, to_pandas
 from seesay.experiments.recipe import Experiment
 from seesay.formulas.efficiency import Curve
@@ -274,7 +275,7 @@ class Comparison:
         counts += [
             f"{len(runs)} {what}" for what, runs in (("diverged", self.diverged), ("failed", self.failed)) if runs
         ]
-        return f"<Comparison: {', '.join(ends)}; {', '.join(counts)}>"
+        return printable(f"<Comparison: {', '.join(ends)}; {', '.join(counts)}>")
 
     def _repr_html_(self) -> str:
         head = ("objective", "learning rate", "seeds", "top-1, %", "lowest to highest seed")

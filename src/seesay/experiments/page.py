@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seesay.base.drawing import plain_figure, plain_label
 from seesay.evaluation.charts import COLOURS, DOTS_PER_INCH
 from seesay.evaluation.html import Figure, Section, Table, percent, render_page, with_interval
 from seesay.experiments.claims import claim_lines, factor_words, rate_lines
@@ -21,6 +22,7 @@ AXES = {"images": "images processed", "flops": "FLOPs of training", "seconds": "
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
+@plain_figure
 def curves(comparison: Comparison, views: Sequence[tuple[str, str]]) -> bytes:
     """Panels side by side, one for each (unit, "linear" or "log").
 
@@ -65,7 +67,9 @@ def _draw_curves(axes: "Axes", comparison: Comparison, *, over: str) -> None:
             continue
         n_P, share_SP = np.exp(np.log(curve.n_SP).mean(0)), 100 * curve.accuracy_SP
         colour = COLOURS[number % len(COLOURS)]
-        axes.plot(n_P, share_SP.mean(0), "o-", color=colour, markersize=3.5, linewidth=1.6, label=name, zorder=3)
+        axes.plot(
+            n_P, share_SP.mean(0), "o-", color=colour, markersize=3.5, linewidth=1.6, label=plain_label(name), zorder=3
+        )
         axes.fill_between(n_P, share_SP.min(0), share_SP.max(0), color=colour, alpha=0.18, linewidth=0, zorder=2)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from seesay.base.errors import SeesayError
 from seesay.base.settings import read_settings
+from seesay.base.streams import say
 from seesay.training.settings import TrainSettings
 from seesay.training.train import train_model
 from seesay.training.validation import ZeroShotCheck
@@ -32,7 +33,7 @@ def main() -> int:
     try:
         _run(job)
     except SeesayError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

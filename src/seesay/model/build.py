@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
 
+from seesay.base.names import no_empty_names
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import FIRST_MERGE, CaptionTokenizer
 from seesay.model.bundle import Model
@@ -12,6 +13,7 @@ from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 
 
+@no_empty_names
 def build(name: str, *, seed: int = 0, tokenizer: CaptionTokenizer | str | Path | None = None) -> Model:
     """A model of the preset `name` with random weights that depend on name, vocabulary size and `seed` alone.
 

@@ -5,6 +5,7 @@ N = images or texts given, B = rows in a block, D = embedding width, S = side in
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +15,13 @@ import torch
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.printable import printable
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
-from seesay.data.prompts import load_templates
+from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.encode import check_rows, embed_rows, prefetch_blocks
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
@@ -57,8 +59,8 @@ class Model:
         count = sum(parameter.numel() for parameter in self.clip.parameters())
         templates = f"{len(self.templates)} template{'s' * (len(self.templates) != 1)}"
         return (
-            f"<Model {self.name}: {architecture.image.kind} + {architecture.text.kind}, {count:,} parameters, "
-            f"embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
+            f"<Model {printable(self.name)}: {architecture.image.kind} + {architecture.text.kind}, "
+            f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
         )
 
     @classmethod
@@ -239,8 +241,13 @@ class Model:
     ) -> list[Ranking]:
         """For every image all labels with probabilities, best first.
 
-        They sum to 1, except for models with sigmoid scoring, which score every label by itself.
+        They sum to 1, except for models with sigmoid scoring, which score every label by itself. `UsageError` for fewer
+        than two labels, except with those models; a label that comes twice is a `UserWarning` and counts once.
         """
+        if self.logit_bias is None:
+            labels, twice = distinct_labels(labels)
+            if twice:
+                warnings.warn(f"labels given more than once count once: {', '.join(map(repr, twice))}.", stacklevel=2)
         return self.classifier(labels, templates).rank(self.encode_images(images))
 
     def save(

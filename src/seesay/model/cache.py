@@ -1,7 +1,8 @@
 """Embeddings and scores cached on disk: what was worked out once is read the next time, never when anything differs.
 
-A file is named after the SHA-256 of all that its content depends on, and carries the SHA-256 of that content: one
-that is damaged, or cut off, counts as not there and is made again.
+A file is named after the SHA-256 of all that its content depends on, and carries the SHA-256 of that name and the
+content: one that is damaged, cut off, or under another name counts as not there and is made again. Anybody can work
+that sum out: what is not the user's own, or what others may write, counts as not there as well, with a remark.
 
 N = images that could be read, P = things made of prompts (classes, captions), C = classes, D = embedding width.
 """
@@ -20,6 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from seesay.base.errors import BrokenSample, StorageError
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.records import Skipped
 from seesay.base.version import __version__
@@ -43,23 +45,33 @@ class EmbeddingCache:
     def find(cls) -> "EmbeddingCache":
         """The cache in the folder that the environment variable `SEESAY_CACHE` names, or none where that is "off".
 
-        Without the variable it is seesay in the user's cache folder (XDG).
+        Without the variable it is seesay in the user's cache folder (XDG); without a home folder there is none.
         """
         setting = os.environ.get(SETTING, "")
         if setting.lower() in ("off", "0", "no", "false"):
             return cls(None)
         if setting:
-            return cls(Path(setting).expanduser())
-        return cls(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seesay")
+            return cls(Path(os.path.expanduser(setting)))
+        # Not Path.home(), which raises for a user that the system does not know, as in a container.
+        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return cls(Path(caches) / "seesay") if os.path.isabs(caches) else cls(None)
 
     def read(self, kind: str, key: str) -> dict[str, Tensor] | None:
-        """The tensors cached under `key`; None if there are none, or not whole."""
+        """The tensors cached under `key`; None if there are none, not whole, or, a `UserWarning`, not safe."""
         if self.folder is None:
             return None
+        path = self._path(kind, key)
         try:
-            data = self._path(kind, key).read_bytes()
+            data = path.read_bytes()
+            if reason := next(filter(None, map(_open_to_others, (self.folder, path.parent, path))), None):
+                warnings.warn(
+                    f"cached embeddings are not used: {reason}; make it yours alone (chmod go-w), or set {SETTING} to "
+                    "another folder.",
+                    stacklevel=2,
+                )
+                return None
             digest, rest = data[:32], data[32:]
-            return load(rest) if hashlib.sha256(rest).digest() == digest else None
+            return load(rest) if _digest(path, rest) == digest else None
         except (OSError, SafetensorError, ValueError):
             return None
 
@@ -67,9 +79,13 @@ class EmbeddingCache:
         """Write the tensors; an error of the disk is a `UserWarning`, and they are made again the next time."""
         if self.folder is None:
             return
-        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        path, data = self._path(kind, key), save({name: tensor.contiguous() for name, tensor in tensors.items()})
         try:
-            publish_file(self._path(kind, key), hashlib.sha256(data).digest() + data)
+            for folder in (self.folder, path.parent):
+                if not folder.exists():
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    folder.mkdir(mode=0o700, exist_ok=True)
+            publish_file(path, _digest(path, data) + data, mode=0o600)
         except (StorageError, OSError) as error:
             warnings.warn(
                 f"embeddings are not cached: {error} Set {SETTING} to off, or to another folder.", stacklevel=2
@@ -78,6 +94,19 @@ class EmbeddingCache:
     def _path(self, kind: str, key: str) -> Path:
         assert self.folder is not None
         return self.folder / kind / f"{key}.safetensors"
+
+
+def _digest(path: Path, data: bytes) -> bytes:
+    """Of the file's name as well, so that one result cannot be put in the place of another."""
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode("ascii") + data).digest()
+
+
+def _open_to_others(path: Path) -> str:
+    """Why somebody else could have written what is there; "" where only this user or root could."""
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to another user (id {status.st_uid})"
+    return f"others may write {path} (mode {status.st_mode & 0o777:o})" if status.st_mode & 0o022 else ""
 
 
 def key_of(*parts: object) -> str:
@@ -226,6 +255,7 @@ def cached_encode_prompts(model: Model, prompts: Sequence[Sequence[str]], *, cac
     return row_PD
 
 
+@no_empty_names
 def zero_shot_classifier(
     model: Model,
     class_names: Sequence[ClassName],

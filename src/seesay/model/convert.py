@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from seesay.base.errors import SeesayError, UsageError
-from seesay.base.publish import publish_folder, storage_errors
+from seesay.base.names import no_empty_names
+from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
 from seesay.model.bundle import Model, load_folder
 from seesay.model.hub import load
 from seesay.nets.architecture import Activation
@@ -35,6 +36,7 @@ class Proof:
         return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
 
 
+@no_empty_names
 def convert(
     source: Model | str | Path,
     destination: str | Path,
@@ -53,6 +55,7 @@ def convert(
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
+        refuse_unwritable(folder.parent)
     model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
     proofs = []
 

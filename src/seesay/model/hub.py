@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.hub import check_promised, hub_errors
+from seesay.base.names import no_empty_names
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
@@ -30,6 +31,7 @@ DESCRIPTIONS = [
 HUB = "hf:"
 
 
+@no_empty_names
 def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
     """The model of that name or at that path, on the CPU and ready to encode.
 
@@ -83,19 +85,19 @@ def download(repository: str) -> Path:
 
 
 def _fetch(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
     folder = Path(snapshot_download(repository, allow_patterns=DESCRIPTIONS, library_name="seesay"))
+    for description in sorted(path for path in folder.iterdir() if path.name in DESCRIPTIONS):
+        check_promised(description)
     for layout in (layout for layout in READERS if layout.is_in(folder)):
         # The folder is named after the commit its files are from.
-        is_new = not isinstance(try_to_load_from_cache(repository, layout.WEIGHTS_NAME, revision=folder.name), str)
         try:
             path = Path(hf_hub_download(repository, layout.WEIGHTS_NAME, revision=folder.name, library_name="seesay"))
         except RemoteEntryNotFoundError:
             continue
-        if is_new:
-            check_promised(path)
+        check_promised(path)
         return folder
     raise RefusedInput(
         f"hf:{repository} holds no description with safetensors weights that seesay reads; fetch its pickle yourself "

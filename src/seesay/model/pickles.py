@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, SeesayError, StorageError, UsageError
-from seesay.base.publish import publish_file, remove_stale
+from seesay.base.publish import publish_file, refuse_unwritable_file, remove_stale
 
 # A guess.
 READ_SECONDS = 600
@@ -78,6 +78,7 @@ def convert_pickle(source: Path, destination: Path, *, force: bool = False) -> N
         raise UsageError(f"{destination} does not end in .safetensors; give the new file a name that does.")
     if destination.exists():
         raise UsageError(f"{destination} exists; name a new file.")
+    refuse_unwritable_file(destination, "DST")
     if not is_pickle(source):
         raise RefusedInput(f"{source} is no Python pickle; convert it without --from-pickle.")
     with tempfile.TemporaryDirectory(prefix="seesay-unpickle-") as folder:

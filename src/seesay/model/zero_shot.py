@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seesay.base.printable import printable
 from seesay.base.records import Ranking
 from seesay.formulas.similarity import class_head, log_mean_exp, match_probabilities, probabilities, widened
 from seesay.nets.head import PreparedTexts
@@ -39,7 +40,7 @@ class Classifier(ABC):
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:SHOWN_NAMES]) + (", ..." if len(self.class_names) > SHOWN_NAMES else "")
-        return f"<{type(self).__name__}: {len(self.class_names):,} classes ({names}), {self._made_of()}>"
+        return printable(f"<{type(self).__name__}: {len(self.class_names):,} classes ({names}), {self._made_of()}>")
 
     @abstractmethod
     def _made_of(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from seesay.base.errors import UsageError
 from seesay.base.memory import available_memory
+from seesay.base.names import no_empty_names
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.data.duplicates import alike_groups, equal_groups
@@ -261,6 +262,7 @@ def _time_report(run: ShortRunReport, plan: RunPlan, *, pairs: int, held_out: in
     )
 
 
+@no_empty_names
 def doctor(
     pairs: Sources,
     *,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from seesay.base.printable import printable
 from seesay.base.values import html_table, to_pandas
 
 Level = Literal["ok", "warning", "stop"]
@@ -199,7 +200,7 @@ class DoctorReport:
     def __repr__(self) -> str:
         topics = [finding.topic for finding in self.findings if finding.level == self.verdict != "ok"]
         listed = f" ({', '.join(topics)})" if topics else ""
-        return f"<DoctorReport of {self.name}: {self.pairs:,} pairs, {self.verdict}{listed}>"
+        return printable(f"<DoctorReport of {self.name}: {self.pairs:,} pairs, {self.verdict}{listed}>")
 
     def _repr_html_(self) -> str:
         rows = [(finding.topic, finding.level, finding.message, finding.hint) for finding in self.findings]

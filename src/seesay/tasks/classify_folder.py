@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import progress
-from seesay.base.publish import publish_chunks
+from seesay.base.names import no_empty_names
+from seesay.base.printable import printable
+from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.records import Ranking, Skipped
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
@@ -72,11 +74,12 @@ class Classified:
         skipped = f", {len(self.skipped):,} skipped ({count_reasons(self.skipped)})" if self.skipped else ""
         resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
         answered = self.photos - len(self.skipped)
-        return f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>"
+        return printable(f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>")
 
 
+@no_empty_names
 def classify_folder(
-    model: "Model",
+    model: "Model | str | Path",
     photos: str | Path | Sequence[str | Path],
     labels: Sequence[str] = (),
     *,
@@ -93,6 +96,7 @@ def classify_folder(
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, a .csv or .json file.
 
+    `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -107,6 +111,7 @@ def classify_folder(
     render = FORMATS.get(Path(out).suffix.lower())
     if render is None:
         raise UsageError(f"{out} should end in {' or '.join(FORMATS)}, which says how it is written.")
+    refuse_unwritable_file(out, "out")
     rules = Rules(
         none_of_these=none_of_these,
         multi_label=multi_label,
@@ -115,7 +120,10 @@ def classify_folder(
         thresholds=dict(thresholds),
     )
     question = Question(labels=labels, templates=templates, top=top, calibrate=calibrate, rules=rules)
-    return answer_all(model, prepare(photos, question), render=render, out=Path(out), force=force)
+    from seesay.model.hub import on_best_device
+
+    prepared = prepare(photos, question)
+    return answer_all(on_best_device(model), prepared, render=render, out=Path(out), force=force)
 
 
 def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:

@@ -39,6 +39,8 @@ Penalty = float | Literal["sweep"]
 NO_CACHE = EmbeddingCache(None)
 # As in the code of CoOp (Zhou et al. 2022): a penalty is validated on as many further images per class, four at most.
 MOST_VALIDATION_SHOTS = 4
+# A guess: the interval over more choices of images is the same.
+MOST_SEEDS = 1000
 RANKING_METRICS = {"map11": mean_average_precision_11, "roc-auc": mean_roc_auc}
 METRICS = ("accuracy", "mean-per-class", *RANKING_METRICS)
 # Hanley and McNeil (1982): the area under the curve of answers that say nothing.
@@ -136,6 +138,8 @@ def check_protocol(shots: Sequence[int], seeds: int, penalty: Penalty, metric: s
         raise UsageError(f"metric {metric!r} is not known.{nearest(metric, METRICS)} Known: {', '.join(METRICS)}.")
     if any(count < 1 for count in shots) or seeds < 1:
         raise UsageError(f"shots are {list(shots)} and seeds {seeds}; give numbers of 1 or more.")
+    if seeds > MOST_SEEDS:
+        raise UsageError(f"seeds is {seeds}; give {MOST_SEEDS:,} or fewer.")
 
 
 def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.journal import progress
+from seesay.base.names import no_empty_names
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
 from seesay.model.hub import on_best_device
@@ -11,6 +12,7 @@ from seesay.tasks.few_shot import NO_CACHE, Penalty, check_protocol, check_sets,
 from seesay.tasks.probe_result import ProbeResult
 
 
+@no_empty_names
 def probe(
     train: str | Path,
     test: str | Path,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from seesay.base.printable import printable
 from seesay.base.records import Score
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
 
@@ -64,6 +65,12 @@ class ProbeResult:
     shots_equal_to_zero_shot: float | None
     skipped_by_reason: Mapping[str, int]
     data_fingerprints: tuple[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the score, a line each."""
+        same = "it was trained and measured on the same images: the score says nothing about others."
+        return (same,) if self.data_fingerprints[0] == self.data_fingerprints[1] else ()
 
     @property
     def n(self) -> int:
@@ -152,7 +159,9 @@ class ProbeResult:
     def __repr__(self) -> str:
         shown = f"{self.metric} {with_interval(self.score.value, self.score.interval95)} %"
         zero_shot = f"zero-shot {with_interval(self.zero_shot.value, self.zero_shot.interval95)} %"
-        return f"ProbeResult({self.model}, {self.train} -> {self.set_name}: {shown}, {zero_shot}, {self.n:,} images)"
+        return printable(
+            f"ProbeResult({self.model}, {self.train} -> {self.set_name}: {shown}, {zero_shot}, {self.n:,} images)"
+        )
 
     def _repr_html_(self) -> str:
         return html_table(PROBE_COLUMNS, self.cells())

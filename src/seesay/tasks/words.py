@@ -4,20 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seesay.data.class_names import ClassName, edited_names, known_set
+from seesay.data.class_names import ClassName, edited_names, known_set, names_of, without_words
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import load_templates
 from seesay.model.bundle import Model
 
+# So many pairs of old and new names show whether they go together; a guess.
+SHOWN = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Names and templates, each with its origin in words."""
+    """Names and templates, each with its origin in words; `notes` are lines on the names for a person."""
 
     names: Sequence[ClassName]
     names_from: str
     templates: tuple[str, ...]
     templates_from: str
+    notes: tuple[str, ...] = ()
 
 
 def choose_words(
@@ -56,4 +60,19 @@ def choose_words(
         chosen, origin = by_paper.templates, f"the paper, for {by_paper.name}"
     else:
         chosen, origin = model.templates, "the model"
-    return Words(names=names, names_from=names_from, templates=chosen, templates_from=origin)
+    notes = _notes_on(names, class_names, is_renamed=called is not None, by_paper=names_from.startswith("the paper"))
+    return Words(names=names, names_from=names_from, templates=chosen, templates_from=origin, notes=notes)
+
+
+def _notes_on(
+    names: Sequence[ClassName], class_names: Sequence[str], *, is_renamed: bool, by_paper: bool
+) -> tuple[str, ...]:
+    notes = []
+    if is_renamed:
+        pairs = [f"{old!r} is {names_of(new)[0]!r}" for old, new in zip(class_names, names, strict=True)]
+        more = f", ... ({len(pairs)} classes)" if len(pairs) > SHOWN else ""
+        notes.append(f"class names: {', '.join(pairs[:SHOWN])}{more}.")
+    if (wordless := without_words(names)) and not by_paper:
+        which = f"{len(wordless)} of {len(names)} class names are no words, as {wordless[0]!r}"
+        notes.append(f"{which}: a prompt with them says nothing; --class-names FILE gives words.")
+    return tuple(notes)

@@ -21,6 +21,7 @@ from seesay.base.errors import SeesayError, TooManySkipped
 from seesay.base.journal import LineFile, read_events
 from seesay.base.publish import publish_file
 from seesay.base.records import Skipped
+from seesay.base.streams import say
 
 BAD_BATCH_NAME = "bad_batch.json"
 SKIPPED_NAME = "skipped.jsonl"
@@ -236,10 +237,8 @@ def ended_when_stuck(minutes: float) -> Iterator[Callable[[], None]]:
 def _end(minutes: float) -> None:
     with suppress(ValueError, OSError):  # standard error may be something that has no file number
         faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
-    print(
+    say(
         f"error: no step, check or checkpoint came to its end for {minutes:g} minutes (stuck_minutes); above is where "
-        "every thread stands. What was saved is whole, and the same command goes on from it.",
-        file=sys.stderr,
-        flush=True,
+        "every thread stands. What was saved is whole, and the same command goes on from it."
     )
     os._exit(1)

@@ -14,7 +14,7 @@ import numpy as np
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
-from seesay.data.images import decode
+from seesay.data.jpeg import decoding
 from seesay.data.loader import Subset, can_fork, permutation
 from seesay.data.pairs import open_pairs
 from seesay.data.survey import Sampled, sample_images
@@ -41,6 +41,13 @@ class TrainingPairs:
     def sampled(self) -> Sampled:
         """Some images of the training pairs, read once."""
         return sample_images(self.training)
+
+
+def held_out_line(pairs: TrainingPairs) -> str:
+    """How many pairs are validated on, or why none are, for people."""
+    if pairs.validation is not None:
+        return f"{len(pairs.validation):,} pairs are held out or given"
+    return f"none: the share that is held out of so few pairs is below {LEAST_VALIDATION}; name some with --val"
 
 
 def open_training_pairs(
@@ -71,7 +78,8 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
     sides = []
     for index in np.linspace(0, len(pairs) - 1, min(LOOKED_AT, len(pairs))).astype(int):
         try:
-            sides.append(min(decode(pairs[int(index)].image).shape[:2]))
+            with decoding(pairs[int(index)].image) as image:
+                sides.append(min(image.height, image.width))
         except BrokenSample:
             continue
     if not sides:

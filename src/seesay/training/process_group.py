@@ -32,6 +32,8 @@ STORE_SECONDS = 60.0
 # How long a process looks for the main one; a wrong address is not worth more.
 CONNECT_SECONDS = 30.0
 
+NOBODY = "nobody answered"
+
 T = TypeVar("T")
 
 
@@ -131,13 +133,18 @@ class ProcessGroup:
         self._names = self.all_gather_object(f"pid {os.getpid()} on {socket.gethostname()}")
 
     def _wait_for(self, keys: Sequence[str]) -> None:
-        assert self._store is not None
         signs: dict[int, tuple[bytes, float]] = {}
         pause = 0.001
-        while not self._store.check(list(keys)):
+        while not within(GONE_SECONDS, lambda: self._are_there(keys, signs)):
             time.sleep(pause)
             pause = min(0.25, 2 * pause)
-            self._refuse_the_lost(keys, signs)
+
+    def _are_there(self, keys: Sequence[str], signs: dict[int, tuple[bytes, float]]) -> bool:
+        assert self._store is not None
+        if self._store.check(list(keys)):
+            return True
+        self._refuse_the_lost(keys, signs)
+        return False
 
     def _refuse_the_lost(self, keys: Sequence[str], signs: dict[int, tuple[bytes, float]]) -> None:
         """Raise `ProcessLost` where a process that is waited for has ended, or gives no sign of life."""
@@ -174,11 +181,12 @@ class ProcessGroup:
         code = error.exit_code if isinstance(error, SeesayError) else 1
         end = {"lost": is_lost, "code": code, "words": str(error)}
         try:
-            self._store.set(f"end/{self.rank}", json.dumps(end))
-            ends = self._ends(everyone=is_lost or not self.is_main)
+            ends = within(2 * LAST_WORDS_SECONDS, lambda: self._ends(end, everyone=is_lost or not self.is_main))
         except (RuntimeError, OSError):
-            # The store went with the process that held it, which was the main one.
-            return self._lost([0], error) if is_lost and self.rank == 1 else SystemExit(code)
+            # The store went with the process that held it, or was stopped with it: that was the main one.
+            if not is_lost:
+                return error
+            return self._lost([0], error) if self.rank == 1 else SystemExit(code)
         own_errors = [rank for rank, other in ends.items() if not other["lost"]]
         if own_errors:
             return error if self.rank == own_errors[0] else SystemExit(ends[own_errors[0]]["code"])
@@ -186,9 +194,10 @@ class ProcessGroup:
             return SystemExit(1)
         return self._lost([rank for rank in range(self.world_size) if rank not in ends], error)
 
-    def _ends(self, *, everyone: bool) -> dict[int, dict[str, Any]]:
+    def _ends(self, own: dict[str, Any], *, everyone: bool) -> dict[int, dict[str, Any]]:
         """How each process has ended, those that say so within some seconds; the first own error is enough."""
         assert self._store is not None
+        self._store.set(f"end/{self.rank}", json.dumps(own))
         until = time.monotonic() + LAST_WORDS_SECONDS
         while True:
             there = [rank for rank in range(self.world_size) if self._store.check([f"end/{rank}"])]
@@ -256,9 +265,31 @@ def open_process_group(runtime: Runtime, *, timeout_seconds: float) -> Iterator[
         _close_group()
 
 
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """What `work()` returns or raises, or RuntimeError after `seconds`: torch asks a store that is silent for ever.
+
+    Asked in a thread of its own, which is left behind where nobody answers.
+    """
+    found: list[T] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # noqa: BLE001  # raised by who waits
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    if not found:
+        raise errors[0] if errors else RuntimeError(f"{NOBODY} in {seconds:g} seconds")
+    return found[0]
+
+
 def is_collective_failure(error: BaseException) -> bool:
     """Whether `error` is how this process noticed that another one ended."""
-    words = ("gloo", "connection closed by peer", "connection reset by peer", "nccl", "timed out waiting")
+    words = ("gloo", "closed by peer", "reset by peer", "pair closure", "nccl", "timed out waiting", NOBODY)
     if isinstance(error, ProcessLost | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
@@ -292,21 +323,8 @@ def _store_of_all(runtime: Runtime, wait: timedelta) -> tuple[Store, int, int]:
     """The store of all processes. A program that listens there and never answers would keep torch waiting for ever."""
     from torch.distributed.rendezvous import rendezvous
 
-    found: list[tuple[Store, int, int]] = []
-    errors: list[Exception] = []
-
-    def look() -> None:
-        try:
-            found.append(next(rendezvous("env://", runtime.rank, runtime.world_size, timeout=wait)))
-        except Exception as error:  # noqa: BLE001  # raised by who waits
-            errors.append(error)
-
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    looking.join(wait.total_seconds())
-    if not found:
-        raise errors[0] if errors else RuntimeError(f"nobody answered in {wait.total_seconds():g} seconds")
-    return found[0]
+    stores = rendezvous("env://", runtime.rank, runtime.world_size, timeout=wait)
+    return within(wait.total_seconds(), lambda: next(stores))
 
 
 def _close_group() -> None:

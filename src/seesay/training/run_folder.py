@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.journal import EVENTS_NAME, read_events
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml, difference, read_settings
@@ -147,10 +148,11 @@ class Run:
     def __repr__(self) -> str:
         step = max((event.get("step", 0) for event in self.events), default=0)
         state = "finished" if self.is_finished else "not finished"
-        loss = f", loss {self.history[-1]['smooth_loss']:.3f}" if self.history else ""
+        loss = f", smoothed loss {self.history[-1]['smooth_loss']:.3f}" if self.history else ""
         return f"Run({str(self.folder)!r}: {self.settings.model}, step {step:,}{loss}, {state})"
 
 
+@no_empty_names
 def open_run(folder: str | Path) -> Run:
     """The run in `folder`, finished or not; `UsageError` for a folder that holds none."""
     folder = Path(folder)

@@ -8,12 +8,15 @@ import math
 import statistics
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seesay.base.drawing import plain_figure, plain_label
+from seesay.base.errors import SeesayError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.publish import publish_file
+from seesay.base.streams import say
 
 if TYPE_CHECKING:
     from seesay.training.state import TrainState
@@ -113,16 +116,24 @@ class QuietLine(ProgressLine):
     def show(self, share: float, text: str = "") -> None:
         """Nothing."""
 
-    def say(self, text: str) -> None:
+    def say(self, *lines: str) -> None:
         """Nothing."""
 
 
-def draw_curves(folder: Path) -> Path:
-    """Draw `curves.png` in a run folder from its `events.jsonl`."""
+def draw_curves(folder: Path) -> None:
+    """Draw `curves.png` in a run folder from its `events.jsonl`; where the disk refuses it, a message says so."""
+    try:
+        publish_file(folder / CURVES_NAME, curves(read_events(folder / EVENTS_NAME)))
+    except SeesayError as error:
+        say(f"warning: the curves are not drawn: {error}")
+
+
+@plain_figure
+def curves(events: Sequence[Mapping[str, Any]]) -> bytes:
+    """Loss and checks over the pairs seen, as a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    events = read_events(folder / EVENTS_NAME)
     steps = [event for event in events if "smooth_loss" in event and "event" not in event]
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -132,7 +143,7 @@ def draw_curves(folder: Path) -> Path:
     for index, (name, points) in enumerate(checks.items()):
         axes = left if name.endswith("/loss") else right
         pairs_seen, values = zip(*points, strict=True)
-        axes.plot(pairs_seen, values, color=f"C{index + 1}", marker="o", markersize=3, label=name)
+        axes.plot(pairs_seen, values, color=f"C{index + 1}", marker="o", markersize=3, label=plain_label(name))
     left.set(xlabel="pairs seen", ylabel="loss", title="Contrastive loss")
     right.set(xlabel="pairs seen", ylabel="share right", title="Checks during the run")
     right.set_ylim(bottom=0)
@@ -143,11 +154,10 @@ def draw_curves(folder: Path) -> Path:
             axes.legend(fontsize=8)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
-    publish_file(folder / CURVES_NAME, image.getvalue())
-    return folder / CURVES_NAME
+    return image.getvalue()
 
 
-def _series(events: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+def _series(events: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
     """Every measure of the checks as points (pairs seen, value)."""
     series: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for event in events:

@@ -9,6 +9,9 @@ from seesay.data.augment import Augment
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# Ten years, a guess at more than anybody means: clocks and timers take these numbers, and overflow far above.
+Minutes = Annotated[float, Field(gt=0, le=5_256_000)]
+Seconds = Annotated[float, Field(gt=0, le=315_360_000)]
 
 CHANGEABLE = (
     "device",
@@ -39,7 +42,7 @@ class DataSettings(Settings):
     context: Annotated[int, Field(ge=3, le=1024)] | None = None
     share_repeats: bool | None = None
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
-    timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
+    timeout_seconds: Seconds = 120.0
     cache: bool = True
     augment: Augment | None = None
 
@@ -90,7 +93,7 @@ class CheckpointSettings(Settings):
     The last `keep` checkpoints stay on disk.
     """
 
-    every_minutes: Annotated[float, Field(gt=0)] = 10.0
+    every_minutes: Minutes = 10.0
     every_steps: Annotated[int, Field(ge=0)] = 0
     keep: Annotated[int, Field(ge=2)] = 2
 
@@ -129,11 +132,11 @@ class TrainSettings(Settings):
     batch_size: Annotated[int, Field(ge=2)] | None = None
     micro_batch: Positive | None = None
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    parallel_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
-    stuck_minutes: Annotated[float, Field(gt=0)] = 60.0
+    parallel_timeout_seconds: Seconds = 120.0
+    stuck_minutes: Minutes = 60.0
     steps: Positive | None = None
     epochs: Positive | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
+    minutes: Minutes | None = None
     data: DataSettings = DataSettings()
     towers: TowerSettings = TowerSettings()
     optimizer: OptimizerSettings = OptimizerSettings()

@@ -13,6 +13,7 @@ import torch
 from seesay.base.bounded import read_json
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
+from seesay.base.names import refuse_empty_names
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings
@@ -22,7 +23,14 @@ from seesay.nets.clip import build_clip
 from seesay.training.checkpoint import CHECKPOINTS
 from seesay.training.faults import MOST_SKIPPED, SkipLog
 from seesay.training.loop import explaining_out_of_memory, run_loop
-from seesay.training.pairs import TrainingPairs, caption_chances, data_facts, image_chances, open_training_pairs
+from seesay.training.pairs import (
+    TrainingPairs,
+    caption_chances,
+    data_facts,
+    held_out_line,
+    image_chances,
+    open_training_pairs,
+)
 from seesay.training.plan import DataFacts, choose
 from seesay.training.process_group import ProcessGroup, open_process_group
 from seesay.training.run_folder import (
@@ -81,15 +89,22 @@ def train(
 ) -> Model:
     """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
 
-    `pairs`, `val`: folders, tables or tar shards. `check`: labelled sets measured zero-shot while training. What is
-    None is chosen from the data and printed. Sections are dicts, as `optimizer={"learning_rate": 1e-3}`;
-    `TrainSettings` says what is in them. What is named here wins over the TOML file `recipe`, and `overrides`
-    ("section.key=value") win over both. The default `out` is `runs/NAME`; calling again goes on where a stopped run
-    was, with the same settings but for those, sections or "pairs" that `allow_change` names. Raises `UsageError` for
-    what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the disk fails, `Stopped` when
-    stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left out.
+    `pairs`, `val`: folders, tables or tar shards to learn from and to validate on. `check`: labelled sets measured
+    zero-shot while training. What is None is chosen from the data and printed: `model` is a size (`seesay train --help`
+    has the list of all options), `objective` what is learned, the length one of `steps`, `epochs` and `minutes`,
+    `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
+    images, `device` "cpu" or "cuda". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
+    `optimizer={"learning_rate": 1e-3}`; `help(seesay.TrainSettings)` has them. What is named here wins over the TOML
+    file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling again
+    goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`
+    names. Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the
+    disk fails, `Stopped` when stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left
+    out: the model is saved then, and `seesay.open_run(out).load()` has it.
     """
     request = run_request(pairs, locals())
+    if isinstance(check, Mapping):
+        key = next(iter(check), "every")
+        raise UsageError(f"check names labelled sets; its settings are overrides, as overrides=['check.{key}=...'].")
     sets = listed(check)
     checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
     return train_model(
@@ -98,7 +113,7 @@ def train(
         settings=request.settings,
         validation=listed(val),
         checks=checks,
-        allow_change=allow_change,
+        allow_change=[allow_change] if isinstance(allow_change, str) else allow_change,
     )
 
 
@@ -113,6 +128,7 @@ class RunRequest:
 
 def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
     """What the arguments of `train` or `doctor`, by name, come to; `UsageError` for what is wrong with them."""
+    refuse_empty_names({"pairs": pairs, **arguments})
     sources = listed(pairs)
     if not sources:
         raise UsageError("no pairs are given; name a folder, a table or shards.")
@@ -123,7 +139,9 @@ def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
         # A run has one length: the one that is named here takes the place of the recipe's.
         base = {name: value for name, value in base.items() if name not in LENGTHS}
     base = merged(merged(base, named_here), {} if workers is None else {"data": {"workers": workers}})
-    settings = read_settings(TrainSettings, file=None, overrides=arguments["overrides"], base=base)
+    overrides = arguments["overrides"]
+    overrides = [overrides] if isinstance(overrides, str) else overrides
+    settings = read_settings(TrainSettings, file=None, overrides=overrides, base=base)
     folder = Path(out) if out else Path("runs") / (Path(sources[0]).stem.strip("*") or "run")
     return RunRequest(sources=sources, out=folder, settings=settings)
 
@@ -167,7 +185,7 @@ def train_model(
         listing = out if processes.is_main else None
         with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
             skips.note(pairs.training.problems)
-            line.say("\n".join(plan.reasons))
+            line.say(*plan.reasons, f"validation {held_out_line(pairs)}")
             if processes.is_main:
                 remove_stale(out)
                 if begins:
@@ -249,8 +267,8 @@ def _finish(state: TrainState, model: Model) -> Model:
     skips = state.skips
     skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
     state.line.say(
-        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}\n"
-        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}"
+        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}",
+        f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}",
     )
     return model.to("cpu")
 

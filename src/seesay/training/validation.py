@@ -3,7 +3,6 @@
 B = pairs of a batch, N = images of the set, S = side in pixels.
 """
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Embedded, Outputs, PairSource
 from seesay.base.runtime import Runtime
+from seesay.base.streams import say
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet
 from seesay.data.sources import count_reasons
@@ -120,7 +120,7 @@ class ZeroShotCheck:
                 raise RefusedInput(f"none of the {count} images of {name} can be read ({count_reasons(skipped)}).")
             if skipped:
                 message = f"check {name}: {len(skipped)} of {count} images left out: {count_reasons(skipped)}"
-                print(message, file=sys.stderr, flush=True)
+                say(message)
             self._labels = [self.labelled.label(self.chosen[number]) for number in read]
             self._pixels = torch.stack(pixels)
         return self._pixels

@@ -1,0 +1,54 @@
+"""Names that are empty, as a variable that is unset leaves them: refused, and never taken for a default."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from seesay.base.errors import UsageError
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def no_empty_names(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """`function`, raising `UsageError` where a text among its arguments, or in a list of them, is empty."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        try:
+            bound = signature.bind(*arguments, **named)
+        except TypeError:
+            return function(*arguments, **named)  # which says what is missing or too much
+        refuse_empty_names(bound.arguments)
+        return function(*arguments, **named)
+
+    return checked
+
+
+def refuse_empty_names(arguments: Mapping[str, Any]) -> None:
+    """`UsageError` for a text that is empty among arguments by name, or in a list of them."""
+    for name, value in arguments.items():
+        _refuse_empty(name, value)
+
+
+def refuse_empty_words(words: Sequence[str]) -> None:
+    """`UsageError` for an empty word of a command line; where one is meant to be none, it is left out."""
+    for number, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option.startswith("--") and equals and not value.strip():
+            raise UsageError(f"{option} is empty (an unset variable?); give it a value, or leave it out.")
+        if not word.strip():
+            before = words[number - 1] if number else ""
+            where = f"the word after {before}" if before.startswith("-") else f"word {number + 1} after the verb"
+            raise UsageError(f"{where} is empty (an unset variable?); give it a value, or leave it out.")
+
+
+def _refuse_empty(name: str, value: Any) -> None:
+    if isinstance(value, str) and not value.strip():
+        raise UsageError(f"{name} is empty; give it a value, or leave it out.")
+    if isinstance(value, list | tuple):
+        for number, item in enumerate(value, start=1):
+            if isinstance(item, str) and not item.strip():
+                raise UsageError(f"{name} has an empty name, number {number} of {len(value)}; leave it out.")

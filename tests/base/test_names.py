@@ -1,0 +1,51 @@
+"""An empty name is refused wherever a name is given: each option and argument of each verb, each public function."""
+
+import inspect
+
+import pytest
+
+import seesay
+from seesay.base.errors import UsageError
+from seesay.base.names import refuse_empty_words
+from seesay.cli import main as cli
+
+FUNCTIONS = [name for name in seesay.__all__ if inspect.isfunction(getattr(seesay, name))]
+
+
+@pytest.mark.parametrize("name_of_function", FUNCTIONS)
+@pytest.mark.parametrize("empty", ["", " \t"])
+def test_no_public_function_takes_an_empty_name(name_of_function, empty):
+    function = getattr(seesay, name_of_function)
+    parameters = inspect.signature(function).parameters
+    needed = {name: "nothing here" for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    takes_text = [name for name, parameter in parameters.items() if "str" in str(parameter.annotation)]
+    for name in takes_text:
+        for value in (empty, ["a", empty]):
+            with pytest.raises(UsageError, match=name):
+                function(**{**needed, name: value})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pics", "--model", ""], "the word after --model is empty"),
+        (["pics", "--model="], "--model is empty"),
+        (["pics", "cat", "  "], "word 3 after the verb is empty"),
+        ([""], "word 1 after the verb is empty"),
+        (["pics", "-o", ""], "the word after -o is empty"),
+    ],
+)
+def test_an_empty_word_is_refused_with_where_it_stands(words, message):
+    with pytest.raises(UsageError, match=message):
+        refuse_empty_words(words)
+
+
+def test_words_that_hold_something_are_not_refused():
+    refuse_empty_words(["--set", "a=b", "--set=log.to=", "=", "-", "--", "cat"])
+
+
+@pytest.mark.parametrize("verb", ["train", "doctor", "classify", "evaluate", "compare", "probe", "convert", "models"])
+def test_no_verb_takes_an_empty_word(verb, capfd):
+    assert verb in cli.DOORS
+    assert cli.main([verb, "a", "b", "--model", ""]) == 2
+    assert capfd.readouterr().err.startswith("error: the word after --model is empty")
