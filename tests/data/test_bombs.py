@@ -120,7 +120,7 @@ def test_pages_are_what_the_writer_says_of_them(tmp_path, version, compression):
     file = open_parquet_file(path)
     assert file.num_row_groups == 3
     for group in range(3):
-        pages = leaf_pages(path, file, group, list(columns))
+        pages = leaf_pages(path, group, list(columns))
         for index in range(file.metadata.num_columns):
             chunk = file.metadata.row_group(group).column(index)
             found = pages[chunk.path_in_schema]
@@ -133,7 +133,7 @@ def test_prefixes_that_values_share_count_as_often_as_they_are_written_out(tmp_p
     columns = {"image": [f"{'a' * 5000}{n:05}" for n in range(1000)], "caption": ["x"] * 1000}
     options = {"use_dictionary": False, "column_encoding": {"image": "DELTA_BYTE_ARRAY", "caption": "PLAIN"}}
     path = write(tmp_path / "t.parquet", columns, **options)
-    pages = leaf_pages(path, open_parquet_file(path), 0, ["image"])["image"]
+    pages = leaf_pages(path, 0, ["image"])["image"]
     assert pages.largest < 50_000 and pages.unpacked > 5_000_000 and pages.per_value > 5000
 
 

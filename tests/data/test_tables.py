@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
+from seesay.data import tables
 from seesay.data.tables import open_table
 
 
@@ -140,6 +141,15 @@ def test_a_quote_left_open_is_counted_and_does_not_swallow_the_table(folder):
     source = open_table(table(folder, "\n".join([*lines, "img/c.jpg,three"])))
     assert [item.key for item in source] == ["img/a.jpg", "img/c.jpg"]
     assert [problem.reason for problem in source.problems].count("unreadable row") == 1
+
+
+@pytest.mark.parametrize("row", [",", "x", "img/a.jpg,", '"x"y"'])
+def test_a_table_of_which_most_rows_cannot_be_used_is_refused_before_the_end(folder, row, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_UNUSABLE", 100)
+    with pytest.raises(RefusedInput, match=r"101 of 10\d rows of .* cannot be used: 101 x "):
+        open_table(table(folder, "image,caption\n" + f"{row}\n" * 1000))
+    good = "img/a.jpg,a cat\n" * 200
+    assert len(open_table(table(folder, f"image,caption\n{good}" + f"{row}\n" * 150)).problems) == 150
 
 
 def test_no_usable_row_is_a_usage_error_with_the_reasons(folder):

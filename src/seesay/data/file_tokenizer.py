@@ -18,7 +18,7 @@ KIND = "tokenizer.json"
 # A guess: a word of a published vocabulary has at most some 50 characters, the rest is room for what is stripped.
 READ_PER_ID = 256
 # Values of a tokenizer.json (a guess): Gemma's, which SigLIP 2 has, comes near 2 million.
-VALUE_LIMIT = 1 << 22
+VALUE_LIMIT = 5 << 19
 # Nothing, words, and a character that no vocabulary has.
 PROBES = ["", "a photo of a cat", "\ue000"]
 

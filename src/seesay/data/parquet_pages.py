@@ -7,10 +7,12 @@ the header of each page decides how much memory it takes, so the headers are wha
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from seesay.base.errors import RefusedInput, StorageError
+from seesay.data.thrift import ThriftReader, Wanted
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -94,45 +96,87 @@ def open_parquet_file(path: str | Path, *, dictionaries: tuple[str, ...] = ()) -
         return parquet.ParquetFile(path, read_dictionary=list(dictionaries), pre_buffer=False)
 
 
-def leaf_pages(path: str | Path, file: "ParquetFile", group: int, names: Sequence[str]) -> dict[str, ChunkPages]:
+class Chunk(NamedTuple):
+    """Where the pages of one leaf of one row group lie in the file, and whether its values are texts or bytes."""
+
+    first: int
+    end: int
+    is_text: bool
+
+
+class RowGroup(NamedTuple):
+    """Rows, and the chunk of each leaf by its path in the schema."""
+
+    rows: int
+    chunks: dict[str, Chunk]
+
+
+def row_groups(path: str | Path) -> tuple[RowGroup, ...]:
+    """What the footer says of each row group; `RefusedInput` where that cannot be.
+
+    Read here and not by the library, which ends the program where a chunk contradicts itself.
+    """
+    status = os.stat(path)
+    return _row_groups(str(path), status.st_size, status.st_mtime_ns)
+
+
+# parquet.thrift: the row groups of a file, the columns of one and its rows, the metadata of a column, and of these
+# type, path in the schema, bytes, and where data and dictionary begin. 6 is the type BYTE_ARRAY.
+_FOOTER: Wanted = {4: [{1: [{3: {1: None, 3: [None], 7: None, 9: None, 11: None}}], 3: None}]}
+_BYTE_ARRAY = 6
+
+
+@lru_cache(maxsize=8)
+def _row_groups(path: str, size: int, changed: int) -> tuple[RowGroup, ...]:
+    """`changed` is when, so that another file of the same name is read anew."""
+    with open(path, "rb") as file:
+        file.seek(max(0, size - 8))
+        length = min(int.from_bytes(file.read(4), "little"), FOOTER_LIMIT)
+        file.seek(max(0, size - 8 - length))
+        data = file.read(length)
+    try:
+        groups = ThriftReader(data).struct(_FOOTER).get(4, [])
+        return tuple(RowGroup(group[3], dict(_chunk(column[3]) for column in group[1])) for group in groups)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RefusedInput(f"{path!r} is not a whole Parquet file: damaged footer; fetch or write it again.") from error
+
+
+def _chunk(fields: dict[int, Any]) -> tuple[str, Chunk]:
+    # 0 is written for no dictionary.
+    first = min(fields[9], fields.get(11) or fields[9])
+    leaf = ".".join(part.decode() for part in fields[3])
+    return leaf, Chunk(first, first + fields[7], is_text=fields[1] == _BYTE_ARRAY)
+
+
+def leaf_pages(path: str | Path, group: int, names: Sequence[str]) -> dict[str, ChunkPages]:
     """The pages of a row group for each leaf of the columns `names`, by its path in the schema.
 
-    `RefusedInput` where pages are damaged or too many, where row groups lie on one another, or a name comes twice.
+    `RefusedInput` where pages are damaged or too many, or where row groups lie on one another.
     """
-    for name in names:
-        if file.schema_arrow.names.count(name) != 1:
-            raise RefusedInput(f"{str(path)!r} has several columns {name!r}; give each a name of its own.")
-    paths = [file.schema.column(index).path for index in range(file.metadata.num_columns)]
+    groups = row_groups(path)
     inside = tuple(f"{name}." for name in names)
-    leaves = {path: index for index, path in enumerate(paths) if path in names or path.startswith(inside)}
-    return {leaf: _chunk_pages(path, file, group=group, column=index) for leaf, index in leaves.items()}
+    leaves = {leaf: chunk for leaf, chunk in groups[group].chunks.items() if leaf in names or leaf.startswith(inside)}
+    if not leaves:
+        raise RefusedInput(f"{str(path)!r} is not a whole Parquet file: a row group without its columns.")
+    for leaf, chunk in leaves.items():
+        # One place read as many row groups would make a small file a large one.
+        if group and leaf in groups[group - 1].chunks and chunk.first < groups[group - 1].chunks[leaf].end:
+            raise RefusedInput(f"{str(path)!r} has row groups that lie on one another; fetch or write it again.")
+    return {leaf: _chunk_pages(path, chunk) for leaf, chunk in leaves.items()}
 
 
-def _chunk_pages(path: str | Path, file: "ParquetFile", *, group: int, column: int) -> ChunkPages:
-    first, end = _range(file, group, column)
-    # One place read as many row groups would make a small file a large one.
-    if group and first < _range(file, group - 1, column)[1]:
-        raise RefusedInput(f"{str(path)!r} has row groups that lie on one another; fetch or write it again.")
+def _chunk_pages(path: str | Path, chunk: Chunk) -> ChunkPages:
     with open(path, "rb") as opened:
-        end = min(end, opened.seek(0, os.SEEK_END))
-        pages = list(_pages(opened, path, first=first, end=end)) if 0 <= first <= end else []
-    is_text = file.metadata.row_group(group).column(column).physical_type == "BYTE_ARRAY"
+        end = min(chunk.end, opened.seek(0, os.SEEK_END))
+        pages = list(_pages(opened, path, first=chunk.first, end=end)) if 0 <= chunk.first <= end else []
     return ChunkPages(
-        packed=max(0, end - first),
+        packed=max(0, end - chunk.first),
         unpacked=sum(page.unpacked for page in pages),
         largest=max((page.size for page in pages), default=0),
         per_value=max((page.per_value for page in pages), default=0),
         values=sum(page.values for page in pages),
-        dictionary=max((page.size for page in pages if page.is_dictionary and is_text), default=0),
+        dictionary=max((page.size for page in pages if page.is_dictionary and chunk.is_text), default=0),
     )
-
-
-def _range(file: "ParquetFile", group: int, column: int) -> tuple[int, int]:
-    """Where the pages of a column begin and end in the file."""
-    chunk = file.metadata.row_group(group).column(column)
-    # 0 is written for no dictionary.
-    first = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
-    return first, first + chunk.total_compressed_size
 
 
 class _Page(NamedTuple):
@@ -151,10 +195,17 @@ class _Page(NamedTuple):
         return self.size if self.shares_prefixes else -(-self.size // max(self.values, 1)) if self.values else 0
 
 
-# parquet.thrift: the fields of a page header, and with which number DELTA_BYTE_ARRAY is written.
+# parquet.thrift: the number of the encoding DELTA_BYTE_ARRAY, and the fields of a page header.
+_SHARED_PREFIXES = 7
 _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_2 = 2, 3, 5, 7, 8
 _ENCODING_FIELD = {_DATA: 2, _DATA_2: 4}
-_SHARED_PREFIXES = 7
+_HEADER: Wanted = {
+    _UNPACKED: None,
+    _PACKED: None,
+    _DATA: {1: None, 2: None},
+    _DICTIONARY: {},
+    _DATA_2: {1: None, 4: None},
+}
 
 
 def _pages(file: BinaryIO, path: str | Path, *, first: int, end: int) -> Iterator[_Page]:
@@ -164,15 +215,16 @@ def _pages(file: BinaryIO, path: str | Path, *, first: int, end: int) -> Iterato
             return
         header, length = _page_header(file, path, first)
         size, packed = header.get(_UNPACKED), header.get(_PACKED)
+        # A field of bytes in place of a number is damage too.
         if not isinstance(size, int) or not isinstance(packed, int) or size < 0 or packed < 0:
             raise RefusedInput(f"{str(path)!r} has a damaged page at byte {first}; fetch or write it again.")
         if _DICTIONARY in header:
             yield _Page(size, 0, is_dictionary=True)
         for kind, encoding in _ENCODING_FIELD.items():
-            if isinstance(fields := header.get(kind), dict):
+            if (fields := header.get(kind)) is not None:
                 values = fields.get(1)
                 prefixes = fields.get(encoding) == _SHARED_PREFIXES
-                yield _Page(size, values if isinstance(values, int) else 0, shares_prefixes=prefixes)
+                yield _Page(size, max(0, values) if isinstance(values, int) else 0, shares_prefixes=prefixes)
         first += length + packed
     raise RefusedInput(f"{str(path)!r} has a column of more than {PAGES_LIMIT:,} pages; write larger pages.")
 
@@ -183,8 +235,9 @@ def _page_header(file: BinaryIO, path: str | Path, position: int) -> tuple[dict[
     while count <= HEADER_LIMIT:
         file.seek(position)
         data = file.read(count)
+        reader = ThriftReader(data)
         try:
-            return _struct(data, 0, depth=0)
+            return reader.struct(_HEADER), reader.position
         except IndexError:
             if len(data) < count:
                 break
@@ -192,69 +245,3 @@ def _page_header(file: BinaryIO, path: str | Path, position: int) -> tuple[dict[
         except ValueError:
             break
     raise RefusedInput(f"{str(path)!r} has a damaged page header at byte {position}; fetch or write it again.")
-
-
-# Thrift's compact protocol (thrift-compact-protocol.md): the widths of what has a fixed one; type 12 is a struct.
-_WIDTHS = {1: 0, 2: 0, 3: 1, 7: 8}
-_WHOLE_NUMBERS = (4, 5, 6)
-_BINARY, _LIST, _SET, _STRUCT = 8, 9, 10, 12
-# Page headers have structs in structs to a depth of 3.
-_DEPTH = 8
-
-
-def _struct(data: bytes, position: int, *, depth: int) -> tuple[dict[int, Any], int]:
-    """Whole numbers and structs by field number, and the position behind; `IndexError` where data ends before."""
-    fields: dict[int, Any] = {}
-    number = 0
-    while (head := data[position]) != 0:
-        position += 1
-        if head >> 4:
-            number += head >> 4
-        else:
-            number, position = _zigzag(data, position)
-        fields[number], position = _value(data, position, kind=head & 15, depth=depth)
-    return fields, position + 1
-
-
-def _value(data: bytes, position: int, *, kind: int, depth: int) -> tuple[Any, int]:
-    if depth > _DEPTH:
-        raise ValueError("structs in structs")
-    if kind in _WIDTHS:
-        return None, position + _WIDTHS[kind]
-    if kind in _WHOLE_NUMBERS:
-        return _zigzag(data, position)
-    if kind == _STRUCT:
-        return _struct(data, position, depth=depth + 1)
-    if kind == _BINARY:
-        length, position = _varint(data, position)
-        return None, position + length
-    if kind not in (_LIST, _SET):
-        raise ValueError("a kind that page headers do not have")
-    head, position = data[position], position + 1
-    count = head >> 4
-    if count == 15:
-        count, position = _varint(data, position)
-    for _ in range(count):
-        # One byte for each element at least, so that a count cannot last longer than the data; a bool has one here.
-        data[position]
-        element = head & 15
-        _, position = (
-            (None, position + 1) if element in (1, 2) else _value(data, position, kind=element, depth=depth + 1)
-        )
-    return None, position
-
-
-def _zigzag(data: bytes, position: int) -> tuple[int, int]:
-    number, position = _varint(data, position)
-    return (number >> 1) ^ -(number & 1), position
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    number = 0
-    for shift in range(0, 70, 7):
-        byte = data[position]
-        position += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, position
-    raise ValueError("a number of more than 64 bits")

@@ -15,7 +15,7 @@ from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.records import Skipped
 from seesay.data.hub_sets import HubSet, fetch, read_name, splits_of
 from seesay.data.labelled import Labelled, LabelledSet
-from seesay.data.parquet_pages import Allowance, ChunkPages, leaf_pages, open_parquet_file, refused
+from seesay.data.parquet_pages import Allowance, ChunkPages, leaf_pages, open_parquet_file, refused, row_groups
 from seesay.data.sources import Entry, PairList, count_reasons
 
 IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp")
@@ -172,16 +172,16 @@ def _rows(files: Sequence[Path], image: str, value: str) -> Iterator[Row]:
         allowance = Allowance(path, path.stat().st_size)
         with open_parquet_file(path) as opened:
             for name in (image, value):
-                if name not in opened.schema_arrow.names:
-                    raise RefusedInput(f"{path} has no column {name!r}, unlike the first file of the set.")
-            for group in range(opened.num_row_groups):
+                if opened.schema_arrow.names.count(name) != 1:
+                    raise RefusedInput(f"{path} has no column {name!r} or several, unlike the first file of the set.")
+            for group, (rows, _) in enumerate(row_groups(path)):
                 # Of both at once, a few rows at a time: a text that is written once may be that of every row.
                 sizes = _sizes(_images(str(path), image, group))
                 for row, content in enumerate(_values(path, value, group, allowance=allowance)):
                     size = sizes[row] if row < len(sizes) else None
                     cell = None if size is None else ParquetCell(str(path), image, group, row, size)
                     yield Row(f"{number}/{group}/{row}", cell, content)
-                if len(sizes) != opened.metadata.row_group(group).num_rows:
+                if len(sizes) != rows:
                     raise RefusedInput(f"{path}, row group {group}, lacks rows of {image!r}; fetch it again.")
 
 
@@ -228,8 +228,7 @@ def _sizes(found: Any) -> list[int | None]:
 
 def _measured(path: str, column: str, group: int) -> tuple[Any, dict[str, ChunkPages]]:
     """The file, opened so that what has a dictionary in that group is not written out, and the pages of the column."""
-    with open_parquet_file(path) as opened:
-        measured = leaf_pages(path, opened, group, [column])
+    measured = leaf_pages(path, group, [column])
     dictionaries = tuple(leaf for leaf, pages in measured.items() if pages.dictionary)
     return open_parquet_file(path, dictionaries=dictionaries), measured
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError, nearest
 from seesay.base.records import Skipped
-from seesay.data.parquet_pages import Allowance, leaf_pages, open_parquet_file, refused
+from seesay.data.parquet_pages import Allowance, leaf_pages, open_parquet_file, refused, row_groups
 from seesay.data.sources import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, count_reasons
 
 TABLE_SUFFIXES = frozenset({"csv", "tsv", "parquet"})
@@ -25,6 +25,8 @@ ROW_BYTES = 300
 PAGE_LIMIT = 64 << 20
 BATCH_BYTES = 64 << 20
 MOST_ROWS = 4096
+# Rows that cannot be used before a table is none, if most cannot (a guess).
+MOST_UNUSABLE = 1 << 20
 
 
 def open_table(path: Path, *, image_column: str | None = None, caption_column: str | None = None) -> PairList:
@@ -45,6 +47,7 @@ def open_table(path: Path, *, image_column: str | None = None, caption_column: s
             rows(path, (image_column, caption_column), problems=problems), start=1
         ):
             allowance.take(ROW_BYTES + len(written) + len(caption))
+            _refuse_unusable(path, problems, rows=count)
             if not written:
                 problems.append(Skipped(key=f"row {count}", reason="row without image path"))
                 continue
@@ -62,6 +65,13 @@ def open_table(path: Path, *, image_column: str | None = None, caption_column: s
         reasons = count_reasons(problems) or "the table is empty"
         raise UsageError(f"No pairs in {str(path)!r} ({count} rows): {reasons}.")
     return PairList(path.name, entries, problems=problems)
+
+
+def _refuse_unusable(path: Path, problems: list[Skipped], *, rows: int) -> None:
+    """`RefusedInput` where most of many rows cannot be used: each is a record in memory, and a comma is a row."""
+    if len(problems) > MOST_UNUSABLE and 2 * len(problems) > rows:
+        reasons = count_reasons(problems)
+        raise RefusedInput(f"{len(problems):,} of {rows:,} rows of {str(path)!r} cannot be used: {reasons}.")
 
 
 def _tidy(written: str, folder: Path) -> str:
@@ -141,6 +151,7 @@ def _text_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> Itera
                     yield row[image].strip(), row[caption].strip()
                 elif row:
                     problems.append(Skipped(key=f"line {reader.line_num}", reason="row with too few columns"))
+                    _refuse_unusable(path, problems, rows=reader.line_num)
         except UnicodeDecodeError as error:
             raise RefusedInput(f"{str(path)!r} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
         except csv.Error as error:
@@ -170,11 +181,13 @@ def _parquet_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> It
         found = file.schema_arrow.names
         names = [found[index] for index in _columns(found, wanted, path=path)]
         for name in names:
+            if found.count(name) > 1:
+                raise RefusedInput(f"{str(path)!r} has several columns {name!r}; give each a name of its own.")
             kind = file.schema_arrow.field(found.index(name)).type
             if not (types.is_string(kind) or types.is_large_string(kind)):
                 raise RefusedInput(f"Column {name!r} of {str(path)!r} holds {kind}, not text.")
-        for group in range(file.num_row_groups):
-            measured = leaf_pages(path, file, group, names).values()
+        for group in range(len(row_groups(path))):
+            measured = leaf_pages(path, group, names).values()
             if any(pages.largest > PAGE_LIMIT for pages in measured):
                 raise RefusedInput(f"{str(path)!r} has a page of more than {PAGE_LIMIT:,} bytes; write smaller pages.")
             per_row = max(max(pages.per_value, pages.dictionary, 1) for pages in measured)
