@@ -155,6 +155,46 @@ content = json.loads(path.read_text()); content["templates"] = [f"{n} {{}}" for 
 path.write_text(json.dumps(content))
 """
 
+FIELD = """
+with open(folder / "t.csv", "w") as file:
+    file.write('image,caption\\na.jpg,"')
+    for _ in range(1000): file.write("x" * 1_000_000)
+    file.write('"\\nb.jpg,a cat\\n')
+"""
+COMMAS = """
+(folder / "t.csv").write_text("image,caption\\n" + ",\\n" * 30_000_000)
+"""
+GZIP = """
+import gzip
+with gzip.open(folder / "t.gz", "wb") as file:
+    for _ in range(2000): file.write(b"a b\\n" * 250_000)
+"""
+SHORT = """
+(folder / "t.txt").write_text("ab\\n" * 20_000_000)
+"""
+VOCABULARY = """
+words = ",".join(f'"{n:x}":{n}' for n in range(3_900_000))
+(folder / "t.json").write_text('{"model":{"type":"WordLevel","unk_token":"0","vocab":{' + words + '}}}')
+"""
+LISTS = """
+words = '{"0":[' + "[]," * 20_000_000 + "1]}"
+(folder / "t.json").write_text('{"model":{"type":"WordLevel","unk_token":"0","vocab":' + words + '}}')
+"""
+READ = """
+import sys
+from pathlib import Path
+from seesay.base.errors import SeesayError
+try:
+    {}
+except SeesayError as error:
+    print(str(error)[-250:], file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+MERGES = READ.format("from seesay.data.tokenizer import CaptionTokenizer; CaptionTokenizer.from_file(sys.argv[1])")
+TOKENIZER = READ.format(
+    "from seesay.data.file_tokenizer import FileTokenizer; FileTokenizer(Path(sys.argv[1]).read_text(), context=64)"
+)
+
 
 def _labels(count: int) -> Callable[[Path], dict[str, Any]]:
     code = "from seesay.data.prompts import distinct_labels\nimport sys\n"
@@ -219,4 +259,10 @@ CASES: list[tuple[str, Callable[[Path], dict[str, Any]]]] = [
     ("labels: 20,000", _labels(20_000)),
     ("labels: 40,000", _labels(40_000)),
     ("labels: 1,000,000", _labels(1_000_000)),
+    ("CSV: a field of 1 GB", opened(FIELD, "t.csv")),
+    ("CSV: 30,000,000 rows of one comma", opened(COMMAS, "t.csv")),
+    ("merges: a gzip of 2 GB", lambda folder: measured_python(MERGES, made(folder, GZIP) / "t.gz")),
+    ("merges: 20,000,000 short lines", lambda folder: measured_python(MERGES, made(folder, SHORT) / "t.txt")),
+    ("tokenizer.json: 3,900,000 words", lambda folder: measured_python(TOKENIZER, made(folder, VOCABULARY) / "t.json")),
+    ("tokenizer.json: 20,000,000 lists", lambda folder: measured_python(TOKENIZER, made(folder, LISTS) / "t.json")),
 ]

@@ -69,8 +69,8 @@ def refused(path: str | Path) -> Iterator[None]:
 
     try:
         yield
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        # Damage in a page is an OSError without a number.
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, KeyError) as error:
+        # Damage in a page is an OSError without a number, and in the name of a column a KeyError.
         if isinstance(error, OSError) and error.errno is not None:
             raise StorageError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
         reason = str(error).splitlines()[0][:200] if str(error) else "no reason given"
