@@ -10,7 +10,7 @@ machine that stops between them leaves only the .old: `find_published` gives a r
 `publish_folder` or `remove_stale` puts it back under its name. Either removes what a dead process left as well,
 `publish_folder` only of its own name.
 
-A device or a pipe (/dev/null) keeps nothing that could be replaced: it is written to as it is.
+A device or a pipe (/dev/null) is refused: a file would take its place.
 
 A process id means something on one machine only: a folder that several machines write to needs one writer.
 """
@@ -20,7 +20,6 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,10 +55,6 @@ def publish_file(path: str | Path, data: bytes, *, mode: int = MODE) -> None:
 
 def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
     """As `publish_file` for what is made piece by piece; an exception of `chunks` leaves everything as it was."""
-    if _is_stream(path):
-        with storage_errors(Path(path)), open(path, "wb") as stream:
-            stream.writelines(chunks)
-        return
     path = Path(os.path.realpath(path))
     with storage_errors(path):
         _refuse_no_file(path)
@@ -217,15 +212,6 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             _remove(temporary)
         _ours.discard(temporary.name)
-
-
-def _is_stream(path: str | Path) -> bool:
-    """Whether it is a device or a pipe, as /dev/null: these are written to, and never replaced by a file."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _sibling(path: Path, kind: str) -> Path:
