@@ -68,6 +68,7 @@ def test_a_label_is_short_and_seen():
     assert len(plain_label("ab" * 100)) == MOST_LETTERS and plain_label("ab" * 100).startswith("ab")
 
 
+@pytest.mark.journey
 def test_everything_that_imports_a_figure_of_matplotlib_is_a_plain_figure():
     for file in FILES:
         functions = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.FunctionDef)]

@@ -51,6 +51,7 @@ def test_classify_and_its_lists_of_broken_photos(checked, photos, tmp_path):
     checked("classify", photos, *labels, "--threshold", HOSTILE, code=2)
 
 
+@pytest.mark.journey
 def test_evaluate_its_report_and_its_files(checked, photos, tmp_path):
     report = tmp_path / f"{FORMULA}.html"
     shown = checked("evaluate", "box", photos, "--report", report, "--json", tmp_path / f"{HOSTILE}.json", code=3)
@@ -106,6 +107,7 @@ def test_a_hostile_option_and_a_hostile_word_too_many(checked, verb):
     checked(verb, *[HOSTILE] * (3 if verb != "models" else 1), code=2)
 
 
+@pytest.mark.journey
 def test_a_hostile_verb(checked):
     checked(HOSTILE, code=2)
     checked("x" * 5_000_000, code=2)

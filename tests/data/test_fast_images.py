@@ -169,6 +169,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     assert outcome(FastPreprocess(size=8), bomb(20_000, 10_001)) == "image too large"
 
 
+@pytest.mark.journey
 def test_a_thousand_mutated_jpegs_end_alike_in_both_modes():
     randomness = random.Random(20261121)
     seeds = [jpeg(noise(20, 24), exif=exif(6)), jpeg(noise(20, 24), progressive=True)]

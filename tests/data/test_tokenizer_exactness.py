@@ -209,6 +209,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.journey
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(STRINGS)
 def test_ids_are_those_of_a_bpe_done_by_hand(text):

@@ -71,6 +71,7 @@ def test_results_are_there_although_the_page_cannot_be_drawn(colour_model, label
     assert len(list((tmp_path / "results").iterdir())) == 1
 
 
+@pytest.mark.journey
 def test_the_page_is_written_with_single_templates(colour_model, labelled, tmp_path):
     evaluation = evaluate(colour_model, labelled, report=tmp_path / "new" / "page.html")
     page = (tmp_path / "new" / "page.html").read_text()

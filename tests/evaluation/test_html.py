@@ -135,6 +135,7 @@ def pixels(png):
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
+@pytest.mark.journey
 def test_the_matrix_is_brighter_where_images_and_sentences_agree():
     agree = pixels(similarity_figure(np.eye(40), rows=["a"] * 20 + ["b"] * 20, columns=["a"] * 20 + ["b"] * 20))
     yellow, blue = (abs(agree - np.array(colour)).sum(2) < 12 for colour in ((254, 232, 56), (0, 34, 78)))
@@ -142,6 +143,7 @@ def test_the_matrix_is_brighter_where_images_and_sentences_agree():
     assert 0.01 < yellow.sum() / blue.sum() < 0.1
 
 
+@pytest.mark.journey
 def test_images_stand_beside_their_rows():
     green = np.zeros((8, 8, 3), np.uint8) + np.array([0, 255, 0], np.uint8)
     shown = pixels(similarity_figure(np.eye(3), rows="abc", columns="abc", images=[green] * 3))

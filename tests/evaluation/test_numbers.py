@@ -37,6 +37,7 @@ def test_templates_are_listed_from_the_best_to_the_worst(colour_model, colours):
     assert (entry.spread.highest, entry.spread.lowest) == (1, pytest.approx(2 / 3))
 
 
+@pytest.mark.journey
 def test_shots_that_the_smallest_class_just_has_are_measured(colours, measured):
     source = colours("set/train", red=["red"] * 3, blue=["blue"] * 2).parent
     colours("set/test", red=["red"], blue=["blue"])

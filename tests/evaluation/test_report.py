@@ -29,6 +29,7 @@ def headings(page: str) -> list[str]:
     return re.findall("<h2>(.*?)</h2>", page)
 
 
+@pytest.mark.journey
 def test_one_model_on_one_set_has_scores_prompts_details_and_method(entry):
     page = build_page([entry], facts={"commit": "abc123"})
     assert headings(page) == ["Scores", "Prompt sensitivity", "colours", "How it was measured"]
@@ -39,6 +40,7 @@ def test_one_model_on_one_set_has_scores_prompts_details_and_method(entry):
     assert "<script" not in page and "http:" not in page and "https:" not in page
 
 
+@pytest.mark.journey
 def test_two_models_are_compared_and_each_has_its_details(entry, colours, measured):
     other = measured(Path(entry.source), name="other")
     page = build_page([entry, other], comparisons=compare_all([entry.measured, other.measured]))
@@ -47,6 +49,7 @@ def test_two_models_are_compared_and_each_has_its_details(entry, colours, measur
     assert "+0.0 [+0.0, +0.0]" in page
 
 
+@pytest.mark.journey
 def test_a_shift_has_its_figure_and_its_numbers(entry, colours, measured):
     other = measured(colours("drawn", red=["red", "blue"], blue=["blue"]))
     page = build_page([entry, other], shifts=[robustness_of(entry.measured, other.measured, None)])

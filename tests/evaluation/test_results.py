@@ -147,6 +147,7 @@ def evaluation(colour_model, colours, split, pairs, tmp_path):
     return result
 
 
+@pytest.mark.journey
 def test_json_has_the_keys_that_other_programs_read(evaluation):
     objects = evaluation.to_json()
     assert json.loads(json.dumps(objects)) == objects

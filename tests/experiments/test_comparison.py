@@ -165,6 +165,7 @@ def test_a_best_rate_at_the_edge_is_doubted_on_the_page_and_in_the_lines():
     assert high in build_page(comparison) and {high, low} <= set(summary_lines(comparison))
 
 
+@pytest.mark.journey
 def test_the_page_says_what_class_names_were_put_into():
     page = build_page(comparison_of({"contrastive-bow": 4000, "bag-of-words": 16_000}, noise=0.002))
     assert "contrastive-bow in &#39;contrastive-bow {}&#39;; bag-of-words in &#39;bag-of-words {}&#39;" in page

@@ -49,6 +49,7 @@ def brute_force_recall(image_ND: np.ndarray, text_MD: np.ndarray, owner_M: list[
     return by_text, by_image
 
 
+@pytest.mark.journey
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), images=st.integers(1, 7), block=st.sampled_from([1, 2, 50]))
 def test_recall_agrees_with_brute_force_ties_included(data, images: int, block: int):

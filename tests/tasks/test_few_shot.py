@@ -29,6 +29,7 @@ def probe(model, sets, **question):
     return probe_sets(model, *(open_labelled(place) for place in sets), **question)
 
 
+@pytest.mark.journey
 def test_a_probe_learns_what_no_class_name_says(model, sets):
     advances = []
     result = probe(model, sets, shots=(1, 2), seeds=2, progress=advances.append)

@@ -75,6 +75,7 @@ def test_only_broken_images_are_an_error(colour_model, captioned: Path):
         retrieval_scores(colour_model, open_pairs([captioned]))
 
 
+@pytest.mark.journey
 def test_recall_is_that_of_the_whole_matrix_with_several_captions_per_image():
     generator = np.random.default_rng(0)
     image_ND, image_of_text_M = generator.normal(size=(1500, 4)), np.sort(generator.permutation(4000) % 1500)
