@@ -20,7 +20,7 @@ CAPTIONS = CaptionReport(
 
 def report_of(*findings: Finding) -> DoctorReport:
     return DoctorReport(
-        name="two\x1b[2J", pairs=2, held_out=0, unusable={}, plan=("model    tiny",), images=IMAGES,
+        name="two\x1b[2J", pairs=2, held_out=0, unusable={}, notes=(), plan=("model    tiny",), images=IMAGES,
         captions=CAPTIONS, overfit=None, memory=None, time=None, findings=findings,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from seesay.base.errors import RefusedInput
-from seesay.data import parquet_pages
+from seesay.data import parquet_columns, parquet_pages
 from seesay.data.hub_sets import read_name
 from seesay.data.parquet_pages import leaf_pages, open_parquet_file
 from seesay.data.parquet_sets import open_parquet
@@ -81,10 +81,11 @@ def test_sixty_thousand_lists_of_one_long_caption_are_refused(tmp_path):
     assert peak < 900  # 2.9 GB and a traceback before
 
 
-def test_a_page_that_is_too_large_is_refused_before_it_is_unpacked(tmp_path):
-    columns = {"image": ["x.jpg"] * 70, "caption": [f"{n}{'a' * 1_000_000}" for n in range(70)]}
+def test_a_page_that_is_too_large_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_columns, "TEXT_LIMIT", 1 << 20)
+    columns = {"image": ["x.jpg"] * 70, "caption": [f"{n}{'a' * 100_000}" for n in range(70)]}
     path = write(tmp_path / "t.parquet", columns, compression="zstd", use_dictionary=["image"], data_page_size=1 << 30)
-    with pytest.raises(RefusedInput, match="has a page of more than 67,108,864 bytes"):
+    with pytest.raises(RefusedInput, match="has a page of 'caption' beyond 1,048,576 bytes; write smaller pages"):
         open_table(path)
 
 

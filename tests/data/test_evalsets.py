@@ -7,7 +7,7 @@ import pytest
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import LabelledSet
-from seesay.data.pairs import PairList
+from seesay.data.sources import PairList
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -52,7 +52,7 @@ def test_what_is_no_image_of_a_class_is_counted_by_reason(tmp_path):
     assert reasons(labelled) == [
         ("a/2.jpg", "empty file"),
         ("a/3.tif", "unsupported format"),
-        ("a/4.jpg", "not a regular file"),
+        ("a/4.jpg", "a link, which is not followed"),
         ("stray.png", "image outside a class folder"),
     ]
 
@@ -262,6 +262,8 @@ def test_a_table_is_a_captioned_set_and_a_missing_place_a_usage_error(tmp_path):
     assert open_evalset(tmp_path / "t.csv").captions(0) == ("cat",)
     with pytest.raises(UsageError, match=r"Nearest: t\.csv"):
         open_evalset(tmp_path / "tt.csv")
+    assert open_evalset(tmp_path).captions(0) == ("cat",)
+    (tmp_path / "t.csv").unlink()
     with pytest.raises(UsageError, match="1 image and no captions"):
         open_evalset(tmp_path)
 

@@ -37,6 +37,7 @@ class TenPairs:
     name = "ten"
     fingerprint = "0"
     problems = ()
+    notes = ()
 
     def __len__(self):
         return 10

@@ -76,9 +76,9 @@ def test_links_and_pipes_in_a_folder_are_not_followed_or_waited_for(tmp_path):
     source = open_pairs([folder])
     assert [item.key for item in source] == ["good"]
     assert reasons(source) == [
-        ("dangling.txt", "not a regular file"),
-        ("link.jpg", "not a regular file"),
-        ("loop", "not a regular file"),
+        ("dangling.txt", "a link, which is not followed"),
+        ("link.jpg", "a link, which is not followed"),
+        ("loop", "a link, which is not followed"),
         ("pipe", "caption without image"),
         ("pipe.jpg", "not a regular file"),
     ]
@@ -170,8 +170,12 @@ def test_what_is_neither_folder_tar_nor_table_is_a_usage_error(tmp_path):
 
 
 def test_a_column_named_where_there_is_no_table_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match=r"none of .* is a table"):
+    with pytest.raises(UsageError, match=r"none of .* is a table with it"):
         open_pairs([write(tmp_path, {"a.jpg": "1", "a.txt": "x"})], caption_column="title")
+    write(tmp_path, {"t.csv": "image,title\na.jpg,named\n"})
+    assert open_pairs([tmp_path], caption_column="title").captions(0) == ("named",)
+    with pytest.raises(UsageError, match=r"none of .* is a table"):
+        open_pairs([tmp_path / "t.tar"], caption_column="title")
 
 
 # Several places
@@ -260,3 +264,100 @@ def test_too_many_open_files_are_not_taken_for_a_broken_image(tmp_path, monkeypa
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(StorageError, match=r"a\.jpg cannot be opened \(Too many open files\); raise the limit"):
         pairs[0]
+
+
+# What else lies in a folder
+
+
+def test_tars_of_any_case_and_loose_pairs_beside_them_are_all_used(tmp_path, write_tar):
+    for name in ("00.tar", "01.TAR"):
+        write_tar(tmp_path / name, {f"{name[:2]}.jpg": b"1", f"{name[:2]}.txt": b"in a tar"})
+    write_tar(tmp_path / "more" / "02.tar", {"02.jpg": b"1", "02.txt": b"below"})
+    write(tmp_path, {"loose.jpg": "2", "loose.txt": "a loose pair", "03.tar.gz": "x", "04.tgz": "x", "alone.jpg": "1"})
+    source = open_pairs([tmp_path])
+    assert [(item.image, item.captions) for item in source] == [
+        (b"1", ("in a tar",)),
+        (b"1", ("in a tar",)),
+        (b"2", ("a loose pair",)),
+    ]
+    assert reasons(source) == [
+        ("03.tar.gz", "compressed tar"),
+        ("04.tgz", "compressed tar"),
+        ("alone", "image without caption"),
+        ("more/02.tar", "tar in a folder below"),
+    ]
+    (tmp_path / "loose.txt").unlink()
+    source = open_pairs([tmp_path])
+    assert len(source) == 2 and len(source.problems) == 5 and source.name == tmp_path.name
+
+
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x.TAR.BZ2", "x.tar.zst"])
+def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path, name):
+    write(tmp_path, {name: "x"})
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(UsageError, match=r"compressed tar.*unpack it to a \.tar, as with gunzip"):
+            open_pairs([source])
+
+
+@pytest.mark.parametrize(
+    "word", ["s_{00..02}.tar", "s_00.tar::s_01.tar::s_02.tar", "s_{00,01,02}.tar", "s_0{0..1}.tar::s_02.tar"]
+)
+def test_shards_are_named_as_webdataset_writes_them(tmp_path, write_tar, word, monkeypatch):
+    for number in range(4):
+        write_tar(tmp_path / f"s_{number:02}.tar", {f"{number}.jpg": b"1", f"{number}.txt": b"x"})
+    monkeypatch.chdir(tmp_path)
+    source = open_pairs([word])
+    assert [source.key(index) for index in range(len(source))] == ["s_00.tar/0", "s_01.tar/1", "s_02.tar/2"]
+    (tmp_path / "s_02.tar").unlink()
+    (tmp_path / "s_01.tar").unlink()
+    with pytest.raises(UsageError, match=r"2 of 3 sources are not there: 's_01\.tar', 's_02\.tar'\."):
+        open_pairs([word])
+
+
+def test_a_path_with_braces_that_is_there_is_that_path_and_a_flood_is_refused(tmp_path, write_tar):
+    write_tar(tmp_path / "a{0..1}.tar", {"0.jpg": b"1", "0.txt": b"x"})
+    assert len(open_pairs([tmp_path / "a{0..1}.tar"])) == 1
+    with pytest.raises(UsageError, match="names more than 1,048,576 sources"):
+        open_pairs(["{0..9999}{0..9999}.tar"])
+    with pytest.raises(UsageError, match="names more than 1,048,576 sources"):
+        open_pairs(["{000000000..999999999}.tar"])
+
+
+def test_names_that_agree_up_to_the_first_dot_are_a_pair(tmp_path, write_tar):
+    files = {"k.input.jpg": "1", "k.outputs.txt": "one", "d/m.jpg": "2", "d/m.caption.txt": "two"}
+    files |= {"w.x.jpg": "3", "w.x.txt": "three", "b.1.jpg": "4", "b.2.jpg": "5", "b.txt": "which?", "w.y.jpg": "6"}
+    folder = open_pairs([write(tmp_path / "folder", files)])
+    write_tar(tmp_path / "x.tar", {name: text.encode() for name, text in files.items()})
+    tar = open_pairs([tmp_path / "x.tar"])
+    expected = {"k": (b"1", ("one",)), "d/m": (b"2", ("two",)), "w.x": (b"3", ("three",))}
+    assert {item.key: (item.image, item.captions) for item in folder} == expected
+    assert {item.key[6:]: (item.image, item.captions) for item in tar} == expected
+    assert folder.notes == ("2 images and texts are paired by their names up to the first dot.",)
+    assert {key for key, _ in reasons(folder)} == {"b.1", "b.2", "b", "w.y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.csv", "file_name,text\na.jpg,cat\nin/b.jpg,dog\n"),
+        ("metadata.jsonl", '{"file_name": "a.jpg", "text": "cat"}\n{"file_name": "in/b.jpg", "text": "dog"}\n'),
+        ("captions.csv", "image|comment\na.jpg|cat\nin/b.jpg|dog\n"),
+        ("captions.txt", "image,caption\na.jpg,cat\nin/b.jpg,dog\n"),
+    ],
+)
+def test_a_table_in_the_folder_has_the_captions(tmp_path, name, text):
+    write(tmp_path, {"a.jpg": "1", "in/b.jpg": "2", "c.jpg": "3", name: text, "other.csv": "id,score\n1,2\n"})
+    source = open_pairs([tmp_path])
+    assert [(item.key, item.captions) for item in source] == [("a.jpg", ("cat",)), ("in/b.jpg", ("dog",))]
+    assert source.notes == (f"the captions are those of {name!r} in the folder.",)
+    assert reasons(source) == [("c.jpg", "image without caption")]
+    write(tmp_path, {"a.txt": "beside"})
+    source = open_pairs([tmp_path])
+    assert [item.captions for item in source] == [("beside",)]
+    assert source.notes == (f"{name!r} is not read: images have texts beside them.",)
+
+
+def test_two_tables_of_captions_in_a_folder_are_refused(tmp_path):
+    write(tmp_path, {"a.jpg": "1", "t.csv": "image,caption\na.jpg,x\n", "u.tsv": "file\ttext\na.jpg\tx\n"})
+    with pytest.raises(UsageError, match=r"several tables of captions: 't\.csv', 'u\.tsv'; name the one that is meant"):
+        open_pairs([tmp_path])

@@ -72,6 +72,7 @@ def findings_by_topic(*, images=IMAGES, captions=CAPTIONS, overfit=OVERFIT, time
         pairs=1000,
         held_out=0,
         unusable={},
+        notes=(),
         plan=(),
         images=images,
         captions=captions,

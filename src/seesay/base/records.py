@@ -102,11 +102,19 @@ class Score:
 
 
 class PairSource(Protocol):
-    """Pairs that can be read in any order. All but `[i]` leave the image alone."""
+    """Pairs that can be read in any order. All but `[i]` leave the image alone.
+
+    What cannot be used is in `problems`.
+    """
 
     name: str
     fingerprint: str
     problems: Sequence[Skipped]
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines for a person on what was chosen where there was a choice."""
+        ...
 
     def __len__(self) -> int: ...
 

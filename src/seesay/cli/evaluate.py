@@ -169,14 +169,12 @@ def pair_of(shift: str) -> tuple[str, str]:
 
 
 def report_words(result: "Result") -> None:
-    """How a labelled set was read, and a line where the paper's templates were used, and perhaps its class names."""
+    """How a set was read, and a line where the paper's templates were used, and perhaps its class names."""
     from seesay.evaluation.results import ZeroShotResult
 
-    if not isinstance(result, ZeroShotResult):
-        return
     for note in result.notes:
         say(f"{result.set_name}: {note}")
-    if result.templates_from.startswith("the paper"):
+    if isinstance(result, ZeroShotResult) and result.templates_from.startswith("the paper"):
         names = ", and its class names" if result.class_names_from == result.templates_from else ""
         count = len(result.templates)
         words = f"{count} templates" if count > 1 else f"template {result.templates[0]!r}"

@@ -8,9 +8,10 @@ from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import named_by_number
+from seesay.data.folders import tables_with_captions, tars_in
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
-from seesay.data.pairs import open_pairs, tars_in
+from seesay.data.pairs import open_pairs
 from seesay.data.parquet_sets import open_hub_set, open_train_split
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
@@ -56,7 +57,7 @@ def open_evalset(source: str | Path) -> LabelledSet | PairSource:
         return open_pairs([tars[0].parent])
     problems: list[Skipped] = []
     files = dict(files_below(folder, problems))
-    if _has_class_folders(files):
+    if _has_class_folders(files) and not _has_captions(folder, files):
         return _open_parts(folder, files) or _open_class_folders(folder, files, problems=problems)
     return open_pairs([folder])
 
@@ -183,6 +184,12 @@ def _has_class_folders(files: dict[str, int]) -> bool:
     images = [split_suffix(name) for name in files if split_suffix(name)[1] in IMAGE_SUFFIXES]
     is_captioned = [f"{stem}.txt" in files for stem, _ in images if "/" in stem]
     return bool(is_captioned) and sum(is_captioned) <= len(is_captioned) / 2
+
+
+def _has_captions(folder: Path, files: dict[str, int]) -> bool:
+    """Whether a table in the folder has captions of images, which lie in one folder and so are no classes."""
+    folders = {name.partition("/")[0] for name in files if "/" in name and split_suffix(name)[1] in IMAGE_SUFFIXES}
+    return len(folders) == 1 and bool(tables_with_captions(folder))
 
 
 def _open_class_folders(

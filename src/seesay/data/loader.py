@@ -275,6 +275,7 @@ class Subset:
         self.name = pairs.name
         self.fingerprint = fingerprint([pairs.fingerprint, self.indices])
         self.problems = pairs.problems
+        self.notes = pairs.notes
 
     def __len__(self) -> int:
         return len(self.indices)

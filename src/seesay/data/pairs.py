@@ -1,31 +1,24 @@
 """Pairs on disk as one source: a folder, a table, or tar shards, or several of them one after the other."""
 
 import glob
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from seesay.base.errors import StorageError, UsageError
+from seesay.base.errors import UsageError
 from seesay.base.records import Pair, PairSource, Skipped
+from seesay.data.folders import PACKED, UNPACK, open_folder, tables_with_captions
 from seesay.data.shards import open_shards
-from seesay.data.sources import (
-    FOREIGN_SUFFIXES,
-    IMAGE_SUFFIXES,
-    MAX_CAPTION_BYTES,
-    Caption,
-    Entry,
-    LooseFile,
-    PairList,
-    caption_lines,
-    count_reasons,
-    files_below,
-    fingerprint,
-    missing_location,
-    pair_or_problem,
-    split_suffix,
-)
+from seesay.data.sources import fingerprint, missing_location
 from seesay.data.tables import TABLE_SUFFIXES, open_table
+
+# Alternatives as a shell writes them: {a,b} and {000..009}; and how many sources one word may name (a guess).
+BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
+MOST_SOURCES = 1 << 20
+# A guess at what fits a message.
+SHOWN_MISSING = 10
 
 
 def open_pairs(
@@ -33,23 +26,25 @@ def open_pairs(
 ) -> PairSource:
     """The pairs of one or more sources, in their order. Reads every caption, and of images only the size.
 
-    A source is a folder with x.jpg and x.txt side by side, at any depth; a .csv, .tsv or .parquet table; a .tar, a
-    folder with .tar files in it, or a pattern such as `shards/*.tar`. The two columns are for tables. What a source
-    holds but cannot be used is in `problems`; a source that is not there or has no pair at all is a `UsageError`.
+    A source is a folder (`data.folders`), a table (`data.tables`), a .tar, or a pattern such as `shards/*.tar`,
+    `shards/{000..009}.tar` or `a.tar::b.tar`. The two columns are for tables. What a source holds but cannot be used is
+    in `problems`, and what was chosen in `notes`; a source that is not there or has no pair at all is a `UsageError`.
     """
     if isinstance(sources, str | Path):
         sources = [sources]
     if not sources:
         raise UsageError("no source of pairs is given; name a folder, a table or tar shards.")
     columns = {"image_column": image_column, "caption_column": caption_column}
-    if any(columns.values()) and not any(_is_table(Path(source)) for source in sources):
-        raise UsageError(f"A column was named, but none of {', '.join(map(str, sources))} is a table.")
-    missing = [source for source in sources if not Path(source).exists() and not glob.has_magic(str(source))]
+    groups = [(source, expanded(source)) for source in sources]
+    every = [word for _, words in groups for word in words]
+    if any(columns.values()) and not any(_has_columns(Path(word), columns) for word in every):
+        raise UsageError(f"A column was named, but none of {', '.join(map(str, sources))} is a table with it.")
+    missing = [word for word in every if not Path(word).exists() and not glob.has_magic(str(word))]
     if len(missing) > 1:
-        raise UsageError(
-            f"{len(missing)} of {len(sources)} sources are not there: {', '.join(map(repr, map(str, missing)))}."
-        )
-    parts = [part for source in sources for part in _open_source(source, columns)]
+        shown = ", ".join(map(repr, map(str, missing[:SHOWN_MISSING])))
+        more = f" and {len(missing) - SHOWN_MISSING:,} more" if len(missing) > SHOWN_MISSING else ""
+        raise UsageError(f"{len(missing)} of {len(every)} sources are not there: {shown}{more}.")
+    parts = [part for source, words in groups for part in _open_words(source, words, columns)]
     return parts[0] if len(parts) == 1 else Chain(parts)
 
 
@@ -59,6 +54,7 @@ class Chain:
     def __init__(self, parts: Sequence[PairSource]):
         self.name = " + ".join(part.name for part in parts)
         self.problems: Sequence[Skipped] = [problem for part in parts for problem in part.problems]
+        self.notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
         self._parts = parts
         self.fingerprint = fingerprint(part.fingerprint for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
@@ -93,96 +89,76 @@ class Chain:
         return self._parts[which], index - (self._ends[which - 1] if which else 0)
 
 
-def tars_in(folder: Path) -> list[Path]:
-    """The .tar files directly in a folder, sorted by name."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".tar" and path.is_file())
-    except OSError as error:
-        raise StorageError(f"Cannot list {str(folder)!r}: {error.strerror}.") from error
+def expanded(source: str | Path) -> list[str | Path]:
+    """The sources that one word names: `a::b` and `{000..009}` as WebDataset reads them; a path that exists is one."""
+    if Path(source).exists():
+        return [source]
+    words = [part for part in str(source).split("::") if part]
+    found: list[str | Path] = []
+    for word in words:
+        waiting = [word]
+        while waiting and len(found) + len(waiting) <= MOST_SOURCES:
+            first = waiting.pop(0)
+            match = BRACES.search(first)
+            if match is None:
+                found.append(first)
+                continue
+            waiting[:0] = [first[: match.start()] + choice + first[match.end() :] for choice in _choices(match[1])]
+        if waiting:
+            raise UsageError(f"{str(source)!r} names more than {MOST_SOURCES:,} sources; use a pattern with * instead.")
+    return found or [source]
 
 
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES
+def _choices(inside: str) -> list[str]:
+    """What stands for the braces around `inside`: numbers of the same width, or what is between commas."""
+    first, dots, last = inside.partition("..")
+    if not dots or not (first.isdecimal() and last.isdecimal()) or max(len(first), len(last)) > 9:
+        return inside.split(",")
+    width = max(len(first), len(last)) if first.startswith("0") else 0
+    numbers = range(int(first), min(int(last), int(first) + MOST_SOURCES) + 1)
+    return [f"{number:0{width}d}" for number in numbers]
 
 
-def _open_source(source: str | Path, columns: dict[str, str | None]) -> list[PairSource]:
-    path = Path(source)
+def _has_columns(path: Path, columns: dict[str, str | None]) -> bool:
+    """Whether a source is a table, or a folder with a table that has the columns."""
+    is_table = path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES
+    return is_table or (path.is_dir() and bool(tables_with_captions(path, **columns)))
+
+
+def _open_words(
+    source: str | Path, words: Sequence[str | Path], columns: dict[str, str | None]
+) -> Sequence[PairSource]:
+    """The pairs of one source, whose words are what it expands to; tars of one source are one part."""
+    paths = [path for word in words for path in _matching(word)]
+    is_pattern = not Path(source).exists()
+    if is_pattern and all(path.suffix.lower() == ".tar" and path.is_file() for path in paths):
+        return [open_shards(paths, name="/".join(Path(source).parts[-2:]))]
+    return [part for path in paths for part in _open_path(path, columns)]
+
+
+def _matching(word: str | Path) -> list[Path]:
+    path = Path(word)
     if path.exists():
-        return [_open_path(path, columns)]
-    if not glob.has_magic(str(source)):
+        return [path]
+    if not glob.has_magic(str(word)):
         raise missing_location(path)
-    found = sorted(Path(name) for name in glob.glob(str(source), recursive=True))
+    found = sorted(Path(name) for name in glob.glob(str(word), recursive=True))
     if not found:
-        raise UsageError(f"Nothing matches {str(source)!r}.")
-    if all(path.suffix == ".tar" and path.is_file() for path in found):
-        return [open_shards(found, name=f"{path.parent.name}/{path.name}")]
-    return [_open_path(path, columns) for path in found]
+        raise UsageError(f"Nothing matches {str(word)!r}.")
+    return found
 
 
-def _open_path(path: Path, columns: dict[str, str | None]) -> PairSource:
+def _open_path(path: Path, columns: dict[str, str | None]) -> Sequence[PairSource]:
     if path.is_dir():
-        tars = tars_in(path)
-        return open_shards(tars, name=_name_of(path)) if tars else open_folder(path)
+        return open_folder(path, **columns)
     if not path.is_file():
         raise UsageError(f"{str(path)!r} is neither a folder nor a regular file.")
-    if path.suffix == ".tar":
-        return open_shards([path], name=path.name)
-    if _is_table(path):
-        return open_table(path, **columns)
-    raise UsageError(f"{str(path)!r} is not a folder, a .tar, or a table (.csv, .tsv, .parquet).")
-
-
-def _name_of(folder: Path) -> str:
-    return folder.absolute().name or str(folder)
-
-
-def open_folder(folder: Path) -> PairList:
-    """The pairs of a folder and the folders in it, sorted by path; keys are paths from there without the suffix."""
-    problems: list[Skipped] = []
-    groups: dict[str, dict[str, LooseFile]] = {}
-    foreign: dict[str, str] = {}
-    tars = 0
-    for name, size in files_below(folder, problems):
-        stem, suffix = split_suffix(name)
-        file = LooseFile(str(folder.absolute() / name), size)
-        if suffix in FOREIGN_SUFFIXES:
-            foreign[stem] = suffix
-        elif suffix == "txt" or suffix in IMAGE_SUFFIXES:
-            kind = "caption" if suffix == "txt" else "image"
-            if groups.setdefault(stem, {}).setdefault(kind, file) is not file:
-                problems.append(Skipped(key=stem, reason="duplicate key", detail=f".{suffix}"))
-        tars += suffix == "tar"
-    entries = []
-    for stem in sorted(groups.keys() | foreign.keys()):
-        group = groups.get(stem, {})
-        caption = _caption(group["caption"]) if "caption" in group else None
-        outcome = pair_or_problem(stem, group.get("image"), caption=caption, foreign=foreign.get(stem, ""))
-        if isinstance(outcome, Entry):
-            entries.append(outcome)
-        else:
-            problems.append(outcome)
-    if not entries:
-        raise UsageError(_no_pairs(folder, groups, problems=problems, tars=tars))
-    return PairList(_name_of(folder), entries, problems=problems)
-
-
-def _caption(file: LooseFile) -> Caption:
-    if file.size > MAX_CAPTION_BYTES:
-        return Caption((), "caption too long")
-    return caption_lines(file.read())
-
-
-def _no_pairs(folder: Path, groups: dict[str, dict[str, LooseFile]], *, problems: list[Skipped], tars: int) -> str:
-    """What was found instead of pairs, and what to do about it."""
-    images = sum("image" in group for group in groups.values())
-    captions = sum("caption" in group for group in groups.values())
-    found = f"{images or 'no'} image{'s' * (images != 1)} and {captions or 'no'} caption{'s' * (captions != 1)}"
-    if tars:
-        pattern = str(folder / "*" / "*.tar")
-        return f"No pairs in {str(folder)!r}, but {tars} .tar in folders below it; name {pattern!r}."
-    if images and captions:
-        return f"No pairs in {str(folder)!r}: {found}, but {count_reasons(problems)}."
-    hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
-    others = [problem for problem in problems if not problem.reason.endswith((" without caption", " without image"))]
-    also = f" ({count_reasons(others)})" if others else ""
-    return f"No pairs in {str(folder)!r}: {found}{also}: {hint}."
+    name = path.name.lower()
+    if name.endswith(".tar"):
+        return [open_shards([path], name=path.name)]
+    if name.endswith(PACKED):
+        raise UsageError(f"{str(path)!r} is a compressed tar, in which nothing can be found fast; {UNPACK}.")
+    if path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES:
+        return [open_table(path, **columns)]
+    endings = ", ".join(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES))
+    raise UsageError(f"{str(path)!r} is not a folder, a .tar, or a table ({endings}).")

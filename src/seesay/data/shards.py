@@ -21,6 +21,7 @@ from seesay.data.sources import (
     caption_of_json,
     count_reasons,
     pair_or_problem,
+    pairs_by_first_dot,
     split_suffix,
 )
 from seesay.data.tar_members import BLOCK, tar_members
@@ -36,14 +37,15 @@ class ShardSample(NamedTuple):
     foreign_suffix: str
 
 
-def open_shards(paths: Sequence[Path], *, name: str) -> PairList:
+def open_shards(paths: Sequence[Path], *, name: str, problems: Sequence[Skipped] = ()) -> PairList:
     """The pairs of these tars, in the order given and within each as written; keys are `SHARD.tar/KEY`.
 
     KEY.txt holds one caption per line; without it, "caption" in KEY.json is used. Damaged shards, refused members and
-    incomplete pairs are in `problems`. `UsageError` if there is not one pair, `StorageError` if a tar cannot be read.
+    incomplete pairs are added to `problems`. `UsageError` if there is not one pair, `StorageError` where a tar cannot
+    be read.
     """
     entries: list[Entry] = []
-    problems: list[Skipped] = []
+    problems = list(problems)
     for path in paths:
         for sample in read_shard(path, ("txt", "json"), problems=problems):
             outcome = pair_or_problem(sample.key, sample.image, caption=_caption(sample), foreign=sample.foreign_suffix)
@@ -105,7 +107,20 @@ def _by_kind(
         worst[stem] = max(worst.get(stem, 0), count)
     for stem, count in worst.items():
         problems.extend([Skipped(key=f"{path.name}/{stem}", reason="duplicate key")] * count)
+    _join_by_first_dot(found, beside)
     return found
+
+
+def _join_by_first_dot(found: _Places, beside: tuple[str, ...]) -> None:
+    """Give images and what lies beside them one key, where each has no other partner, as WebDataset's keys are."""
+    for suffix in beside:
+        partners = set().union(*(found[other].keys() for other in beside))
+        lonely = [stem for stem in found["image"] if stem not in partners]
+        joined = pairs_by_first_dot(lonely, (stem for stem in found[suffix] if stem not in found["image"]))
+        for key, (image, partner) in joined.items():
+            if key not in found["image"] or key == image:
+                found["image"][key] = found["image"].pop(image)
+                found[suffix][key] = found[suffix].pop(partner)
 
 
 def _sample(stem: str, found: _Places, *, beside: tuple[str, ...], file: BinaryIO, path: Path) -> ShardSample:

@@ -111,14 +111,22 @@ class Entry(NamedTuple):
 
 
 class PairList:
-    """Pairs in a fixed order, readable in any order; a `PairSource`. In memory are keys, captions and locations."""
+    """Pairs in a fixed order, readable in any order; a `PairSource`. In memory are keys, captions and locations.
 
-    def __init__(self, name: str, entries: Sequence[Entry], *, problems: Sequence[Skipped]):
+    `notes` are lines for a person on how the source was read where there was more than one way.
+    """
+
+    def __init__(self, name: str, entries: Sequence[Entry], *, problems: Sequence[Skipped], notes: Sequence[str] = ()):
         self.name = name
         self.problems = problems
+        self.notes = tuple(notes)
         # SHA-256 over keys, image sizes and captions in order: the same content anywhere, without reading a pixel.
         self.fingerprint = fingerprint((entry.key, entry.image.size, entry.captions) for entry in entries)
         self._entries = entries
+
+    def also(self, *, name: str, problems: Sequence[Skipped], notes: Sequence[str]) -> "PairList":
+        """The same pairs under another name, with more problems and notes."""
+        return PairList(name, self._entries, problems=[*self.problems, *problems], notes=[*notes, *self.notes])
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -213,7 +221,7 @@ def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, in
     """Every regular file below `folder` as (path from there with "/", bytes), sorted folder by folder.
 
     Names that begin with a dot are left alone. Links, pipes and devices are not followed or opened but become
-    problems, as do folders that cannot be listed; only `folder` itself may be a link.
+    problems, as do folders that cannot be listed. What somebody names may be a link: `folder`, or a row of a table.
     """
     waiting = [""]
     while waiting:
@@ -234,8 +242,28 @@ def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, in
             elif item.is_file(follow_symlinks=False):
                 yield name, item.stat(follow_symlinks=False).st_size
             else:
-                problems.append(Skipped(key=name, reason="not a regular file"))
+                is_link = item.is_symlink()
+                reason = "a link, which is not followed" if is_link else "not a regular file"
+                problems.append(Skipped(key=name, reason=reason))
         waiting.extend(reversed(folders))
+
+
+def up_to_first_dot(stem: str) -> str:
+    """The key of a file as WebDataset has it: `a.b/c.d.e` as `a.b/c`."""
+    folder, slash, name = stem.rpartition("/")
+    return f"{folder}{slash}{name.partition('.')[0]}"
+
+
+def pairs_by_first_dot(images: Iterable[str], captions: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Key -> (image, caption) of stems without a partner of the same stem, where each key has one of both.
+
+    So are `a.input.jpg` and `a.outputs.txt` a pair.
+    """
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for side, stems in enumerate((images, captions)):
+        for stem in stems:
+            found.setdefault(up_to_first_dot(stem), ([], []))[side].append(stem)
+    return {key: (sides[0][0], sides[1][0]) for key, sides in found.items() if len(sides[0]) == len(sides[1]) == 1}
 
 
 def missing_location(path: Path) -> UsageError:

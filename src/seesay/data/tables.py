@@ -1,198 +1,156 @@
-"""Pairs in a table: a CSV, TSV or Parquet file with a column of image paths and a column of captions."""
+"""Pairs in a table: a text table, JSON lines or Parquet, with a column of images and a column of captions."""
 
-import csv
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
-from seesay.base.errors import RefusedInput, StorageError, UsageError, nearest
+from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Skipped
-from seesay.data.parquet_pages import Allowance, leaf_pages, open_parquet_file, refused, row_groups
-from seesay.data.sources import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, count_reasons
+from seesay.data.parquet_pages import Allowance
+from seesay.data.sources import MAX_CAPTION_BYTES, Entry, LooseFile, PairList, StoredImage, count_reasons
+from seesay.data.table_rows import Columns, TableRow, json_rows, parquet_rows, written_rows
+from seesay.data.text_rows import ends_like_image
 
-TABLE_SUFFIXES = frozenset({"csv", "tsv", "parquet"})
-IMAGE_COLUMNS = (
-    "filepath", "file_path", "filename", "file_name", "image_path", "image_file", "image", "img_path", "img",
-    "path", "file",
-)  # fmt: skip
-CAPTION_COLUMNS = ("caption", "captions", "text", "title", "description", "sentence")
-DELIMITERS = ",\t;"
+TABLE_SUFFIXES = frozenset({"csv", "tsv", "txt", "jsonl", "parquet"})
 # What a row takes in memory beside its text, a pair or a problem, in bytes (a guess).
 ROW_BYTES = 300
-# Guesses: bytes of a page, of the values that are unpacked at once, and rows that are.
-PAGE_LIMIT = 64 << 20
-BATCH_BYTES = 64 << 20
-MOST_ROWS = 4096
 # Rows that cannot be used before a table is none, if most cannot (a guess).
 MOST_UNUSABLE = 1 << 20
+# The number of a caption behind the name of its image, as in Flickr8k.token.txt.
+CAPTION_NUMBER = re.compile(r"#\d+$")
 
 
 def open_table(path: Path, *, image_column: str | None = None, caption_column: str | None = None) -> PairList:
     """The pairs of a table, in the order in which each image is first named; rows of one image are its captions.
 
-    Columns that are not named are found by their usual names. Paths are relative to the table's folder; so are
-    keys, even where an absolute path was written. A column that is not there, or a table without one usable pair, is
-    a `UsageError`; a file that is not such a table, or holds far more text than bytes, is `RefusedInput`; rows that
-    cannot be used are in `problems`.
+    Text is separated by the most frequent of comma, tab, ";" and "|" in its first line; JSON lines are objects; Parquet
+    holds texts, or lists of them, and images as paths or as bytes. Columns that are not named are found by their usual
+    names. Paths are relative to the table's folder, or to the one folder beside it that has them; so are keys, even
+    where an absolute path was written. A column that is not there, or a table without one usable pair, is a
+    `UsageError`; a file that is not such a table, or holds far more text than bytes, is `RefusedInput`; rows that
+    cannot be used are in `problems`, and what was chosen in `notes`.
     """
     problems: list[Skipped] = []
-    captions_of: dict[str, list[str]] = {}
-    count = 0
+    columns = Columns(str(path), image=image_column, caption=caption_column)
     try:
-        allowance = Allowance(path, path.stat().st_size)
-        rows = _parquet_rows if path.suffix.lower() == ".parquet" else _text_rows
-        for count, (written, caption) in enumerate(
-            rows(path, (image_column, caption_column), problems=problems), start=1
-        ):
-            allowance.take(ROW_BYTES + len(written) + len(caption))
-            _refuse_unusable(path, problems, rows=count)
-            if not written:
-                problems.append(Skipped(key=f"row {count}", reason="row without image path"))
-                continue
-            captions = captions_of.setdefault(_tidy(written, path.parent), [])
-            if not caption:
-                problems.append(Skipped(key=written, reason="empty caption"))
-            elif len(caption) > MAX_CAPTION_BYTES:
-                problems.append(Skipped(key=written, reason="caption too long"))
-            else:
-                captions.append(caption)
+        size = path.stat().st_size
+        readers = {".parquet": parquet_rows, ".jsonl": json_rows}
+        rows = readers.get(path.suffix.lower(), written_rows)(path, columns, problems=problems)
+        return pairs_of_rows(
+            rows, columns, name=path.name, folder=path.parent, allowance=Allowance(path, size), problems=problems
+        )
     except OSError as error:
         raise StorageError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
-    entries = _present(captions_of, path.parent.absolute(), problems=problems)
+
+
+def pairs_of_rows(
+    rows: Iterator[TableRow | Skipped],
+    columns: Columns,
+    *,
+    name: str,
+    folder: Path,
+    allowance: Allowance | None,
+    problems: list[Skipped],
+) -> PairList:
+    """The pairs of rows whose paths are relative to `folder`; raises as `open_table`."""
+    captions_of: dict[str, list[str]] = {}
+    image_of: dict[str, StoredImage] = {}
+    count = 0
+    for count, row in enumerate(rows, start=1):
+        _refuse_unusable(columns.source, problems, rows=count)
+        if isinstance(row, Skipped):
+            problems.append(row)
+            continue
+        if allowance is not None:
+            allowance.take(ROW_BYTES + len(row.written) + sum(map(len, row.captions)))
+        key = _tidy(row.written, folder) if row.image is None else row.key
+        if row.image is not None:
+            image_of[key] = row.image
+        elif not row.written:
+            problems.append(Skipped(key=row.key, reason="row without image path"))
+            continue
+        captions = captions_of.setdefault(key, [])
+        if not any(row.captions):
+            problems.append(Skipped(key=row.written or row.key, reason="empty caption"))
+        for caption in filter(None, row.captions):
+            if len(caption) > MAX_CAPTION_BYTES:
+                problems.append(Skipped(key=row.written or row.key, reason="caption too long"))
+            else:
+                captions.append(caption)
+    beside, notes = _folder_beside(captions_of, folder.absolute()) if not image_of else ("", [])
+    entries = _present(captions_of, image_of, folder.absolute() / beside, problems=problems)
     if not entries:
-        reasons = count_reasons(problems) or "the table is empty"
-        raise UsageError(f"No pairs in {str(path)!r} ({count} rows): {reasons}.")
-    return PairList(path.name, entries, problems=problems)
+        raise UsageError(f"No pairs in {columns.source!r} ({count} rows): {_why_none(problems)}.")
+    return PairList(name, entries, problems=problems, notes=(*columns.notes, *notes))
 
 
-def _refuse_unusable(path: Path, problems: list[Skipped], *, rows: int) -> None:
+def _refuse_unusable(source: str, problems: list[Skipped], *, rows: int) -> None:
     """`RefusedInput` where most of many rows cannot be used: each is a record in memory, and a comma is a row."""
     if len(problems) > MOST_UNUSABLE and 2 * len(problems) > rows:
         reasons = count_reasons(problems)
-        raise RefusedInput(f"{len(problems):,} of {rows:,} rows of {str(path)!r} cannot be used: {reasons}.")
+        raise RefusedInput(f"{len(problems):,} of {rows:,} rows of {source!r} cannot be used: {reasons}.")
+
+
+def _why_none(problems: list[Skipped]) -> str:
+    """The reasons, and of files that are not there the first place that was looked at."""
+    lost = next((problem.location for problem in problems if problem.reason == "missing file"), "")
+    looked = f"; the first was looked for at {lost!r}" if lost else ""
+    return f"{count_reasons(problems) or 'the table is empty'}{looked}"
 
 
 def _tidy(written: str, folder: Path) -> str:
     """One spelling for one file, relative to the table so that keys are the same on another machine."""
+    if "\\" in written and os.sep != "\\" and not os.path.lexists(folder / written):
+        written = written.replace("\\", "/")
+    if "#" in written and ends_like_image(file := CAPTION_NUMBER.sub("", written)):
+        written = file
     tidy = os.path.relpath(written, folder.absolute()) if os.path.isabs(written) else os.path.normpath(written)
     return tidy.replace(os.sep, "/")
 
 
-def _present(captions_of: dict[str, list[str]], folder: Path, *, problems: list[Skipped]) -> list[Entry]:
+def _folder_beside(keys: dict[str, list[str]], folder: Path) -> tuple[str, list[str]]:
+    """The one folder in `folder` that has the first image where `folder` itself has not, and a line for a person."""
+    first = next((key for key, captions in keys.items() if captions), "")
+    if not first or "\0" in first or first.startswith("../") or os.path.lexists(folder / first):
+        return "", []
+    with os.scandir(folder) as listing:
+        folders = sorted(item.name for item in listing if item.is_dir())
+    having = [name for name in folders if os.path.isfile(folder / name / first)]
+    if len(having) != 1:
+        return "", []
+    return having[0], [f"the images are looked for in the folder {having[0]!r}, where the first one is."]
+
+
+def _present(
+    captions_of: dict[str, list[str]], image_of: dict[str, StoredImage], folder: Path, *, problems: list[Skipped]
+) -> list[Entry]:
     """The images that are there and have a caption; the others become problems."""
     entries = []
     for key, captions in captions_of.items():
         if not captions:
             continue
-        if "://" in key or key.startswith(("http:/", "https:/")):
-            problems.append(Skipped(key=key, reason="a link and not a file"))
-            continue
-        location = os.path.join(folder, key)
-        try:
-            status = os.stat(location)
-        except (OSError, ValueError) as error:
-            is_missing = isinstance(error, FileNotFoundError)
-            problems.append(Skipped(key=key, reason="missing file" if is_missing else "unreadable file"))
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            problems.append(Skipped(key=key, reason="not a regular file"))
-        elif not status.st_size:
+        image = image_of.get(key) or _file_of(key, folder)
+        if isinstance(image, Skipped):
+            problems.append(image)
+        elif not image.size:
             problems.append(Skipped(key=key, reason="empty file"))
         else:
-            entries.append(Entry(key, tuple(captions), LooseFile(location, status.st_size)))
+            entries.append(Entry(key, tuple(captions), image))
     return entries
 
 
-_Wanted = tuple[str | None, str | None]
-
-
-def _columns(found: list[str], wanted: _Wanted, *, path: Path) -> tuple[int, int]:
-    """The positions of the image and the caption column."""
-    image = _column(found, wanted[0], usual=IMAGE_COLUMNS, path=path, role="image")
-    caption = _column(found, wanted[1], usual=CAPTION_COLUMNS, path=path, role="caption")
-    if image == caption:
-        raise UsageError(f"Column {found[image]!r} of {str(path)!r} cannot be both the image and the caption.")
-    return image, caption
-
-
-def _column(found: list[str], wanted: str | None, *, usual: tuple[str, ...], path: Path, role: str) -> int:
-    listed = ", ".join(repr(name) for name in found) or "none"
-    if wanted is not None:
-        if wanted in found:
-            return found.index(wanted)
-        raise UsageError(f"{str(path)!r} has no column {wanted!r}; its columns are {listed}.{nearest(wanted, found)}")
-    lowered = [name.strip().lower() for name in found]
-    for name in usual:
-        if name in lowered:
-            return lowered.index(name)
-    raise UsageError(f"{str(path)!r} has no column that looks like the {role}; name it. Its columns are {listed}.")
-
-
-def _text_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> Iterator[tuple[str, str]]:
-    """(image path, caption) of each row of a CSV or TSV; the separator is the one most frequent in the first line."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        try:
-            head = file.readline(MAX_CAPTION_BYTES)
-            file.seek(0)
-            delimiter = max(DELIMITERS, key=head.count)
-            reader = csv.reader(_lines(file, problems), delimiter=delimiter)
-            image, caption = _columns(next(reader, []), wanted, path=path)
-            while True:
-                try:
-                    row = next(reader, None)
-                except csv.Error as error:
-                    problems.append(Skipped(key=f"line {reader.line_num}", reason="unreadable row", detail=str(error)))
-                    continue
-                if row is None:
-                    return
-                if len(row) > max(image, caption):
-                    yield row[image].strip(), row[caption].strip()
-                elif row:
-                    problems.append(Skipped(key=f"line {reader.line_num}", reason="row with too few columns"))
-                    _refuse_unusable(path, problems, rows=reader.line_num)
-        except UnicodeDecodeError as error:
-            raise RefusedInput(f"{str(path)!r} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
-        except csv.Error as error:
-            raise RefusedInput(f"{str(path)!r} does not begin like a table: {error}.") from error
-
-
-def _lines(file: TextIO, problems: list[Skipped]) -> Iterator[str]:
-    """The lines of a text file; one too long for memory's sake is dropped and counted."""
-    number = 0
-    while line := file.readline(MAX_CAPTION_BYTES):
-        number += 1
-        if len(line) < MAX_CAPTION_BYTES or line.endswith("\n"):
-            yield line
-            continue
-        problems.append(Skipped(key=f"line {number}", reason="line too long"))
-        while len(line) == MAX_CAPTION_BYTES and not line.endswith("\n"):
-            line = file.readline(MAX_CAPTION_BYTES)
-
-
-def _parquet_rows(path: Path, wanted: _Wanted, *, problems: list[Skipped]) -> Iterator[tuple[str, str]]:
-    """(image path, caption) of each row of a Parquet file, read some rows at a time; null is empty."""
-    file = open_parquet_file(path)
-    with file, refused(path):
-        # Only here: a fifth of a second of start-up that other sources do not pay for.
-        from pyarrow import types
-
-        found = file.schema_arrow.names
-        names = [found[index] for index in _columns(found, wanted, path=path)]
-        for name in names:
-            if found.count(name) > 1:
-                raise RefusedInput(f"{str(path)!r} has several columns {name!r}; give each a name of its own.")
-            kind = file.schema_arrow.field(found.index(name)).type
-            if not (types.is_string(kind) or types.is_large_string(kind)):
-                raise RefusedInput(f"Column {name!r} of {str(path)!r} holds {kind}, not text.")
-        for group in range(len(row_groups(path))):
-            measured = leaf_pages(path, group, names).values()
-            if any(pages.largest > PAGE_LIMIT for pages in measured):
-                raise RefusedInput(f"{str(path)!r} has a page of more than {PAGE_LIMIT:,} bytes; write smaller pages.")
-            per_row = max(max(pages.per_value, pages.dictionary, 1) for pages in measured)
-            rows = min(max(BATCH_BYTES // per_row, 1), MOST_ROWS)
-            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=names):
-                images, captions = (batch.column(name).to_pylist() for name in names)
-                for written, caption in zip(images, captions, strict=True):
-                    yield (written or "").strip(), (caption or "").strip()
+def _file_of(key: str, folder: Path) -> LooseFile | Skipped:
+    """The file that is named so in `folder`, or why it cannot be an image."""
+    if "://" in key or key.startswith(("http:/", "https:/")):
+        return Skipped(key=key, reason="an address and not a file")
+    location = os.path.join(folder, key)
+    try:
+        status = os.stat(location)
+    except (OSError, ValueError) as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        return Skipped(key=key, reason="missing file" if is_missing else "unreadable file", location=location)
+    if not stat.S_ISREG(status.st_mode):
+        return Skipped(key=key, reason="not a regular file", location=location)
+    return LooseFile(location, status.st_size)

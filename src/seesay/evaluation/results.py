@@ -28,6 +28,7 @@ class SetResult(ABC):
     seed: int
     templates: tuple[str, ...]
     templates_from: str
+    notes: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> int:
@@ -75,8 +76,7 @@ class SetResult(ABC):
 class ZeroShotResult(SetResult):
     """Zero-shot classification of a labelled set. `same_names` are names that more than one class has.
 
-    `calibration_error` is the expected calibration error of `formulas.reliability`. `notes` are lines on how the set
-    and its class names were read.
+    `calibration_error` is the expected calibration error of `formulas.reliability`.
     """
 
     classes: int
@@ -86,7 +86,6 @@ class ZeroShotResult(SetResult):
     calibration_error: float
     same_names: tuple[str, ...]
     class_names_from: str
-    notes: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -152,7 +151,8 @@ class RetrievalResult(SetResult):
         result["chance"] = self.headline.chance
         for direction in DIRECTIONS:
             result[f"chance_{direction}"] = {k: score.chance for k, score in self.recalls(direction).items()}
-        return result | {"templates": list(self.templates), "templates_from": self.templates_from}
+        words = {"templates": list(self.templates), "templates_from": self.templates_from}
+        return {**result, **words, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, kw_only=True)

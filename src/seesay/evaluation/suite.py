@@ -202,6 +202,7 @@ def measure_retrieval(model: Model, pairs: PairSource, question: Question, advan
         set_name=pairs.name,
         model=model.name,
         skipped_by_reason=reasons_of([*pairs.problems, *scores.skipped]),
+        notes=tuple(pairs.notes),
         data_fingerprint=pairs.fingerprint,
         seed=SEED,
         n=len(scores.read),

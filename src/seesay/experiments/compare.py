@@ -63,6 +63,7 @@ def compare(
     experiment = settle(experiment, root, device=runtime.device)
     zero_shot = ZeroShotCheck(experiment.check or "", most=experiment.check_images)
     training_pairs = open_training_pairs(experiment.pairs, (), experiment.train).training
+    ProgressLine("compare").say(*training_pairs.notes)
     refuse_other_data(root, pairs=training_pairs, labelled=zero_shot.labelled)
     with Journal(root) as journal:
         publish_file(root / SETTINGS_NAME, as_toml(experiment).encode())

@@ -95,6 +95,7 @@ def examine(
         "pairs": len(whole),
         "held_out": len(pairs.validation or ()) if not validation else 0,
         "unusable": dict(unusable.most_common()),
+        "notes": tuple(whole.notes),
         "plan": plan.reasons,
         "images": image_report(whole, images, plan),
         "captions": caption_report(captions, tokenizer, plan, empty=unusable["empty caption"], repeated=repeated),

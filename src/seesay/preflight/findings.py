@@ -33,6 +33,7 @@ def findings_of(report: DoctorReport, plan: RunPlan, run: ShortRunReport) -> tup
     """One or more findings for each part of `report`, in the order in which they matter to a reader."""
     return (
         _pairs(report),
+        *(Finding(topic="source", level="ok", message=note) for note in report.notes),
         *_images(report.images),
         *_captions(report.captions),
         _repeats(report.captions, report.images),

@@ -161,14 +161,15 @@ class TimeReport:
 class DoctorReport:
     """The whole result. A part that could not be measured is None, and a finding says why.
 
-    `held_out` of the `pairs` are for validation; `unusable` counts by reason what is no pair; `plan` is what the run
-    would choose, and why, line by line.
+    `held_out` of the `pairs` are for validation; `unusable` counts by reason what is no pair; `notes` say how the
+    source was read where there was a choice; `plan` is what the run would choose, and why, line by line.
     """
 
     name: str
     pairs: int
     held_out: int
     unusable: Mapping[str, int]
+    notes: tuple[str, ...]
     plan: tuple[str, ...]
     images: ImageReport
     captions: CaptionReport

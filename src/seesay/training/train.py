@@ -176,6 +176,7 @@ def train_model(
         journal = Journal(out) if processes.is_main else QuietJournal(out)
         pairs = open_training_pairs(sources, validation, settings)
         line.say(f"pairs      {len(pairs.training):,} from {pairs.training.name}")
+        line.say(*(f"           {note}" for note in pairs.training.notes))
         processes.check_equal(_same_everywhere(settings, pairs))
         facts = _with_precision(data_facts(pairs.training, runtime), out, settings, processes=processes)
         chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
