@@ -97,7 +97,7 @@ def say(text: str) -> None:
 def clear(out: Path) -> None:
     """Remove what an earlier run of this example made; stop before touching anything else."""
     found = {path.name for path in out.iterdir()} if out.exists() else set()
-    foreign = found - {"digits", "held-out", "run", "digits.html"}
+    foreign = found - {"digits", "by-class", "held-out", "run", "digits.html"}
     if foreign:
         sys.exit(f"{out} holds {min(foreign)}, which this example did not make; choose another --out.")
     for name in found:
@@ -105,16 +105,18 @@ def clear(out: Path) -> None:
 
 
 def write_images(out: Path, *, quick: bool) -> None:
-    """`digits/` with x.png and x.txt to learn from, and `held-out/` with one folder of images per digit."""
+    """`digits/` with x.png and x.txt to learn from, `by-class/` with a folder of them per digit, and so `held-out/`."""
     digits = load_digits()
     everything = np.arange(len(digits.target))
     training, held_out = train_test_split(everything, test_size=360, stratify=digits.target, random_state=0)
     if quick:
         training, held_out = training[:200], held_out[:120]
-    for folder in (out / "digits", *(out / "held-out" / word for word in WORDS)):
+    for folder in (out / "digits", *(out / labelled / word for labelled in ("by-class", "held-out") for word in WORDS)):
         folder.mkdir(parents=True)
     for index in training:
-        draw(digits.images[index]).save(out / "digits" / f"{index:04}.png")
+        image, word = f"{index:04}.png", WORDS[digits.target[index]]
+        draw(digits.images[index]).save(out / "digits" / image)
+        shutil.copy(out / "digits" / image, out / "by-class" / word / image)
         lines = captions(digits.target[index], random.Random(int(index)))
         (out / "digits" / f"{index:04}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for index in held_out:

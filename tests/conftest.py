@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import tarfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +57,15 @@ class ColourTower(torch.nn.Module):
         return features_BW
 
 
+class OneIdTokenizer:
+    """An id for each text, whatever its capitals; nothing is ever cut."""
+
+    context = 8
+
+    def __call__(self, texts):
+        return [[zlib.crc32(text.lower().encode())] for text in texts]
+
+
 class ColourModel(Model):
     """Embeds an image as its mean colour and a text as the colours it names, so cosines can be worked out by hand."""
 
@@ -68,7 +78,7 @@ class ColourModel(Model):
             embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict)
         )
         self.clip = DualEncoder(ColourTower(), torch.nn.Identity())
-        self.tokenizer = SimpleNamespace(context=8)
+        self.tokenizer = OneIdTokenizer()
         self.preprocess = Preprocess(size=2, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.templates = ("a photo of something {}.",)
         self.name = "colours"
@@ -128,11 +138,11 @@ def predictor() -> Callable[[str], Model]:
 def paint() -> Callable[..., Path]:
     """Write an image of one named colour; the folder is made, the suffix decides the format."""
 
-    def write(path: Path, colour: str) -> Path:
+    def write(path: Path, colour: str, side: int = 4) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         data = io.BytesIO()
         kind = {".png": "PNG", ".webp": "WEBP", ".gif": "GIF"}.get(path.suffix.lower(), "JPEG")
-        Image.new("RGB", (4, 4), COLOURS[colour]).save(data, kind)
+        Image.new("RGB", (side, side), COLOURS[colour]).save(data, kind)
         path.write_bytes(data.getvalue())
         return path
 

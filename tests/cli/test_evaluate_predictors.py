@@ -38,9 +38,21 @@ def test_the_page_is_written_without_templates_the_model_was_not_trained_in(
 
 
 def test_pairs_are_refused_in_one_line(predictor, paint, tmp_path, monkeypatch, capfd):
-    paint(tmp_path / "pairs" / "red.png", "red")
-    (tmp_path / "pairs" / "red.txt").write_text("red")
+    for colour in ("red", "blue"):
+        paint(tmp_path / "pairs" / f"{colour}.png", colour)
+        (tmp_path / "pairs" / f"{colour}.txt").write_text(colour)
     monkeypatch.setattr("seesay.model.hub.load", lambda _: predictor("bag-of-words"))
     code = main(["evaluate", "box", str(tmp_path / "pairs")])
     message = capfd.readouterr().err
     assert code == 2 and message.count("\n") == 1 and "no embedding of a text" in message
+
+
+def test_a_set_without_a_choice_is_refused(predictor, paint, tmp_path, monkeypatch, capfd):
+    paint(tmp_path / "pairs" / "red.png", "red")
+    monkeypatch.setattr("seesay.model.hub.load", lambda _: predictor("bag-of-words"))
+    (tmp_path / "pairs" / "red.txt").write_text("red")
+    assert main(["evaluate", "box", str(tmp_path / "pairs")]) == 2
+    assert "pairs has 1 image with captions: every answer would be right; measure on two" in capfd.readouterr().err
+    paint(tmp_path / "classes" / "red" / "red.png", "red")
+    assert main(["evaluate", "box", str(tmp_path / "classes")]) == 2
+    assert "classes has 1 class: every answer would be right; measure on two or more." in capfd.readouterr().err

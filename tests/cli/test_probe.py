@@ -11,7 +11,7 @@ def sets(tmp_path: Path, paint) -> tuple[Path, Path]:
     for part, count in (("train", 4), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
-                paint(tmp_path / part / name / f"{number}.png", colour)
+                paint(tmp_path / part / name / f"{number}.png", colour, side=4 + (part == "test"))
     return tmp_path / "train", tmp_path / "test"
 
 

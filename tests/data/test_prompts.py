@@ -102,8 +102,8 @@ def test_fill_goes_class_by_class_and_leaves_braces_alone():
 
 def test_labels_are_read_without_blanks_and_comments(tmp_path: Path):
     path = tmp_path / "labels.txt"
-    path.write_text("# animals\n\n  cat \nice cream\n   \n", encoding="utf-8")
-    assert read_labels(path) == ["cat", "ice cream"]
+    path.write_text("# animals\n\n  cat \nice cream\n   \n#1 fan\n#\n## more\n#blessed {}\n", encoding="utf-8")
+    assert read_labels(path) == ["cat", "ice cream", "#1 fan", "#blessed {}"]
 
 
 def test_a_file_of_labels_that_cannot_be_read_is_named(tmp_path: Path):

@@ -90,6 +90,7 @@ def test_a_probe_has_its_scatter_and_its_curves(entry):
         shots_equal_to_zero_shot=1.3,
         skipped_by_reason={},
         data_fingerprints=("f", "g"),
+        shared_images=0,
     )
     probed = replace(entry, probe=probe, shots_left_out=(4,))
     page = build_page([probed])

@@ -66,6 +66,7 @@ PROBE = [
     "skipped",
     "skipped_by_reason",
     "data_fingerprints",
+    "shared_images",
 ]
 SHOTS = ["shots", "mean", "interval95", "scores", "penalties"]
 SHIFT = [

@@ -165,6 +165,7 @@ def test_a_image_that_is_missing_or_broken_is_an_error_of_ours(model: Model, tmp
 # Classes
 
 
+@pytest.mark.filterwarnings("ignore:.* cut at the 8 tokens")
 def test_probabilities_sum_to_one_and_labels_come_best_first(model: Model):
     labels = ["red dog", "blue dog", "cat", "mat"]
     probability_NC = model.classifier(labels).predict_proba(images(5))
@@ -174,6 +175,7 @@ def test_probabilities_sum_to_one_and_labels_come_best_first(model: Model):
         assert [labels[index] for index in row.argsort(descending=True)] == list(ranking.labels)
 
 
+@pytest.mark.filterwarnings("ignore:.* cut at the 8 tokens")
 def test_probabilities_are_the_softmax_of_scaled_cosines_with_the_mean_prompt(model: Model):
     labels, image = ["dog", "cat"], images(1)
     rows = []
@@ -358,3 +360,20 @@ def test_a_model_and_its_classifier_show_what_they_are_in_one_line(model: Model,
     assert repr(classifier) == "<ZeroShotClassifier: 4 classes (dog, cat, mat, ...), weights (4, 8)>"
     likelihoods = predictor("n-grams").classifier(["dog", "cat"], ["a {}", "the {}"])
     assert repr(likelihoods) == "<LikelihoodClassifier: 2 classes (dog, cat), likelihoods of 4 prompts>"
+
+
+@pytest.mark.parametrize(
+    "labels", [("Cat", "cat"), ("a red dog and a cat", "a red dog and a dog"), ("dog", "cat", "DOG")]
+)
+def test_labels_that_are_one_to_the_model_are_refused(model, labels):
+    with pytest.raises(UsageError, match=r"are the same to the model: it reads 8 tokens"):
+        model.classify([np.zeros((16, 16, 3), np.uint8)], labels, ["{}"])
+
+
+def test_labels_that_are_cut_are_counted(model):
+    read = model.read_labels(["cat", "a red dog and a cat", "a blue dog and a cat"], ["{}"])
+    assert read.cut == ("a red dog and a cat", "a blue dog and a cat") and read.alike == ()
+    assert read.notes == (
+        "2 labels are cut at the 8 tokens the model reads: 'a red dog and a cat', 'a blue dog and a cat'.",
+    )
+    assert model.read_labels(["cat", "dog"], ["{}"]).notes == ()

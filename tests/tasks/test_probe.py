@@ -18,7 +18,7 @@ def sets(paint, tmp_path):
     for part, count in (("train", 3), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
-                paint(tmp_path / part / name / f"{number}.png", colour)
+                paint(tmp_path / part / name / f"{number}.png", colour, side=4 + (part == "test"))
     return tmp_path / "train", tmp_path / "test"
 
 
@@ -75,4 +75,7 @@ def test_the_command_has_the_options_of_the_function():
 def test_a_probe_that_is_measured_on_what_it_learned_from_says_so(colour_model, sets):
     assert probe(*sets, model=colour_model, penalty=1.0).notes == ()
     (note,) = probe(sets[0], sets[0], model=colour_model, penalty=1.0).notes
-    assert "the same images" in note
+    assert note == "it was trained and measured on the same images, all of 9: the score says little of others."
+    (sets[1] / "red" / "0.png").write_bytes((sets[0] / "blue" / "1.png").read_bytes())
+    (note,) = probe(*sets, model=colour_model, penalty=1.0).notes
+    assert "the same images, 1 of 6" in note

@@ -84,6 +84,13 @@ class FileTokenizer:
 AnyTokenizer = CaptionTokenizer | FileTokenizer
 
 
+def with_context(tokenizer: AnyTokenizer, context: int) -> AnyTokenizer:
+    """The same tokenizer that cuts captions to `context`."""
+    if isinstance(tokenizer, FileTokenizer):
+        return FileTokenizer(tokenizer.text, context=context)
+    return CaptionTokenizer(tokenizer.merges, context=context)
+
+
 def parsed(text: str) -> Tokenizer:
     """The tokenizer that `text` describes, without padding and cutting.
 

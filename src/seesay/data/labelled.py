@@ -1,9 +1,11 @@
 """Images with a class each: the two nouns of a labelled set."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import Skipped
 from seesay.data.sources import StoredImage, count_reasons, fingerprint
 
@@ -50,6 +52,10 @@ class LabelledSet:
         """The class of image `index`, a position in `class_names`."""
         return self._samples[index].label
 
+    def size(self, index: int) -> int:
+        """The bytes of the encoded image."""
+        return self._samples[index].image.size
+
     def image(self, index: int) -> bytes:
         """The encoded image; raises `BrokenSample` if it cannot be read any more."""
         return self._samples[index].image.read()
@@ -57,6 +63,22 @@ class LabelledSet:
     def key(self, index: int) -> str:
         """The name of image `index` in its set."""
         return self._samples[index].key
+
+
+def shared_images(first: LabelledSet, second: LabelledSet) -> int:
+    """How many images of `second` have the same bytes as one of `first`; only those of equal size are read."""
+    sizes = [{found.size(index) for index in range(len(found))} for found in (first, second)]
+    both = sizes[0] & sizes[1]
+    known = {digest for _, digest in _digests(first, both)}
+    return sum(digest in known for _, digest in _digests(second, both))
+
+
+def _digests(found: LabelledSet, sizes: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    for index in range(len(found)):
+        if found.size(index) in sizes:
+            # What cannot be read is counted where it is decoded.
+            with suppress(BrokenSample):
+                yield index, hashlib.blake2b(found.image(index), digest_size=16).digest()
 
 
 def refuse_unseen_classes(found: LabelledSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:

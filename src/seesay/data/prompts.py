@@ -52,7 +52,9 @@ def fill(templates: Sequence[str], class_names: Sequence[str]) -> list[str]:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """The lines of a UTF-8 file, without outer white space; empty ones and those that start with # are left out.
+    """The lines of a UTF-8 file, without outer white space; empty ones and comments ("# like this") are left out.
+
+    "#1 fan" is no comment, for want of a space behind the "#".
 
     `UsageError` for what cannot be read, `RefusedInput` for more than 64 MiB or 4,194,304 lines.
     """
@@ -67,7 +69,7 @@ def read_labels(path: str | Path) -> list[str]:
             f"{path} cannot be read ({error.strerror}); give a text file with one entry per line."
         ) from error
     lines = [line.strip() for line in split_lines(text, source=path)]
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not f"{line} ".startswith(("# ", "##"))]
 
 
 def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:

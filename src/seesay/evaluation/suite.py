@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
-from seesay.data.class_names import ClassName, Descriptions, repeated_names
+from seesay.data.class_names import ClassName, Descriptions
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.sources import count_reasons
@@ -35,6 +35,8 @@ Advance = Callable[[int], None]
 NO_CACHE = EmbeddingCache(None)
 # Of all bootstraps, the only random numbers of an evaluation; any other number would do.
 SEED = 0
+# Of one there is nothing to choose from.
+FEWEST_CHOICES = 2
 # The best classes that a card of the report shows for an image; a guess at what is easily read.
 RANKED = 3
 # The paper's second measure on ImageNet (Radford et al. 2021, section 3.1.3).
@@ -91,8 +93,13 @@ def measure_set(model: Model, evalset: LabelledSet | PairSource, question: Quest
     """Zero-shot classification on a labelled set, retrieval on a captioned one.
 
     Raises `RefusedInput` where not one image can be read, and `UsageError` for words that do not go with the set, a
-    class without one image that can be read, and retrieval with a model that has no embeddings of texts.
+    class without one image that can be read, a set with nothing to choose from (one class, or one image with captions),
+    and retrieval with a model that has no embeddings of texts.
     """
+    choices = len(evalset.class_names) if isinstance(evalset, LabelledSet) else len(evalset)
+    if choices < FEWEST_CHOICES:
+        what = "class" if isinstance(evalset, LabelledSet) else "image with captions"
+        raise UsageError(f"{evalset.name} has {choices} {what}: every answer would be right; measure on two or more.")
     with progress(len(evalset), evalset.name) as advance:
         if isinstance(evalset, LabelledSet):
             return measure_zero_shot(model, evalset, question, advance)
@@ -178,7 +185,7 @@ def zero_shot_result(
         top5=share_of_hits(hits[TOP], chance=min(TOP / classes, 1.0)),
         mean_per_class=Score(value=mean, interval95=mean_interval, chance=1 / classes, n=n),
         calibration_error=reliability(answers.confidence_N, hits[1]).expected_error,
-        same_names=tuple(repeated_names(words.names)),
+        same_names=words.same_names,
         templates=() if described else words.templates,
         templates_from="descriptions" if described else words.templates_from,
         class_names_from=words.names_from,

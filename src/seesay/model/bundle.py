@@ -23,6 +23,7 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.encode import check_rows, embed_rows, prefetch_blocks
+from seesay.model.label_words import LabelsRead, labels_read
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.weights import FLOATS
@@ -218,6 +219,14 @@ class Model:
             encode_images=self.encode_images,
         )
 
+    def read_labels(
+        self, class_names: Sequence[ClassName], templates: str | Path | Sequence[str] | None = None
+    ) -> LabelsRead:
+        """What the tokenizer leaves of class names in templates (default the model's own)."""
+        chosen = self.templates if templates is None else load_templates(templates)
+        names = [names_of(class_name)[0] for class_name in class_names]
+        return labels_read(self.tokenizer, names, class_prompts(class_names, chosen))
+
     def prepare(self, texts: Sequence[str]) -> PreparedTexts:
         """P texts for `log_likelihoods`: what depends on them alone, worked out once for all images."""
         return self._predictor().prepare(self.tokenizer.tokens(texts).to(self.device))
@@ -242,12 +251,17 @@ class Model:
         """For every image all labels with probabilities, best first.
 
         They sum to 1, except for models with sigmoid scoring, which score every label by itself. `UsageError` for fewer
-        than two labels, except with those models; a label that comes twice is a `UserWarning` and counts once.
+        than two labels, or two that the model cannot tell apart, except with those models; a `UserWarning` for a label
+        that comes twice, which counts once, and for labels that are cut.
         """
         if self.logit_bias is None:
             labels, twice = distinct_labels(labels)
             if twice:
                 warnings.warn(f"labels given more than once count once: {', '.join(map(repr, twice))}.", stacklevel=2)
+            read = self.read_labels(labels, templates)
+            read.refuse_alike()
+            for note in read.notes:
+                warnings.warn(note, stacklevel=2)
         return self.classifier(labels, templates).rank(self.encode_images(images))
 
     def save(

@@ -48,7 +48,9 @@ def classify_photos(
     than two are a `UsageError`. Without `templates` the model's own are used. `progress` is called with the number
     of photos done since the last call. Raises `RefusedInput` when not one photo can be read.
     """
-    decision = LabelDecision(classifier=model.classifier(distinct_labels(labels)[0], templates))
+    chosen = distinct_labels(labels)[0]
+    model.read_labels(chosen, templates).refuse_alike()
+    decision = LabelDecision(classifier=model.classifier(chosen, templates))
     results: list[tuple[Path, Ranking]] = []
     skipped: list[Skipped] = []
     for block in answer_photos(model, decision, photos, top=top):

@@ -167,6 +167,10 @@ def answer_all(
 
     photos = prepared.photos
     inputs = inputs_of(model, prepared) if out is not None else {}
+    read = model.read_labels(prepared.labels, prepared.question.templates)
+    read.refuse_alike()
+    for note in read.notes:
+        log(note)
     with ResumeFile(out, inputs, count=len(photos), block=BLOCK, force=force) as resume_file:
         decision = fitted_decision(model, prepared)
         for line in _fit_in_words(decision, prepared.question.rules):

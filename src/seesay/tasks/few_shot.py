@@ -18,7 +18,7 @@ from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Score, Skipped
 from seesay.data.class_names import ClassName
 from seesay.data.evalsets import open_evalset
-from seesay.data.labelled import LabelledSet, refuse_unseen_classes
+from seesay.data.labelled import LabelledSet, refuse_unseen_classes, shared_images
 from seesay.data.sources import count_reasons
 from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
 from seesay.formulas.statistics import (
@@ -117,6 +117,7 @@ def probe_sets(
         shots_equal_to_zero_shot=shots_equal_to(zero_shot.value, points) if shots else None,
         skipped_by_reason=dict(Counter(item.reason for item in skipped).most_common()),
         data_fingerprints=(train.fingerprint, test.fingerprint),
+        shared_images=shared_images(train, test),
     )
 
 

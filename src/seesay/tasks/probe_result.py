@@ -44,7 +44,8 @@ class ProbeResult:
 
     `score` is that of a probe on all `n_train` images, found with `penalty`; `validation_scores` are accuracies by the
     penalties that were tried. `features` is the width of a row. `shots_equal_to_zero_shot` is the number of images per
-    class that gives the score of zero-shot, None where no number does or no shots were requested.
+    class that gives the score of zero-shot, None where no number does or no shots were requested. `shared_images` of
+    the set have the same bytes as one of `train`.
     """
 
     train: str
@@ -65,12 +66,17 @@ class ProbeResult:
     shots_equal_to_zero_shot: float | None
     skipped_by_reason: Mapping[str, int]
     data_fingerprints: tuple[str, str]
+    shared_images: int
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the score, a line each."""
-        same = "it was trained and measured on the same images: the score says nothing about others."
-        return (same,) if self.data_fingerprints[0] == self.data_fingerprints[1] else ()
+        if not self.shared_images:
+            return ()
+        which = "all of" if self.shared_images >= self.n else f"{self.shared_images:,} of"
+        return (
+            f"it was trained and measured on the same images, {which} {self.n:,}: the score says little of others.",
+        )
 
     @property
     def n(self) -> int:
@@ -114,6 +120,7 @@ class ProbeResult:
             "skipped": self.skipped,
             "skipped_by_reason": dict(self.skipped_by_reason),
             "data_fingerprints": list(self.data_fingerprints),
+            "shared_images": self.shared_images,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seesay.data.class_names import ClassName, edited_names, known_set, names_of, without_words
+from seesay.data.class_names import (
+    ClassName,
+    edited_names,
+    known_set,
+    names_of,
+    repeated_names,
+    without_words,
+)
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import load_templates
 from seesay.model.bundle import Model
@@ -15,13 +22,17 @@ SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Names and templates, each with its origin in words; `notes` are lines on the names for a person."""
+    """Names and templates, each with its origin in words; `notes` are lines on the names for a person.
+
+    `same_names` are names that more than one class has, or that the model reads as the name of another.
+    """
 
     names: Sequence[ClassName]
     names_from: str
     templates: tuple[str, ...]
     templates_from: str
     notes: tuple[str, ...] = ()
+    same_names: tuple[str, ...] = ()
 
 
 def choose_words(
@@ -61,7 +72,16 @@ def choose_words(
     else:
         chosen, origin = model.templates, "the model"
     notes = _notes_on(names, class_names, is_renamed=called is not None, by_paper=names_from.startswith("the paper"))
-    return Words(names=names, names_from=names_from, templates=chosen, templates_from=origin, notes=notes)
+    read = model.read_labels(names, chosen)
+    same = dict.fromkeys([*repeated_names(names), *(name for pair in read.alike for name in pair)])
+    return Words(
+        names=names,
+        names_from=names_from,
+        templates=chosen,
+        templates_from=origin,
+        notes=(*notes, *read.notes),
+        same_names=tuple(same),
+    )
 
 
 def _notes_on(
