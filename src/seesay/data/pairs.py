@@ -6,10 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from seesay.base.errors import UsageError
 from seesay.base.records import Pair, PairSource, Skipped
 from seesay.data.folders import PACKED, UNPACK, open_folder, tables_with_captions
+from seesay.data.memory_pairs import is_in_memory, open_memory
 from seesay.data.shards import open_shards
 from seesay.data.sources import fingerprint, missing_location
 from seesay.data.tables import TABLE_SUFFIXES, open_table
@@ -21,20 +23,23 @@ MOST_SOURCES = 1 << 20
 SHOWN_MISSING = 10
 
 
-def open_pairs(
-    sources: Sequence[str | Path], *, image_column: str | None = None, caption_column: str | None = None
-) -> PairSource:
+def open_pairs(sources: Any, *, image_column: str | None = None, caption_column: str | None = None) -> PairSource:
     """The pairs of one or more sources, in their order. Reads every caption, and of images only the size.
 
     A source is a folder (`data.folders`), a table (`data.tables`), a .tar, or a pattern such as `shards/*.tar`,
-    `shards/{000..009}.tar` or `a.tar::b.tar`. The two columns are for tables. What a source holds but cannot be used is
-    in `problems`, and what was chosen in `notes`; a source that is not there or has no pair at all is a `UsageError`.
+    `shards/{000..009}.tar` or `a.tar::b.tar`; or what is in memory (`data.memory_pairs`): a frame of pandas, polars or
+    Arrow, or a sequence of (image, caption). The two columns are for tables and frames. What a source
+    holds but cannot be used is in `problems`, and what was chosen in `notes`; a source that is not there or has no pair
+    at all is a `UsageError`.
     """
-    if isinstance(sources, str | Path):
-        sources = [sources]
+    sources = listed(sources)
     if not sources:
         raise UsageError("no source of pairs is given; name a folder, a table or tar shards.")
     columns = {"image_column": image_column, "caption_column": caption_column}
+    if any(map(is_in_memory, sources)):
+        if len(sources) > 1:
+            raise UsageError(f"{len(sources)} sources, one of them in memory: put them into one frame or sequence.")
+        return open_memory(sources[0], **columns)
     groups = [(source, expanded(source)) for source in sources]
     every = [word for _, words in groups for word in words]
     if any(columns.values()) and not any(_has_columns(Path(word), columns) for word in every):
@@ -46,6 +51,18 @@ def open_pairs(
         raise UsageError(f"{len(missing)} of {len(every)} sources are not there: {shown}{more}.")
     parts = [part for source, words in groups for part in _open_words(source, words, columns)]
     return parts[0] if len(parts) == 1 else Chain(parts)
+
+
+def listed(sources: Any) -> list[Any]:
+    """One source or several, as a list."""
+    return [sources] if isinstance(sources, str | Path) or is_in_memory(sources) else list(sources)
+
+
+def on_disk(sources: Any) -> list[str]:
+    """The sources as paths; `UsageError` for one in memory, which processes of their own cannot read."""
+    if any(map(is_in_memory, listed(sources))):
+        raise UsageError("these pairs are in memory, and other processes read them: write a file first (to_parquet).")
+    return [str(source) for source in listed(sources)]
 
 
 class Chain:

@@ -10,6 +10,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
+from seesay.data.pairs import on_disk
 from seesay.experiments.comparison import Comparison
 from seesay.experiments.page import build_page, figure_of
 from seesay.experiments.recipe import Experiment, read_experiment, settle
@@ -17,7 +18,6 @@ from seesay.experiments.results import refuse_other_data, results_of
 from seesay.experiments.runner import Runs
 from seesay.training.pairs import open_training_pairs
 from seesay.training.run_folder import SETTINGS_NAME
-from seesay.training.train import listed
 from seesay.training.validation import ZeroShotCheck
 
 RESULT_NAME = "result.json"
@@ -53,7 +53,7 @@ def compare(
     refuse_unwritable_file(json_file, "json_file")
     experiment = read_experiment(
         Path(recipe),
-        pairs=[str(source) for source in listed(pairs)],
+        pairs=on_disk(pairs),
         check=None if check is None else str(check),
         overrides=overrides,
     )

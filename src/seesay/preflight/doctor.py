@@ -19,6 +19,7 @@ from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.data.duplicates import alike_groups, equal_groups
 from seesay.data.loader import Subset
+from seesay.data.pairs import listed, on_disk
 from seesay.data.pixel_cache import LONGEST
 from seesay.data.survey import Captions, ImageSurvey, survey_captions, survey_images
 from seesay.data.tokenizer import CaptionTokenizer
@@ -39,7 +40,7 @@ from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
 from seesay.training.trackers import refuse_missing
-from seesay.training.train import Section, Sources, listed, run_request
+from seesay.training.train import Section, Sources, run_request
 from seesay.training.validation import ZeroShotCheck
 
 # Guesses: how many keys of broken images, groups of duplicates and odd captions a report names; how many steps a model
@@ -309,4 +310,5 @@ def doctor(
     for source in listed(check):
         ZeroShotCheck(source)
     effort = Effort(sample=sample, seconds=seconds)
-    return examine(request.sources, out=request.out, settings=request.settings, validation=listed(val), effort=effort)
+    sources, validation = on_disk(request.sources), on_disk(val)
+    return examine(sources, out=request.out, settings=request.settings, validation=validation, effort=effort)

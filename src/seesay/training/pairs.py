@@ -4,10 +4,10 @@ N = captions of all pairs, M = images.
 """
 
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
 from seesay.data.jpeg import decoding
 from seesay.data.loader import Subset, can_fork, permutation
-from seesay.data.pairs import open_pairs
+from seesay.data.memory_pairs import is_in_memory
+from seesay.data.pairs import listed, open_pairs
 from seesay.data.survey import Sampled, sample_images
 from seesay.data.tables import TABLE_SUFFIXES
 from seesay.data.tokenizer import clean
@@ -50,15 +51,13 @@ def held_out_line(pairs: TrainingPairs) -> str:
     return f"none: the share that is held out of so few pairs is below {LEAST_VALIDATION}; name some with --val"
 
 
-def open_training_pairs(
-    sources: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings
-) -> TrainingPairs:
+def open_training_pairs(sources: Any, validation: Any, settings: TrainSettings) -> TrainingPairs:
     """The pairs of the run; without validation pairs a share of the training pairs is held out."""
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(sources, **columns)
     if validation:
         # The columns are those of the training table; validation pairs may lie in a folder.
-        named = columns if any(_is_table(source) for source in validation) else {}
+        named = columns if any(_has_columns(given) for given in listed(validation)) else {}
         return TrainingPairs(training=source, validation=open_pairs(validation, **named))
     held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
     if held_out < LEAST_VALIDATION:
@@ -69,8 +68,8 @@ def open_training_pairs(
     )
 
 
-def _is_table(source: str | Path) -> bool:
-    return Path(source).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
+def _has_columns(source: Any) -> bool:
+    return is_in_memory(source) or Path(source).suffix.lower().removeprefix(".") in TABLE_SUFFIXES
 
 
 def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:

@@ -18,6 +18,8 @@ from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings
 from seesay.base.version import __version__
+from seesay.data.memory_pairs import is_in_memory, name_of_memory
+from seesay.data.pairs import listed
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
 from seesay.training.checkpoint import CHECKPOINTS
@@ -52,7 +54,8 @@ from seesay.training.validation import Check, ZeroShotCheck
 
 WEIGHTS_NAME = "model.safetensors"
 LENGTHS = ("steps", "epochs", "minutes")
-Sources = str | Path | Sequence[str | Path]
+# Paths, or what is in memory: `data.pairs.open_pairs`.
+Sources = Any
 Section = Mapping[str, Any] | None
 # All fields of the settings are arguments of `train`, but for the section `check`: that argument names sets.
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
@@ -89,7 +92,8 @@ def train(
 ) -> Model:
     """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
 
-    `pairs`, `val`: folders, tables or tar shards to learn from and to validate on. `check`: labelled sets measured
+    `pairs`, `val`: folders, tables or tar shards to learn from and to validate on, or frames of pandas, polars or
+    Arrow, or a sequence of (image, caption). `check`: labelled sets measured
     zero-shot while training. What is None is chosen from the data and printed: `model` is a size (`seesay train --help`
     has the list of all options), `objective` what is learned, the length one of `steps`, `epochs` and `minutes`,
     `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
@@ -130,7 +134,7 @@ def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
     """What the arguments of `train` or `doctor`, by name, come to; `UsageError` for what is wrong with them."""
     refuse_empty_names({"pairs": pairs, **arguments})
     sources = listed(pairs)
-    if not sources:
+    if not len(sources):
         raise UsageError("no pairs are given; name a folder, a table or shards.")
     recipe, out, workers = (arguments[name] for name in ("recipe", "out", "workers"))
     named_here = {name: value for name, value in arguments.items() if name in SETTINGS}
@@ -142,13 +146,10 @@ def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
     overrides = arguments["overrides"]
     overrides = [overrides] if isinstance(overrides, str) else overrides
     settings = read_settings(TrainSettings, file=None, overrides=overrides, base=base)
-    folder = Path(out) if out else Path("runs") / (Path(sources[0]).stem.strip("*") or "run")
+    first = sources[0]
+    name = name_of_memory(first) if is_in_memory(first) else Path(first).stem.strip("*")
+    folder = Path(out) if out else Path("runs") / (name or "run")
     return RunRequest(sources=sources, out=folder, settings=settings)
-
-
-def listed(sources: Sources) -> list[str | Path]:
-    """One source or several, as a list."""
-    return [sources] if isinstance(sources, str | Path) else list(sources)
 
 
 def train_model(

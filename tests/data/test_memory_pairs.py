@@ -1,0 +1,96 @@
+"""Frames and sequences in memory as pairs."""
+
+import io
+
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+
+from seesay.base.errors import UsageError
+from seesay.data.decode import decode
+from seesay.data.pairs import on_disk, open_pairs
+
+
+def encoded(colour: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (colour, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def contents(source) -> list[tuple[str, bytes, tuple[str, ...]]]:
+    return [(item.key, item.image, item.captions) for item in source]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(encoded(ord(name)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+PATHS = {"image": ["a.png", "b.png", "gone.png", "a.png"], "caption": ["one", "two", "three", "four"]}
+
+
+@pytest.mark.parametrize("library", ["pyarrow", "pandas", "polars"])
+def test_a_frame_is_a_table(folder, library):
+    module = pytest.importorskip(library)
+    frame = module.table if library == "pyarrow" else module.DataFrame
+    source = open_pairs(frame(PATHS))
+    assert contents(source) == [("a.png", encoded(97), ("one", "four")), ("b.png", encoded(98), ("two",))]
+    assert [(problem.key, problem.reason) for problem in source.problems] == [("gone.png", "missing file")]
+    assert source.name == "frame"
+    named = frame({"x": ["a.png"], "y": ["cat"], "caption": ["no"]})
+    assert open_pairs([named], image_column="x", caption_column="y").captions(0) == ("cat",)
+    with pytest.raises(UsageError, match="the frame' has no column that looks like the image; name it with --image"):
+        open_pairs(named)
+    lists = frame({"image": [encoded(1), None], "caption": [["x", "y"], ["z"]]})
+    source = open_pairs(lists)
+    assert contents(source) == [("row 1", encoded(1), ("x", "y"))]
+    assert [problem.reason for problem in source.problems] == ["caption without image"]
+
+
+def test_images_of_a_data_set_as_hugging_face_stores_them(folder):
+    images = [{"bytes": encoded(3), "path": None}, {"bytes": None, "path": "b.png"}]
+    source = open_pairs(pyarrow.table({"image": images, "text": ["x", "y"]}))
+    assert contents(source) == [("row 1", encoded(3), ("x",)), ("b.png", encoded(98), ("y",))]
+
+
+class Examples:
+    """As a data set of torch: no list, images decoded."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+@pytest.mark.parametrize("kind", [list, Examples])
+def test_a_sequence_of_images_and_captions_is_a_source(folder, kind):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    items = [(noise, "noise"), (Image.fromarray(noise), ["a", "b"]), ("a.png", "path"), (encoded(5), "bytes")]
+    source = open_pairs(kind([*items, (noise, ""), (None, "x")]))
+    assert [item.captions for item in source] == [("noise",), ("a", "b"), ("path",), ("bytes",)]
+    assert [np.array_equal(decode(source[index].image), noise) for index in range(2)] == [True, True]
+    assert source[3].image == encoded(5) and source.key(0) == "example 0" and source.location(1) == "example 1"
+    assert sorted(problem.reason for problem in source.problems) == ["caption without image", "empty caption"]
+
+
+def test_examples_may_be_dicts(folder):
+    source = open_pairs([{"img": Image.open("a.png"), "text": "x", "id": 1}])
+    assert source.captions(0) == ("x",) and decode(source[0].image)[0, 0, 0] == 97
+
+
+def test_what_other_processes_read_must_be_on_disk(folder):
+    with pytest.raises(UsageError, match=r"in memory, and other processes read them: write a file first"):
+        on_disk(pyarrow.table(PATHS))
+    assert on_disk(["a", "b"]) == ["a", "b"] and on_disk("a") == ["a"]
+    with pytest.raises(UsageError, match="2 sources, one of them in memory"):
+        open_pairs([pyarrow.table(PATHS), folder])
+    with pytest.raises(UsageError, match="has a float as its image"):
+        open_pairs(pyarrow.table({"image": [1.5], "caption": ["x"]}))
