@@ -143,8 +143,10 @@ def test_a_fit_is_given_up_when_it_is_far_behind_at_two_checks_and_gains_nothing
 
 def test_a_fit_is_given_up_by_what_its_examples_weigh():
     hits = [[1] * 70 + [0] * 30] * 3
-    # All of 2: the same standard deviations. Of 30 examples that weigh nearly nothing but for one, 1.0 of them.
-    assert given_up([1] * 100, hits, torch.full((100,), 2.0)) == [False, True, True]
+    # All of 2: the same standard deviations, 5.5 and 4.5. Of 30 examples that weigh nearly nothing but for one, 1.0.
+    two_N = torch.full((100,), 2.0)
+    assert given_up([1] * 100, hits, two_N) == [False, True, True]
+    assert not any(given_up([1] * 100, [[1] * 80 + [0] * 20] * 3, two_N))
     light_N = torch.cat([torch.ones(71), torch.full((29,), 1e-6)])
     assert not any(given_up([1] * 100, hits, light_N))
 
