@@ -136,7 +136,8 @@ def sweep_by_them(part_NW, part_N, visited: list[float]) -> tuple[dict, dict]:
 
 
 def whole_sweep(name: str, x_NW: torch.Tensor, label_N: torch.Tensor, rounds: int) -> dict:
-    part_NW, part_N = held_out(x_NW, label_N)[0]
+    learned_L, _ = held_out(label_N)
+    part_NW, part_N = x_NW[learned_L], label_N[learned_L]
     probe = ours(x_NW, label_N, "sweep")
     visited = [*probe.validation_scores_, probe.penalty_]
     told = {"penalty": float(probe.penalty_), "fits": len(visited), "scores": probe.validation_scores_}

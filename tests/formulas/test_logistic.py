@@ -26,14 +26,16 @@ def blobs(rows: int, width: int, classes: int, *, apart: float = 1.0, dtype=torc
     return x_NW.to(dtype), label_N
 
 
-def by_scikit_learn(x_NW, label_N, penalty: float) -> float:
+def by_scikit_learn(x_NW, label_N, penalty: float, weight_N=None) -> float:
     """The objective at a minimum that was looked for to the end."""
-    model = LogisticRegression(C=1 / penalty, max_iter=10_000, tol=1e-9).fit(x_NW.double().numpy(), label_N.numpy())
+    model = LogisticRegression(C=1 / penalty, max_iter=10_000, tol=1e-9)
+    weights = None if weight_N is None else weight_N.numpy()
+    model.fit(x_NW.double().numpy(), label_N.numpy(), sample_weight=weights)
     weights_KW, intercept_K = torch.from_numpy(model.coef_), torch.from_numpy(model.intercept_)
     if len(weights_KW) == 1:
         weights_KW = torch.cat([torch.zeros_like(weights_KW), weights_KW])
         intercept_K = torch.cat([torch.zeros_like(intercept_K), intercept_K])
-    return objective(x_NW, label_N, weights_KW, intercept_K, penalty=penalty)
+    return objective(x_NW, label_N, weights_KW, intercept_K, penalty=penalty, weight_N=weight_N)
 
 
 @pytest.mark.journey
@@ -76,6 +78,87 @@ def test_value_and_gradient_are_those_of_autograd_in_float64(monkeypatch):
     assert slope.curvature == pytest.approx(float((p_NK * (1 - p_NK)).mean()), rel=1e-10)
 
 
+def weighted(rows: int) -> torch.Tensor:
+    """Weights from 0.1 to 4, of no order."""
+    return 0.1 + 3.9 * torch.rand(rows, dtype=torch.float64, generator=torch.Generator().manual_seed(rows))
+
+
+def test_with_weights_value_gradient_and_curvature_are_those_of_autograd_in_float64(monkeypatch):
+    monkeypatch.setattr(logistic, "BLOCK", 20)
+    x_NW, label_N = blobs(23, 4, 3, dtype=torch.float64)
+    weight_N = weighted(23)
+    given, share_N = examples(x_NW, label_N, 3, weight_N), weight_N / weight_N.sum()
+    theta_KW1 = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    logits_NK = (x_NW - share_N @ x_NW) @ theta_KW1[:, :-1].T + theta_KW1[:, -1]
+    value = share_N @ F.cross_entropy(logits_NK, label_N, reduction="none") + 0.7 / 2 * theta_KW1[:, :-1].square().sum()
+    value.backward()
+    slope = slope_at(given, theta_KW1.detach(), 0.7)
+    assert slope.value == pytest.approx(value.item(), rel=1e-12)
+    torch.testing.assert_close(slope.gradient_KW1, theta_KW1.grad, rtol=1e-10, atol=1e-12)
+    p_NK = logits_NK.detach().softmax(1)
+    assert slope.curvature == pytest.approx(float(share_N @ (p_NK * (1 - p_NK)).mean(1)), rel=1e-10)
+
+
+def test_with_weights_the_gradient_bends_as_the_hessian_of_autograd_says():
+    x_NW, label_N = blobs(23, 4, 3, dtype=torch.float64)
+    weight_N = weighted(23)
+    given, share_N = examples(x_NW, label_N, 3, weight_N), weight_N / weight_N.sum()
+    generator = torch.Generator().manual_seed(1)
+    theta_KW1, along_KW1 = torch.randn(2, 3, 5, dtype=torch.float64, generator=generator)
+
+    def loss(theta_KW1: torch.Tensor) -> torch.Tensor:
+        logits_NK = (x_NW - share_N @ x_NW) @ theta_KW1[:, :-1].T + theta_KW1[:, -1]
+        entropy = share_N @ F.cross_entropy(logits_NK, label_N, reduction="none")
+        return entropy + 0.7 / 2 * theta_KW1[:, :-1].square().sum()
+
+    _, bend_KW1 = torch.autograd.functional.hvp(loss, theta_KW1, along_KW1)
+    short_KW1 = 1e-5 * along_KW1
+    before, after = (slope_at(given, theta_KW1 + side * short_KW1, 0.7).gradient_KW1 for side in (-1, 1))
+    torch.testing.assert_close((after - before) / 2e-5, bend_KW1, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("penalty", [1e-2, 1.0, 100.0])
+@pytest.mark.parametrize("small_work", [0, 1 << 27])
+def test_the_minimum_with_weights_is_that_of_scikit_learn(monkeypatch, classes: int, penalty: float, small_work: int):
+    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    x_NW, label_N = blobs(90, 6, classes)
+    weight_N = weighted(90)
+    # In float64 to the very end, where the formula itself is compared.
+    found = fit(examples(x_NW, label_N, classes, weight_N), penalty, until=Until(1e-15) if small_work else None)
+    close = 1e-9 * found.value if small_work else 1e-3 * max(found.value, 0.02)
+    theirs = by_scikit_learn(x_NW, label_N, penalty, weight_N)
+    assert found.value == pytest.approx(theirs, abs=close)
+
+
+@pytest.mark.parametrize("small_work", [0, 1 << 27])
+def test_whole_weights_are_repeated_rows_from_the_first_number_to_the_last(monkeypatch, small_work: int):
+    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    x_NW, label_N = blobs(40, 5, 3)
+    weight_N = torch.arange(40) % 4 + 1
+    given, repeated = (
+        examples(x_NW, label_N, 3, weight_N),
+        examples(x_NW.repeat_interleave(weight_N, 0), label_N.repeat_interleave(weight_N), 3),
+    )
+    assert given.total == repeated.total == int(weight_N.sum())
+    close = {"rtol": 1e-12, "atol": 1e-12} if small_work else {"rtol": 1e-4, "atol": 1e-5}
+    for name in ("mean_W", "variance_W", "share_K", "own_KW"):
+        torch.testing.assert_close(getattr(given, name), getattr(repeated, name), **close)
+    ours, theirs = (to_features(data, fit(data, 0.5).end.theta_KW1) for data in (given, repeated))
+    close = {"rtol": 1e-8, "atol": 1e-8} if small_work else {"rtol": 1e-2, "atol": 2e-2}
+    torch.testing.assert_close(ours, theirs, **close)
+
+
+def test_weights_that_are_all_the_same_are_a_smaller_penalty():
+    x_NW, label_N = blobs(60, 4, 3)
+    weight_N = torch.full((60,), 8.0)
+    heavy, plain = examples(x_NW, label_N, 3, weight_N), examples(x_NW, label_N, 3)
+    torch.testing.assert_close(
+        to_features(heavy, fit(heavy, 4.0).end.theta_KW1), to_features(plain, fit(plain, 0.5).end.theta_KW1)
+    )
+
+
 def test_the_value_of_a_fit_in_float32_is_the_objective_by_its_definition(monkeypatch):
     monkeypatch.setattr(logistic, "SMALL_WORK", 0)
     x_NW, label_N = blobs(300, 12, 5)
@@ -90,6 +173,17 @@ def test_a_start_from_a_part_ends_at_the_same_place_sooner(monkeypatch):
     monkeypatch.setattr(logistic, "LEAST_SUBSET", 100)
     x_NW, label_N = blobs(1600, 5, 4)
     given = examples(x_NW, label_N, 4)
+    start = logistic.start_from_part(given, 1.0)
+    assert start is not None
+    cold, warm = fit(given, 1.0), fit(given, 1.0, start=start)
+    assert warm.value == pytest.approx(cold.value, rel=1e-7)
+    assert warm.iterations < cold.iterations
+
+
+def test_the_start_from_a_part_knows_its_weights(monkeypatch):
+    monkeypatch.setattr(logistic, "LEAST_SUBSET", 100)
+    x_NW, label_N = blobs(1600, 5, 4)
+    given = examples(x_NW, label_N, 4, torch.where(label_N == 0, 20.0, 1.0))
     start = logistic.start_from_part(given, 1.0)
     assert start is not None
     cold, warm = fit(given, 1.0), fit(given, 1.0, start=start)

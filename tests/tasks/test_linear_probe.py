@@ -126,9 +126,10 @@ def test_the_sweep_chooses_what_it_would_with_every_fit_taken_to_its_end(monkeyp
     assert quick.objective_ == pytest.approx(whole.objective_, rel=1e-3)
 
 
-def given_up(best_N: list[int], hits: list[list[int]]) -> list[bool]:
+def given_up(best_N: list[int], hits: list[list[int]], weight_N: torch.Tensor | None = None) -> list[bool]:
     """What is said after 4, 8, ... steps whose right answers are `hits`."""
-    told = GivenUp(torch.tensor(best_N) > 0, lambda theta: torch.tensor(hits[int(theta)]) > 0)
+    weight_N = torch.ones(len(best_N)) if weight_N is None else weight_N
+    told = GivenUp(torch.tensor(best_N) > 0, lambda theta: torch.tensor(hits[int(theta)]) > 0, weight_N)
     return [told(4 * (place + 1), torch.tensor(place)) for place in range(len(hits))]
 
 
@@ -140,8 +141,18 @@ def test_a_fit_is_given_up_when_it_is_far_behind_at_two_checks_and_gains_nothing
     assert not any(given_up([1] * 100, [[1] * (50 + n) + [0] * (50 - n) for n in range(4)]))
 
 
+def test_a_fit_is_given_up_by_what_its_examples_weigh():
+    hits = [[1] * 70 + [0] * 30] * 3
+    # All of 2: the same standard deviations, 5.5 and 4.5. Of 30 examples that weigh nearly nothing but for one, 1.0.
+    two_N = torch.full((100,), 2.0)
+    assert given_up([1] * 100, hits, two_N) == [False, True, True]
+    assert not any(given_up([1] * 100, [[1] * 80 + [0] * 20] * 3, two_N))
+    light_N = torch.cat([torch.ones(71), torch.full((29,), 1e-6)])
+    assert not any(given_up([1] * 100, hits, light_N))
+
+
 def test_between_checks_no_fit_is_given_up():
-    told = GivenUp(torch.ones(100) > 0, lambda theta: torch.zeros(100) > 0)
+    told = GivenUp(torch.ones(100) > 0, lambda theta: torch.zeros(100) > 0, torch.ones(100))
     assert [told(steps, torch.zeros(())) for steps in (4, 5, 6, 7, 8)] == [False] * 4 + [True]
 
 
@@ -159,12 +170,11 @@ def test_the_sweep_is_judged_on_the_validation_examples_and_the_last_fit_is_on_b
 
 def test_without_validation_a_fifth_of_every_class_is_held_back_and_always_the_same():
     label_N = torch.tensor([0] * 10 + [1] * 4 + [2])
-    x_NW = torch.arange(15.0)[:, None]
-    (_, learned_N), (held_NW, held_N) = held_out(x_NW, label_N)
-    assert torch.bincount(held_N, minlength=3).tolist() == [2, 1, 0]
-    assert torch.bincount(learned_N).tolist() == [8, 3, 1]
-    assert torch.equal(held_out(x_NW, label_N)[1][0], held_NW)
-    assert torch.equal(label_N[held_NW[:, 0].long()], held_N)
+    learned, held = held_out(label_N)
+    assert torch.bincount(label_N[held], minlength=3).tolist() == [2, 1, 0]
+    assert torch.bincount(label_N[learned]).tolist() == [8, 3, 1]
+    assert torch.equal(held_out(label_N)[1], held)
+    assert sorted([*learned.tolist(), *held.tolist()]) == list(range(15))
 
 
 def test_the_same_data_give_the_same_probe():
@@ -222,5 +232,5 @@ def test_features_that_are_no_finite_matrix_are_refused(X, complaint: str):
 def test_a_probe_that_has_learned_nothing_and_rows_of_another_width_are_refused():
     with pytest.raises(UsageError, match="call fit first"):
         LinearProbe().predict(np.eye(3))
-    with pytest.raises(ValueError, match="rows of 4 features, but 5"):
+    with pytest.raises(ValueError, match="X has 4 features, but LinearProbe is expecting 5"):
         LinearProbe(penalty=1.0).fit(*blobs()).predict(np.ones((1, 4)))

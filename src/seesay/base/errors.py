@@ -2,6 +2,8 @@
 
     SeesayError            1   the operation failed
     ├── UsageError         2   the words on the command line, a setting, a path
+    │   ├── EstimatorError 2   what an estimator cannot learn from; a ValueError and a TypeError too
+    │   └── NotFittedError 2   an estimator is asked before it has learned
     ├── TooManySkipped     3   finished or stopped with more samples skipped than allowed
     ├── RefusedInput       4   a file that is unsafe, damaged or not what it says
     │   └── BrokenSample   4   one image or caption; counted by reason, rarely fatal

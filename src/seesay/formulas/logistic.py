@@ -5,8 +5,9 @@ last column, the intercepts.
 
 What is made small is the sum over examples of the cross-entropy plus penalty / 2 times the sum of the squared weights;
 intercepts are free. That is scikit-learn's objective with C = 1 / penalty, which divides it by N, and so do the values
-here. With two classes scikit-learn has one vector of weights instead of two: the difference of ours, and the same
-minimum where each of ours is charged double.
+here. An example of weight w counts w times, as if its row were repeated, and N is then the sum of the weights. With two
+classes scikit-learn has one vector of weights instead of two: the difference of ours, and the same minimum where each
+of ours is charged double.
 
 Features are centred, and steps are taken along the axes in which they vary. There the second derivative is nearly
 diagonal, h * variance + penalty / N with h the mean of p (1 - p), once the intercept of a class is taken at the class's
@@ -21,6 +22,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from seesay.formulas.lbfgs import bent_upwards, direction
 
 # Where a problem is so small that float64 costs nothing it is solved to the end.
 SMALL_WORK = 1 << 27
@@ -80,10 +83,13 @@ class Examples:
     """Labelled features about their mean. `share_K` are the shares of the classes, `own_KW` sums of their rows / N.
 
     The columns of `axes_WW` are the directions in which they vary, by `variance_W`; 0 for a direction that is left out.
+    `total` is the sum of `weight_N`, or the number of examples where that is None and each counts once.
     """
 
     centred_NW: Tensor
     label_N: Tensor
+    weight_N: Tensor | None
+    total: float
     mean_W: Tensor
     axes_WW: Tensor
     variance_W: Tensor
@@ -120,20 +126,28 @@ class Slope:
     curvature: float
 
 
-def examples(features_NW: Tensor, label_N: Tensor, classes: int) -> Examples:
-    """Features and labels from 0 to `classes` - 1, made ready for `fit`; in float64 where that costs nothing."""
+def examples(features_NW: Tensor, label_N: Tensor, classes: int, weight_N: Tensor | None = None) -> Examples:
+    """Features, labels from 0 to `classes` - 1 and weights, ready for `fit`; in float64 where that costs nothing."""
     is_small = features_NW.numel() * classes <= SMALL_WORK
     features_NW = features_NW.to(torch.float64 if is_small else torch.float32)
-    mean_W = features_NW.mean(0)
+    weight_N = None if weight_N is None else weight_N.to(features_NW)
+    mean_W = features_NW.mean(0) if weight_N is None else weight_N @ features_NW / weight_N.sum()
     centred_NW = features_NW - mean_W
-    seen_NW = centred_NW[:: -(-len(centred_NW) // ROWS_FOR_AXES)]
-    variance_W, axes_WW = torch.linalg.eigh((seen_NW.T @ seen_NW).double() / len(seen_NW))
+    every = -(-len(centred_NW) // ROWS_FOR_AXES)
+    seen_NW = centred_NW[::every]
+    if weight_N is None:
+        spread_WW = (seen_NW.T @ seen_NW).double() / len(seen_NW)
+    else:
+        spread_WW = ((seen_NW.T * weight_N[::every]) @ seen_NW).double() / float(weight_N[::every].sum())
+    variance_W, axes_WW = torch.linalg.eigh(spread_WW)
     # Where all rows were seen a flat direction is flat indeed, and only rounding would move the weights along it.
     least, is_flat = FLAT * variance_W[-1], variance_W <= FLAT * variance_W[-1]
     variance_W = variance_W.clamp_min(least).masked_fill(is_flat & (len(seen_NW) == len(centred_NW)), 0)
     unlabelled = Examples(
         centred_NW=centred_NW,
         label_N=label_N,
+        weight_N=weight_N,
+        total=len(label_N),
         mean_W=mean_W,
         axes_WW=axes_WW.to(mean_W.dtype),
         variance_W=variance_W.to(mean_W.dtype),
@@ -145,9 +159,12 @@ def examples(features_NW: Tensor, label_N: Tensor, classes: int) -> Examples:
 
 def with_own_means(data: Examples) -> Examples:
     """`data` with what its examples and labels come to."""
-    count_K = torch.bincount(data.label_N, minlength=len(data.share_K))
-    own_KW = torch.zeros_like(data.own_KW).index_add_(0, data.label_N, data.centred_NW) / len(data.label_N)
-    return replace(data, share_K=count_K.to(own_KW.dtype) / len(data.label_N), own_KW=own_KW)
+    count_K = torch.bincount(data.label_N, data.weight_N, minlength=len(data.share_K))
+    total, rows_NW = len(data.label_N), data.centred_NW
+    if data.weight_N is not None:
+        total, rows_NW = float(data.weight_N.sum(dtype=torch.float64)), rows_NW * data.weight_N[:, None]
+    own_KW = torch.zeros_like(data.own_KW).index_add_(0, data.label_N, rows_NW) / total
+    return replace(data, total=total, share_K=count_K.to(own_KW.dtype) / total, own_KW=own_KW)
 
 
 def start_from_part(data: Examples, penalty: float) -> Start | None:
@@ -157,8 +174,9 @@ def start_from_part(data: Examples, penalty: float) -> Start | None:
         return None
     order_N = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     chosen = order_N[: count // SHARE_OF_SUBSET].to(data.label_N.device)
-    part = with_own_means(replace(data, centred_NW=data.centred_NW[chosen], label_N=data.label_N[chosen]))
-    return Start(fit(part, penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
+    weight_N = None if data.weight_N is None else data.weight_N[chosen]
+    part = replace(data, centred_NW=data.centred_NW[chosen], label_N=data.label_N[chosen], weight_N=weight_N)
+    return Start(fit(with_own_means(part), penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
 
 
 def fit(
@@ -176,7 +194,7 @@ def fit(
     """
     until = until or (TO_THE_END if data.centred_NW.dtype == torch.float64 else CONVERGED)
     classes, width = data.own_KW.shape
-    charge = (2 if classes == 2 else 1) * penalty / len(data.centred_NW)
+    charge = (2 if classes == 2 else 1) * penalty / data.total
     start = start or Start(data.own_KW.new_zeros(classes, width + 1))
     theta_KW1, pairs, iteration = start.theta_KW1, pairs_of(start.bends, charge), 0
     here = slope_at(data, theta_KW1, charge)
@@ -217,12 +235,6 @@ def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: float) -> list[tupl
     return bent_upwards((moved_KW1, charged(bent_KW1, moved_KW1, charge)) for moved_KW1, bent_KW1 in bends)
 
 
-def bent_upwards(found: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Steps (K, W + 1) with the change of the gradient along them and 1 / the product of both, where it is positive."""
-    curvatures = [(moved_KW1, bent_KW1, (moved_KW1 * bent_KW1).sum()) for moved_KW1, bent_KW1 in found]
-    return [(moved_KW1, bent_KW1, 1 / product) for moved_KW1, bent_KW1, product in curvatures if product > 0]
-
-
 def quadratic_part(data: Examples, theta_KW1: Tensor, curvature: float) -> float:
     """Of the loss, as a function of the logits."""
     return curvature / 2 * float((theta_KW1[:, :-1] @ data.axes_WW).square().sum(0) @ data.variance_W)
@@ -239,28 +251,33 @@ def is_over(until: Until, here: Slope, step_KW1: Tensor, quadratic: float) -> bo
 def slope_at(data: Examples, theta_KW1: Tensor, charge: float) -> Slope:
     """Objective and gradient in one pass over the examples; `charge` is the penalty / N."""
     weights_KW, intercept_K = theta_KW1[:, :-1].contiguous(), theta_KW1[:, -1]
-    count, size = len(data.centred_NW), max(1, BLOCK // len(intercept_K))
+    size = max(1, BLOCK // len(intercept_K))
+    blocks = [data.centred_NW.split(size), data.label_N[:, None].split(size)]
+    weights = [None] * len(blocks[0]) if data.weight_N is None else data.weight_N[:, None].split(size)
     gradient_KW, excess_K = torch.zeros_like(weights_KW), torch.zeros_like(intercept_K)
     # Summed in float64: single values round at 1e-7, and the gains that are looked for are smaller.
     value = squares = torch.zeros((), dtype=torch.float64, device=weights_KW.device)
-    for centred_BW, label_B in zip(data.centred_NW.split(size), data.label_N.split(size), strict=True):
-        logits_BK, label_B1 = torch.addmm(intercept_K, centred_BW, weights_KW.T), label_B[:, None]
+    for centred_BW, label_B1, weight_B1 in zip(*blocks, weights, strict=True):
+        logits_BK = torch.addmm(intercept_K, centred_BW, weights_KW.T)
         logits_BK -= logits_BK.amax(1, keepdim=True)
         known_B1 = logits_BK.gather(1, label_B1)
         odds_BK = logits_BK.clamp_min_(LEAST_LOGIT).exp_()
         total_B1 = odds_BK.sum(1, keepdim=True)
-        value = value + (total_B1.log() - known_B1).sum(dtype=torch.float64)
-        probability_BK = odds_BK.div_(total_B1)
-        squares = squares + torch.linalg.vector_norm(probability_BK).double() ** 2
+        entropy_B1, probability_BK = total_B1.log() - known_B1, odds_BK.div_(total_B1)
+        value = value + (entropy_B1 if weight_B1 is None else entropy_B1 * weight_B1).sum(dtype=torch.float64)
+        weighted_BK = probability_BK if weight_B1 is None else probability_BK * weight_B1.sqrt()
+        squares = squares + torch.linalg.vector_norm(weighted_BK).double() ** 2
         # Here, and not from the sums over examples: where everything is right their difference is all rounding.
         probability_BK.scatter_add_(1, label_B1, probability_BK.new_full((1, 1), -1).expand_as(label_B1))
+        if weight_B1 is not None:
+            probability_BK *= weight_B1
         excess_K += probability_BK.sum(0)
         gradient_KW.addmm_(probability_BK.T, centred_BW)
-    gradient_KW = (gradient_KW / count).add_(weights_KW, alpha=charge)
+    gradient_KW = (gradient_KW / data.total).add_(weights_KW, alpha=charge)
     return Slope(
-        value=float(value / count + charge / 2 * weights_KW.square().sum(dtype=torch.float64)),
-        gradient_KW1=torch.cat([gradient_KW, (excess_K / count)[:, None]], dim=1),
-        curvature=float(1 - squares / count) / len(intercept_K),
+        value=float(value / data.total + charge / 2 * weights_KW.square().sum(dtype=torch.float64)),
+        gradient_KW1=torch.cat([gradient_KW, (excess_K / data.total)[:, None]], dim=1),
+        curvature=float(1 - squares / data.total) / len(intercept_K),
     )
 
 
@@ -274,23 +291,6 @@ def preconditioned(data: Examples, x_KW1: Tensor, curvature: float, charge: floa
     weights_KW = ((x_KW1[:, :-1] - x_KW1[:, -1:] * about_KW) @ data.axes_WW * inverse_W) @ data.axes_WW.T
     intercept_K1 = x_KW1[:, -1:] / curvature - (weights_KW * about_KW).sum(1, keepdim=True)
     return torch.cat([weights_KW, intercept_K1], dim=1)
-
-
-def direction(
-    gradient_KW1: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], precondition: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """The L-BFGS step (K, W + 1) by two loops over the pairs (Nocedal and Wright 2006, algorithm 7.4)."""
-    step_KW1, shares = -gradient_KW1, []
-    for moved_KW1, bent_KW1, weight in reversed(pairs):
-        shares.append(weight * (moved_KW1 * step_KW1).sum())
-        step_KW1 = step_KW1 - shares[-1] * bent_KW1
-    step_KW1 = precondition(step_KW1)
-    if pairs:
-        _, bent_KW1, weight = pairs[-1]
-        step_KW1 = step_KW1 / (weight * (bent_KW1 * precondition(bent_KW1)).sum())
-    for (moved_KW1, bent_KW1, weight), share in zip(pairs, reversed(shares), strict=True):
-        step_KW1 = step_KW1 + (share - weight * (bent_KW1 * step_KW1).sum()) * moved_KW1
-    return step_KW1
 
 
 def search(at: Callable[[float], Slope], here: Slope, step_KW1: Tensor) -> tuple[Slope | None, float]:
@@ -328,12 +328,20 @@ def from_features(data: Examples, weights_KW: Tensor, intercept_K: Tensor) -> Te
 
 
 def objective(
-    features_NW: Tensor, label_N: Tensor, weights_KW: Tensor, intercept_K: Tensor, *, penalty: float
+    features_NW: Tensor,
+    label_N: Tensor,
+    weights_KW: Tensor,
+    intercept_K: Tensor,
+    *,
+    penalty: float,
+    weight_N: Tensor | None = None,
 ) -> float:
-    """The objective by its definition, in float64, for weights on features as they came."""
+    """The objective by its definition, in float64, for weights (K, W) on features (N, W) as they came."""
     weights_KW, intercept_K = weights_KW.double(), intercept_K.double()
+    weight_N = torch.ones_like(features_NW[:, 0]).double() if weight_N is None else weight_N.double()
     entropy = 0.0
-    for features_BW, label_B in zip(features_NW.split(ROWS_FOR_AXES), label_N.split(ROWS_FOR_AXES), strict=True):
+    blocks = (rows.split(ROWS_FOR_AXES) for rows in (features_NW, label_N, weight_N))
+    for features_BW, label_B, weight_B in zip(*blocks, strict=True):
         logits_BK = features_BW.double() @ weights_KW.T + intercept_K
-        entropy += float(F.cross_entropy(logits_BK, label_B, reduction="sum"))
-    return (entropy + penalty / 2 * float(weights_KW.square().sum())) / len(label_N)
+        entropy += float(F.cross_entropy(logits_BK, label_B, reduction="none") @ weight_B)
+    return (entropy + penalty / 2 * float(weights_KW.square().sum())) / float(weight_N.sum())

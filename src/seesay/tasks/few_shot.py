@@ -31,7 +31,8 @@ from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_images
 from seesay.model.encode import embeddings_of, encode_feature_set, score_image_set
 from seesay.model.zero_shot import ZeroShotClassifier
-from seesay.tasks.linear_probe import LinearProbe, check_settings
+from seesay.tasks.estimator_input import check_settings
+from seesay.tasks.linear_probe import LinearProbe
 from seesay.tasks.probe_result import ProbeResult, ShotsResult
 from seesay.tasks.words import choose_words
 
