@@ -14,8 +14,8 @@ import pytest
 from seesay.base.errors import UsageError
 from seesay.base.records import Ranking, Skipped
 from seesay.tasks import answers as answers_module
-from seesay.tasks.answer_files import FORMATS, Results, format_of, read_rows, refuse_ending, write_skipped
-from seesay.tasks.answers import Answer
+from seesay.tasks.answer_files import FORMATS, format_of, read_rows, refuse_ending, write_skipped
+from seesay.tasks.answers import Answer, Results
 
 TABLES = ["csv", "tsv", "json", "jsonl", "parquet"]
 PATHS = ["a.png", "=1+2.png", "-b, c.png", 'tab\tand "quote".png', "'tis.png", "ünï 写真.png", "line\nend.png"]
@@ -94,7 +94,7 @@ def test_a_name_that_is_no_utf8_is_in_every_format(tmp_path: Path, kind: str):
         assert next(read_rows(path))["path"] == ("caf\\udce9.png" if kind == "parquet" else answer.photo)
 
 
-@pytest.mark.parametrize("name", ["out.txt"])
+@pytest.mark.parametrize("name", ["out.txt", "out.html"])
 def test_rows_are_not_read_from_what_is_for_people(tmp_path: Path, name: str):
     with pytest.raises(UsageError, match=r"is for people; rows are read of \.parquet"):
         next(read_rows(tmp_path / name))

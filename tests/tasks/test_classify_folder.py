@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,22 @@ def test_arguments_that_cannot_be_meant_are_refused(colour_model, album: Path, t
         classify_folder(
             colour_model, album, LABELS, multi_label=True, thresholds={"cat": 0.5}, out=tmp_path / "out.csv"
         )
+
+
+def test_ctrl_c_while_thumbnails_are_made_loses_no_photo(colour_model, album: Path, tmp_path: Path, monkeypatch):
+    def stopped(results):
+        raise KeyboardInterrupt
+        yield ""
+
+    out = tmp_path / "out.html"
+    with monkeypatch.context() as patch:
+        patch.setitem(FORMATS, "html", replace(FORMATS["html"], render=stopped))
+        with pytest.raises(Interrupted, match=f"{COUNT} of {COUNT} photos are done .* goes on"):
+            classify_folder(colour_model, album, LABELS, top=2, out=out)
+    assert not out.exists()
+    done = classify_folder(colour_model, album, LABELS, top=2, out=out)
+    assert done.resumed == COUNT
+    assert out.read_text().count("<article") == COUNT
 
 
 @pytest.mark.parametrize("name", ["out.xlsx", "out.md", "out", "out.csv.gz", "out.pdf"])

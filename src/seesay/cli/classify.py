@@ -57,16 +57,16 @@ Threshold = Annotated[
     ),
 ]
 FormatName = Annotated[
-    Literal["table", "csv", "tsv", "json", "jsonl", "parquet"] | None,
-    typer.Option(metavar="KIND", help="table, csv, tsv, json, jsonl or parquet."),
+    Literal["table", "csv", "tsv", "json", "jsonl", "parquet", "html"] | None,
+    typer.Option(metavar="KIND", help="table, csv, tsv, json, jsonl, parquet or html."),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
         "-o",
         metavar="FILE",
-        help="Write there, as its ending says: .csv (with a byte order mark, for Excel), .tsv, .json, .jsonl, .parquet "
-        "or .txt.",
+        help="Write there, as its ending says: .csv (with a byte order mark, for Excel), .tsv, .json, .jsonl, "
+        ".parquet, .html (thumbnails) or .txt.",
     ),
 ]
 Bad = Annotated[

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,22 +13,12 @@ from seesay.base.csv_lines import BYTE_ORDER_MARK, csv_line, text_of_cell
 from seesay.base.errors import UsageError
 from seesay.base.publish import publish_file
 from seesay.base.records import Skipped
-from seesay.tasks.answers import Answer, as_csv, as_json, as_json_lines, as_parquet, as_table
+from seesay.tasks.answers import Answer, Results, as_csv, as_json, as_json_lines, as_parquet, as_table
+from seesay.tasks.contact_sheet import as_contact_sheet
 
+# Photos on one page: a browser takes seconds to open ten thousand; a guess.
+COMFORTABLE = 20_000
 SKIPPED_COLUMNS = ("path", "reason", "detail")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Results:
-    """All that a file of answers is made of. `rows` begins anew with every call: photos in order, skipped ones too."""
-
-    rows: Callable[[], Iterator[Answer | Skipped]]
-    model: str
-    labels: Sequence[str]
-
-    def answers(self) -> Iterator[Answer]:
-        """The photos that could be read."""
-        return (row for row in self.rows() if isinstance(row, Answer))
 
 
 Render = Callable[[Results], Iterator[str | bytes]]
@@ -37,13 +28,14 @@ Render = Callable[[Results], Iterator[str | bytes]]
 class Format:
     """How answers are written; `start` is what only a file begins with, and not standard output.
 
-    `is_text` is False where a terminal cannot show it.
+    `is_text` is False where a terminal cannot show it. With more photos than `most_photos` it is hard to use.
     """
 
     ending: str
     render: Render
     start: bytes = b""
     is_text: bool = True
+    most_photos: float = math.inf
 
     def chunks(self, results: Results) -> Iterator[bytes]:
         """The bytes of it, without `start`; file names that are no UTF-8 are the bytes that they were."""
@@ -62,6 +54,7 @@ FORMATS: dict[str, Format] = {
     "json": Format(ending=".json", render=of_answers(as_json)),
     "jsonl": Format(ending=".jsonl", render=of_answers(as_json_lines)),
     "parquet": Format(ending=".parquet", render=of_answers(as_parquet), is_text=False),
+    "html": Format(ending=".html", render=as_contact_sheet, most_photos=COMFORTABLE),
     "table": Format(ending=".txt", render=of_answers(as_table)),
 }
 

@@ -2,14 +2,14 @@
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.csv_lines import csv_line
-from seesay.base.records import Ranking
+from seesay.base.records import Ranking, Skipped
 from seesay.base.values import WIDEST, percent, table
 
 if TYPE_CHECKING:
@@ -40,6 +40,19 @@ class Answer:
         """The answer in one cell."""
         assert self.labels is not None
         return BETWEEN.join(self.labels) if self.labels or self.is_multi_label else NONE_OF_THESE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a file of answers is made of. `rows` begins anew with every call: photos in order, skipped ones too."""
+
+    rows: Callable[[], Iterator[Answer | Skipped]]
+    model: str
+    labels: Sequence[str]
+
+    def answers(self) -> Iterator[Answer]:
+        """The photos that could be read."""
+        return (row for row in self.rows() if isinstance(row, Answer))
 
 
 def as_csv(answers: Iterable[Answer], *, separator: str = ",") -> Iterator[str]:

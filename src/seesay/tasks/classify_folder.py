@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,8 +20,8 @@ from seesay.base.values import to_pandas
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.data.sources import count_reasons, fingerprint
-from seesay.tasks.answer_files import Format, Results, format_of, read_rows
-from seesay.tasks.answers import Answer
+from seesay.tasks.answer_files import Format, format_of, read_rows
+from seesay.tasks.answers import Answer, Results
 from seesay.tasks.classify import answer_photos, find_photos, none_readable
 from seesay.tasks.decision import LabelDecision, Rules
 from seesay.tasks.resume_file import ResumeFile
@@ -110,7 +111,7 @@ def classify_folder(
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, as its ending says.
 
-    It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet or .txt.
+    It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
     `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
@@ -180,6 +181,8 @@ def answer_all(
     from seesay.model.encode import BLOCK
 
     photos = prepared.photos
+    if len(photos) > format.most_photos:
+        log(f"{len(photos):,} photos make a {format.ending} file that is slow to open; .parquet and .csv are not.")
     inputs = inputs_of(model, prepared) if out is not None else {}
     with ResumeFile(out, inputs, count=len(photos), block=BLOCK, force=force) as resume_file:
         decision = fitted_decision(model, prepared)
@@ -188,7 +191,8 @@ def answer_all(
         resumed = resume_file.done
         if resumed:
             log(f"going on after {resumed:,} of {len(photos):,} photos, from {resume_file.path}")
-        seconds, core_seconds = fill(resume_file, model, decision, prepared)
+        with _interruptible(resume_file, len(photos)):
+            seconds, core_seconds = fill(resume_file, model, decision, prepared)
         results = Results(
             rows=lambda: _rows(resume_file, decision), model=model.name, labels=decision.classifier.class_names
         )
@@ -196,11 +200,8 @@ def answer_all(
         if len(skipped) == len(photos):
             resume_file.remove()
             raise none_readable(len(photos), skipped)
-        chunks = format.chunks(results)
-        if out is not None:
-            publish_chunks(out, chain([format.start], chunks))
-        elif write is not None:
-            write(chunks)
+        with _interruptible(resume_file, len(photos)):
+            _write_results(results, format, out=out, write=write)
         resume_file.remove()
     return Classified(
         out=out,
@@ -231,19 +232,32 @@ def fill(resume_file: ResumeFile, model: "Model", decision: LabelDecision, prepa
     photos = prepared.photos
     index_of = {label: index for index, label in enumerate(decision.classifier.class_names)}
     began, began_cores = time.perf_counter(), time.process_time()
+    with progress(len(photos) - resume_file.done, "photos") as advance:
+        for answers in answer_photos(model, decision, photos, top=prepared.question.top, first=resume_file.done):
+            resume_file.append([_row(item, index_of) for item in answers])
+            advance(len(answers))
+    return time.perf_counter() - began, time.process_time() - began_cores
+
+
+@contextmanager
+def _interruptible(resume_file: ResumeFile, count: int) -> Iterator[None]:
+    """Ctrl-C inside as `Interrupted`, where there is a file to go on from."""
     try:
-        with progress(len(photos) - resume_file.done, "photos") as advance:
-            for answers in answer_photos(model, decision, photos, top=prepared.question.top, first=resume_file.done):
-                resume_file.append([_row(item, index_of) for item in answers])
-                advance(len(answers))
+        yield
     except KeyboardInterrupt as error:
         if resume_file.path is None:
             raise
         raise Interrupted(
-            f"{resume_file.done:,} of {len(photos):,} photos are done and in {resume_file.path}; "
-            "the same command goes on."
+            f"{resume_file.done:,} of {count:,} photos are done and in {resume_file.path}; the same command goes on."
         ) from error
-    return time.perf_counter() - began, time.process_time() - began_cores
+
+
+def _write_results(results: Results, format: Format, *, out: Path | None, write: Write | None) -> None:
+    chunks = format.chunks(results)
+    if out is not None:
+        publish_chunks(out, chain([format.start], chunks))
+    elif write is not None:
+        write(chunks)
 
 
 def inputs_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
