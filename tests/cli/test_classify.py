@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_with_a_file_only_one_line_goes_to_standard_output(seesay, album: Path, 
     assert len(json.loads(out_file.read_text())) == 3
     seesay("classify", album, "red", "green", "-o", tmp_path / "out", "--format", "csv")
     assert (tmp_path / "out").read_text("utf-8-sig").startswith("path,label_1,")
+
+
+def test_a_page_of_very_many_photos_is_warned_of_before_the_work(seesay, album: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "html", replace(FORMATS["html"], most_photos=2))
+    words = ["classify", album, "red", "green", "--model", "any", "-o"]
+    code, _, err = seesay(*words, tmp_path / "out.html")
+    assert (code, err) == (0, "3 photos make a .html file that is slow to open; .parquet and .csv are not.\n")
+    assert (tmp_path / "out.html").read_text().count("<article") == 3
+    assert seesay(*words, tmp_path / "out.csv")[2] == ""
 
 
 def test_a_folder_as_result_file_is_refused_before_any_model_is_loaded(seesay, album: Path):

@@ -78,6 +78,17 @@ def test_several_labels_are_a_list_in_json_and_parquet_and_one_text_in_lines(tmp
     assert found == {kind: "red; @blue" if kind in ("csv", "tsv") else ["red", "@blue"] for kind in TABLES}
 
 
+def test_a_text_file_is_not_folded_at_the_width_of_a_terminal(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    text = written(tmp_path, "table", [replace(ANSWERS[0], photo="long/" * 50)]).read_text()
+    assert "long/" * 50 in text and len(text.splitlines()) == 3
+
+
+def test_a_ranking_is_a_row_of_a_table_of_labels():
+    assert list(ANSWERS[0].ranking.to_dict().items()) == [("red", 0.75), ("@blue", 0.25)]
+
+
 def test_parquet_is_written_a_row_group_at_a_time_with_typed_columns(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(answers_module, "CELLS_AT_ONCE", 2 * 6)
     with pyarrow.parquet.ParquetFile(written(tmp_path, "parquet")) as file:
