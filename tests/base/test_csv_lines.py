@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import seesay
-from seesay.base.csv_lines import csv_line
+from seesay.base.csv_lines import csv_line, text_of_cell
 
 STARTS = ["=1+2", "+1", "-x.jpg", "@sum", "\tx", "\rx", "\nx", "＝1", " =1", "\ufeff=1", "'=1", "''+1"]
 HARMLESS = ["cat", "a=b", "'tis", "a-b", "", " x", "it's", "1-2", "a;b", 'say "x"', "ünï", "a\nb", "x|y", "a\tb"]
@@ -42,3 +42,13 @@ def test_no_separator_of_another_country_opens_a_cell_inside_one():
 def test_nothing_else_in_the_product_writes_csv():
     sources = {path.name: path.read_text() for path in Path(seesay.__file__).parent.rglob("*.py")}
     assert [name for name, text in sources.items() if re.search(r"csv\.(Dict)?[Ww]riter|to_csv", text)] == []
+
+
+@pytest.mark.parametrize("text", [*STARTS, *HARMLESS])
+def test_a_line_of_tsv_is_as_harmless_and_comes_back(text: str):
+    reader = csv.reader(
+        io.StringIO(csv_line(["x", text, "x"], separator="\t"), newline=""), delimiter="\t", strict=True
+    )
+    (row,) = reader
+    assert (row[1][:1] == "'") == (text in STARTS or text.startswith("'"))
+    assert [text_of_cell(cell) for cell in row] == ["x", text, "x"]

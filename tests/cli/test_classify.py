@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from seesay.tasks.answer_files import FORMATS
 
 
 @pytest.fixture
@@ -55,10 +58,10 @@ def test_a_file_name_cannot_steer_the_terminal_or_be_taken_for_markup(seesay, al
     assert r"\x1b[31m[bold]evil.png" in out
 
 
-@pytest.mark.parametrize("kind", ["table", "csv", "json"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_name_that_is_not_utf8_ends_no_run(seesay, album: Path, paint, tmp_path: Path, kind: str):
     paint(album / os.fsdecode(b"caf\xe9.png"), "red")
-    assert seesay("classify", album, "red", "green", "--format", kind)[0] == 0
+    assert seesay("classify", album, "red", "green", "--format", kind)[0] == (0 if FORMATS[kind].is_text else 2)
     assert seesay("classify", album, "red", "green", "--format", kind, "-o", tmp_path / "out")[0] == 0
 
 
@@ -67,8 +70,17 @@ def test_with_a_file_only_one_line_goes_to_standard_output(seesay, album: Path, 
     code, out, _ = seesay("classify", album, "red", "green", "-o", out_file)
     assert (code, out) == (0, f"3 photos, 2 labels -> {out_file}\n")
     assert len(json.loads(out_file.read_text())) == 3
-    seesay("classify", album, "red", "green", "-o", out_file, "--format", "csv")
-    assert out_file.read_text().startswith("path,label_1,")
+    seesay("classify", album, "red", "green", "-o", tmp_path / "out", "--format", "csv")
+    assert (tmp_path / "out").read_text("utf-8-sig").startswith("path,label_1,")
+
+
+def test_a_page_of_very_many_photos_is_warned_of_before_the_work(seesay, album: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "html", replace(FORMATS["html"], most_photos=2))
+    words = ["classify", album, "red", "green", "--model", "any", "-o"]
+    code, _, err = seesay(*words, tmp_path / "out.html")
+    assert (code, err) == (0, "3 photos make a .html file that is slow to open; .parquet and .csv are not.\n")
+    assert (tmp_path / "out.html").read_text().count("<article") == 3
+    assert seesay(*words, tmp_path / "out.csv")[2] == ""
 
 
 def test_a_folder_as_result_file_is_refused_before_any_model_is_loaded(seesay, album: Path):
@@ -132,6 +144,15 @@ def test_templates_are_passed_on(seesay, album: Path, colour_model):
         (["{}", "red", "green", "--calibrate", "{}"], "it needs a folder of photos for every label"),
         (["{}", "red", "green", "--max-bad", "2"], "--max-bad"),
         (["{}", "red", "green", "--bad", "{}"], "name the file"),
+        (["{}", "red", "green", "--bad", "{}.xlsx"], "Excel opens .csv"),
+        (["{}", "red", "green", "--bad", "{}.html"], "should end in .csv, .tsv, .json or .jsonl"),
+        (["{}", "red", "green", "-o", "{}.xlsx"], "Excel opens .csv"),
+        (["{}", "red", "green", "-o", "{}.md"], "or .txt, which says how it is written"),
+        (["{}", "red", "green", "-o", "{}.csv.gz"], "should end in .csv"),
+        (["{}", "red", "green", "-o", "{}-labels"], "should end in .csv"),
+        (["{}", "red", "green", "-o", "{}.json", "--format", "csv"], "--format csv writes .csv"),
+        (["{}", "red", "green", "-o", "{}.xlsx", "--format", "csv"], "--format csv writes .csv"),
+        (["{}", "red", "green", "--format", "parquet"], "add -o FILE.parquet"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_before_any_model_is_loaded(
@@ -186,7 +207,7 @@ def test_all_broken_photos_are_listed_in_a_file_and_a_few_by_name(seesay, album:
     code, _, err = seesay(*words)
     assert code == 0
     assert err.splitlines()[-1] == f"  and 2 more, in {tmp_path / 'bad.csv'}"
-    rows = list(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))
+    rows = list(csv.reader((tmp_path / "bad.csv").read_text("utf-8-sig").splitlines()))
     assert rows[:2] == [["path", "reason", "detail"], [str(album / "empty0.png"), "empty file", ""]]
     assert len(rows) == 8
     code, _, err = seesay(*words[:-1], 0.699)

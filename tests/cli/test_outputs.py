@@ -50,6 +50,41 @@ def test_a_place_below_a_file_is_refused_before_the_work(seesay, images: Path, t
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        (["evaluate", "box", "{images}", "--report"], ".html"),
+        (["evaluate", "box", "{images}", "--json"], ".json"),
+        (["probe", "{images}", "{images}", "--json"], ".json"),
+        (["doctor", "{images}", "--json"], ".json"),
+        (["compare", "{recipe}", "--out", "{free}", "--json"], ".json"),
+    ],
+)
+def test_a_name_that_ends_as_another_format_is_refused_before_the_work(
+    seesay, images: Path, tmp_path: Path, words: list[str], ending: str
+):
+    names = {"images": images, "recipe": tmp_path / "recipe.toml", "free": tmp_path / "free"}
+    for other in (".csv", ".XLSX", ".pdf", ".html" if ending == ".json" else ".json"):
+        path = tmp_path / f"result{other}"
+        code, out, error = seesay(*(word.format(**names) for word in words), path)
+        assert (code, out) == (2, "")
+        assert error == f"error: {words[-1]} {path} is written as {ending}; let its name end in {ending}.\n"
+        assert not path.exists() and not (tmp_path / "free").exists()
+    assert seesay.asked == []
+
+
+def test_functions_refuse_the_ending_of_another_format(tmp_path: Path, images: Path, colour_model):
+    for call in (
+        lambda: package.evaluate(colour_model, images, report=tmp_path / "page.pdf"),
+        lambda: package.compare(tmp_path / "recipe.toml", out=tmp_path / "out", json_file=tmp_path / "result.csv"),
+    ):
+        with pytest.raises(UsageError, match="is written as"):
+            call()
+    # Without an ending, and with one that names no format, there is nothing to be wrong.
+    for name in ("page", "page.2024", "page.html", "page.HTML"):
+        refuse_unwritable_file(tmp_path / name, "--report", ending=".html")
+
+
 def test_a_device_or_a_pipe_is_not_replaced(seesay, images: Path, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):

@@ -1,15 +1,18 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from seesay.base.errors import Interrupted, RefusedInput, UsageError
 from seesay.model.encode import BLOCK
+from seesay.tasks.answer_files import FORMATS
 from seesay.tasks.classify_folder import classify_folder
 
 COUNT = 2 * BLOCK + 12
 LABELS = ("red", "green", "blue")
+ENDINGS = [format.ending for format in FORMATS.values()]
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def stop_after(model, blocks: int, error: type[BaseException]) -> list[int]:
 def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: Path, tmp_path: Path):
     out = tmp_path / "out.csv"
     done = classify_folder(colour_model, album, LABELS, top=2, out=out)
-    rows = list(csv.DictReader(out.read_text().splitlines()))
+    rows = list(csv.DictReader(out.read_text("utf-8-sig").splitlines()))
     assert (done.photos, done.labels, done.resumed, len(rows)) == (COUNT, 3, 0, COUNT - 2)
     assert [(Path(item.key).name, item.reason) for item in done.skipped] == [
         ("070.png", "not an image"),
@@ -51,15 +54,18 @@ def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: P
         ("002.png", "blue"),
     ]
     assert not (tmp_path / "out.csv.part").exists()
+    answers = list(done.rows())
+    assert len(answers) == COUNT - 2 and answers[1].keys() == rows[1].keys()
+    assert (answers[1]["label_1"], answers[1]["probability_1"]) == ("green", float(rows[1]["probability_1"]))
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("suffix", ["csv", "json"])
+@pytest.mark.parametrize("suffix", ENDINGS)
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_stopped_run_goes_on_and_ends_in_the_same_file(
     colour_model, album: Path, tmp_path: Path, suffix: str, blocks: int
 ):
-    whole, stopped = tmp_path / f"whole.{suffix}", tmp_path / f"stopped.{suffix}"
+    whole, stopped = tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
     unbroken = classify_folder(colour_model, album, LABELS, top=2, out=whole)
     stop_after(colour_model, blocks, KeyboardInterrupt)
     with pytest.raises(Interrupted, match=rf"{blocks * BLOCK} of {COUNT} photos are done .* goes on"):
@@ -84,7 +90,7 @@ def test_a_run_that_was_killed_after_its_last_photo_is_not_done_again(
     sizes = stop_after(colour_model, 0, KeyboardInterrupt)
     assert classify_folder(colour_model, album, LABELS, top=2, out=out).resumed == COUNT
     assert sizes == []
-    assert len(out.read_text().splitlines()) == COUNT - 1
+    assert len(out.read_text("utf-8-sig").splitlines()) == COUNT - 1
 
 
 def test_changed_photos_labels_or_rules_are_refused_until_forced(colour_model, album: Path, tmp_path: Path, paint):
@@ -110,7 +116,7 @@ def test_the_old_result_stays_until_the_new_one_is_whole(colour_model, album: Pa
     stop_after(colour_model, 1, KeyboardInterrupt)
     with pytest.raises(Interrupted):
         classify_folder(colour_model, album, LABELS, top=2, out=out)
-    assert out.read_text() == "old"
+    assert out.read_text("utf-8-sig") == "old"
 
 
 def test_photos_of_nothing_known_are_none_of_these(colour_model, album: Path, tmp_path: Path, paint):
@@ -121,7 +127,7 @@ def test_photos_of_nothing_known_are_none_of_these(colour_model, album: Path, tm
     done = classify_folder(
         colour_model, album, calibrate=tmp_path / "known", none_of_these=0.05, top=1, out=tmp_path / "out.json"
     )
-    rows = json.loads((tmp_path / "out.json").read_text())
+    rows = json.loads((tmp_path / "out.json").read_text("utf-8-sig"))
     # Without labels the classes of the known photos are asked for; blue is neither.
     assert [row["answer"] for row in rows[:3]] == ["red", "green", "none of these"]
     assert (done.labels, done.facts["known"]) == (2, 60)
@@ -153,6 +159,24 @@ def test_arguments_that_cannot_be_meant_are_refused(colour_model, album: Path, t
         )
 
 
-def test_the_suffix_says_how_it_is_written(colour_model, album: Path, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"out\.txt should end in \.csv or \.json"):
-        classify_folder(colour_model, album, LABELS, top=2, out=tmp_path / "out.txt")
+def test_ctrl_c_while_thumbnails_are_made_loses_no_photo(colour_model, album: Path, tmp_path: Path, monkeypatch):
+    def stopped(results):
+        raise KeyboardInterrupt
+        yield ""
+
+    out = tmp_path / "out.html"
+    with monkeypatch.context() as patch:
+        patch.setitem(FORMATS, "html", replace(FORMATS["html"], render=stopped))
+        with pytest.raises(Interrupted, match=f"{COUNT} of {COUNT} photos are done .* goes on"):
+            classify_folder(colour_model, album, LABELS, top=2, out=out)
+    assert not out.exists()
+    done = classify_folder(colour_model, album, LABELS, top=2, out=out)
+    assert done.resumed == COUNT
+    assert out.read_text().count("<article") == COUNT
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out.md", "out", "out.csv.gz", "out.pdf"])
+def test_another_ending_is_refused_before_the_work(colour_model, album: Path, tmp_path: Path, name: str):
+    with pytest.raises(UsageError, match=rf"out .*{name} should end in \.csv, \.tsv, .* which says how it is written"):
+        classify_folder(colour_model, album, LABELS, top=2, out=tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["album"]

@@ -28,6 +28,8 @@ from seesay.base.errors import StorageError, UsageError
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
+# Endings that say how a file is written, those that people take for results: a list of our own.
+FORMAT_ENDINGS = frozenset([".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"])
 # What a new file has where nothing else is asked for, as in C's `fopen`.
 MODE = 0o666
 
@@ -128,13 +130,16 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
         _try_to_write(_existing_folder(folder) / "probe", folder, needed)
 
 
-def refuse_unwritable_file(path: str | Path | None, name: str) -> None:
+def refuse_unwritable_file(path: str | Path | None, name: str, *, ending: str = "") -> None:
     """As `refuse_unwritable` for a file that is to be written at the end of the work; None is no file.
 
-    Raises `UsageError`, which begins with `name`, the option or argument, for what is there and is no regular file.
+    Raises `UsageError`, which begins with `name`, the option or argument, for what is there and is no regular file,
+    and for the ending of another format than that of `ending`.
     """
     if path is None:
         return
+    if ending and Path(path).suffix.lower() in FORMAT_ENDINGS - {ending}:
+        raise UsageError(f"{name} {path} is written as {ending}; let its name end in {ending}.")
     path = Path(os.path.realpath(path))
     with storage_errors(path):
         _refuse_no_file(path, name)

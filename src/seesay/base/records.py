@@ -90,6 +90,10 @@ class Ranking:
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
 
+    def to_dict(self) -> dict[str, float]:
+        """Label -> probability, best first: `pandas.DataFrame([ranking.to_dict() for ranking in rankings])`."""
+        return dict(zip(self.labels, self.probabilities, strict=True))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:

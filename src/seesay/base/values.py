@@ -1,11 +1,18 @@
-"""What results that are values have in common: their numbers as text, and their rows for pandas and for a notebook."""
+"""What results that are values have in common: numbers and tables as text, rows for pandas and for a notebook."""
 
+import io
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from seesay.base.errors import UsageError
+from seesay.base.printable import printable
 from seesay.base.records import Score
+
+# Columns of a terminal that no table fills: a guess.
+WIDEST = 10_000
 
 
 def percent(share: float) -> str:
@@ -23,6 +30,29 @@ def score_row(score: Score) -> dict[str, float | int]:
     """A score as columns of a table: value, low and high end of its 95 % interval, chance, n."""
     low, high = score.interval95
     return {"value": score.value, "low": low, "high": high, "chance": score.chance, "n": score.n}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = None) -> str:
+    """Rows of text under a head line, the first `left` columns flush left.
+
+    Long cells are folded at `width` characters: without one those of the terminal, `WIDEST` where no terminal reads it.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    if width is None:
+        has_terminal = sys.stdout is not None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if has_terminal else WIDEST
+    buffer = io.StringIO()
+    Console(file=buffer, width=width).print(grid)
+    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
 
 def to_pandas(rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +13,9 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say, table
-from seesay.tasks.answers import Answer, as_csv, as_json
+from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
+from seesay.tasks.answer_files import FORMATS, Format, format_of, of_answers, refuse_ending, write_skipped
+from seesay.tasks.answers import as_table
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -29,9 +32,7 @@ FEWEST_FOR_SPEED = 100
 Preprocessing = Annotated[
     Literal["exact", "fast"], typer.Option(help="fast: shrink photos while decoding; pixels differ a little.")
 ]
-Calibrate = Annotated[
-    str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on these photos, in a folder per label.")
-]
+Calibrate = Annotated[str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on a folder per label.")]
 NoneOfThese = Annotated[
     float | None,
     typer.Option(
@@ -55,7 +56,24 @@ Threshold = Annotated[
         help="With --multi-label: give all labels, or this one, from this probability on.",
     ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Begin anew, even if -o FILE was begun by another command.")]
+FormatName = Annotated[
+    Literal["table", "csv", "tsv", "json", "jsonl", "parquet", "html"] | None,
+    typer.Option(metavar="KIND", help="table, csv, tsv, json, jsonl, parquet or html."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        metavar="FILE",
+        help="Write there, as its ending says: .csv (with a byte order mark, for Excel), .tsv, .json, .jsonl, "
+        ".parquet, .html (thumbnails) or .txt.",
+    ),
+]
+Bad = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="List broken photos: .csv, .tsv, .json or .jsonl."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Discard what another command has begun.")]
 MaxBad = Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more photos are broken.")]
 
 
@@ -67,28 +85,26 @@ def command(
     *,
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     templates: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Sentences to put labels in; default: the model's.")
+        str | None, typer.Option(metavar="NAME|FILE", help="Sentences for labels; default: the model's.")
     ] = None,
     labels_file: Annotated[Path | None, typer.Option(metavar="F", help="More labels, one per line.")] = None,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="Labels to show per photo.")] = 5,
-    format: Annotated[
-        Literal["table", "csv", "json"] | None, typer.Option(help="Default: by the suffix of -o, else table.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results there.")] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Labels per photo.")] = 5,
+    format: FormatName = None,
+    out: Out = None,
     preprocess: Preprocessing = "exact",
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
     multi_label: MultiLabel = False,
     false_alarms: FalseAlarms = 0.05,
     threshold: Threshold = None,
-    bad: Annotated[Path | None, typer.Option(metavar="FILE", help="List broken photos there, with reasons.")] = None,
+    bad: Bad = None,
     max_bad: MaxBad = ALLOWED_SKIPPED,
     force: Force = False,
 ) -> None:
     """Sort photos into classes that are named in words.
 
     A photo's probabilities sum to 1: they say which label fits best, not whether any does. SigLIP's models
-    score every label by itself. With -o a stopped run goes on when the same command is given again.
+    score every label by itself. With -o the same command goes on after a stop.
 
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
@@ -106,10 +122,12 @@ def command(
     chosen = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
     refuse_unwritable_file(out, "-o")
     refuse_unwritable_file(bad, "--bad")
+    chosen_format = terminal_format(format) if out is None else format_of(out, format)
+    if bad is not None:
+        refuse_ending(bad, "--bad")
     prepared = prepare(photos, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
     loaded = load_model(model).with_preprocess(preprocess)
-    render = RENDER[format or format_of(out)]
-    done = answer_all(loaded, prepared, render=render, out=out, write=to_standard_output, force=force, log=say)
+    done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
     report_speed(done)
@@ -133,6 +151,12 @@ def thresholds_of(words: Sequence[str]) -> tuple[float | None, dict[str, float]]
     return threshold_of_all, thresholds
 
 
+def terminal_format(name: str | None) -> Format:
+    """The format for standard output: a table is as wide as the terminal."""
+    chosen = format_of(None, name)
+    return replace(chosen, render=of_answers(partial(as_table, width=None))) if chosen == FORMATS["table"] else chosen
+
+
 def to_standard_output(chunks: Iterator[bytes]) -> None:
     """Write bytes, file names that are no UTF-8 included."""
     for chunk in chunks:
@@ -152,11 +176,7 @@ def report_speed(done: "Classified") -> None:
 def report_broken(done: "Classified", bad: Path | None) -> None:
     """How many photos are broken and why, a few by name, and all of them in the file `bad`."""
     if bad is not None:
-        from seesay.base.csv_lines import csv_line
-        from seesay.base.publish import publish_file
-
-        rows = [("path", "reason", "detail"), *((item.key, item.reason, item.detail) for item in done.skipped)]
-        publish_file(bad, "".join(map(csv_line, rows)).encode("utf-8", "surrogateescape"))
+        write_skipped(bad, done.skipped)
     if not done.skipped:
         return
     from seesay.data.sources import count_reasons
@@ -204,26 +224,3 @@ def known_scores(facts: dict[str, Any]) -> str:
         return ""
     largest = max(measured, key=lambda result: result["n"])
     return f" (top-1 {percent(largest['top1'])} % on {largest['set']}, {largest['classes']} classes)"
-
-
-def format_of(out: Path | None) -> str:
-    """The format that the suffix of -o names, else a table."""
-    return {".csv": "csv", ".json": "json"}.get(out.suffix.lower() if out else "", "table")
-
-
-def as_table(answers: Iterable[Answer]) -> Iterator[str]:
-    """All in one piece, because the columns are as wide as the widest cell."""
-    rows, head = [], ["photo"]
-    for answer in answers:
-        pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
-        chosen = [] if answer.labels is None else [answer.words]
-        rows.append([answer.photo, *chosen, *(f"{label} {percent(probability)} %" for label, probability in pairs)])
-        head = [
-            "photo",
-            *(["answer"] if chosen else []),
-            *(str(rank + 1) for rank in range(len(answer.ranking.labels))),
-        ]
-    yield table(head, rows, left=1)
-
-
-RENDER = {"table": as_table, "csv": as_csv, "json": as_json}

@@ -37,7 +37,7 @@ def command(
     Ctrl-C saves; the same command goes on, and skips runs that are done, also where the recipe has more objectives,
     learning rates or seeds than before. A run that diverged is not tried again.
     """
-    refuse_unwritable_file(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json", ending=".json")
     from seesay.experiments.claims import summary_lines
     from seesay.experiments.compare import compare
 

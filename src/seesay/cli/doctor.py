@@ -56,7 +56,7 @@ def command(
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
-    refuse_unwritable_file(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json", ending=".json")
     from seesay.preflight.doctor import doctor
 
     report = doctor(

@@ -90,8 +90,8 @@ def command(
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
-    refuse_unwritable_file(json_file, "--json")
-    refuse_unwritable_file(report, "--report")
+    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_file(report, "--report", ending=".html")
     models, sources = split_words([model, *sets])
     counts = counts_of(shots)
     from seesay.evaluation.evaluate import evaluate

@@ -59,7 +59,7 @@ def command(
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
-    refuse_unwritable_file(json_file, "--json")
+    refuse_unwritable_file(json_file, "--json", ending=".json")
     counts, weight = counts_of(shots), penalty_of(penalty)
     from seesay.tasks.probe import probe
 

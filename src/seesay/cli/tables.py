@@ -1,42 +1,17 @@
-"""Results as text: tables for people, and the messages and words that several commands have in common."""
+"""The messages and words that several commands have in common, beside the tables of `base.values`."""
 
-import io
 import json
-import shutil
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seesay.base.errors import TooManySkipped, UsageError
-from seesay.base.printable import printable
 from seesay.base.streams import say as say
 from seesay.base.values import percent as percent
+from seesay.base.values import table as table
 from seesay.base.values import with_interval as with_interval
 
 # The share of samples that may be skipped before a command ends with exit code 3; a guess.
 ALLOWED_SKIPPED = 0.05
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Rows of text under a head line, the first `left` columns flush left.
-
-    As wide as the terminal, folding long cells; as wide as it needs to be where no terminal reads it.
-    """
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index < left else "right", overflow="fold")
-    for row in rows:
-        grid.add_row(*(Text(printable(cell)) for cell in row))
-    buffer = io.StringIO()
-    width = shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else 10_000
-    Console(file=buffer, width=width).print(grid)
-    return "".join(line.rstrip() + "\n" for line in buffer.getvalue().splitlines())
 
 
 def counts_of(shots: str | None) -> tuple[int, ...]:

@@ -277,7 +277,7 @@ def check_shift_arguments(
 
 def check_outputs(report: str | Path | None, results: str | Path | None) -> None:
     """Before the work rather than after it: `UsageError` for a folder in place of a file or the other way round."""
-    refuse_unwritable_file(report, "report")
+    refuse_unwritable_file(report, "report", ending=".html")
     if results is not None:
         if Path(results).is_file():
             raise UsageError(f"results {results} is a file; name a folder.")

@@ -4,7 +4,6 @@ A page is a title, a lead and sections; a section is paragraphs and parts: figur
 R = rows and C = columns of a similarity matrix, H, W = sides of an image.
 """
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from seesay.base.drawing import plain_figure, plain_label
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
-from seesay.data.jpeg import decoding
+from seesay.data.thumbnails import data_uri, thumbnail
 from seesay.formulas.statistics import proportion_interval
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ TEMPLATE_NAME = "page.html"
 DOTS_PER_INCH = 200
 # Rows or columns up to which numbers are written into the cells of a matrix; a guess at what stays readable.
 MOST_NUMBERED = 12
-# The first bytes of a file by the specifications of PNG, JPEG and RIFF (WebP).
-MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +99,6 @@ def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> s
     )
     environment.filters["data_uri"] = data_uri
     return environment.get_template(TEMPLATE_NAME).render(title=title, sections=sections, lead=lead)
-
-
-def data_uri(image: bytes) -> str:
-    """A PNG, JPEG or WebP file as the address of itself."""
-    media_type = next(kind for magic, kind in MEDIA_TYPES.items() if image.startswith(magic))
-    return f"data:{media_type};base64,{base64.b64encode(image).decode()}"
-
-
-def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192) -> bytes:
-    """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels."""
-    with decoding(source) as decoded:
-        image = Image.fromarray(decoded.pixels_HW3)
-        image.thumbnail((side, side))
-    file = io.BytesIO()
-    image.save(file, "webp", quality=85)
-    return file.getvalue()
 
 
 def classified(

@@ -50,7 +50,7 @@ def compare(
     `RefusedInput` where it is of other data, and `SeesayError`, with everything written, where runs failed.
     """
     root = Path(out)
-    refuse_unwritable_file(json_file, "json_file")
+    refuse_unwritable_file(json_file, "json_file", ending=".json")
     experiment = read_experiment(
         Path(recipe),
         pairs=on_disk(pairs),

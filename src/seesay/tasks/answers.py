@@ -1,18 +1,25 @@
-"""The answer to a photo, and answers written as CSV or JSON, a chunk at a time."""
+"""The answer to a photo, and answers as text or Parquet, a chunk at a time."""
 
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from textwrap import indent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seesay.base.csv_lines import csv_line
-from seesay.base.records import Ranking
+from seesay.base.records import Ranking, Skipped
+from seesay.base.values import WIDEST, percent, table
+
+if TYPE_CHECKING:
+    from pyarrow import Schema
 
 NONE_OF_THESE = "none of these"
 # Between the labels of one photo, in a single cell.
 BETWEEN = "; "
+# Cells of a row group of Parquet, some 50 bytes each in memory while it is written: a guess.
+CELLS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +42,29 @@ class Answer:
         return BETWEEN.join(self.labels) if self.labels or self.is_multi_label else NONE_OF_THESE
 
 
-def as_csv(answers: Iterable[Answer]) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a file of answers is made of. `rows` begins anew with every call: photos in order, skipped ones too."""
+
+    rows: Callable[[], Iterator[Answer | Skipped]]
+    model: str
+    labels: Sequence[str]
+
+    def answers(self) -> Iterator[Answer]:
+        """The photos that could be read."""
+        return (row for row in self.rows() if isinstance(row, Answer))
+
+
+def as_csv(answers: Iterable[Answer], *, separator: str = ",") -> Iterator[str]:
     """A head line, then one line per photo: path, the answer if there is one, and a column pair per rank.
 
-    What a spreadsheet would run is made text, as `base.csv_lines` says; JSON has every text as it is.
+    What a spreadsheet would run is made text, as `base.csv_lines` says; JSON has every text as it is. With a tab as
+    `separator` it is TSV.
     """
     first, answers = _peeked(answers)
-    head = ["path"] if first.labels is None else ["path", "answer"]
-    ranks = range(1, len(first.ranking.labels) + 1)
-    yield csv_line([*head, *(f"{column}_{rank}" for rank in ranks for column in ("label", "probability"))])
+    yield csv_line(_columns(first), separator=separator)
     for answer in answers:
-        pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
-        ranked = [cell for label, probability in pairs for cell in (label, probability)]
-        yield csv_line([answer.photo, *([] if answer.labels is None else [answer.words]), *ranked])
+        yield csv_line(_cells(answer), separator=separator)
 
 
 def as_json(answers: Iterable[Answer]) -> Iterator[str]:
@@ -57,6 +74,88 @@ def as_json(answers: Iterable[Answer]) -> Iterator[str]:
         yield between + indent(json.dumps(_as_object(answer), indent=2), "  ")
         between = ",\n"
     yield "\n]\n"
+
+
+def as_json_lines(answers: Iterable[Answer]) -> Iterator[str]:
+    """The objects of `as_json`, one a line."""
+    for answer in answers:
+        yield json.dumps(_as_object(answer)) + "\n"
+
+
+def as_table(answers: Iterable[Answer], *, width: int | None = WIDEST) -> Iterator[str]:
+    """A table for people, all in one piece, because the columns are as wide as the widest cell; `width` as in `table`.
+
+    Probabilities are in percent.
+    """
+    rows, head = [], ["photo"]
+    for answer in answers:
+        ranks = [str(rank + 1) for rank in range(len(answer.ranking.labels))]
+        head = ["photo", *([] if answer.labels is None else ["answer"]), *ranks]
+        pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
+        cells = [f"{label} {percent(probability)} %" for label, probability in pairs]
+        rows.append([answer.photo, *([] if answer.labels is None else [answer.words]), *cells])
+    yield table(head, rows, width=width)
+
+
+def as_parquet(answers: Iterable[Answer]) -> Iterator[bytes]:
+    """The columns of `as_csv`, probabilities as float64; "answer" is a list where several labels may hold.
+
+    Parquet holds UTF-8 alone: a byte of a file name that is none is spelt out, as in "caf\\udce9.png".
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    first, answers = _peeked(answers)
+    schema = _schema(first)
+    count = max(1, CELLS_AT_ONCE // len(schema))
+    file = io.BytesIO()
+    with ParquetWriter(file, schema) as writer:
+        while rows := list(islice(answers, count)):
+            columns = zip(*(_typed_cells(answer) for answer in rows), strict=True)
+            writer.write_table(pyarrow.table([list(column) for column in columns], schema=schema))
+            yield _taken(file)
+    yield _taken(file)
+
+
+def _columns(answer: Answer) -> list[str]:
+    ranks = range(1, len(answer.ranking.labels) + 1)
+    ranked = [f"{column}_{rank}" for rank in ranks for column in ("label", "probability")]
+    return ["path", *([] if answer.labels is None else ["answer"]), *ranked]
+
+
+def _cells(answer: Answer) -> list[str | float]:
+    """What stands below `_columns`."""
+    pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
+    ranked = [cell for label, probability in pairs for cell in (label, probability)]
+    return [answer.photo, *([] if answer.labels is None else [answer.words]), *ranked]
+
+
+def _typed_cells(answer: Answer) -> list[Any]:
+    """As `_cells`, in the types of `_schema`."""
+    cells: list[Any] = [_as_utf8(cell) if isinstance(cell, str) else cell for cell in _cells(answer)]
+    if answer.labels is not None and answer.is_multi_label:
+        cells[1] = [_as_utf8(label) for label in answer.labels]
+    return cells
+
+
+def _schema(first: Answer) -> "Schema":
+    import pyarrow
+
+    several = pyarrow.list_(pyarrow.string()) if first.is_multi_label else pyarrow.string()
+    types = {"path": pyarrow.string(), "answer": several, "label": pyarrow.string(), "probability": pyarrow.float64()}
+    return pyarrow.schema([(name, types[name.split("_")[0]]) for name in _columns(first)])
+
+
+def _as_utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _taken(file: io.BytesIO) -> bytes:
+    """What was written since the last call, which the file forgets; its writer counts the bytes itself."""
+    data = file.getvalue()
+    file.seek(0)
+    file.truncate()
+    return data
 
 
 def _as_object(answer: Answer) -> dict[str, Any]:

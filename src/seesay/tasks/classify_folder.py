@@ -2,8 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,12 @@ from seesay.base.names import no_empty_names
 from seesay.base.printable import printable
 from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.records import Ranking, Skipped
+from seesay.base.values import to_pandas
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.data.sources import count_reasons, fingerprint
-from seesay.tasks.answers import Answer, as_csv, as_json
+from seesay.tasks.answer_files import Format, format_of, read_rows
+from seesay.tasks.answers import Answer, Results
 from seesay.tasks.classify import answer_photos, find_photos, none_readable
 from seesay.tasks.decision import LabelDecision, Rules
 from seesay.tasks.resume_file import ResumeFile
@@ -25,9 +29,7 @@ from seesay.tasks.resume_file import ResumeFile
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
-Render = Callable[[Iterable[Answer]], Iterator[str]]
 Write = Callable[[Iterator[bytes]], None]
-FORMATS: dict[str, Render] = {".csv": as_csv, ".json": as_json}
 NO_THRESHOLDS: Mapping[str, float] = MappingProxyType({})
 
 
@@ -70,6 +72,19 @@ class Classified:
     seconds: float
     core_seconds: float
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The answers, one by one, as `out` holds them: "path", "answer" where rules were given, "label_1",
+        "probability_1", and on to the last rank.
+
+        Raises `UsageError` where `out` is for people (.txt, .html).
+        """
+        assert self.out is not None
+        return read_rows(self.out)
+
+    def to_pandas(self) -> Any:
+        """`rows` as a pandas table; `UsageError` where pandas is not installed."""
+        return to_pandas(list(self.rows()))
+
     def __repr__(self) -> str:
         skipped = f", {len(self.skipped):,} skipped ({count_reasons(self.skipped)})" if self.skipped else ""
         resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
@@ -94,7 +109,9 @@ def classify_folder(
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
     force: bool = False,
 ) -> Classified:
-    """Write the `top` labels with probabilities, and the answer, of every photo to `out`, a .csv or .json file.
+    """Write the `top` labels with probabilities, and the answer, of every photo to `out`, as its ending says.
+
+    It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
     `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
@@ -108,9 +125,7 @@ def classify_folder(
     discards it; `RefusedInput` where not one photo can be read; `Interrupted` at Ctrl-C, with what is done saved;
     `StorageError` where the disk fails.
     """
-    render = FORMATS.get(Path(out).suffix.lower())
-    if render is None:
-        raise UsageError(f"{out} should end in {' or '.join(FORMATS)}, which says how it is written.")
+    format = format_of(out, argument="out")
     refuse_unwritable_file(out, "out")
     rules = Rules(
         none_of_these=none_of_these,
@@ -123,7 +138,7 @@ def classify_folder(
     from seesay.model.hub import on_best_device
 
     prepared = prepare(photos, question)
-    return answer_all(on_best_device(model), prepared, render=render, out=Path(out), force=force)
+    return answer_all(on_best_device(model), prepared, format=format, out=Path(out), force=force)
 
 
 def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:
@@ -152,13 +167,13 @@ def answer_all(
     model: "Model",
     prepared: Prepared,
     *,
-    render: Render,
+    format: Format,
     out: Path | None,
     write: Write | None = None,
     force: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> Classified:
-    """As `classify_folder`; without `out` the rendered bytes are handed to `write`, and nothing can be resumed.
+    """As `classify_folder`; without `out` the bytes are handed to `write`, and nothing can be resumed.
 
     `log` gets lines for people: what was fitted, and after which photo an earlier run is resumed. Raises as
     `classify_folder` does, and leaves no result then.
@@ -166,6 +181,8 @@ def answer_all(
     from seesay.model.encode import BLOCK
 
     photos = prepared.photos
+    if len(photos) > format.most_photos:
+        log(f"{len(photos):,} photos make a {format.ending} file that is slow to open; .parquet and .csv are not.")
     inputs = inputs_of(model, prepared) if out is not None else {}
     read = model.read_labels(prepared.labels, prepared.question.templates)
     read.refuse_alike()
@@ -178,17 +195,17 @@ def answer_all(
         resumed = resume_file.done
         if resumed:
             log(f"going on after {resumed:,} of {len(photos):,} photos, from {resume_file.path}")
-        seconds, core_seconds = fill(resume_file, model, decision, prepared)
-        skipped = tuple(_skipped(resume_file))
+        with _interruptible(resume_file, len(photos)):
+            seconds, core_seconds = fill(resume_file, model, decision, prepared)
+        results = Results(
+            rows=lambda: _rows(resume_file, decision), model=model.name, labels=decision.classifier.class_names
+        )
+        skipped = tuple(row for row in results.rows() if isinstance(row, Skipped))
         if len(skipped) == len(photos):
             resume_file.remove()
             raise none_readable(len(photos), skipped)
-        answers = _answers(resume_file, decision)
-        chunks = (text.encode("utf-8", "surrogateescape") for text in render(answers))
-        if out is not None:
-            publish_chunks(out, chunks)
-        elif write is not None:
-            write(chunks)
+        with _interruptible(resume_file, len(photos)):
+            _write_results(results, format, out=out, write=write)
         resume_file.remove()
     return Classified(
         out=out,
@@ -219,19 +236,32 @@ def fill(resume_file: ResumeFile, model: "Model", decision: LabelDecision, prepa
     photos = prepared.photos
     index_of = {label: index for index, label in enumerate(decision.classifier.class_names)}
     began, began_cores = time.perf_counter(), time.process_time()
+    with progress(len(photos) - resume_file.done, "photos") as advance:
+        for answers in answer_photos(model, decision, photos, top=prepared.question.top, first=resume_file.done):
+            resume_file.append([_row(item, index_of) for item in answers])
+            advance(len(answers))
+    return time.perf_counter() - began, time.process_time() - began_cores
+
+
+@contextmanager
+def _interruptible(resume_file: ResumeFile, count: int) -> Iterator[None]:
+    """Ctrl-C inside as `Interrupted`, where there is a file to go on from."""
     try:
-        with progress(len(photos) - resume_file.done, "photos") as advance:
-            for answers in answer_photos(model, decision, photos, top=prepared.question.top, first=resume_file.done):
-                resume_file.append([_row(item, index_of) for item in answers])
-                advance(len(answers))
+        yield
     except KeyboardInterrupt as error:
         if resume_file.path is None:
             raise
         raise Interrupted(
-            f"{resume_file.done:,} of {len(photos):,} photos are done and in {resume_file.path}; "
-            "the same command goes on."
+            f"{resume_file.done:,} of {count:,} photos are done and in {resume_file.path}; the same command goes on."
         ) from error
-    return time.perf_counter() - began, time.process_time() - began_cores
+
+
+def _write_results(results: Results, format: Format, *, out: Path | None, write: Write | None) -> None:
+    chunks = format.chunks(results)
+    if out is not None:
+        publish_chunks(out, chain([format.start], chunks))
+    elif write is not None:
+        write(chunks)
 
 
 def inputs_of(model: "Model", prepared: Prepared) -> dict[str, Any]:
@@ -275,10 +305,12 @@ def _row(item: Answer | Skipped, index_of: Mapping[str, int]) -> list[Any]:
     return [item.photo, [index_of[label] for label in item.ranking.labels], item.ranking.probabilities, chosen]
 
 
-def _answers(resume_file: ResumeFile, decision: LabelDecision) -> Iterator[Answer]:
+def _rows(resume_file: ResumeFile, decision: LabelDecision) -> Iterator[Answer | Skipped]:
     names = decision.classifier.class_names
     for row in resume_file.rows():
-        if len(row) == 4:
+        if len(row) == 3:
+            yield Skipped(key=row[0], reason=row[1], detail=row[2])
+        else:
             photo, indices, probabilities, chosen = row
             yield Answer(
                 photo=photo,
@@ -286,9 +318,3 @@ def _answers(resume_file: ResumeFile, decision: LabelDecision) -> Iterator[Answe
                 labels=None if chosen is None else tuple(names[index] for index in chosen),
                 is_multi_label=decision.is_multi_label,
             )
-
-
-def _skipped(resume_file: ResumeFile) -> Iterator[Skipped]:
-    for row in resume_file.rows():
-        if len(row) == 3:
-            yield Skipped(key=row[0], reason=row[1], detail=row[2])

@@ -1,0 +1,32 @@
+"""Small images for pages: made from files, and put into the page itself. H, W = sides of an image."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seesay.data.jpeg import decoding
+
+# The first bytes of a file by the specifications of PNG, JPEG and RIFF (WebP).
+MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+
+
+def data_uri(image: bytes) -> str:
+    """A PNG, JPEG or WebP file as the address of itself."""
+    media_type = next(kind for magic, kind in MEDIA_TYPES.items() if image.startswith(magic))
+    return f"data:{media_type};base64,{base64.b64encode(image).decode()}"
+
+
+def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192, quality: int = 85) -> bytes:
+    """A small WebP of an image, a file or uint8 (H, W, 3), its longer side at most `side` pixels; raises as `decode`.
+
+    A JPEG is decoded at twice that side or somewhat more, not whole.
+    """
+    with decoding(source, lambda height, width: max(height, width) / (2 * side)) as decoded:
+        image = Image.fromarray(decoded.pixels_HW3)
+        image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "webp", quality=quality)
+    return file.getvalue()
