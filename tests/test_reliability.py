@@ -96,7 +96,7 @@ def test_work_on_local_files_opens_no_connection_and_leaves_them_as_they_are(ver
     words = {
         "train": ["train", str(photos), "--out", str(tmp_path / "run"), *small],
         "classify": ["classify", str(photos), "red", "blue"],
-        "doctor": ["doctor", str(photos), *small],
+        "doctor": ["doctor", str(photos), "--seconds", "2", *small],
     }[verb]
     before = facts_of(photos)
     done = subprocess.run(

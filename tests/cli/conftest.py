@@ -2,6 +2,8 @@
 
 import pytest
 
+import seesay.experiments.results
+import seesay.model.convert
 from seesay.cli.main import main
 
 

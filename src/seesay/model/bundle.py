@@ -23,11 +23,17 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.encode import check_rows, embed_rows, prefetch_blocks
-from seesay.model.label_words import LabelsRead, labels_read
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.weights import FLOATS
-from seesay.model.zero_shot import Classifier, LikelihoodClassifier, ZeroShotClassifier, prompt_rows
+from seesay.model.zero_shot import (
+    Classifier,
+    LabelsRead,
+    LikelihoodClassifier,
+    ZeroShotClassifier,
+    labels_read,
+    prompt_rows,
+)
 from seesay.nets.architecture import Architecture
 from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
 from seesay.nets.head import PreparedTexts
