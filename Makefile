@@ -22,6 +22,8 @@ help:  ## this list
 
 demo: $(READY)  ## train a small model from nothing and try it; the result is in demo/
 	$(RUN)/python examples/digits.py --out demo
+	@echo; echo "To go on:  . $(VENV)/bin/activate"; echo "           seesay classify demo/held-out/seven zero one seven \\"
+	@echo "             --model demo/run/model --templates 'a handwritten {}'"
 
 test: $(READY)  ## the fast tests
 	$(PYTEST)
