@@ -1,11 +1,15 @@
-"""Names that are empty, as a variable that is unset leaves them: refused, and never taken for a default."""
+"""Names that are empty, as a variable that is unset leaves them, or that are no text: refused in plain words."""
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from seesay.base.errors import UsageError
+from seesay.base.printable import printable
+
+# Characters of a wrong value in a message, a guess at what shows which it is.
+SHOWN_LENGTH = 40
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -43,6 +47,23 @@ def refuse_empty_words(words: Sequence[str]) -> None:
             before = words[number - 1] if number else ""
             where = f"the word after {before}" if before.startswith("-") else f"word {number + 1} after the verb"
             raise UsageError(f"{where} is empty (an unset variable?); give it a value, or leave it out.")
+
+
+def text_list(texts: Iterable[str], name: str) -> list[str]:
+    """The texts as a list; `TypeError` for a single one, and for what is no text, by its number in the list."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        hint = "wrap the single one in a list" if isinstance(texts, str) else f"not {described(texts)}"
+        raise TypeError(f"{name} are a list of strings; {hint}")
+    listed = list(texts)
+    for number, text in enumerate(listed, start=1):
+        if not isinstance(text, str):
+            raise TypeError(f"{name} are strings, but number {number} of {len(listed)} is {described(text)}")
+    return listed
+
+
+def described(value: Any) -> str:
+    """A value and its type for a message, as in "0 (int)"; None as it is."""
+    return "None" if value is None else f"{printable(repr(value))[:SHOWN_LENGTH]} ({type(value).__name__})"
 
 
 def _refuse_empty(name: str, value: Any) -> None:
