@@ -94,13 +94,17 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("schedule.warmup=2", "schedule.warmup is 2, but it should be less than or equal to 1."),
+        ("schedule.warmup=2", "schedule.warmup is 2, but it should be at most 1."),
         ('shuffle="False"', 'shuffle is "False", but it should be true or false.'),
         ("shuffle=False", 'shuffle is "False", but it should be true or false.'),
         ("shuffle=1", "shuffle is 1, but it should be true or false."),
-        ("seed=3.0", "seed is 3.0, but it should be a valid integer."),
-        ("seed=true", "seed is true, but it should be a valid integer."),
-        ("optimizer.lr=true", "optimizer.lr is true, but it should be a valid number."),
+        ("seed=3.0", "seed is 3.0, but it should be a whole number."),
+        ("words=a", 'words is "a", but it should be a list, in brackets.'),
+        ('words=["a", 1]', "words.1 is 1, but it should be text, in quotes."),
+        ("schedule.warmup=-1", "schedule.warmup is -1, but it should be at least 0."),
+        ("final=3", "final is 3, but it should be a section with keys of its own."),
+        ("seed=true", "seed is true, but it should be a whole number."),
+        ("optimizer.lr=true", "optimizer.lr is true, but it should be a number."),
         ("optimizer.name=adam", "optimizer.name is \"adam\", but it should be 'adamw' or 'sgd'."),
         ("note=12", "note is 12, but it should be text, in quotes."),
         ("optimizer=3", "optimizer is 3, but it should be a section with keys of its own."),
@@ -109,8 +113,8 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
             "schedule.warmup_steps is 900, but the run has 500 steps; set it between 0 and 499.",
         ),
         ("optimiser.lr=1", "optimiser is not a setting. Nearest: optimizer."),
-        ("schedule.warmpu=1", "schedule.warmpu is not a setting. Nearest: warmup."),
-        ("final.stps=1", "final.stps is not a setting. Nearest: steps."),
+        ("schedule.warmpu=1", "schedule.warmpu is not a setting. Nearest: schedule.warmup."),
+        ("final.stps=1", "final.stps is not a setting. Nearest: final.steps."),
         (
             "zzz=1",
             "zzz is not a setting. Known: seed, note, shuffle, limit, out, words, optimizer, schedule, final.",
@@ -124,7 +128,7 @@ def test_a_wrong_setting_is_answered_in_one_line(override, sentence):
 
 
 def test_several_wrong_settings_are_counted():
-    assert complaint("seed=x", "shuffle=y") == 'seed is "x", but it should be a valid integer. (And 1 more.)'
+    assert complaint("seed=x", "shuffle=y") == 'seed is "x", but it should be a whole number. (And 1 more.)'
 
 
 def test_a_key_below_a_plain_value_is_refused():

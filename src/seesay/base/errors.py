@@ -13,9 +13,13 @@ A message is one line: what, its value, a hint. Names in it may come from a host
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 from seesay.base.printable import printable
+
+# From this share of letters in common on a word is near: the default of Python's difflib.
+NEAR = 0.6
 
 
 class SeesayError(Exception):
@@ -75,7 +79,18 @@ class Interrupted(Stopped):
     exit_code = 130
 
 
-def nearest(word: str, known: Iterable[str], *, count: int = 3) -> str:
-    """The known words that look most like `word`, ready to end a message; "" if there is none."""
-    close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4)
+def nearest(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[str], str] = str) -> str:
+    """The known words that look most like `word`, ready to end a message; "" if none is near.
+
+    Case and the marks between words do not count. `part` gives what is compared of each, such as a file's stem.
+    """
+    by_key: dict[str, list[str]] = {}
+    for each in known:
+        by_key.setdefault(_compared(part(each)), []).append(each)
+    keys = difflib.get_close_matches(_compared(part(word)), by_key, n=count, cutoff=NEAR)
+    close = [each for key in keys for each in by_key[key]][:count]
     return f" Nearest: {', '.join(close)}." if close else ""
+
+
+def _compared(word: str) -> str:
+    return re.sub(r"[-_./@ ]+", "-", word.casefold())

@@ -1,0 +1,66 @@
+"""A suggestion is given where a known word is near, and not where none is."""
+
+import pytest
+
+from seesay.base.errors import UsageError, nearest
+from seesay.base.settings import nearest_setting, read_settings, setting_names
+from seesay.data.sources import missing_location
+from seesay.training.settings import TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "found"),
+    [
+        ("evalute", ["evaluate", "train"], " Nearest: evaluate."),
+        ("vit_b_32", ["ViT-B/32", "RN50"], " Nearest: ViT-B/32."),
+        ("RESNET", ["resnet", "vit"], " Nearest: resnet."),
+        ("nope", ["apt", "train", "probe-set"], ""),
+        ("lr", ["learning_rate", "layers"], ""),
+        ("", ["a", "b"], ""),
+        ("x", [], ""),
+    ],
+)
+def test_only_what_is_near_is_offered(word, known, found):
+    assert nearest(word, known) == found
+
+
+@pytest.mark.parametrize(
+    ("lost", "there", "found"),
+    [
+        ("nope.png", ["apt.log", "cat.png", "x.tar"], ""),
+        ("a.jpeg", ["zebra.jpeg", "b.txt"], ""),
+        ("chelsea.jpg", ["chelsea.png"], " Nearest: chelsea.png."),
+        ("photo", ["photos", "runs"], " Nearest: photos."),
+    ],
+)
+def test_files_that_share_only_their_ending_are_not_near(tmp_path, lost, there, found):
+    for name in there:
+        (tmp_path / name).touch()
+    message = str(missing_location(tmp_path / lost))
+    assert message.endswith(f"has no {lost!r}.{found}")
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("learning_rate", "optimizer.learning_rate"),
+        ("learning_rte", "optimizer.learning_rate"),
+        ("data.learning_rate", "optimizer.learning_rate"),
+        ("optimiser.learning_rate", "optimizer.learning_rate"),
+        ("every_steps", "checkpoint.every_steps, log.every_steps"),
+        ("warmup", "schedule.warmup"),
+        ("schedule.steps", "steps"),
+        ("data.augment.blr", "data.augment.blur"),
+        ("optimizer.learning_rate.x", "optimizer.learning_rate"),
+    ],
+)
+def test_settings_are_found_in_whatever_section_they_are(word, found):
+    assert nearest_setting(word, list(setting_names(TrainSettings))) == f" Nearest: {found}."
+
+
+def test_a_setting_without_its_section_is_answered_with_both():
+    message = r"learning_rate is not a setting\. Nearest: optimizer\.learning_rate\."
+    with pytest.raises(UsageError, match=message):
+        read_settings(TrainSettings, file=None, overrides=["learning_rate=0.1"])
+    with pytest.raises(UsageError, match=r"xyzzy is not a setting\. Known: model, objective"):
+        read_settings(TrainSettings, file=None, overrides=["xyzzy=1"])
