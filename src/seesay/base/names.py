@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -47,6 +48,17 @@ def refuse_empty_words(words: Sequence[str]) -> None:
             before = words[number - 1] if number else ""
             where = f"the word after {before}" if before.startswith("-") else f"word {number + 1} after the verb"
             raise UsageError(f"{where} is empty (an unset variable?); give it a value, or leave it out.")
+
+
+def same_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is this one but for case and marks, as "vit-b-32" is "ViT-B/32"; None if there is none."""
+    by_key = {_spelling(each): each for each in known}
+    return by_key.get(_spelling(name))
+
+
+def _spelling(name: str) -> str:
+    # OpenAI's own code calls the ninth model "ViT-L/14@336px".
+    return re.sub(r"[^a-z0-9]|(?<=\d)px\b", "", name.casefold())
 
 
 def text_list(texts: Iterable[str], name: str) -> list[str]:

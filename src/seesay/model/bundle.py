@@ -18,6 +18,7 @@ from seesay.base.names import text_list
 from seesay.base.printable import printable
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.base.records import Ranking
+from seesay.base.runtime import Runtime
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.image_sources import refuse_single_image
@@ -114,8 +115,8 @@ class Model:
         return self.clip.logit_scale.device
 
     def to(self, device: str | torch.device) -> "Model":
-        """Move the towers; embeddings still come back on the CPU."""
-        self.clip.to(device)
+        """Move the towers; embeddings still come back on the CPU. `UsageError` for a device that is not there."""
+        self.clip.to(Runtime.find(str(device)).device)
         return self
 
     def with_preprocess(self, mode: str) -> "Model":

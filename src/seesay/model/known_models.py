@@ -60,3 +60,11 @@ KNOWN: dict[str, KnownModel] = {
     "siglip2/gopt-16-256": KnownModel("google/siglip2-giant-opt-patch16-256", "Apache-2.0"),
     "siglip2/gopt-16-384": KnownModel("google/siglip2-giant-opt-patch16-384", "Apache-2.0"),
 }
+
+# OpenAI's own repositories: the same weights as the copies above, seen on their cards.
+PAPER_REPOSITORIES = {
+    "openai/clip-vit-base-patch32": "openai/ViT-B-32",
+    "openai/clip-vit-base-patch16": "openai/ViT-B-16",
+    "openai/clip-vit-large-patch14": "openai/ViT-L-14",
+    "openai/clip-vit-large-patch14-336": "openai/ViT-L-14-336",
+}
