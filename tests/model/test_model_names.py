@@ -7,6 +7,7 @@ import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.names import same_name
+from seesay.cli.evaluate import split_words
 from seesay.model import hub
 from seesay.model.build import build
 from seesay.model.bundle import Model
@@ -55,6 +56,11 @@ def test_a_known_model_is_fetched_under_any_spelling_and_by_its_repository(name,
     monkeypatch.setattr(hub, "download", lambda repository: fetched.append(repository) or folder)
     assert load(name).name == "tiny"
     assert fetched == [KNOWN[known].repository]
+
+
+@pytest.mark.parametrize("word", ["openai/ViT-B/32", "Box", "google/siglip-base-patch16-224", "hf:a/b"])
+def test_evaluate_takes_every_spelling_for_a_model_and_not_for_a_set(word):
+    assert split_words(["box", word, "pets"]) == (("box", word), ("pets",))
 
 
 def test_the_packaged_model_is_found_in_any_case():

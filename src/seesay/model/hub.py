@@ -11,7 +11,7 @@ from seesay.base.names import no_empty_names, same_name
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
-from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES
+from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, known_source
 from seesay.model.layouts import READERS
 from seesay.model.layouts.bare import described_folder, read_bare
 from seesay.model.layouts.hf_images import CONFIG_NAME as PREPROCESSOR_NAME
@@ -63,12 +63,8 @@ def _path(name: str) -> Path:
         return whole
     if name.startswith(HUB):
         return download(name.removeprefix(HUB))
-    if (packaged := same_name(name, PACKAGED)) is not None:
-        return PACKAGED[packaged]
-    if (known := same_name(name, KNOWN)) is not None:
-        return download(KNOWN[known].repository)
-    if name in (repositories := [model.repository for model in KNOWN.values()]):
-        return download(repositories[repositories.index(name)])
+    if (source := known_source(name)) is not None:
+        return source if isinstance(source, Path) else download(source)
     raise _unknown(name)
 
 
