@@ -44,7 +44,9 @@ def test_words_that_hold_something_are_not_refused():
     refuse_empty_words(["--set", "a=b", "--set=log.to=", "=", "-", "--", "cat"])
 
 
-@pytest.mark.parametrize("verb", ["train", "doctor", "classify", "evaluate", "compare", "probe", "convert", "models"])
+@pytest.mark.parametrize(
+    "verb", ["train", "doctor", "classify", "evaluate", "compare", "probe", "convert", "models", "completion"]
+)
 def test_no_verb_takes_an_empty_word(verb, capfd):
     assert verb in cli.DOORS
     assert cli.main([verb, "a", "b", "--model", ""]) == 2

@@ -39,12 +39,33 @@ def guard_streams() -> None:
 def say(*lines: str, start: str = "", end: str = "\n") -> None:
     """Write a message to standard error, at once, each line `printable`; where that is closed or full, it is lost.
 
-    Around the message, `start` and `end` are our own, and written as they are.
+    Around the message, `start` and `end` are our own, and written as they are. A line that another message left open,
+    as a progress line that Ctrl-C stopped, is ended first.
     """
+    if not start:
+        end_line()
+    text = "\n".join(map(printable, lines))
+    # First, because Ctrl-C may come as soon as the line is there.
+    _Line.is_open = bool(text) and not end
+    _write(start + text, end)
+
+
+def end_line() -> None:
+    """End the line that a message left open on standard error, if one did."""
+    if _Line.is_open:
+        _write("", "\n")
+        _Line.is_open = False
+
+
+class _Line:
+    is_open = False
+
+
+def _write(text: str, end: str) -> None:
     if sys.stderr is None:
         return
     with suppress(OSError, ValueError):  # ValueError: the stream was closed by whoever made it
-        print(start + "\n".join(map(printable, lines)), end=end, file=sys.stderr, flush=True)
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _occupy_closed() -> None:
