@@ -2,8 +2,9 @@
 
 import pytest
 
-from seesay.base.errors import UsageError, nearest
+from seesay.base.errors import UsageError, at_command_line, nearest, spelled
 from seesay.base.settings import nearest_setting, read_settings, setting_names
+from seesay.base.streams import say
 from seesay.data.sources import missing_location
 from seesay.training.settings import TrainSettings
 
@@ -47,9 +48,9 @@ def test_files_that_share_only_their_ending_are_not_near(tmp_path, lost, there, 
         ("learning_rte", "optimizer.learning_rate"),
         ("data.learning_rate", "optimizer.learning_rate"),
         ("optimiser.learning_rate", "optimizer.learning_rate"),
-        ("every_steps", "checkpoint.every_steps, log.every_steps"),
+        ("every_steps", "log.every_steps, checkpoint.every_steps"),
         ("warmup", "schedule.warmup"),
-        ("schedule.steps", "steps"),
+        ("schedule.steps", "schedule.sizes, steps"),
         ("data.augment.blr", "data.augment.blur"),
         ("optimizer.learning_rate.x", "optimizer.learning_rate"),
     ],
@@ -64,3 +65,32 @@ def test_a_setting_without_its_section_is_answered_with_both():
         read_settings(TrainSettings, file=None, overrides=["learning_rate=0.1"])
     with pytest.raises(UsageError, match=r"xyzzy is not a setting\. Known: model, objective"):
         read_settings(TrainSettings, file=None, overrides=["xyzzy=1"])
+
+
+# Names as the door spells them
+
+
+@pytest.mark.parametrize(
+    ("at_the_command_line", "in_python"),
+    [
+        ("try --micro-batch 8.", "try micro_batch 8."),
+        ("choose another --out, or --allow-change it.", "choose another out, or allow_change it."),
+        ("--set data.cache=false frees some; else", "overrides=['data.cache=false'] frees some; else"),
+        ("(--set a.b=0.1)", "(overrides=['a.b=0.1'])"),
+        ("the file or --set must give it", "the file or overrides must give it"),
+        ("run `seesay convert --from-pickle a b`.", "run `seesay convert --from-pickle a b`."),
+        ("a--b and pets--2.json -- stay", "a--b and pets--2.json -- stay"),
+        ("--json has it", "json_file has it"),
+    ],
+)
+def test_a_message_names_arguments_as_the_door_spells_them(at_the_command_line, in_python):
+    error = UsageError(at_the_command_line)
+    assert str(error) == spelled(at_the_command_line) == in_python
+    with at_command_line():
+        assert str(error) == spelled(at_the_command_line) == at_the_command_line
+    assert str(error) == in_python
+
+
+def test_what_is_said_is_spelled_as_well(capsys):
+    say("name some with --val")
+    assert capsys.readouterr().err == "name some with val\n"

@@ -119,8 +119,8 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
             "zzz=1",
             "zzz is not a setting. Known: seed, note, shuffle, limit, out, words, optimizer, schedule, final.",
         ),
-        ("seed", "--set 'seed' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
-        ("a..b=1", "--set 'a..b=1' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
+        ("seed", "overrides 'seed' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
+        ("a..b=1", "overrides 'a..b=1' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
     ],
 )
 def test_a_wrong_setting_is_answered_in_one_line(override, sentence):
@@ -132,7 +132,7 @@ def test_several_wrong_settings_are_counted():
 
 
 def test_a_key_below_a_plain_value_is_refused():
-    assert complaint("seed.x=1", base={"seed": 3}) == "--set seed.x=1: seed is 3, which has no keys."
+    assert complaint("seed.x=1", base={"seed": 3}) == "overrides=['seed.x=1']: seed is 3, which has no keys."
 
 
 def test_a_setting_without_default_must_be_given():

@@ -10,16 +10,22 @@
     └── Interrupted      130   Ctrl-C, and everything is saved
 
 A message is one line: what, its value, a hint. Names in it may come from a hostile file: as text it is `printable`.
+It is written with the options of the command line, and `spelled` with the arguments of Python where Python is the door.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from seesay.base.printable import printable
 
 # From this share of letters in common on a word is near: the default of Python's difflib.
 NEAR = 0.6
+# A command in backticks stays one; "--set key=value"; or the name of an option.
+_OPTION = re.compile(r"(`[^`]*`)|(?<![\w-])--set ([\w.]+=[^\s,;)]*\w)|(?<![\w-])--([a-z][a-z-]*)")
+# What Python calls otherwise than the command line.
+_OTHERWISE = {"set": "overrides", "json": "json_file"}
 
 
 class SeesayError(Exception):
@@ -28,7 +34,7 @@ class SeesayError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(" ".join(line.strip() for line in super().__str__().split("\n")))
+        return printable(spelled(" ".join(line.strip() for line in super().__str__().split("\n"))))
 
 
 class UsageError(SeesayError):
@@ -79,8 +85,39 @@ class Interrupted(Stopped):
     exit_code = 130
 
 
+@contextmanager
+def at_command_line() -> Iterator[None]:
+    """In here messages name options as the command line spells them."""
+    before, _Door.is_command_line = _Door.is_command_line, True
+    try:
+        yield
+    finally:
+        _Door.is_command_line = before
+
+
+def spelled(message: str) -> str:
+    """A message with the names that the door in use has: `--micro-batch 8`, or in Python `micro_batch 8`."""
+    return message if _Door.is_command_line else _OPTION.sub(_as_argument, message)
+
+
+class _Door:
+    is_command_line = False
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    command, setting, option = found.groups()
+    if setting:
+        return f"overrides={[setting]!r}"
+    return command or _OTHERWISE.get(option, option.replace("-", "_"))
+
+
 def nearest(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[str], str] = str) -> str:
-    """The known words that look most like `word`, ready to end a message; "" if none is near.
+    """The `nearest_names` to `word`, ready to end a message; "" if none is near."""
+    return as_hint(nearest_names(word, known, count=count, part=part))
+
+
+def nearest_names(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[str], str] = str) -> list[str]:
+    """The known words that look most like `word`, the nearest first; none that is not near.
 
     Case and the marks between words do not count. `part` gives what is compared of each, such as a file's stem.
     """
@@ -88,8 +125,12 @@ def nearest(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[
     for each in known:
         by_key.setdefault(_compared(part(each)), []).append(each)
     keys = difflib.get_close_matches(_compared(part(word)), by_key, n=count, cutoff=NEAR)
-    close = [each for key in keys for each in by_key[key]][:count]
-    return f" Nearest: {', '.join(close)}." if close else ""
+    return [each for key in keys for each in by_key[key]][:count]
+
+
+def as_hint(names: Sequence[str]) -> str:
+    """The end of a message that offers the names; "" without any."""
+    return f" Nearest: {', '.join(names)}." if names else ""
 
 
 def _compared(word: str) -> str:

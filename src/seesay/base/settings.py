@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seesay.base.bounded import read_text
-from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, UsageError, as_hint, nearest_names
 from seesay.base.wording import should_be
 
 
@@ -111,11 +111,11 @@ def setting_names(cls: type[BaseModel], above: str = "") -> Iterator[str]:
 
 
 def nearest_setting(word: str, known: Iterable[str]) -> str:
-    """As `nearest` for paths of settings: first those of the same last name, in whatever section they are."""
+    """As `nearest` for paths of settings: the nearest path, and those of the same last name in any section."""
+    known = list(known)
     same = [name for name in known if _last(name) == _last(word)]
-    if same:
-        return f" Nearest: {', '.join(same)}."
-    return nearest(word, known, count=1) or nearest(word, known, part=_last)
+    close = nearest_names(word, known, count=1) or nearest_names(word, known, part=_last)
+    return as_hint(list(dict.fromkeys([*close, *same])))
 
 
 def _last(name: str) -> str:

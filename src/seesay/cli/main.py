@@ -21,7 +21,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from seesay.base.errors import RefusedInput, SeesayError, Stopped, StorageError, UsageError, nearest
+from seesay.base.errors import (
+    RefusedInput,
+    SeesayError,
+    Stopped,
+    StorageError,
+    UsageError,
+    at_command_line,
+    nearest,
+)
 from seesay.base.names import refuse_empty_words
 from seesay.base.publish import storage_error
 from seesay.base.streams import STANDARD_OUTPUT, end_line, guard_streams, say
@@ -49,6 +57,7 @@ NO_MEMORY = ("allocate memory", "out of memory", "can't start new thread", "bad_
 BROKEN_PIPE_EXIT = 141  # what a shell reports for a program that SIGPIPE ended
 
 
+@at_command_line()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `seesay` with these words (default: the command line) and return the exit code.
 
