@@ -260,3 +260,29 @@ def test_too_many_open_files_are_not_taken_for_a_broken_image(tmp_path, monkeypa
     monkeypatch.setattr(os, "open", full)
     with pytest.raises(StorageError, match=r"a\.jpg cannot be opened \(Too many open files\); raise the limit"):
         pairs[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (["cat/a.jpg", "dog/b.jpg"], r"2 folders \(cat, dog\)"),
+        (["train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg"], r"2 folders \(cat, dog\)"),
+        ([f"{name}/a.png" for name in "abcdef"], r"6 folders \(a, b, c, \.\.\.\)"),
+    ],
+)
+def test_folders_that_look_like_classes_are_called_so(tmp_path, files, shown):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match=rf"no captions, in {shown}, which look like classes\. Training needs"):
+        open_pairs([tmp_path])
+
+
+@pytest.mark.parametrize("files", [["a.jpg"], ["cat/a.jpg", "cat/b.jpg"], ["cat/a.jpg", "dog/b.jpg", "dog/c.txt"]])
+def test_images_that_lie_otherwise_are_not(tmp_path, files):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match="No pairs") as caught:
+        open_pairs([tmp_path])
+    assert "classes" not in str(caught.value)

@@ -27,6 +27,9 @@ from seesay.data.sources import (
 )
 from seesay.data.tables import TABLE_SUFFIXES, open_table
 
+# Folders that look like classes, by name in a message, a guess at what fits a line.
+SHOWN_CLASSES = 3
+
 
 def open_pairs(
     sources: Sequence[str | Path], *, image_column: str | None = None, caption_column: str | None = None
@@ -182,6 +185,14 @@ def _no_pairs(folder: Path, groups: dict[str, dict[str, LooseFile]], *, problems
         return f"No pairs in {str(folder)!r}, but {tars} .tar in folders below it; name {pattern!r}."
     if images and captions:
         return f"No pairs in {str(folder)!r}: {found}, but {count_reasons(problems)}."
+    classes = sorted({Path(stem).parent.name for stem, group in groups.items() if "image" in group and "/" in stem})
+    if not captions and len(classes) > 1:
+        shown = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
+        return (
+            f"No pairs in {str(folder)!r}: {found}, in {len(classes)} folders ({shown}), which look like classes. "
+            "Training needs a caption for each image: write x.txt beside x.jpg, or a table of images and captions; a "
+            "folder of classes is what `seesay evaluate`, `seesay probe` and `--check` take."
+        )
     hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
     others = [problem for problem in problems if not problem.reason.endswith((" without caption", " without image"))]
     also = f" ({count_reasons(others)})" if others else ""
