@@ -2,8 +2,8 @@
 
 import pytest
 
-from seesay.base.errors import UsageError, at_command_line, nearest, spelled
-from seesay.base.settings import nearest_setting, read_settings, setting_names
+from seesay.base.errors import UsageError, at_command_line, nearest, nearest_setting, spelled
+from seesay.base.settings import read_settings, setting_names
 from seesay.base.streams import say
 from seesay.data.sources import missing_location
 from seesay.training.settings import TrainSettings

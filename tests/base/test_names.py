@@ -53,3 +53,29 @@ def test_no_verb_takes_an_empty_word(verb, capfd):
     assert verb in cli.DOORS
     assert cli.main([verb, "a", "b", "--model", ""]) == 2
     assert capfd.readouterr().err.startswith("error: the word after --model is empty")
+
+
+# Arguments that a function has not
+
+
+@pytest.mark.parametrize(
+    ("function", "named", "message"),
+    [
+        ("train", {"learning_rate": 1}, r"optimizer\.learning_rate\. That is optimizer={'learning_rate': \.\.\.}\."),
+        ("doctor", {"lr": 1}, r"Nearest: optimizer\.learning_rate\. That"),
+        ("train", {"wd": 1}, r"Nearest: optimizer\.weight_decay\."),
+        ("train", {"batchsize": 1}, r"train\(\) has no argument 'batchsize'\. Nearest: batch_size\.$"),
+        ("train", {"flip": 1}, r"That is data={'augment': {'flip': \.\.\.}}\."),
+        ("load", {"tokeniser": "x"}, r"Nearest: tokenizer\.$"),
+        ("probe", {"test": "x", "shot": 1}, r"Nearest: shots\.$"),
+        ("evaluate", {"sets": "x", "xyzzy": 1}, r"evaluate\(\) has no argument 'xyzzy'\.$"),
+    ],
+)
+def test_an_argument_that_is_none_is_answered_with_the_nearest(function, named, message):
+    with pytest.raises(TypeError, match=message):
+        getattr(seesay, function)("x", **named)
+
+
+def test_an_argument_that_is_missing_keeps_pythons_own_words():
+    with pytest.raises(TypeError, match="missing 1 required"):
+        seesay.load()  # pyright: ignore[reportCallIssue]

@@ -225,3 +225,9 @@ def test_difference_names_each_changed_setting_once():
         "final.steps: 500 -> 20",
     ]
     assert difference(old, old) == []
+
+
+def test_settings_are_printed_one_a_line_with_their_path():
+    lines = str(read("seed=3", "optimizer.lr=0.5")).split("\n")
+    assert {"seed = 3", 'note = ""', "limit = (chosen by the run)", "optimizer.lr = 0.5", "words = []"} <= set(lines)
+    assert not [line for line in lines if " = " not in line]

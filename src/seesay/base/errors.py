@@ -128,6 +128,25 @@ def nearest_names(word: str, known: Iterable[str], *, count: int = 3, part: Call
     return [each for key in keys for each in by_key[key]][:count]
 
 
+def nearest_setting(word: str, known: Iterable[str]) -> str:
+    """As `nearest` for paths of settings: the nearest path, and those of the same last name in any section.
+
+    "lr" stands for every name with these initials.
+    """
+    known = list(known)
+    same = [name for name in known if _last(word) in (_last(name), _initials(_last(name)))]
+    close = nearest_names(word, known, count=1) or ([] if same else nearest_names(word, known, part=_last))
+    return as_hint(list(dict.fromkeys([*close, *same])))
+
+
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in name.split("_") if part) if "_" in name else ""
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
 def as_hint(names: Sequence[str]) -> str:
     """The end of a message that offers the names; "" without any."""
     return f" Nearest: {', '.join(names)}." if names else ""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import UsageError, nearest_setting
 from seesay.base.printable import printable
 
 # Characters of a wrong value in a message, a guess at what shows which it is.
@@ -17,7 +17,15 @@ Result = TypeVar("Result")
 
 
 def no_empty_names(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """`function`, raising `UsageError` where a text among its arguments, or in a list of them, is empty."""
+    """`function`, raising `UsageError` where a text among its arguments, or in a list of them, is empty.
+
+    `TypeError` for an argument that it has not, with the nearest that it has.
+    """
+    return checked_arguments(function, settings=())
+
+
+def checked_arguments(function: Callable[Arguments, Result], *, settings: Iterable[str]) -> Callable[Arguments, Result]:
+    """As `no_empty_names`; an argument that is missing may be one of the `settings`, named by their paths."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -25,11 +33,24 @@ def no_empty_names(function: Callable[Arguments, Result]) -> Callable[Arguments,
         try:
             bound = signature.bind(*arguments, **named)
         except TypeError:
-            return function(*arguments, **named)  # which says what is missing or too much
+            unknown = next((name for name in named if name not in signature.parameters), None)
+            if unknown is None:
+                return function(*arguments, **named)  # which says what is missing or too much
+            hint = nearest_setting(unknown, [*signature.parameters, *settings])
+            raise TypeError(f"{function.__name__}() has no argument {unknown!r}.{hint}{_as_section(hint)}") from None
         refuse_empty_names(bound.arguments)
         return function(*arguments, **named)
 
     return checked
+
+
+def _as_section(hint: str) -> str:
+    """How a setting that a hint names by its path is given to a function, as in a={'b': ...}; "" for none."""
+    found = re.search(r"\w+(\.\w+)+", hint)
+    if found is None:
+        return ""
+    section, *names = found[0].split(".")
+    return f" That is {section}={''.join(f'{{{name!r}: ' for name in names)}...{'}' * len(names)}."
 
 
 def refuse_empty_names(arguments: Mapping[str, Any]) -> None:

@@ -7,14 +7,14 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seesay.base.bounded import read_text
-from seesay.base.errors import RefusedInput, UsageError, as_hint, nearest_names
+from seesay.base.errors import RefusedInput, UsageError, nearest_setting
 from seesay.base.wording import should_be
 
 
@@ -26,6 +26,10 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def __str__(self) -> str:
+        """Every setting with its value, one a line by section; None is chosen by the run."""
+        return "\n".join(f"{name} = {value}" for name, value in _named_values(self))
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -101,6 +105,14 @@ def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
     return _leaves(settings.model_dump(), ())
 
 
+def _named_values(settings: BaseModel, above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            yield from _named_values(value, f"{above}{name}.")
+        else:
+            yield above + name, "(chosen by the run)" if value is None else _literal(value)
+
+
 def setting_names(cls: type[BaseModel], above: str = "") -> Iterator[str]:
     """Every setting and section of class `cls` by its path, as in "optimizer.learning_rate"."""
     for name, field in cls.model_fields.items():
@@ -108,18 +120,6 @@ def setting_names(cls: type[BaseModel], above: str = "") -> Iterator[str]:
         for kind in (field.annotation, *get_args(field.annotation)):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 yield from setting_names(kind, f"{above}{name}.")
-
-
-def nearest_setting(word: str, known: Iterable[str]) -> str:
-    """As `nearest` for paths of settings: the nearest path, and those of the same last name in any section."""
-    known = list(known)
-    same = [name for name in known if _last(name) == _last(word)]
-    close = nearest_names(word, known, count=1) or nearest_names(word, known, part=_last)
-    return as_hint(list(dict.fromkeys([*close, *same])))
-
-
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
 
 
 def _is_table(value: Any) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.bounded import read_json
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput, UsageError, nearest_setting
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.runtime import Runtime, machine_facts
-from seesay.base.settings import as_toml, difference, nearest_setting, read_settings, setting_names
+from seesay.base.settings import as_toml, difference, read_settings, setting_names
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.training.faults import SKIPPED_NAME
 from seesay.training.pairs import TrainingPairs
