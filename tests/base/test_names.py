@@ -2,11 +2,12 @@
 
 import inspect
 
+import numpy as np
 import pytest
 
 import seesay
 from seesay.base.errors import UsageError, at_command_line
-from seesay.base.names import refuse_empty_words
+from seesay.base.names import refuse_empty_words, whole_numbers
 from seesay.cli import main as cli
 
 FUNCTIONS = [name for name in seesay.__all__ if inspect.isfunction(getattr(seesay, name))]
@@ -79,3 +80,35 @@ def test_an_argument_that_is_none_is_answered_with_the_nearest(function, named, 
 def test_an_argument_that_is_missing_keeps_pythons_own_words():
     with pytest.raises(TypeError, match="missing 1 required"):
         seesay.load()  # pyright: ignore[reportCallIssue]
+
+
+# Lists of numbers
+
+
+@pytest.mark.parametrize(
+    ("numbers", "tidy"), [([], ()), ((4, 1, 4), (1, 4)), (range(1, 3), (1, 2)), (np.array([2]), (2,))]
+)
+def test_whole_numbers_are_sorted_and_each_once(numbers, tidy):
+    assert whole_numbers(numbers, "shots") == tidy
+
+
+@pytest.mark.parametrize("numbers", ["1,2", 3, [0], [-1], ["1"], [1.5], [None], None])
+@pytest.mark.parametrize("function", ["probe", "evaluate"])
+def test_shots_that_are_no_whole_numbers_are_refused_in_a_line(function, numbers, tmp_path):
+    with pytest.raises(UsageError, match=r"shots are .*; give whole numbers of 1 or more in a list"):
+        getattr(seesay, function)("box", str(tmp_path), shots=numbers)
+
+
+@pytest.mark.parametrize("pairs", [3, None, [3], [None], {1: 2}])
+def test_pairs_that_are_no_paths_are_refused_in_a_line(pairs):
+    for function in (seesay.train, seesay.doctor):
+        with pytest.raises(UsageError, match="is no path"):
+            function(pairs)
+
+
+def test_a_table_in_memory_is_answered_with_what_to_do():
+    class Table(list):
+        columns = ("image", "caption")
+
+    with pytest.raises(UsageError, match=r"save it as \.csv or \.parquet"):
+        seesay.train(Table())

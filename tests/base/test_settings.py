@@ -157,10 +157,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_settings_made_in_python_are_as_strict_and_cannot_be_changed():
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError, match=r'seed is "3", but it should be a whole number\.'):
         Run(seed="3")
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError, match=r"sede is not a setting\. Nearest: seed\."):
         Run(sede=3)
+    with pytest.raises(UsageError, match=r"schedule.warmup_steps is 900, but the run has 500 steps"):
+        Schedule(warmup_steps=900)
     with pytest.raises(ValidationError):
         Run().seed = 4
     with pytest.raises(TypeError):

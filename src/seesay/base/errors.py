@@ -134,7 +134,9 @@ def nearest_setting(word: str, known: Iterable[str]) -> str:
     "lr" stands for every name with these initials.
     """
     known = list(known)
-    same = [name for name in known if _last(word) in (_last(name), _initials(_last(name)))]
+    if short_for := [name for name in known if _initials(_last(name)) == _last(word)]:
+        return as_hint(short_for)
+    same = [name for name in known if _last(name) == _last(word)]
     close = nearest_names(word, known, count=1) or ([] if same else nearest_names(word, known, part=_last))
     return as_hint(list(dict.fromkeys([*close, *same])))
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 from seesay.base.errors import UsageError, nearest_setting
@@ -80,6 +81,15 @@ def same_name(name: str, known: Iterable[str]) -> str | None:
 def _spelling(name: str) -> str:
     # OpenAI's own code calls the ninth model "ViT-L/14@336px".
     return re.sub(r"[^a-z0-9]|(?<=\d)px\b", "", name.casefold())
+
+
+def whole_numbers(numbers: Iterable[int], name: str) -> tuple[int, ...]:
+    """The numbers in ascending order, each once; `UsageError` for what is no list of whole numbers of 1 or more."""
+    listed = None if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable) else list(numbers)
+    if listed is None or not all(isinstance(each, Integral) and each >= 1 for each in listed):
+        shown = described(numbers) if listed is None else listed
+        raise UsageError(f"{name} are {shown}; give whole numbers of 1 or more in a list, as in [1, 2, 4].")
+    return tuple(sorted({int(each) for each in listed}))
 
 
 def text_list(texts: Iterable[str], name: str) -> list[str]:

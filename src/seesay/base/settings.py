@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,11 +18,22 @@ from seesay.base.errors import RefusedInput, UsageError, nearest_setting
 from seesay.base.wording import should_be
 
 
-class Settings(BaseModel):
+class _Checked(type(BaseModel)):
+    """Makes what is wrong with arguments the same `UsageError` as with a file."""
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*arguments, **named)
+        except ValidationError as error:
+            raise UsageError(_sentence(cast(type[BaseModel], cls), error)) from error
+
+
+class Settings(BaseModel, metaclass=_Checked):
     """Base of every group of settings: frozen, keyword-only, checked where it is made, unknown keys forbidden.
 
-    A check across fields raises ValueError with the whole sentence in a validator of the model; the message reaches
-    the user as it is. A field that may be None has None as its default, since TOML can only leave it out.
+    What is wrong is a `UsageError`. A check across fields raises ValueError with the whole sentence in a validator of
+    the model; the message reaches the user as it is. A field that may be None has None as its default, since TOML can
+    only leave it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

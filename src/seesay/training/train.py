@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ import torch
 from seesay.base.bounded import read_json
 from seesay.base.errors import Interrupted, TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
-from seesay.base.names import checked_arguments
+from seesay.base.names import checked_arguments, described
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings, setting_names
@@ -156,8 +156,14 @@ def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
 
 
 def listed(sources: Sources) -> list[str | Path]:
-    """One source or several, as a list."""
-    return [sources] if isinstance(sources, str | Path) else list(sources)
+    """One source or several, as a list; `UsageError` for what is no path."""
+    several = [sources] if isinstance(sources, str | Path) else sources
+    if hasattr(several, "columns"):  # a table of pandas, polars or Arrow
+        raise UsageError(f"a table in memory ({type(several).__name__}) is no path; save it as .csv or .parquet.")
+    paths = list(several) if isinstance(several, Iterable) else [several]
+    if wrong := [source for source in paths if not isinstance(source, str | Path)]:
+        raise UsageError(f"{described(wrong[0])} is no path; name a folder, a table or shards.")
+    return paths
 
 
 def train_model(
