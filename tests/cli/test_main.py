@@ -1,5 +1,6 @@
 import errno
 import os
+import pty
 import resource
 import signal
 import subprocess
@@ -307,6 +308,22 @@ def test_ctrl_c_ends_a_progress_line(command_line):
         child.send_signal(signal.SIGINT)
         _, messages = child.communicate(timeout=500)
     assert (child.returncode, messages) == (130, b"\n")
+
+
+def test_what_follows_ctrl_c_on_a_terminal_begins_a_line_below_its_echo(command_line):
+    terminal, slave = pty.openpty()
+    with subprocess.Popen(
+        [*command_line, "try", "wait"],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
+        os.close(slave)
+        assert child.stdout.readline() == b"begun\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=500) == 130
+    assert os.read(terminal, 100) == b"\r\n"
+    os.close(terminal)
 
 
 def test_ctrl_c_is_silent(command_line):

@@ -52,9 +52,9 @@ def say(*lines: str, start: str = "", end: str = "\n") -> None:
     _write(start + text, end)
 
 
-def end_line() -> None:
-    """End the line that a message left open on standard error, if one did."""
-    if _Line.is_open:
+def end_line(*, has_echo: bool = False) -> None:
+    """End the line that a message left open on standard error, if one did, or on a terminal ^C: it `has_echo`."""
+    if _Line.is_open or (has_echo and sys.stderr is not None and sys.stderr.isatty()):
         _write("", "\n")
         _Line.is_open = False
 

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.errors import (
+    Interrupted,
     RefusedInput,
     SeesayError,
     Stopped,
@@ -154,8 +155,9 @@ def _explain(error: BaseException, *, show_trace: bool) -> int:
     """Tell a person what happened, in one line on standard error; returns the exit code."""
     if show_trace:
         say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        end_line(has_echo=True)
     if isinstance(error, KeyboardInterrupt):
-        end_line()
         return INTERRUPT_EXIT
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE_EXIT
