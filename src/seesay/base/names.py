@@ -22,27 +22,29 @@ def no_empty_names(function: Callable[Arguments, Result]) -> Callable[Arguments,
 
     `TypeError` for an argument that it has not, with the nearest that it has.
     """
-    return checked_arguments(function, settings=())
-
-
-def checked_arguments(function: Callable[Arguments, Result], *, settings: Iterable[str]) -> Callable[Arguments, Result]:
-    """As `no_empty_names`; an argument that is missing may be one of the `settings`, named by their paths."""
-    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def checked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
-        try:
-            bound = signature.bind(*arguments, **named)
-        except TypeError:
-            unknown = next((name for name in named if name not in signature.parameters), None)
-            if unknown is None:
-                return function(*arguments, **named)  # which says what is missing or too much
-            hint = nearest_setting(unknown, [*signature.parameters, *settings])
-            raise TypeError(f"{function.__name__}() has no argument {unknown!r}.{hint}{_as_section(hint)}") from None
-        refuse_empty_names(bound.arguments)
+        check_arguments(function, arguments, named)
         return function(*arguments, **named)
 
     return checked
+
+
+def check_arguments(
+    function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any], *, settings: Iterable[str] = ()
+) -> None:
+    """As `no_empty_names` for one call; an argument that is unknown may be one of the `settings`, by their paths."""
+    signature = inspect.signature(function)
+    try:
+        bound = signature.bind(*arguments, **named)
+    except TypeError:
+        unknown = next((name for name in named if name not in signature.parameters), None)
+        if unknown is None:
+            return  # Python says what is missing or too much
+        hint = nearest_setting(unknown, [*signature.parameters, *settings])
+        raise TypeError(f"{function.__name__}() has no argument {unknown!r}.{hint}{_as_section(hint)}") from None
+    refuse_empty_names(bound.arguments)
 
 
 def _as_section(hint: str) -> str:

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 
 from seesay.base.bounded import read_json
 from seesay.base.errors import Interrupted, TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
-from seesay.base.names import checked_arguments, described
+from seesay.base.names import check_arguments, described
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.base.settings import leaves, merged, read_settings, setting_names
@@ -57,8 +57,20 @@ Sources = str | Path | Sequence[str | Path]
 Section = Mapping[str, Any] | None
 # All fields of the settings are arguments of `train`, but for the section `check`: that argument names sets.
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
-# `train` and `doctor` know the settings by name: one that is given as an argument is answered with its section.
-with_settings = partial(checked_arguments, settings=tuple(setting_names(TrainSettings)))
+SETTING_NAMES = tuple(setting_names(TrainSettings))
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def with_settings(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """As `no_empty_names`; a setting that is given as an argument is answered with its section."""
+
+    @wraps(function)
+    def checked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        check_arguments(function, arguments, named, settings=SETTING_NAMES)
+        return function(*arguments, **named)
+
+    return checked
 
 
 @with_settings
@@ -111,7 +123,7 @@ def train(
         raise UsageError(f"check names labelled sets; its settings are overrides, as overrides=['check.{key}=...'].")
     sets = listed(check)
     checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
-    try:
+    with _explain_interrupt(request.out):
         return train_model(
             request.sources,
             out=request.out,
@@ -120,10 +132,16 @@ def train(
             checks=checks,
             allow_change=[allow_change] if isinstance(allow_change, str) else allow_change,
         )
+
+
+@contextmanager
+def _explain_interrupt(out: Path) -> Iterator[None]:
+    """Ctrl-C in here says what is saved; while steps are made it is a request, answered after one of them."""
+    try:
+        yield
     except KeyboardInterrupt as error:
-        # Once steps are made, Ctrl-C is a request that is answered after one of them.
         raise Interrupted(
-            f"stopped outside of a step; what {request.out} has is whole, and the same call goes on or begins anew."
+            f"stopped outside of a step; what {out} has is whole, and the same call goes on or begins anew."
         ) from error
 
 
@@ -160,7 +178,7 @@ def listed(sources: Sources) -> list[str | Path]:
     several = [sources] if isinstance(sources, str | Path) else sources
     if hasattr(several, "columns"):  # a table of pandas, polars or Arrow
         raise UsageError(f"a table in memory ({type(several).__name__}) is no path; save it as .csv or .parquet.")
-    paths = list(several) if isinstance(several, Iterable) else [several]
+    paths: list[Any] = list(several) if isinstance(several, Iterable) else [several]
     if wrong := [source for source in paths if not isinstance(source, str | Path)]:
         raise UsageError(f"{described(wrong[0])} is no path; name a folder, a table or shards.")
     return paths
