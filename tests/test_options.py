@@ -79,3 +79,14 @@ def test_every_setting_of_a_run_is_an_argument_by_name_but_for_the_section_check
     assert set(SET_BY_KEY) <= fields
     # `check` of the function names sets; the section of that name is set by key.
     assert fields - {"check"} == train_file.SETTINGS
+
+
+@pytest.mark.parametrize("step", ["open_training_pairs", "choose", "build_model", "run_loop"])
+def test_ctrl_c_before_the_first_step_is_one_error_of_ours(step, monkeypatch, tmp_path, coloured_pairs):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    pairs = coloured_pairs(12)
+    monkeypatch.setattr(train_file, step, interrupt)
+    with pytest.raises(seesay.Interrupted, match=r"stopped outside of a step; what .*run has is whole"):
+        seesay.train(pairs, out=tmp_path / "run", model="conv-tiny", steps=1, batch_size=4, workers=0)

@@ -94,13 +94,17 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("schedule.warmup=2", "schedule.warmup is 2, but it should be less than or equal to 1."),
+        ("schedule.warmup=2", "schedule.warmup is 2, but it should be at most 1."),
         ('shuffle="False"', 'shuffle is "False", but it should be true or false.'),
         ("shuffle=False", 'shuffle is "False", but it should be true or false.'),
         ("shuffle=1", "shuffle is 1, but it should be true or false."),
-        ("seed=3.0", "seed is 3.0, but it should be a valid integer."),
-        ("seed=true", "seed is true, but it should be a valid integer."),
-        ("optimizer.lr=true", "optimizer.lr is true, but it should be a valid number."),
+        ("seed=3.0", "seed is 3.0, but it should be a whole number."),
+        ("words=a", 'words is "a", but it should be a list, in brackets.'),
+        ('words=["a", 1]', "words.1 is 1, but it should be text, in quotes."),
+        ("schedule.warmup=-1", "schedule.warmup is -1, but it should be at least 0."),
+        ("final=3", "final is 3, but it should be a section with keys of its own."),
+        ("seed=true", "seed is true, but it should be a whole number."),
+        ("optimizer.lr=true", "optimizer.lr is true, but it should be a number."),
         ("optimizer.name=adam", "optimizer.name is \"adam\", but it should be 'adamw' or 'sgd'."),
         ("note=12", "note is 12, but it should be text, in quotes."),
         ("optimizer=3", "optimizer is 3, but it should be a section with keys of its own."),
@@ -109,14 +113,14 @@ def test_an_override_is_a_toml_value_or_bare_words(override, key, value):
             "schedule.warmup_steps is 900, but the run has 500 steps; set it between 0 and 499.",
         ),
         ("optimiser.lr=1", "optimiser is not a setting. Nearest: optimizer."),
-        ("schedule.warmpu=1", "schedule.warmpu is not a setting. Nearest: warmup."),
-        ("final.stps=1", "final.stps is not a setting. Nearest: steps."),
+        ("schedule.warmpu=1", "schedule.warmpu is not a setting. Nearest: schedule.warmup."),
+        ("final.stps=1", "final.stps is not a setting. Nearest: final.steps."),
         (
             "zzz=1",
             "zzz is not a setting. Known: seed, note, shuffle, limit, out, words, optimizer, schedule, final.",
         ),
-        ("seed", "--set 'seed' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
-        ("a..b=1", "--set 'a..b=1' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
+        ("seed", "overrides 'seed' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
+        ("a..b=1", "overrides 'a..b=1' is not of the form section.key=value, as in optimizer.learning_rate=0.001."),
     ],
 )
 def test_a_wrong_setting_is_answered_in_one_line(override, sentence):
@@ -124,11 +128,11 @@ def test_a_wrong_setting_is_answered_in_one_line(override, sentence):
 
 
 def test_several_wrong_settings_are_counted():
-    assert complaint("seed=x", "shuffle=y") == 'seed is "x", but it should be a valid integer. (And 1 more.)'
+    assert complaint("seed=x", "shuffle=y") == 'seed is "x", but it should be a whole number. (And 1 more.)'
 
 
 def test_a_key_below_a_plain_value_is_refused():
-    assert complaint("seed.x=1", base={"seed": 3}) == "--set seed.x=1: seed is 3, which has no keys."
+    assert complaint("seed.x=1", base={"seed": 3}) == "overrides=['seed.x=1']: seed is 3, which has no keys."
 
 
 def test_a_setting_without_default_must_be_given():
@@ -153,10 +157,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_settings_made_in_python_are_as_strict_and_cannot_be_changed():
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError, match=r'seed is "3", but it should be a whole number\.'):
         Run(seed="3")
-    with pytest.raises(ValidationError):
+    with pytest.raises(UsageError, match=r"sede is not a setting\. Nearest: seed\."):
         Run(sede=3)
+    with pytest.raises(UsageError, match=r"schedule.warmup_steps is 900, but the run has 500 steps"):
+        Schedule(warmup_steps=900)
     with pytest.raises(ValidationError):
         Run().seed = 4
     with pytest.raises(TypeError):
@@ -221,3 +227,9 @@ def test_difference_names_each_changed_setting_once():
         "final.steps: 500 -> 20",
     ]
     assert difference(old, old) == []
+
+
+def test_settings_are_printed_one_a_line_with_their_path():
+    lines = str(read("seed=3", "optimizer.lr=0.5")).split("\n")
+    assert {"seed = 3", 'note = ""', "limit = (chosen by the run)", "optimizer.lr = 0.5", "words = []"} <= set(lines)
+    assert not [line for line in lines if " = " not in line]

@@ -23,7 +23,7 @@ def test_what_is_missing_is_named_before_anything_is_written(seesay, recipe, tmp
         (["--pairs", "x", "--check", "y", "--set", "image=9"], "Nearest: images"),
         (["--pairs", "x", "--check", "y", "--jobs", "0"], "jobs is 0"),
         (["--pairs", "x", "--check", "y", "--json", str(tmp_path)], "is a folder"),
-        (["--pairs", "x", "--check", "y", "--set", "train.modle=a"], "Nearest: model"),
+        (["--pairs", "x", "--check", "y", "--set", "train.modle=a"], "Nearest: train.model"),
     ):
         code, _, error = seesay("compare", recipe, "--out", out, *words)
         assert (code, error.count("\n")) == (2, 1) and message in error

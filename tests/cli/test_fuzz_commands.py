@@ -79,6 +79,7 @@ FIT = {
     "probe": [["photos", "photos"]],
     "convert": [["model", "new"], ["box", "new2", "--to", "seesay"], ["broken.pt", "new3", "--from-pickle"]],
     "models": [[]],
+    "completion": [["bash"], ["fish"]],
 }
 SHORT = {
     "train": ["--model", "conv-tiny", "--steps", "2", "--batch-size", "4", "--workers", "0"],

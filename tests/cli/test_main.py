@@ -1,5 +1,6 @@
 import errno
 import os
+import pty
 import resource
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 import pytest
 
 import seesay
+from seesay.base.streams import REDRAW, end_line, say
 from seesay.cli import main as cli
 
 DOOR = '''
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Annotated
 import typer
 from seesay.base.errors import Interrupted, RefusedInput, Stopped, UsageError
-from seesay.cli.tables import say
+from seesay.base.streams import REDRAW, say
 
 def command(
     what: Annotated[str, typer.Argument(help="what to do")],
@@ -59,7 +61,9 @@ def command(
         tempfile.tempdir = None
         tempfile._candidate_tempdir_list = lambda: ["/nowhere"]
         tempfile.TemporaryFile()
-    if what == "wait":
+    if what == "progress":
+        say("train  50%", start=REDRAW, end="")
+    if what in ("wait", "progress"):
         sys.stdout.flush()
         time.sleep(60)
     print("done", times)
@@ -177,6 +181,24 @@ def test_wrong_words_are_answered_in_one_line_with_exit_2(run, words, line):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"], ["help", "help"], ["help", "-h"]])
+def test_help_is_found_in_every_spelling(words, capsys):
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.startswith("Usage: seesay [--debug] VERB ...")
+
+
+@pytest.mark.parametrize("words", [["help", "models"], ["models", "-h"], ["models", "--help"]])
+def test_the_help_of_a_verb_is_found_in_every_spelling(words, capsys):
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.startswith("Usage: seesay models")
+
+
+@pytest.mark.parametrize(("words", "near"), [(["help", "trian"], "train"), (["hlep"], "help"), (["xyzzy"], None)])
+def test_a_verb_that_is_none_is_answered_with_one_that_is_near_or_with_none(words, near, capsys):
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.endswith(f" Nearest: {near}.\n" if near else "`seesay --help` lists them.\n")
+
+
 def test_no_words_at_all_show_the_help_and_exit_2(capsys):
     assert cli.main([]) == 2
     printed = capsys.readouterr()
@@ -259,6 +281,49 @@ def test_debug_shows_the_trace_and_the_same_line_and_code(run):
         assert done.returncode == 4
         assert "Traceback" in done.stderr
         assert done.stderr.endswith(plain.stderr)
+
+
+def test_a_progress_line_is_ended_before_anything_else_is_said(capsys):
+    say("train  50%", start=REDRAW, end="")
+    say("stopped: at step 3")
+    say("train  60%", start=REDRAW, end="")
+    end_line()
+    end_line()
+    say("train  70%", start=REDRAW, end="")
+    say("", start=REDRAW, end="")
+    say("done")
+    lines = "train  50%|stopped: at step 3|train  60%|train  70%done|"
+    assert capsys.readouterr().err.replace(REDRAW, "").replace("\n", "|") == lines
+
+
+def test_ctrl_c_ends_a_progress_line(command_line):
+    with subprocess.Popen(
+        [*command_line, "try", "progress"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
+        line = REDRAW.encode() + b"train  50%"
+        assert child.stderr.read(len(line)) == line
+        child.send_signal(signal.SIGINT)
+        _, messages = child.communicate(timeout=500)
+    assert (child.returncode, messages) == (130, b"\n")
+
+
+def test_what_follows_ctrl_c_on_a_terminal_begins_a_line_below_its_echo(command_line):
+    terminal, slave = pty.openpty()
+    with subprocess.Popen(
+        [*command_line, "try", "wait"],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:
+        os.close(slave)
+        assert child.stdout.readline() == b"begun\n"
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=500) == 130
+    assert os.read(terminal, 100) == b"\r\n"
+    os.close(terminal)
 
 
 def test_ctrl_c_is_silent(command_line):

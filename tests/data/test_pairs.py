@@ -361,3 +361,29 @@ def test_two_tables_of_captions_in_a_folder_are_refused(tmp_path):
     write(tmp_path, {"a.jpg": "1", "t.csv": "image,caption\na.jpg,x\n", "u.tsv": "file\ttext\na.jpg\tx\n"})
     with pytest.raises(UsageError, match=r"several tables of captions: 't\.csv', 'u\.tsv'; name the one that is meant"):
         open_pairs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("files", "shown"),
+    [
+        (["cat/a.jpg", "dog/b.jpg"], r"2 folders \(cat, dog\)"),
+        (["train/cat/a.jpg", "train/dog/b.jpg", "val/cat/c.jpg"], r"2 folders \(cat, dog\)"),
+        ([f"{name}/a.png" for name in "abcdef"], r"6 folders \(a, b, c, \.\.\.\)"),
+    ],
+)
+def test_folders_that_look_like_classes_are_called_so(tmp_path, files, shown):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match=rf"no captions, in {shown}, which look like classes\. Training needs"):
+        open_pairs([tmp_path])
+
+
+@pytest.mark.parametrize("files", [["a.jpg"], ["cat/a.jpg", "cat/b.jpg"], ["cat/a.jpg", "dog/b.jpg", "dog/c.txt"]])
+def test_images_that_lie_otherwise_are_not(tmp_path, files):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match="No pairs") as caught:
+        open_pairs([tmp_path])
+    assert "classes" not in str(caught.value)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from seesay.base.errors import UsageError
 from seesay.experiments.claims import claim_lines, rate_lines, summary_lines, verdict
 from seesay.experiments.comparison import (
     CheckFacts,
@@ -119,7 +120,25 @@ def test_a_factor_turned_round_is_one_over_it():
     assert there and there.factor and there.interval95 and back and back.factor
     assert there.factor * back.factor == pytest.approx(1)
     assert back.interval95 == pytest.approx((1 / there.interval95[1], 1 / there.interval95[0]))
-    assert comparison.factor("a", "c", over="flops") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "over", "message"),
+    [
+        (("a", "b"), "typo", "over is 'typo'; it should be one of images, flops, seconds"),
+        (("a", "b"), "image", "Nearest: images"),
+        (("a", "b"), "FLOPs", "Nearest: flops"),
+        (("a", "c"), "flops", "'c' is not in this comparison of a, b"),
+        (("xyzzy", "a"), "flops", "'xyzzy' is not in this comparison"),
+    ],
+)
+def test_a_factor_that_there_cannot_be_is_refused(names, over, message):
+    comparison = comparison_of({"a": 4000, "b": 8000}, noise=0.002)
+    with pytest.raises(UsageError, match=message):
+        comparison.factor(*names, over=over)
+    if over != "flops":
+        with pytest.raises(UsageError, match=message):
+            comparison.objectives["a"].curve(over)
 
 
 @pytest.mark.journey

@@ -79,7 +79,7 @@ def test_each_point_is_after_half_the_images_of_the_next_and_the_last_at_the_end
         ("learning_rate = [1e-3]", "Nearest: learning_rates"),
         ("[train.optimizer]\nlearning_rate = 1e-3", "it follows from learning_rates"),
         ("[train.check]\nevery = 0.5", "it follows from points"),
-        ("[train.data]\nvocab = 3", "Nearest: vocab_size"),
+        ("[train.data]\nvocab = 3", "Nearest: train.data.vocab_size"),
     ],
 )
 def test_a_recipe_with_a_wrong_key_is_refused(experiment, change, message):
@@ -93,8 +93,8 @@ def test_a_recipe_with_a_wrong_key_is_refused(experiment, change, message):
     [
         ("contrastive-bow", "contrastive-bag", "Nearest: contrastive-bow"),
         ("contrastive-bow", "contrastive", "twice"),
-        ('pairs = ["photos"]', "", "--pairs"),
-        ('check = "birds"', "", "--check"),
+        ('pairs = ["photos"]', "", "pairs"),
+        ('check = "birds"', "", "check"),
         ("batch_size", "steps = 3\nbatch_size", "train.steps is given"),
     ],
 )

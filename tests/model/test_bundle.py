@@ -209,11 +209,6 @@ def test_a_name_that_is_nothing_is_refused_with_the_nearest_name(tmp_path: Path)
         load(tmp_path / "file")
 
 
-def test_a_run_in_place_of_its_model_is_answered_with_the_model(folder: Path):
-    with pytest.raises(UsageError, match="is a run; its model is"):
-        load(folder.parent)
-
-
 def test_a_known_name_is_a_folder_of_the_package(folder: Path, monkeypatch):
     monkeypatch.setitem(hub.PACKAGED, "box", folder)
     assert load("box").name == "tiny"

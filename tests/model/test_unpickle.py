@@ -55,7 +55,7 @@ def test_without_a_way_to_leave_the_network_nothing_is_read_unless_it_is_forced(
         return subprocess.CompletedProcess(words, 1, stdout=b'{"network": "it cannot be left"}')
 
     monkeypatch.setattr(subprocess, "run", answer)
-    with pytest.raises(SeesayError, match="--force"):
+    with pytest.raises(SeesayError, match="force"):
         convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
     assert answered == [""] and not (tmp_path / "a.safetensors").exists()
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seesay.base.errors import UsageError
 from seesay.nets.architecture import ResNetConfig
 from seesay.nets.convolutional import ResNet
 
@@ -116,7 +117,7 @@ def test_resnet_starts_as_the_released_code_does():
     ],
 )
 def test_a_resnet_that_cannot_be_built_is_refused(change, told):
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(UsageError, match=told):
         ResNetConfig(**(TINY.model_dump() | change))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from seesay.base.errors import UsageError
 from seesay.base.records import Tokens
 from seesay.nets.architecture import Architecture, ConvNetConfig, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.clip import build_clip
@@ -134,7 +135,7 @@ def test_the_description_of_a_softmax_model_is_what_it_was_before_there_was_anot
     ],
 )
 def test_what_does_not_fit_together_is_refused(make, told):
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(UsageError, match=told):
         make()
 
 

@@ -191,4 +191,4 @@ def test_logit_scale_starts_at_the_papers_value_and_is_held_at_one_hundred():
 
 def test_unknown_size_names_the_nearest():
     with pytest.raises(UsageError, match="ViT-B/32"):
-        preset("ViT-B32")
+        preset("ViT-B/23")

@@ -164,7 +164,7 @@ def test_one_batch_is_overfit_at_a_good_rate_and_not_at_a_tiny_one(coloured_pair
     assert report.chance_loss == pytest.approx(math.log(8)) and (is_overfit or report.steps == steps)
     finding = overfit_finding(report, ShortRunReport())
     assert finding.level == ("ok" if is_overfit else "stop")
-    assert finding.message.startswith("yes" if is_overfit else "no:")
+    assert finding.message.startswith("can be overfit" if is_overfit else "cannot be overfit")
 
 
 @pytest.mark.parametrize(("objective", "rate"), [("bag-of-words", 1e-2), ("vse", 1e-3)])
@@ -220,4 +220,4 @@ def test_a_rate_at_which_nothing_is_learned_ends_in_exit_code_one(coloured_pairs
     words = [str(coloured_pairs()), *SMALL, "--set", "optimizer.learning_rate=1e-12", "--seconds", "10"]
     assert main(["doctor", *words]) == 1
     output = capfd.readouterr()
-    assert "no: loss" in output.out and "this run could not work (one batch)" in output.err
+    assert "cannot be overfit: loss" in output.out and "this run could not work (one batch)" in output.err

@@ -98,5 +98,5 @@ def test_a_smaller_batch_that_was_measured_is_scaled_to_the_one_that_is_planned(
 
 def test_a_batch_that_cannot_be_halved_is_refused():
     assert halved(9) == 4
-    with pytest.raises(UsageError, match="smaller --model"):
+    with pytest.raises(UsageError, match="smaller model"):
         halved(3)

@@ -91,11 +91,11 @@ def test_captions_are_counted_for_each_image():
 
 def test_the_context_that_is_advised_holds_99_of_100_captions_in_steps_of_eight():
     """33 tokens are enough for most: 40 is the next multiple of eight, and 32 would cut more than before."""
-    assert "--set data.context=40 " in findings_by_topic()["captions"].hint
+    assert "overrides=['data.context=40'] " in findings_by_topic()["captions"].hint
     exact = replace(CAPTIONS, length_of_99_percent=40)
-    assert "--set data.context=40 " in findings_by_topic(captions=exact)["captions"].hint
+    assert "overrides=['data.context=40'] " in findings_by_topic(captions=exact)["captions"].hint
     longest = replace(CAPTIONS, length_of_99_percent=5000)
-    assert "--set data.context=1024 " in findings_by_topic(captions=longest)["captions"].hint
+    assert "overrides=['data.context=1024'] " in findings_by_topic(captions=longest)["captions"].hint
     few = replace(CAPTIONS, truncated_share=0.05)
     assert findings_by_topic(captions=few)["captions"].level == "ok"
 

@@ -135,9 +135,9 @@ def test_the_ending_or_the_name_chooses(out: str | None, name: str | None, endin
         ("a", None, "should end in"),
         (".csv", None, "should end in"),
         ("a.csv.gz", None, "should end in"),
-        ("a.json", "csv", "-o a.json ends in .json, and --format csv writes .csv; leave out --format"),
-        ("a.xlsx", "csv", "--format csv writes .csv"),
-        (None, "parquet", "--format parquet is no text for a terminal; add -o FILE.parquet."),
+        ("a.json", "csv", "-o a.json ends in .json, and format csv writes .csv; leave out format"),
+        ("a.xlsx", "csv", "format csv writes .csv"),
+        (None, "parquet", "format parquet is no text for a terminal; add -o FILE.parquet."),
     ],
 )
 def test_what_does_not_agree_is_refused(out: str | None, name: str | None, complaint: str):

@@ -133,7 +133,7 @@ def test_a_labelled_folder_gives_a_judge_that_turns_other_things_away(colour_mod
 
 def test_labels_without_a_probability_of_their_own_need_known_photos(colour_model):
     classifier = colour_model.classifier(LABELS)
-    with pytest.raises(UsageError, match=r"colours shares probabilities out .* --calibrate FOLDER"):
+    with pytest.raises(UsageError, match=r"colours shares probabilities out .* calibrate FOLDER"):
         decision_for(colour_model, classifier, rules=Rules(multi_label=True))
     assert decision_for(colour_model, classifier, rules=Rules()).facts == {}
 
@@ -158,12 +158,12 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
-        (Rules(none_of_these=0.05), "add --calibrate FOLDER"),
-        (Rules(none_of_these=5.0), "--none-of-these 5 should be between 0 and 1"),
-        (Rules(none_of_these=0.05, multi_label=True), "goes without --multi-label"),
-        (Rules(threshold=0.5), "--threshold is for --multi-label"),
-        (Rules(multi_label=True, threshold=1.0), "--threshold 1 should be between 0 and 1"),
-        (Rules(multi_label=True, false_alarms=0.0), "--false-alarms 0 should be between 0 and 1"),
+        (Rules(none_of_these=0.05), "add calibrate FOLDER"),
+        (Rules(none_of_these=5.0), "none_of_these 5 should be between 0 and 1"),
+        (Rules(none_of_these=0.05, multi_label=True), "goes without multi_label"),
+        (Rules(threshold=0.5), "threshold is for multi_label"),
+        (Rules(multi_label=True, threshold=1.0), "threshold 1 should be between 0 and 1"),
+        (Rules(multi_label=True, false_alarms=0.0), "false_alarms 0 should be between 0 and 1"),
         (Rules(multi_label=True, thresholds={"gren": 0.5}), "'gren', which is no label. Nearest: green"),
     ],
 )
@@ -173,7 +173,7 @@ def test_rules_that_cannot_be_kept_say_the_way_out(rules: Rules, complaint: str)
 
 
 def test_labels_that_would_be_taken_for_something_else_are_refused():
-    with pytest.raises(UsageError, match="'none of these' is what --none-of-these answers"):
+    with pytest.raises(UsageError, match="'none of these' is what none_of_these answers"):
         Rules(none_of_these=0.1).check(["cat", "none of these"], has_images=True)
     with pytest.raises(UsageError, match="'a; b' holds '; '"):
         Rules(multi_label=True).check(["a; b", "c"], has_images=True)

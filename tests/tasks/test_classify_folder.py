@@ -153,7 +153,7 @@ def test_arguments_that_cannot_be_meant_are_refused(colour_model, album: Path, t
         classify_folder(colour_model, album, "red", out=tmp_path / "out.csv")
     with pytest.raises(UsageError, match="top is 0"):
         classify_folder(colour_model, album, LABELS, top=0, out=tmp_path / "out.csv")
-    with pytest.raises(UsageError, match="--threshold names 'cat', which is no label"):
+    with pytest.raises(UsageError, match="threshold names 'cat', which is no label"):
         classify_folder(
             colour_model, album, LABELS, multi_label=True, thresholds={"cat": 0.5}, out=tmp_path / "out.csv"
         )

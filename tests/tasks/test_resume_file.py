@@ -64,7 +64,7 @@ def test_all_rows_are_kept_where_the_last_block_is_a_short_one(tmp_path: Path):
 def test_other_work_is_refused_with_the_difference_and_left_alone(tmp_path: Path):
     path = half(tmp_path)
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=r'labels: \["cat", "dog"\] -> \["cat"\]; .* --force'):
+    with pytest.raises(UsageError, match=r'labels: \["cat", "dog"\] -> \["cat"\]; .* force'):
         part_file(tmp_path, asked=ASKED | {"labels": ["cat"]}).__enter__()
     assert path.read_bytes() == before
 

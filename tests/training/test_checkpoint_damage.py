@@ -174,9 +174,9 @@ def test_what_may_change_is_named_and_stays_changed(coloured_pairs, tmp_path):
     told = out / "events.jsonl"
     told.write_text("".join(line for line in told.read_text().splitlines(keepends=True) if '"done"' not in line))
     rate = "optimizer.learning_rate=0.0005"
-    with pytest.raises(UsageError, match=r"learning_rate: 0.001 -> 0.0005\); choose another --out, or name what may"):
+    with pytest.raises(UsageError, match=r"learning_rate: 0.001 -> 0.0005\); choose another out, or name what may"):
         run(rate, allow_change=["seed"])
-    with pytest.raises(UsageError, match=r"--allow-change optimiser: there is no such setting\. Nearest: optimizer"):
+    with pytest.raises(UsageError, match=r"allow_change optimiser: there is no such setting\. Nearest: optimizer"):
         run(rate, allow_change=["optimiser"])
     run(rate, allow_change=["optimizer"])
     changed = [event for event in read_events(told) if event.get("event") == "changed"]

@@ -143,12 +143,12 @@ def test_few_losses_are_no_usual_one():
     ],
 )
 def test_out_of_memory_ends_in_the_batch_and_the_micro_batch_to_try(error):
-    told = pytest.raises(SeesayError, match=r"out of memory at batch size 64; try --micro-batch 32\. The last checkpoi")
+    told = pytest.raises(SeesayError, match=r"out of memory at batch size 64; try micro_batch 32\. The last checkpoi")
     with told as raised, explain_out_of_memory(batch_size=64, micro_batch=64, is_saved=lambda: True):
         raise error
     assert raised.value.exit_code == 1
     told = pytest.raises(
-        SeesayError, match=r"size 64, 8 at a time; try --micro-batch 4\. Nothing was saved yet: the same"
+        SeesayError, match=r"size 64, 8 at a time; try micro_batch 4\. Nothing was saved yet: the same"
     )
     with told, explain_out_of_memory(batch_size=64, micro_batch=8, is_saved=lambda: False):
         raise error
@@ -190,7 +190,7 @@ def test_an_allocation_that_fails_in_a_run_exits_with_1_and_the_way_out(coloured
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "error: out of memory at batch size 40; try --micro-batch 20. Nothing was saved yet" in done.stderr
+    assert "error: out of memory at batch size 40; try micro_batch 20. Nothing was saved yet" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -215,15 +215,13 @@ def greedy(*_, **__):
 @pytest.mark.parametrize("place", ["build_clip", "adamw", "checks_of"])
 def test_too_little_memory_to_build_the_run_is_told_in_the_same_words(place, hungry, monkeypatch):
     monkeypatch.setattr(train if place == "checks_of" else setup, place, greedy)
-    with pytest.raises(
-        SeesayError, match=r"out of memory at batch size 8; try --micro-batch 4\. Nothing was saved yet"
-    ):
+    with pytest.raises(SeesayError, match=r"out of memory at batch size 8; try micro_batch 4\. Nothing was saved yet"):
         hungry()
 
 
 @pytest.mark.journey
 def test_too_little_memory_for_a_check_is_told_with_what_is_saved(hungry):
-    words = r"out of memory at batch size 8; try --micro-batch 4\. "
+    words = r"out of memory at batch size 8; try micro_batch 4\. "
     with pytest.raises(SeesayError, match=words + "Nothing was saved yet"):
         hungry(checks={"greedy": greedy})
     with pytest.raises(SeesayError, match=words + "The last checkpoint is whole"):

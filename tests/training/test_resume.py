@@ -246,7 +246,7 @@ def test_other_images_of_the_same_sizes_and_names_are_other_pairs(pairs: Path, h
     data = bytearray((tmp_path / "pairs" / "07.png").read_bytes())
     data[-20] ^= 1
     (tmp_path / "pairs" / "07.png").write_bytes(data)
-    with pytest.raises(RefusedInput, match=r"other images of the same names and sizes.*--allow-change pairs"):
+    with pytest.raises(RefusedInput, match=r"other images of the same names and sizes.*allow_change pairs"):
         run(tmp_path / "pairs", half)
     run(tmp_path / "pairs", half, allow_change=["pairs"])
 

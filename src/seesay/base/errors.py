@@ -12,12 +12,22 @@
     └── Interrupted      130   Ctrl-C, and everything is saved
 
 A message is one line: what, its value, a hint. Names in it may come from a hostile file: as text it is `printable`.
+It is written with the options of the command line, and `spelled` with the arguments of Python where Python is the door.
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from seesay.base.printable import printable
+
+# From this share of letters in common on a word is near: the default of Python's difflib.
+NEAR = 0.6
+# A command in backticks stays one; "--set key=value"; or the name of an option.
+_OPTION = re.compile(r"(`[^`]*`)|(?<![\w-])--set ([\w.]+=[^\s,;)]*\w)|(?<![\w-])--([a-z][a-z-]*)")
+# What Python calls otherwise than the command line.
+_OTHERWISE = {"set": "overrides", "json": "json_file"}
 
 
 class SeesayError(Exception):
@@ -26,7 +36,7 @@ class SeesayError(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return printable(" ".join(line.strip() for line in super().__str__().split("\n")))
+        return printable(spelled(" ".join(line.strip() for line in super().__str__().split("\n"))))
 
 
 class UsageError(SeesayError):
@@ -77,7 +87,74 @@ class Interrupted(Stopped):
     exit_code = 130
 
 
-def nearest(word: str, known: Iterable[str], *, count: int = 3) -> str:
-    """The known words that look most like `word`, ready to end a message; "" if there is none."""
-    close = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4)
-    return f" Nearest: {', '.join(close)}." if close else ""
+@contextmanager
+def at_command_line() -> Iterator[None]:
+    """In here messages name options as the command line spells them."""
+    before, _Door.is_command_line = _Door.is_command_line, True
+    try:
+        yield
+    finally:
+        _Door.is_command_line = before
+
+
+def spelled(message: str) -> str:
+    """A message with the names that the door in use has: `--micro-batch 8`, or in Python `micro_batch 8`."""
+    return message if _Door.is_command_line else _OPTION.sub(_as_argument, message)
+
+
+class _Door:
+    is_command_line = False
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    command, setting, option = found.groups()
+    if setting:
+        return f"overrides={[setting]!r}"
+    return command or _OTHERWISE.get(option, option.replace("-", "_"))
+
+
+def nearest(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[str], str] = str) -> str:
+    """The `nearest_names` to `word`, ready to end a message; "" if none is near."""
+    return as_hint(nearest_names(word, known, count=count, part=part))
+
+
+def nearest_names(word: str, known: Iterable[str], *, count: int = 3, part: Callable[[str], str] = str) -> list[str]:
+    """The known words that look most like `word`, the nearest first; none that is not near.
+
+    Case and the marks between words do not count. `part` gives what is compared of each, such as a file's stem.
+    """
+    by_key: dict[str, list[str]] = {}
+    for each in known:
+        by_key.setdefault(_compared(part(each)), []).append(each)
+    keys = difflib.get_close_matches(_compared(part(word)), by_key, n=count, cutoff=NEAR)
+    return [each for key in keys for each in by_key[key]][:count]
+
+
+def nearest_setting(word: str, known: Iterable[str]) -> str:
+    """As `nearest` for paths of settings: the nearest path, and those of the same last name in any section.
+
+    "lr" stands for every name with these initials.
+    """
+    known = list(known)
+    if short_for := [name for name in known if _initials(_last(name)) == _last(word)]:
+        return as_hint(short_for)
+    same = [name for name in known if _last(name) == _last(word)]
+    close = nearest_names(word, known, count=1) or ([] if same else nearest_names(word, known, part=_last))
+    return as_hint(list(dict.fromkeys([*close, *same])))
+
+
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in name.split("_") if part) if "_" in name else ""
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def as_hint(names: Sequence[str]) -> str:
+    """The end of a message that offers the names; "" without any."""
+    return f" Nearest: {', '.join(names)}." if names else ""
+
+
+def _compared(word: str) -> str:
+    return re.sub(r"[-_./@ ]+", "-", word.casefold())

@@ -9,22 +9,38 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seesay.base.bounded import read_text
-from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, UsageError, nearest_setting
+from seesay.base.wording import should_be
 
 
-class Settings(BaseModel):
+class _Checked(type(BaseModel)):
+    """Makes what is wrong with arguments the same `UsageError` as with a file."""
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        try:
+            return super().__call__(*arguments, **named)
+        except ValidationError as error:
+            raise UsageError(_sentence(cast(type[BaseModel], cls), error)) from error
+
+
+class Settings(BaseModel, metaclass=_Checked):
     """Base of every group of settings: frozen, keyword-only, checked where it is made, unknown keys forbidden.
 
-    A check across fields raises ValueError with the whole sentence in a validator of the model; the message reaches
-    the user as it is. A field that may be None has None as its default, since TOML can only leave it out.
+    What is wrong is a `UsageError`. A check across fields raises ValueError with the whole sentence in a validator of
+    the model; the message reaches the user as it is. A field that may be None has None as its default, since TOML can
+    only leave it out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def __str__(self) -> str:
+        """Every setting with its value, one a line by section; None is chosen by the run."""
+        return "\n".join(f"{name} = {value}" for name, value in _named_values(self))
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -33,13 +49,6 @@ class Settings(BaseModel):
             if may_be_none and field.get_default(call_default_factory=False) is not None:
                 raise TypeError(f"{cls.__name__}.{name} may be None, so None must be its default: TOML has no null.")
 
-
-# Where pydantic's own words would not tell a person what to type.
-_SHOULD_BE = {
-    "bool_type": "it should be true or false",
-    "string_type": "it should be text, in quotes",
-    "model_type": "it should be a section with keys of its own",
-}
 
 # Guesses. Bytes of a file of settings, of which many may be a list of sources; and parts of a name such as a.b.c, which
 # the library looks up again for each key below and each part behind.
@@ -107,6 +116,23 @@ def leaves(settings: Settings) -> Iterator[tuple[str, str]]:
     return _leaves(settings.model_dump(), ())
 
 
+def _named_values(settings: BaseModel, above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            yield from _named_values(value, f"{above}{name}.")
+        else:
+            yield above + name, "(chosen by the run)" if value is None else _literal(value)
+
+
+def setting_names(cls: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Every setting and section of class `cls` by its path, as in "optimizer.learning_rate"."""
+    for name, field in cls.model_fields.items():
+        yield above + name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from setting_names(kind, f"{above}{name}.")
+
+
 def _is_table(value: Any) -> bool:
     return isinstance(value, Mapping)
 
@@ -153,20 +179,21 @@ def _parse_value(text: str) -> Any:
 def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     """The first complaint as one line, and how many more there are."""
     first, *more = error.errors(include_url=False)
-    *section, name = first["loc"] or ("",)
+    section = first["loc"][:-1]
     path = ".".join(str(part) for part in first["loc"])
     kind, message = first["type"], first["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "extra_forbidden":
-        known = list(_known_keys(cls, section))
-        hint = nearest(str(name), known, count=1) or f" Known: {', '.join(known)}."
+        known = _known_keys(cls, section)
+        hint = nearest_setting(path, list(setting_names(cls))) or f" Known: {', '.join(known)}."
         sentence = f"{path} is not a setting.{hint}"
+    elif kind == "missing" and isinstance(first["loc"][-1], int):
+        sentence = f"{'.'.join(map(str, section))} is {_literal(first['input'])}, but it should have more values."
     elif kind == "missing":
         sentence = f"{path} is missing; it has no default, so the file or --set must give it."
     elif kind == "value_error" and _is_table(first["input"]):
         sentence = f"{message}."
     else:
-        claim = _SHOULD_BE.get(kind) or message.replace("Input should", "it should", 1)
-        sentence = f"{path} is {_literal(first['input'])}, but {claim}."
+        sentence = f"{path} is {_literal(first['input'])}, but {should_be(first)}."
     return sentence + (f" (And {len(more)} more.)" if more else "")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from seesay.base.errors import spelled
 from seesay.base.printable import printable, spelt_out
 
 STANDARD_OUTPUT = "standard output"
@@ -37,14 +38,36 @@ def guard_streams() -> None:
 
 
 def say(*lines: str, start: str = "", end: str = "\n") -> None:
-    """Write a message to standard error, at once, each line `printable`; where that is closed or full, it is lost.
+    """Write a message to standard error, at once; where that is closed or full, it is lost.
 
-    Around the message, `start` and `end` are our own, and written as they are.
+    Each line is made `printable`, and its options `spelled` for the door in use. Around the message, `start` and `end`
+    are our own, and written as they are. A line that another message left open, as a progress line that Ctrl-C stopped,
+    is ended first.
     """
+    if not start:
+        end_line()
+    text = "\n".join(printable(spelled(line)) for line in lines)
+    # First, because Ctrl-C may come as soon as the line is there.
+    _Line.is_open = bool(text) and not end
+    _write(start + text, end)
+
+
+def end_line(*, has_echo: bool = False) -> None:
+    """End the line that a message left open on standard error, if one did, or on a terminal ^C: it `has_echo`."""
+    if _Line.is_open or (has_echo and sys.stderr is not None and sys.stderr.isatty()):
+        _write("", "\n")
+        _Line.is_open = False
+
+
+class _Line:
+    is_open = False
+
+
+def _write(text: str, end: str) -> None:
     if sys.stderr is None:
         return
     with suppress(OSError, ValueError):  # ValueError: the stream was closed by whoever made it
-        print(start + "\n".join(map(printable, lines)), end=end, file=sys.stderr, flush=True)
+        print(text, end=end, file=sys.stderr, flush=True)
 
 
 def _occupy_closed() -> None:

@@ -57,5 +57,6 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end(_: int, __: FrameType | None) -> None:
     with suppress(OSError):  # standard error may be closed or full
-        os.write(2, b"error: interrupted before the work began.\n")
+        # A terminal has shown ^C, and a progress line may be there.
+        os.write(2, b"\n" * os.isatty(2) + b"error: interrupted before the work began.\n")
     os._exit(INTERRUPT_EXIT)

@@ -21,10 +21,19 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from seesay.base.errors import RefusedInput, SeesayError, Stopped, StorageError, UsageError, nearest
+from seesay.base.errors import (
+    Interrupted,
+    RefusedInput,
+    SeesayError,
+    Stopped,
+    StorageError,
+    UsageError,
+    at_command_line,
+    nearest,
+)
 from seesay.base.names import refuse_empty_words
 from seesay.base.publish import storage_error
-from seesay.base.streams import STANDARD_OUTPUT, guard_streams, say
+from seesay.base.streams import STANDARD_OUTPUT, end_line, guard_streams, say
 from seesay.base.version import __version__
 from seesay.cli.interrupts import INTERRUPT_EXIT, interruptible
 
@@ -38,13 +47,18 @@ DOORS: dict[str, tuple[str, str]] = {
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
+    "completion": ("seesay.cli.completion", "print what lets bash, zsh or fish complete with the Tab key"),
 }
 
+HELP = ("--help", "-h", "help")
+# Set by the scripts of `seesay completion` while a word is completed.
+COMPLETES = "_SEESAY_COMPLETE"
 # What torch, the threads and the allocators of the system say where memory ends, none with an exception of its own.
 NO_MEMORY = ("allocate memory", "out of memory", "can't start new thread", "bad_alloc")
 BROKEN_PIPE_EXIT = 141  # what a shell reports for a program that SIGPIPE ended
 
 
+@at_command_line()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `seesay` with these words (default: the command line) and return the exit code.
 
@@ -66,18 +80,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
+    if COMPLETES in os.environ:
+        return importlib.import_module(DOORS["completion"][0]).complete(DOORS)
     if not words:
         say(*_help().split("\n"))
         return UsageError.exit_code
     verb, rest = words[0], words[1:]
-    if verb == "--help":
+    if verb == "help" and rest[:1] and rest[0] not in HELP:
+        verb, rest = rest[0], ["--help"]
+    if verb in HELP:
         print(_help())
-    elif verb == "--version":
+    elif verb in ("--version", "-V"):
         print(f"seesay {__version__}")
     elif verb in DOORS:
         return _enter(verb, rest)
     else:
-        kind, known = ("an option", ["--help", "--version", "--debug"]) if verb.startswith("-") else ("a verb", DOORS)
+        kind, known = (
+            ("an option", ["--help", "--version", "--debug"]) if verb.startswith("-") else ("a verb", [*DOORS, "help"])
+        )
         raise UsageError(
             f"{verb!r} is not {kind} of seesay; `seesay --help` lists them.{nearest(verb, known, count=1)}"
         )
@@ -100,14 +120,15 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
     # Not `app()`: that would turn Ctrl-C and a broken pipe into exit codes of its own.
     command = get_command(app)
     try:
-        with command.make_context(f"seesay {verb}", list(arguments)) as context:
+        with command.make_context(f"seesay {verb}", list(arguments), help_option_names=list(HELP[:2])) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
     except typer.Abort:
         return INTERRUPT_EXIT
     except typer.TyperException as error:
-        raise UsageError(f"{error.format_message().rstrip('.')}. See `seesay {verb} --help`.") from error
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words
+        raise UsageError(f"{message}. See `seesay {verb} --help`.") from error
     return 0
 
 
@@ -122,7 +143,7 @@ Verbs:
 {verbs}
 
 Options:
-  --help     this text; `seesay VERB --help` explains a verb
+  --help     this text; `seesay VERB --help` and `seesay help VERB` explain a verb
   --version  the version
   --debug    before the verb: show the trace of an error (also SEESAY_DEBUG=1)
 
@@ -134,6 +155,8 @@ def _explain(error: BaseException, *, show_trace: bool) -> int:
     """Tell a person what happened, in one line on standard error; returns the exit code."""
     if show_trace:
         say(*"".join(traceback.format_exception(error)).rstrip().split("\n"))
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        end_line(has_echo=True)
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPT_EXIT
     if isinstance(error, BrokenPipeError):

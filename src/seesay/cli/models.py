@@ -2,7 +2,7 @@
 
 import sys
 
-from seesay.cli.tables import table
+from seesay.cli.tables import say, table
 
 
 def command() -> None:
@@ -17,3 +17,5 @@ def command() -> None:
     rows = [[name, "comes with seesay", "research use only, as its data"] for name in PACKAGED]
     rows += [[name, f"hf:{model.repository}", model.licence] for name, model in KNOWN.items()]
     sys.stdout.write(table(["name", "source", "licence"], rows, left=3))
+    say("use a name as in: seesay classify photos/ cat dog --model openai/ViT-B-32 (fetched once; case does not count)")
+    say("any other model: --model hf:OWNER/NAME, a model folder, or a run such as runs/photos")

@@ -23,6 +23,7 @@ from typing import Any
 
 from seesay.base.bounded import read_text, refuse_values
 from seesay.base.errors import UsageError, nearest
+from seesay.base.names import text_list
 from seesay.data.prompts import TEMPLATES, fill, read_labels
 
 ClassName = str | Sequence[str]
@@ -58,7 +59,7 @@ def without_words(names: Sequence[ClassName]) -> list[str]:
 
 def names_of(class_name: ClassName) -> tuple[str, ...]:
     """All names of one class; the first of them is what it is called in results. `UsageError` for an empty one."""
-    names = (class_name,) if isinstance(class_name, str) else tuple(class_name)
+    names = (class_name,) if isinstance(class_name, str) else tuple(text_list(class_name, "the names of a class"))
     if not names or not all(name.strip() for name in names):
         raise UsageError(f"a class has the names {list(names)!r}; give every class a name, and no empty one.")
     return names

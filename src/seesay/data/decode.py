@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -22,14 +21,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.data.decoding_limits import TOO_LARGE, Footprint, footprint, refuse_size, reserved
-from seesay.data.sources import LooseFile, missing_location
+from seesay.data.image_sources import Source, read_source
 
 # A guess: pixels that are made RGB at once, so that what lies between the decoder's image and the result stays small.
 BAND_PIXELS = 1 << 20
 SUPPORTED = "JPEG, PNG, WebP or GIF"
 JPEG_START = b"\xff\xd8\xff"
-
-Source = str | Path | bytes | Image.Image | np.ndarray
 
 # What Pillow 13 raises on 10,000 mutated files, and what its own `Image.open` guards against.
 _DECODER_ERRORS = (
@@ -90,12 +87,12 @@ def pixel_bytes(mode: str) -> int:
 
 
 def open_image(source: Source) -> np.ndarray:
-    """(H, W, 3) uint8 RGB from whatever a Python user has: a path, encoded bytes, a Pillow image or an array.
+    """(H, W, 3) uint8 RGB from whatever `read_source` takes: a path, bytes, an open file, a Pillow image, an array.
 
     Arrays are uint8 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). A missing path or an array of another kind
     is a `UsageError`; a file or image that cannot be decoded is a `BrokenSample`.
     """
-    source = read_path(source)
+    source = read_source(source)
     if isinstance(source, bytes):
         return decode(source)
     if isinstance(source, np.ndarray):
@@ -108,20 +105,6 @@ def open_image(source: Source) -> np.ndarray:
     with _LOADING[id(source) // 16 % len(_LOADING)], reserved(cost.at(shrink)), decoder_errors():
         source.load()
         return _upright_rgb(source, shrink)
-
-
-def read_path(source: Source) -> bytes | Image.Image | np.ndarray:
-    """The bytes of the file where `source` is a path, else `source` (an array is (H, W, 3)); `UsageError` for a path
-    that is not there.
-    """
-    if isinstance(source, bytes | Image.Image | np.ndarray):
-        return source
-    path = Path(source)
-    if not path.exists():
-        raise missing_location(path)
-    if path.is_dir():
-        raise UsageError(f"{str(path)!r} is a folder; name one image in it.")
-    return LooseFile(str(path), path.stat().st_size).read()
 
 
 def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:

@@ -31,6 +31,8 @@ from seesay.data.tables import TABLE_SUFFIXES, open_table
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 UNPACK = "unpack it to a .tar, as with gunzip, bunzip2, unxz or unzstd"
 CAPTIONS = "captions.txt"
+# Folders that look like classes, by name in a message, a guess at what fits a line.
+SHOWN_CLASSES = 3
 
 
 def open_folder(
@@ -174,6 +176,15 @@ class _Loose:
             return f"No pairs in {str(folder)!r}, but {self._tars} .tar in folders below it; name {pattern!r}."
         if images and captions:
             return f"No pairs in {str(folder)!r}: {found}, but {count_reasons(problems)}."
+        named = {Path(stem).parent.name for stem, group in self._groups.items() if "image" in group and "/" in stem}
+        if not captions and len(named) > 1:
+            classes = sorted(named)
+            shown = ", ".join(classes[:SHOWN_CLASSES]) + (", ..." if len(classes) > SHOWN_CLASSES else "")
+            return (
+                f"No pairs in {str(folder)!r}: {found}, in {len(classes)} folders ({shown}), which look like classes. "
+                "Training needs a caption for each image: write x.txt beside x.jpg, or a table of images and captions; "
+                "a folder of classes is what `seesay evaluate`, `seesay probe` and `--check` take."
+            )
         hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
         others = [item for item in problems if not item.reason.endswith((" without caption", " without image"))]
         also = f" ({count_reasons(others)})" if others else ""

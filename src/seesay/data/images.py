@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from seesay.data.decode import Source, decode, open_image
+from seesay.data.decode import decode, open_image
 from seesay.data.decoding_limits import MAX_PIXELS
+from seesay.data.image_sources import Source
 from seesay.data.jpeg import DecodedImage, decoding
 
 # Beyond this many pixels the whole resized image is not made any more, only the centre of it (see `_resize_centre`).

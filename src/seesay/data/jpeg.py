@@ -20,15 +20,14 @@ from seesay.data.decode import (
     JPEG_START,
     ON_THEIR_SIDE,
     QuietJpegFile,
-    Source,
     decode_by_pillow,
     decoder_errors,
     open_image,
     orientation,
-    read_path,
     upright,
 )
 from seesay.data.decoding_limits import SHRINKS, Footprint, footprint, refuse_size, reserved
+from seesay.data.image_sources import Source, read_source
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def decoding(source: Source, most: Callable[[int, int], float] = not_shrunk) -> 
     A JPEG is shrunk by 1, 2, 4 or 8, anything else only for its memory, which is counted until the context ends: what
     is made of the image is made inside. `most` is given the sides of the upright image. Raises as `open_image`.
     """
-    data = read_path(source)
+    data = read_source(source)
     if not isinstance(data, bytes):
         yield DecodedImage.whole(open_image(data))
         return

@@ -3,12 +3,13 @@
 import glob
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from seesay.base.errors import UsageError
+from seesay.base.names import described
 from seesay.base.records import Pair, PairSource, Skipped
 from seesay.data.folders import PACKED, UNPACK, open_folder, tables_with_captions
 from seesay.data.memory_pairs import is_in_memory, open_memory
@@ -54,8 +55,14 @@ def open_pairs(sources: Any, *, image_column: str | None = None, caption_column:
 
 
 def listed(sources: Any) -> list[Any]:
-    """One source or several, as a list."""
-    return [sources] if isinstance(sources, str | Path) or is_in_memory(sources) else list(sources)
+    """One source or several, as a list; `UsageError` for what is neither path nor pairs in memory."""
+    if isinstance(sources, str | Path) or is_in_memory(sources) or not isinstance(sources, Iterable):
+        sources = [sources]
+    several = list(sources)
+    for source in several:
+        if not isinstance(source, str | Path) and not is_in_memory(source):
+            raise UsageError(f"{described(source)} is no path; name a folder, a table or shards.")
+    return several
 
 
 def on_disk(sources: Any) -> list[str]:

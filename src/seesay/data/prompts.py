@@ -12,6 +12,7 @@ from pathlib import Path
 
 from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import UsageError, nearest
+from seesay.base.names import text_list
 
 TEMPLATES: dict[str, tuple[str, ...]] = {
     name: tuple(templates)
@@ -75,11 +76,9 @@ def read_labels(path: str | Path) -> list[str]:
 def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     """The labels without outer white space, each once and in the order given; and those that came again.
 
-    Raises `UsageError` where fewer than two are left to choose from.
+    Raises `UsageError` where fewer than two are left to choose from, and `TypeError` as `text_list` does.
     """
-    if isinstance(labels, str):
-        raise TypeError("labels are a list of strings; wrap the single one in a list")
-    stripped = [label.strip() for label in labels]
+    stripped = [label.strip() for label in text_list(labels, "labels")]
     if "" in stripped:
         raise UsageError(f"label {stripped.index('') + 1} of {len(stripped)} is empty; give every label a name.")
     count_of = Counter(stripped)

@@ -273,7 +273,12 @@ def missing_location(path: Path) -> UsageError:
         lost = lost.parent
     names = os.listdir(lost.parent) if os.access(lost.parent, os.R_OK) and lost.parent.is_dir() else []
     where = f"{str(lost.parent)!r} has no {lost.name!r}"
-    return UsageError(f"There is no {str(path)!r}: {where}.{nearest(lost.name, names)}")
+    return UsageError(f"There is no {str(path)!r}: {where}.{nearest(lost.name, names, part=_stem)}")
+
+
+def _stem(name: str) -> str:
+    # Files of one kind would look alike by their ending.
+    return Path(name).stem
 
 
 def count_reasons(problems: Sequence[Skipped]) -> str:

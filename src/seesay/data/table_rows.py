@@ -68,8 +68,8 @@ class Columns:
         candidates = [lowered.index(name) for name in usual if name in lowered]
         if not candidates:
             raise UsageError(
-                f"{self.source!r} has no column that looks like the {role}; name it with --{role}-column NAME "
-                f"({role}_column in Python). Its columns are {listed}."
+                f"{self.source!r} has no column that looks like the {role}; name it with --{role}-column NAME. "
+                f"Its columns are {listed}."
             )
         if len(candidates) > 1:
             others = ", ".join(repr(found[position]) for position in candidates[1:])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seesay.base.errors import UsageError
-from seesay.base.names import no_empty_names
+from seesay.base.names import no_empty_names, whole_numbers
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
@@ -71,7 +71,7 @@ def evaluate(
     arguments, sources = check_models(models), check_sources(sets)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
     question = check_question(templates, class_names, descriptions, cache=cache)
-    counts = check_shots(shots)
+    counts = whole_numbers(shots, "shots")
     chosen, standard = check_shift_arguments(shift, baseline, sources)
     check_outputs(report, results)
     request = Request(
@@ -252,13 +252,6 @@ def check_question(
         descriptions = read_descriptions(descriptions)
     where = EmbeddingCache.find() if cache else NO_CACHE
     return Question(templates=templates, class_names=class_names, descriptions=descriptions, cache=where)
-
-
-def check_shots(shots: Sequence[int]) -> tuple[int, ...]:
-    """The numbers in ascending order, each once; `UsageError` for one below 1."""
-    if any(count < 1 for count in shots):
-        raise UsageError(f"shots are {list(shots)}; give numbers of 1 or more.")
-    return tuple(sorted(set(shots)))
 
 
 def check_shift_arguments(

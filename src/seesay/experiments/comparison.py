@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seesay.base.errors import UsageError, nearest
 from seesay.base.printable import printable
 from seesay.base.values import html_table, to_pandas
 from seesay.experiments.recipe import Experiment
@@ -115,7 +116,8 @@ class ObjectiveResult:
         return edges.get(self.learning_rate, "")
 
     def curve(self, over: str) -> Curve | None:
-        """Accuracy over one of `UNITS`; None without runs."""
+        """Accuracy over one of `UNITS`, `UsageError` for another; None without runs."""
+        _check_over(over)
         if not self.seeds:
             return None
         n_SP = np.array([[getattr(point, over) for point in points] for points in self.seeds.values()], np.float64)
@@ -228,7 +230,15 @@ class Comparison:
         return sorted((name for name, mean in means.items() if mean is not None), key=lambda name: -(means[name] or 0))
 
     def factor(self, fast: str, slow: str, *, over: str) -> Factor | None:
-        """The factor of `fast` over `slow`, whichever the recipe names first; None where one is not in it."""
+        """The factor of `fast` over `slow`, whichever the recipe names first; None where it could not be measured.
+
+        `over` is "images", "flops" or "seconds". `UsageError` for another one, and for an objective that is not in it.
+        """
+        _check_over(over)
+        for name in (fast, slow):
+            if name not in self.objectives:
+                known = ", ".join(self.objectives)
+                raise UsageError(f"{name!r} is not in this comparison of {known}.{nearest(name, self.objectives)}")
         for factor in self.efficiency:
             if factor.over == over and (factor.fast, factor.slow) == (fast, slow):
                 return factor
@@ -289,3 +299,8 @@ def _end_cells(name: str, objective: ObjectiveResult) -> Sequence[str]:
     mean, span = sum(accuracies) / len(accuracies), f"{min(accuracies):.1f} to {max(accuracies):.1f}"
     rate = f"{objective.learning_rate:g}"
     return (name, rate, str(len(accuracies)), f"{mean:.1f}", span)
+
+
+def _check_over(over: str) -> None:
+    if over not in UNITS:
+        raise UsageError(f"over is {over!r}; it should be one of {', '.join(UNITS)}.{nearest(over, UNITS)}")

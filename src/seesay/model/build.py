@@ -10,7 +10,7 @@ from seesay.data.images import Preprocess
 from seesay.data.tokenizer import FIRST_MERGE, CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import build_clip
-from seesay.nets.presets import preset
+from seesay.nets.presets import preset, preset_name
 
 
 @no_empty_names
@@ -21,6 +21,7 @@ def build(name: str, *, seed: int = 0, tokenizer: CaptionTokenizer | str | Path 
     but not CLIP's words, which seesay does not carry: it is the stand-in that `byte_pairs` describes, and the
     model's facts say so. `UsageError` for an unknown name.
     """
+    name = preset_name(name)
     architecture = preset(name)
     text = architecture.text
     if isinstance(tokenizer, str | Path):

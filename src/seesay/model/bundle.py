@@ -6,23 +6,25 @@ N = images or texts given, B = rows in a block, D = embedding width, S = side in
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.names import text_list
 from seesay.base.printable import printable
 from seesay.base.publish import publish_folder, storage_errors
 from seesay.base.records import Ranking
+from seesay.base.runtime import Runtime
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
+from seesay.data.image_sources import refuse_single_image
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.model.encode import check_rows, embed_rows, prefetch_blocks
+from seesay.model.encode import OnError, check_rows, embed_rows, encode_any
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.weights import FLOATS
@@ -120,8 +122,8 @@ class Model:
         return self.clip.logit_scale.device
 
     def to(self, device: str | torch.device) -> "Model":
-        """Move the towers; embeddings still come back on the CPU."""
-        self.clip.to(device)
+        """Move the towers; embeddings still come back on the CPU. `UsageError` for a device that is not there."""
+        self.clip.to(Runtime.find(str(device)).device)
         return self
 
     def with_preprocess(self, mode: str) -> "Model":
@@ -136,30 +138,24 @@ class Model:
         other.preprocess = MODES[mode](**self.preprocess.model_dump())
         return other
 
-    def encode_images(self, images: Sequence, *, batch_size: int = 64) -> Tensor:
-        """Paths, bytes, PIL images or uint8 arrays (H, W, 3) to (N, D) float32 unit rows on the CPU.
+    def encode_images(self, images: Iterable, *, batch_size: int = 64, on_error: OnError = "raise") -> Tensor:
+        """Images of any kind to (N, D) float32 unit rows on the CPU, one for each image and in their order.
 
-        They are decoded in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that
-        is not there and `BrokenSample`, with its path or its index in the list, for what is no image.
+        An image is a path, bytes, an open binary file, a Pillow image, a uint8 array (H, W, 3) or a uint8 tensor
+        (3, H, W); `images` is a list of them, a generator, or one array or tensor of four dimensions. They are decoded
+        in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that is not there and
+        `BrokenSample`, with its path or its index in the list, for what is no image.
+
+        With `on_error="skip"` such an image does not end the work: its row is NaN, and one `UserWarning` at the end
+        counts them by reason. A function in place of "skip" is called with each `Skipped` instead, whose `key` is the
+        index, as in `on_error=skipped.append`. `rows[~rows.isnan().any(1)]` are the others.
         """
-        # The rows of one array would pass for grey images, and the letters of one path for paths.
-        if isinstance(images, str | bytes | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
-            raise TypeError("encode_images takes a list of images; wrap the single one in a list")
+        refuse_single_image(images, "encode_images")
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}; encode at least 1 image at a time.")
-        blocks = [
-            self.encode_pixels(torch.stack(block))
-            for block in prefetch_blocks(self._pixels, enumerate(images), size=batch_size)
-        ]
-        return torch.cat(blocks) if blocks else torch.empty(0, self.architecture.embed_dim)
-
-    def _pixels(self, numbered: tuple[int, Any]) -> Tensor:
-        index, image = numbered
-        try:
-            return self.preprocess.read(image)
-        except BrokenSample as error:
-            name = str(image) if isinstance(image, str | Path) else f"image {index}"
-            raise BrokenSample(error.reason, f"{name}: {error.detail}" if error.detail else name) from error
+        if on_error not in ("raise", "skip") and not callable(on_error):
+            raise UsageError(f'on_error is {on_error!r}; it should be "raise", "skip" or a function.')
+        return encode_any(self, images, batch_size=batch_size, on_error=on_error)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
@@ -171,14 +167,13 @@ class Model:
         row_BX = self.clip.embed_images(pixels).float().cpu()
         return check_rows(self.clip, row_BX)
 
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Iterable[str]) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context and still ends in its end token.
 
         Equal texts and beginnings that texts have in common are worked on once.
         """
-        if isinstance(texts, str):
-            raise TypeError("encode_texts takes a list of strings; wrap the single one in a list")
-        if not len(texts):
+        texts = text_list(texts, "texts")
+        if not texts:
             return torch.empty(0, self.architecture.embed_dim)
         if not isinstance(self.clip, DualEncoder):
             raise UsageError(
@@ -203,7 +198,8 @@ class Model:
         """
         if isinstance(class_names, str):
             raise TypeError("class names are a list of strings; wrap the single one in a list")
-        if not len(class_names):
+        class_names = list(class_names)
+        if not class_names:
             raise UsageError("no class names are given; name what an image may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompts = class_prompts(class_names, chosen, descriptions)
@@ -252,7 +248,7 @@ class Model:
         return self.clip
 
     def classify(
-        self, images: Sequence, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None
+        self, images: Iterable, labels: Sequence[str], templates: str | Path | Sequence[str] | None = None
     ) -> list[Ranking]:
         """For every image all labels with probabilities, best first.
 

@@ -4,17 +4,20 @@ N = images or texts, B = those of a block, C = classes, W = width of the image t
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample, RefusedInput
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.printable import printable
 from seesay.base.records import Skipped
+from seesay.data.sources import count_reasons
 from seesay.data.tokenizer import pad
 from seesay.nets.clip import Clip, DualEncoder
 from seesay.nets.text import TextTransformer
@@ -28,7 +31,11 @@ if TYPE_CHECKING:
 BLOCK = 64
 # A guess; benchmarks/2026-11-21-text-speed has the speed that comes of it.
 TOKENS_AT_ONCE = 2048
+# Skipped images that a warning names, a guess at what fits two lines.
+SHOWN_SKIPPED = 5
 Encode = Callable[[Tensor], Tensor]
+# What becomes of an image that cannot be used: the end of the work, a warning, or a call for each.
+OnError = Literal["raise", "skip"] | Callable[[Skipped], object]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -114,6 +121,25 @@ def _blocks(distinct: Sequence[tuple[int, ...]], least: int) -> Iterator[Sequenc
     yield distinct[first:]
 
 
+def encode_any(model: "Model", images: Iterable, *, batch_size: int, on_error: OnError) -> Tensor:
+    """`Model.encode_images` for arguments that are checked: (N, D), with a row of NaN for an image that is skipped."""
+    blocks, index, skipped = [], [], []
+    work = partial(_any_pixels, model, is_raised=on_error == "raise")
+    for block in prefetch_blocks(work, enumerate(images), size=batch_size):
+        good, broken = _sorted_out(block)
+        if good:
+            blocks.append(model.encode_pixels(torch.stack([pixels for _, pixels in good])))
+        index += [number for number, _ in good]
+        skipped += broken
+    embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
+    if not skipped:
+        return embeddings
+    _report(skipped, len(index) + len(skipped), on_error)
+    rows_NX = torch.full((len(index) + len(skipped), embeddings.shape[1]), torch.nan)
+    rows_NX[index] = embeddings
+    return rows_NX
+
+
 def encode_image_set(
     model: "Model",
     read: Callable[[int], bytes],
@@ -180,6 +206,36 @@ def _pixels(model: "Model", read: Callable[[int], bytes], index: int) -> tuple[i
         return index, model.preprocess.read(read(index))
     except BrokenSample as error:
         return index, Skipped(key=str(index), reason=error.reason, detail=error.detail)
+
+
+def _any_pixels(model: "Model", numbered: tuple[int, Any], *, is_raised: bool) -> tuple[int, Tensor | Skipped]:
+    index, image = numbered
+    is_path = isinstance(image, str | os.PathLike)
+    try:
+        return index, model.preprocess.read(image)
+    except BrokenSample as error:
+        if is_raised:
+            name = str(image) if is_path else f"image {index}"
+            raise BrokenSample(error.reason, f"{name}: {error.detail}" if error.detail else name) from error
+        reason, detail = error.reason, error.detail
+    except UsageError as error:
+        if is_raised:
+            raise
+        reason, detail = ("missing file" if is_path and not os.path.exists(image) else "not an image"), str(error)
+    return index, Skipped(key=str(index), reason=reason, detail=detail, location=str(image) if is_path else "")
+
+
+def _report(skipped: Sequence[Skipped], count: int, on_error: OnError) -> None:
+    """Each to the function that was given, or all of them in one warning."""
+    if callable(on_error):
+        for item in skipped:
+            on_error(item)
+        return
+    shown = ", ".join(item.location or f"image {item.key}" for item in skipped[:SHOWN_SKIPPED])
+    more = ", ..." if len(skipped) > SHOWN_SKIPPED else ""
+    message = f"skipped {len(skipped)} of {count} images, whose rows are NaN: {count_reasons(skipped)} ({shown}{more})."
+    # The line that called `Model.encode_images`, which called `encode_any`.
+    warnings.warn(printable(message), stacklevel=4)
 
 
 def _sorted_out(numbered: list[tuple[int, Tensor | Skipped]]) -> tuple[list[tuple[int, Tensor]], list[Skipped]]:

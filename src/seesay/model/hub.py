@@ -7,18 +7,21 @@ from pathlib import Path
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.hub import check_promised, hub_errors
-from seesay.base.names import no_empty_names
+from seesay.base.names import no_empty_names, same_name
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
-from seesay.model.known_models import KNOWN, PACKAGED
+from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, known_source
 from seesay.model.layouts import READERS
 from seesay.model.layouts.bare import described_folder, read_bare
 from seesay.model.layouts.hf_images import CONFIG_NAME as PREPROCESSOR_NAME
 from seesay.model.layouts.hf_tokenizer import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from seesay.model.layouts.seesay import CONFIG_NAME
 from seesay.model.layouts.vocabulary import FILE_NAMES as VOCABULARIES
+from seesay.nets.presets import PRESETS
 
+# The file that makes a folder a run's, as `training.run_folder` writes it.
+RUN_SETTINGS = "settings.toml"
 DESCRIPTIONS = [
     *(layout.CONFIG_NAME for layout in READERS),
     PREPROCESSOR_NAME,
@@ -35,10 +38,11 @@ HUB = "hf:"
 def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
     """The model of that name or at that path, on the CPU and ready to encode.
 
-    A path is a folder of any layout or one safetensors file, a name is "hf:owner/name" or a short one that
-    `seesay models` lists; a folder of that name goes before a short name. `tokenizer` names the vocabulary's file
-    where none lies beside the weights, `activation` is for files without a description. `UsageError` for what is not
-    there, `RefusedInput` for what holds no whole model, `StorageError` where network or disk fail.
+    A path is a folder of any layout, a run with its model or one safetensors file, a name is "hf:owner/name" or a short
+    one that `seesay models` lists, in any case and marks; a folder of that name goes before a short name. `tokenizer`
+    names the vocabulary's file where none lies beside the weights, `activation` is for files without a description.
+    `UsageError` for what is not there, `RefusedInput` for what holds no whole model, `StorageError` where network or
+    disk fail.
     """
     vocabulary = Path(tokenizer) if tokenizer is not None else None
     path = _path(str(name_or_path))
@@ -53,18 +57,44 @@ def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activ
 def _path(name: str) -> Path:
     """Where the model of that name lies on disk, after it was fetched if it has to be."""
     folder = PACKAGED.get(name, Path(name))
-    if (folder / "model" / CONFIG_NAME).is_file() and not (folder / CONFIG_NAME).exists():
-        raise UsageError(f"{name} is a run; its model is {folder / 'model'}.")
     if folder.exists():
-        return folder
+        return _of_run(folder)
     if (whole := find_published(folder)) is not None:
         return whole
-    repository = name.removeprefix(HUB) if name.startswith(HUB) else getattr(KNOWN.get(name), "repository", None)
-    if repository is not None:
-        return download(repository)
-    known = [*PACKAGED, *KNOWN]
-    raise UsageError(
-        f"model {name!r} is no folder and no known name.{nearest(name, known)} `seesay models` lists the names; "
+    if name.startswith(HUB):
+        return download(name.removeprefix(HUB))
+    if (source := known_source(name)) is not None:
+        return source if isinstance(source, Path) else download(source)
+    raise _unknown(name)
+
+
+def _of_run(folder: Path) -> Path:
+    """The folder, or the model in it where it is a run's; `UsageError` for a run that is not finished."""
+    if (folder / CONFIG_NAME).exists():
+        return folder
+    if (folder / "model" / CONFIG_NAME).is_file():
+        return folder / "model"
+    if (folder / RUN_SETTINGS).is_file():
+        raise UsageError(f"{folder} is a run that is not finished and has no model; the same `seesay train` goes on.")
+    return folder
+
+
+def _unknown(name: str) -> UsageError:
+    """The error for a name that is nothing, with what it may have been meant to be."""
+    last = name.rpartition("/")[2]
+    alike = [known for known in KNOWN if same_name(name, [known.partition("/")[2]])]
+    if name in PAPER_REPOSITORIES:
+        hint = f" Here it is {PAPER_REPOSITORIES[name]}, with the same weights; from its repository it is {HUB}{name}."
+    elif alike:
+        hint = f" Models of that size are {', '.join(alike)}; to train one, give it to `seesay train --model`."
+    elif same_name(name, PRESETS):
+        hint = " It is a size, and has no weights before `seesay train --model` has made some."
+    else:
+        hint = nearest(name, [*PACKAGED, *KNOWN]) or nearest(last, KNOWN, part=lambda known: known.rpartition("/")[2])
+        if name.count("/") == 1 and not Path(name).parent.is_dir():
+            hint += f" As a repository of huggingface.co it is {HUB}{name}."
+    return UsageError(
+        f"model {name!r} is no folder and no known name.{hint} `seesay models` lists the names; "
         "else name a folder such as RUN/model, or hf:owner/name."
     )
 

@@ -7,6 +7,8 @@ layout, since that is the one place where all nine lie as safetensors. SigLIP 2 
 from dataclasses import dataclass
 from pathlib import Path
 
+from seesay.base.names import same_name
+
 # The folder of every model that comes with the package.
 PACKAGED = {"box": Path(__file__).parent / "box"}
 
@@ -60,3 +62,23 @@ KNOWN: dict[str, KnownModel] = {
     "siglip2/gopt-16-256": KnownModel("google/siglip2-giant-opt-patch16-256", "Apache-2.0"),
     "siglip2/gopt-16-384": KnownModel("google/siglip2-giant-opt-patch16-384", "Apache-2.0"),
 }
+
+# OpenAI's own repositories: the same weights as the copies above, seen on their cards.
+PAPER_REPOSITORIES = {
+    "openai/clip-vit-base-patch32": "openai/ViT-B-32",
+    "openai/clip-vit-base-patch16": "openai/ViT-B-16",
+    "openai/clip-vit-large-patch14": "openai/ViT-L-14",
+    "openai/clip-vit-large-patch14-336": "openai/ViT-L-14-336",
+}
+
+
+def known_source(name: str) -> Path | str | None:
+    """Where the model of a short name is, in any spelling: a folder of the package, or a repository `owner/name`.
+
+    A repository of the list stands for itself. None for any other name.
+    """
+    if (packaged := same_name(name, PACKAGED)) is not None:
+        return PACKAGED[packaged]
+    if (known := same_name(name, KNOWN)) is not None:
+        return KNOWN[known].repository
+    return name if name in {model.repository for model in KNOWN.values()} else None

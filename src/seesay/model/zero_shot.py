@@ -5,7 +5,7 @@ N = images, B = images worked on at once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,7 +39,7 @@ class Classifier(ABC):
 
     class_names: tuple[str, ...]
     scale: float
-    encode_images: Callable[[Sequence], Tensor]
+    encode_images: Callable[[Iterable], Tensor]
     bias: float | None = None
 
     def __repr__(self) -> str:
@@ -55,7 +55,7 @@ class Classifier(ABC):
         """Rows of images to (N, C), larger for what suits better; probabilities have the same order, but are rounded
         to ties near 0 and 1."""
 
-    def predict_proba(self, images: Sequence) -> Tensor:
+    def predict_proba(self, images: Iterable) -> Tensor:
         """Anything `Model.encode_images` takes to (N, C) probabilities."""
         return self.probabilities(self.encode_images(images))
 
@@ -68,7 +68,12 @@ class Classifier(ABC):
         return self.rank_scores(self.scores(image_NX), top=top)
 
     def rank_scores(self, score_NC: Tensor, *, top: int | None = None) -> list[Ranking]:
-        """As `rank`, for scores that are there already."""
+        """As `rank`, for scores that are there already; `UsageError` for those of a row that is NaN."""
+        if score_NC.isnan().any():
+            raise UsageError(
+                f"{int(score_NC.isnan().any(1).sum())} of {len(score_NC)} rows are NaN, as where images were skipped; "
+                "leave them out: rows[~rows.isnan().any(1)]."
+            )
         count = min(top or len(self.class_names), len(self.class_names))
         best_NC = score_NC.topk(count, dim=1).indices
         values_NC = self.probabilities_of(score_NC).gather(1, best_NC)

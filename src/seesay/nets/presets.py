@@ -5,6 +5,7 @@ The first nine are the paper's (tables 19 and 20), the rest are for small data a
 """
 
 from seesay.base.errors import UsageError, nearest
+from seesay.base.names import same_name
 from seesay.nets.architecture import (
     Architecture,
     BagOfWordsConfig,
@@ -70,8 +71,14 @@ PRESETS: dict[str, Architecture] = {
 }
 
 
-def preset(name: str) -> Architecture:
-    """The architecture of that name; `UsageError` with the nearest names if there is none."""
-    if name not in PRESETS:
+def preset_name(name: str) -> str:
+    """The name of a size in the spelling used here; `UsageError` with the nearest names if there is none."""
+    found = same_name(name, PRESETS)
+    if found is None:
         raise UsageError(f"model {name!r} is no known size.{nearest(name, PRESETS)} Known: {', '.join(PRESETS)}.")
-    return PRESETS[name]
+    return found
+
+
+def preset(name: str) -> Architecture:
+    """The architecture of that name; raises as `preset_name`."""
+    return PRESETS[preset_name(name)]

@@ -14,7 +14,6 @@ import numpy as np
 
 from seesay.base.errors import UsageError
 from seesay.base.memory import available_memory
-from seesay.base.names import no_empty_names
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.data.duplicates import alike_groups, equal_groups
@@ -40,7 +39,7 @@ from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
 from seesay.training.trackers import refuse_missing
-from seesay.training.train import Section, Sources, run_request
+from seesay.training.train import Section, Sources, run_request, with_settings
 from seesay.training.validation import ZeroShotCheck
 
 # Guesses: how many keys of broken images, groups of duplicates and odd captions a report names; how many steps a model
@@ -264,7 +263,7 @@ def _time_report(run: ShortRunReport, plan: RunPlan, *, pairs: int, held_out: in
     )
 
 
-@no_empty_names
+@with_settings
 def doctor(
     pairs: Sources,
     *,

@@ -1,7 +1,9 @@
 """From numbers to lines that a person can act on: all well, a warning, or a run that could not work."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from seesay.base.errors import spelled
 from seesay.preflight.estimates import USABLE
 from seesay.preflight.report import (
     CaptionReport,
@@ -31,7 +33,7 @@ FEW_STEPS = 200
 
 def findings_of(report: DoctorReport, plan: RunPlan, run: ShortRunReport) -> tuple[Finding, ...]:
     """One or more findings for each part of `report`, in the order in which they matter to a reader."""
-    return (
+    findings = (
         _pairs(report),
         *(Finding(topic="source", level="ok", message=note) for note in report.notes),
         *_images(report.images),
@@ -41,6 +43,7 @@ def findings_of(report: DoctorReport, plan: RunPlan, run: ShortRunReport) -> tup
         *_memory(report.memory, plan, run),
         _time(report.time, run),
     )
+    return tuple(replace(each, message=spelled(each.message), hint=spelled(each.hint)) for each in findings)
 
 
 def _pairs(report: DoctorReport) -> Finding:
@@ -90,14 +93,15 @@ def _duplicates(images: ImageReport) -> Finding:
     if (images.duplicates + images.near_duplicates) / good <= MANY_DUPLICATES:
         return Finding(topic="duplicates", level="ok", message=message)
     first = next(iter(images.duplicate_keys or images.near_duplicate_keys))
-    hint = f"keep one image of each group with all its captions, first {' = '.join(first[:2])}; --json lists more"
+    hint = f"keep one image of each group with all its captions, first {' = '.join(first[:2])}, more in the JSON report"
     return Finding(topic="duplicates", level="warning", message=message, hint=hint)
 
 
 def _captions(captions: CaptionReport) -> Iterator[Finding]:
     message = (
-        f"{captions.median_length} tokens (median) to {captions.longest:,} of at most {captions.context}; "
-        f"{captions.truncated_share:.1%} are truncated; vocabulary {captions.vocabulary:,}"
+        f"half have {captions.median_length} tokens or fewer, the longest has {captions.longest:,}; the model reads "
+        f"the first {captions.context}, and {captions.truncated_share:.1%} have more; vocabulary "
+        f"{captions.vocabulary:,}"
     )
     is_truncated = captions.truncated_share > MANY_TRUNCATED
     hint = f"--set data.context={_context_for(captions)} truncates 1 % of them; or shorten them" if is_truncated else ""
@@ -136,23 +140,23 @@ def overfit_finding(tried: OverfitReport | None, run: ShortRunReport) -> Finding
         f" (chance {tried.chance_loss:.2f})" if tried.chance_loss is not None else ""
     )
     if tried.last_loss is None:
-        message = f"no: {from_to}, then not finite after {tried.steps} steps"
+        message = f"cannot be overfit: {from_to}, then not finite after {tried.steps} steps"
         return Finding(topic="one batch", level="stop", message=message, hint="lower optimizer.learning_rate")
     lowest = "" if tried.minimum_loss is None else f"; lowest possible {tried.minimum_loss:.2f}"
     message = f"{from_to} to {tried.last_loss:.2f} in {tried.steps} steps on {tried.pairs} pairs{lowest}"
     if tried.is_overfit:
-        return Finding(topic="one batch", level="ok", message=f"yes: {message}")
+        return Finding(topic="one batch", level="ok", message=f"can be overfit, as it should: {message}")
     learned = (tried.first_loss - tried.last_loss) / max(tried.first_loss - (tried.minimum_loss or 0.0), 1e-9)
     if tried.steps < ENOUGH_STEPS:
         hint = f"{tried.seconds:.0f} s are too short to decide; give more --seconds"
-        return Finding(topic="one batch", level="warning", message=f"not yet: {message}", hint=hint)
+        return Finding(topic="one batch", level="warning", message=f"is not overfit yet: {message}", hint=hint)
     if learned < LITTLE_LEARNED:
         hint = (
             "the model learns nothing at this learning rate: change optimizer.learning_rate (0.001 suits small models)"
         )
-        return Finding(topic="one batch", level="stop", message=f"no: {message}", hint=hint)
+        return Finding(topic="one batch", level="stop", message=f"cannot be overfit: {message}", hint=hint)
     hint = "it learns, but slowly: a higher or lower optimizer.learning_rate may do better"
-    return Finding(topic="one batch", level="warning", message=f"not yet: {message}", hint=hint)
+    return Finding(topic="one batch", level="warning", message=f"is not overfit yet: {message}", hint=hint)
 
 
 def _memory(memory: MemoryReport | None, plan: RunPlan, run: ShortRunReport) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.base.journal import progress
-from seesay.base.names import no_empty_names
+from seesay.base.names import no_empty_names, whole_numbers
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
 from seesay.model.hub import on_best_device
@@ -35,7 +35,7 @@ def probe(
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
     be read, or for a damaged model.
     """
-    counts = tuple(sorted(set(shots)))
+    counts = whole_numbers(shots, "shots")
     check_protocol(counts, seeds, penalty, metric)
     train_set, test_set = open_labelled(train), open_labelled(test)
     check_sets(train_set, test_set, counts)

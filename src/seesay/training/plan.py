@@ -10,7 +10,7 @@ import numpy as np
 from seesay.base.errors import UsageError
 from seesay.data.augment import Augment
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
-from seesay.nets.presets import preset
+from seesay.nets.presets import preset, preset_name
 from seesay.training.objectives import default_objective, objective_of
 from seesay.training.objectives.base import Objective
 from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TowerSettings, TrainSettings
@@ -205,7 +205,7 @@ def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), 
     `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave.
     Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
-    name = settings.model or _model_for(facts)
+    name = preset_name(settings.model or _model_for(facts))
     objective = objective_of(settings.objective or default_objective(preset(name)))
     architecture = objective.architecture(preset(name))
     batch_size = settings.batch_size or _batch_for(facts)

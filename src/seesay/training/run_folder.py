@@ -1,18 +1,18 @@
 """The folder of a run: whether a run may begin or go on in it, what is written when it does, and reading it again."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.bounded import read_json
-from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, UsageError, nearest_setting
 from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file
 from seesay.base.runtime import Runtime, machine_facts
-from seesay.base.settings import as_toml, difference, read_settings
+from seesay.base.settings import as_toml, difference, read_settings, setting_names
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.training.faults import SKIPPED_NAME
 from seesay.training.pairs import TrainingPairs
@@ -38,7 +38,7 @@ def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequenc
     that was killed before its settings were written had not begun.
     """
     settings = plan.settings
-    _refuse_unknown(allow_change, settings)
+    _refuse_unknown(allow_change)
     if not out.exists():
         return True, []
     if not out.is_dir():
@@ -184,15 +184,8 @@ def _is_named(setting: str, names: Sequence[str]) -> bool:
     return any(setting == name or setting.startswith(f"{name}.") for name in names)
 
 
-def _refuse_unknown(names: Sequence[str], settings: TrainSettings) -> None:
-    known = [PAIRS, *_all_names(settings.model_dump())]
+def _refuse_unknown(names: Sequence[str]) -> None:
+    known = [PAIRS, *setting_names(TrainSettings)]
     for name in names:
         if not any(_is_named(key, [name]) for key in known):
-            raise UsageError(f"--allow-change {name}: there is no such setting.{nearest(name, known)}")
-
-
-def _all_names(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield above + key
-        if isinstance(value, Mapping):
-            yield from _all_names(value, f"{above}{key}.")
+            raise UsageError(f"--allow-change {name}: there is no such setting.{nearest_setting(name, known)}")

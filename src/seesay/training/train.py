@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 
 from seesay.base.bounded import read_json
-from seesay.base.errors import TooManySkipped, UsageError
+from seesay.base.errors import Interrupted, TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
-from seesay.base.names import refuse_empty_names
+from seesay.base.names import check_arguments
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
-from seesay.base.settings import leaves, merged, read_settings
+from seesay.base.settings import leaves, merged, read_settings, setting_names
 from seesay.base.version import __version__
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
@@ -59,8 +60,23 @@ Sources = Any
 Section = Mapping[str, Any] | None
 # All fields of the settings are arguments of `train`, but for the section `check`: that argument names sets.
 SETTINGS = frozenset(TrainSettings.model_fields) - {"check"}
+SETTING_NAMES = tuple(setting_names(TrainSettings))
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
+def with_settings(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """As `no_empty_names`; a setting that is given as an argument is answered with its section."""
+
+    @wraps(function)
+    def checked(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        check_arguments(function, arguments, named, settings=SETTING_NAMES)
+        return function(*arguments, **named)
+
+    return checked
+
+
+@with_settings
 def train(
     pairs: Sources,
     *,
@@ -98,9 +114,9 @@ def train(
     has the list of all options), `objective` what is learned, the length one of `steps`, `epochs` and `minutes`,
     `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
     images, `device` "cpu" or "cuda". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
-    `optimizer={"learning_rate": 1e-3}`; `help(seesay.TrainSettings)` has them. What is named here wins over the TOML
-    file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling again
-    goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`
+    `optimizer={"learning_rate": 1e-3}`; `print(seesay.TrainSettings())` lists them. What is named here wins over the
+    TOML file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling
+    again goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`
     names. Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the
     disk fails, `Stopped` when stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left
     out: the model is saved then, and `seesay.open_run(out).load()` has it.
@@ -111,14 +127,26 @@ def train(
         raise UsageError(f"check names labelled sets; its settings are overrides, as overrides=['check.{key}=...'].")
     sets = listed(check)
     checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
-    return train_model(
-        request.sources,
-        out=request.out,
-        settings=request.settings,
-        validation=listed(val),
-        checks=checks,
-        allow_change=[allow_change] if isinstance(allow_change, str) else allow_change,
-    )
+    with _explain_interrupt(request.out):
+        return train_model(
+            request.sources,
+            out=request.out,
+            settings=request.settings,
+            validation=listed(val),
+            checks=checks,
+            allow_change=[allow_change] if isinstance(allow_change, str) else allow_change,
+        )
+
+
+@contextmanager
+def _explain_interrupt(out: Path) -> Iterator[None]:
+    """Ctrl-C in here says what is saved; while steps are made it is a request, answered after one of them."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"stopped outside of a step; what {out} has is whole, and the same call goes on or begins anew."
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +160,6 @@ class RunRequest:
 
 def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
     """What the arguments of `train` or `doctor`, by name, come to; `UsageError` for what is wrong with them."""
-    refuse_empty_names({"pairs": pairs, **arguments})
     sources = listed(pairs)
     if not len(sources):
         raise UsageError("no pairs are given; name a folder, a table or shards.")

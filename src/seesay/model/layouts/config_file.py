@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from seesay.base import bounded
 from seesay.base.errors import RefusedInput, StorageError
+from seesay.base.wording import should_be
 
 # Values of a description, which takes more memory while it is checked (a guess): a vocabulary of 100,000 is there.
 VALUE_LIMIT = 1 << 20
@@ -44,13 +45,13 @@ def checked_as(cls: type[ModelT], value: object, *, path: Path) -> ModelT:
         return cls.model_validate_json(json.dumps(value))
     except ValidationError as error:
         first = error.errors()[0]
-        where, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             fault = f" has no {where}"
         elif first["type"] == "extra_forbidden":
             fault = f": {where} is {first['input']!r:.40}, and seesay has no such part"
         else:
-            fault = f": {where} is {first['input']!r:.40}: {message}"
+            fault = f": {where} is {first['input']!r:.40}, but {should_be(first)}"
         raise RefusedInput(f"{path}{fault}; save or fetch the model again.") from error
     except ValueError as error:
         raise RefusedInput(f"{path} holds text that is no Unicode ({error}); fetch it again.") from error

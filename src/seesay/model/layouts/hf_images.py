@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seesay.base.errors import RefusedInput
+from seesay.base.wording import should_be
 from seesay.data.images import Preprocess
 from seesay.model.layouts.config_file import checked_as, read_json
 
@@ -55,7 +56,9 @@ def read_preprocess(folder: Path) -> Preprocess:
             std=processor.image_std,
         )
     except ValidationError as error:
-        raise RefusedInput(f"{path}: {error.errors()[0]['msg']}; fetch the model again.") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RefusedInput(f"{path}: {where} does not fit, {should_be(first)}; fetch the model again.") from error
 
 
 def _resize(processor: _Processor, path: Path) -> tuple[Any, int]:

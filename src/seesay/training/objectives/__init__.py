@@ -1,6 +1,7 @@
 """One objective per file; the dict that names them."""
 
 from seesay.base.errors import UsageError, nearest
+from seesay.base.names import same_name
 from seesay.nets.architecture import Architecture, BagOfWordsConfig
 from seesay.training.objectives.bag_of_words import BagOfWordsPrediction
 from seesay.training.objectives.base import Objective
@@ -34,10 +35,11 @@ OBJECTIVES: dict[str, Objective] = {
 
 def objective_of(name: str) -> Objective:
     """The objective of that name; `UsageError` with the nearest names if there is none."""
-    if name not in OBJECTIVES:
+    found = same_name(name, OBJECTIVES)
+    if found is None:
         known = ", ".join(OBJECTIVES)
         raise UsageError(f"objective {name!r} is not known.{nearest(name, OBJECTIVES)} Known: {known}.")
-    return OBJECTIVES[name]
+    return OBJECTIVES[found]
 
 
 def default_objective(architecture: Architecture) -> str:
