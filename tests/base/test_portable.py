@@ -184,7 +184,8 @@ def test_every_text_file_is_opened_with_its_encoding_and_written_with_its_newlin
             if name == "read_text" and isinstance(call.func, ast.Name):
                 continue
             mode = {"read_text": "r", "write_text": "w"}.get(name) or mode_of(call, name)
-            has = {word.arg for word in call.keywords}
+            # The first place of `read_text` is the encoding.
+            has = {word.arg for word in call.keywords} | ({"encoding"} if name == "read_text" and call.args else set())
             needs = {"encoding"} | ({"newline"} if set(mode) & set("wax+") else set())
             if "b" not in mode and not needs <= has:
                 wrong.append(f"{path.name}:{call.lineno} lacks {', '.join(sorted(needs - has))}")
