@@ -7,6 +7,7 @@ import sys
 import textwrap
 
 import pytest
+from systems import needs_folder_sync, needs_limits
 
 from seesay.base.publish import publish_file
 
@@ -18,6 +19,7 @@ def run_python(code, *arguments, before=()):
     )  # fmt: skip
 
 
+@needs_limits
 def test_a_file_size_limit_is_told_and_leaves_the_old_content(tmp_path):
     publish_file(tmp_path / "a", b"old")
     done = run_python(
@@ -66,6 +68,7 @@ def test_a_disk_that_is_really_full_is_told_and_leaves_the_old_folder(tmp_path):
     assert state == "['run'] b'old'"
 
 
+@needs_folder_sync
 def test_every_file_and_folder_reaches_the_disk_before_the_rename_and_the_rename_before_the_end(tmp_path):
     trace = tmp_path / "trace"
     traced = ["strace", "-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o", str(trace)]

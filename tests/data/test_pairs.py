@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from systems import needs_fork
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError
 from seesay.data.images import decode
@@ -223,6 +224,7 @@ def test_a_pattern_may_match_folders(places):
     assert len(open_pairs([pattern])) == 5
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_forked_child_reads_the_same_bytes(places):
     source = open_pairs([places[2]])

@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from systems import needs_fork
 
 from seesay.base.errors import SeesayError
 from seesay.data import survey
@@ -41,6 +42,7 @@ def test_several_processes_see_what_one_sees(folder, monkeypatch):
     assert together.found_N.tobytes() == alone.found_N.tobytes() and together.broken == alone.broken
 
 
+@needs_fork
 def test_a_process_that_dies_while_images_are_read_is_one_line(folder, monkeypatch):
     pairs, parent = open_pairs([folder]), os.getpid()
     monkeypatch.setattr(survey, "ALONE", 1)

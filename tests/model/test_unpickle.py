@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from seesay.base.errors import SeesayError, StorageError
+from seesay.model import unpickle
 from seesay.model.pickles import convert_pickle
 from seesay.model.unpickle import answer_why
 
@@ -96,3 +98,36 @@ def test_the_next_conversion_removes_what_a_killed_one_left(tmp_path, monkeypatc
     monkeypatch.setattr(subprocess, "run", read)
     convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors")
     assert {path.name for path in tmp_path.iterdir()} == {"a.bin", "a.safetensors", *kept}
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_only_linux_lets_a_process_leave_the_network(monkeypatch, system):
+    monkeypatch.setattr(unpickle.sys, "platform", system)
+    assert not unpickle.leave_network()
+
+
+def test_what_a_system_does_not_limit_is_named(monkeypatch):
+    set_to = {}
+    resource = SimpleNamespace(
+        **dict.fromkeys(("RLIMIT_CPU", "RLIMIT_NOFILE", "RLIMIT_FSIZE", "RLIMIT_CORE"), 0) | {"RLIMIT_CPU": 5},
+        RLIM_INFINITY=-1,
+        getrlimit=lambda _: (-1, -1),
+        setrlimit=lambda what, values: set_to.update({what: values}),
+    )
+    monkeypatch.setitem(sys.modules, "resource", resource)
+    monkeypatch.setattr(unpickle.sys, "platform", "darwin")
+    assert unpickle.limit_resources(1000) == ["memory"] and set_to[5] == (300, 300)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert unpickle.limit_resources(1000) == ["memory", "processor time", "files"]
+
+
+def test_a_pickle_read_without_limits_is_said_to_be(tmp_path, monkeypatch, capsys):
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.bin")
+
+    def answer(words, **_):
+        save_file({"a": torch.ones(2)}, words[-2])
+        return subprocess.CompletedProcess(words, 0, stdout=b'{"unlimited": "memory"}')
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    convert_pickle(tmp_path / "a.bin", tmp_path / "a.safetensors", force=True)
+    assert capsys.readouterr().err.endswith("was read in a process whose memory this system does not limit.\n")

@@ -151,7 +151,7 @@ def plan_of(rate, **settings):
         "data": {"share_repeats": True},
         **settings,
     }
-    facts = DataFacts(pairs=8, captions=8, median_side=16, device="cpu", cores=1, can_fork=False)
+    facts = DataFacts(pairs=8, captions=8, median_side=16, device="cpu", cores=1)
     return choose(read_settings(TrainSettings, file=None, base=base), facts)
 
 

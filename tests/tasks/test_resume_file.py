@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from systems import needs_locks
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.tasks.resume_file import ResumeFile
@@ -84,6 +85,7 @@ def test_a_file_that_is_none_of_ours_is_not_overwritten(tmp_path: Path):
     assert (tmp_path / "out.csv.part").read_text() == "a book, half of it"
 
 
+@needs_locks
 def test_two_processes_do_not_write_one_file(tmp_path: Path):
     held = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
     path = half(tmp_path)

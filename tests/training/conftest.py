@@ -42,7 +42,7 @@ def small_run(tmp_path):
             "data": {"share_repeats": False},
         },
     )
-    facts = {"pairs": 100, "captions": 100, "median_side": 16, "device": "cpu", "cores": 1, "can_fork": True}
+    facts = {"pairs": 100, "captions": 100, "median_side": 16, "device": "cpu", "cores": 1}
     plan = choose(settings, DataFacts(**facts))
     clip = build_clip(preset("conv-tiny"), seed=0)
     with Journal(tmp_path / "run") as journal, SkipLog(tmp_path / "run", 100) as skips:

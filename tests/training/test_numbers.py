@@ -23,7 +23,7 @@ from seesay.training.validation import Validation, matches_in_batch
 
 
 def chosen(*overrides, **known):
-    facts = {"pairs": 40_000, "captions": 90_000, "median_side": 64, "device": "cpu", "cores": 2, "can_fork": True}
+    facts = {"pairs": 40_000, "captions": 90_000, "median_side": 64, "device": "cpu", "cores": 2}
     return choose(read_settings(TrainSettings, file=None, overrides=overrides), DataFacts(**{**facts, **known}))
 
 

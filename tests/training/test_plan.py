@@ -15,7 +15,7 @@ from seesay.training.settings import TrainSettings
 
 
 def facts(**changes):
-    known = {"pairs": 40_000, "captions": 90_000, "median_side": 64, "device": "cpu", "cores": 2, "can_fork": True}
+    known = {"pairs": 40_000, "captions": 90_000, "median_side": 64, "device": "cpu", "cores": 2}
     return DataFacts(**{**known, **changes})
 
 

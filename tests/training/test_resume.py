@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from systems import needs_locks
 
 from seesay.base.errors import Interrupted, RefusedInput, Stopped, StorageError, TooManySkipped, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, read_events
@@ -272,6 +273,7 @@ def test_pairs_that_are_no_longer_held_out_are_other_pairs(pairs: Path, half: Pa
         run(pairs, half, validation=[pairs])
 
 
+@needs_locks
 def test_a_second_trainer_on_the_same_folder_is_refused_while_the_first_runs(pairs: Path, half: Path):
     with Journal(half), pytest.raises(StorageError, match=f"in use by process {os.getpid()}"):
         run(pairs, half)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from systems import needs_locks
 
 import seesay
 from seesay.base.errors import RefusedInput, SeesayError, TooManySkipped, UsageError
@@ -184,6 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said(small_r
     assert len(faults) == 1 and "changed since it was saved" in faults[0]
 
 
+@needs_locks
 def test_two_trainers_in_one_folder_are_refused(tmp_path):
     with Journal(tmp_path / "run"), pytest.raises(SeesayError, match="in use by process"), Journal(tmp_path / "run"):
         pass

@@ -13,7 +13,7 @@ from seesay.training.plan import DataFacts, choose
 from seesay.training.settings import TrainSettings
 from seesay.training.train import train_model
 
-FACTS = DataFacts(pairs=40_000, captions=90_000, median_side=64, device="cpu", cores=2, can_fork=True)
+FACTS = DataFacts(pairs=40_000, captions=90_000, median_side=64, device="cpu", cores=2)
 FASTER = DataFacts(**{**FACTS.__dict__, "is_faster_in_bfloat16": True})
 
 

@@ -64,7 +64,9 @@ def check_promised(path: Path) -> None:
     blob = path.resolve()
     status = blob.stat()
     mark, seen = blob.with_name(f"{blob.name}.checked"), f"{status.st_size} {status.st_mtime_ns}"
-    if len(blob.name) not in (SHA256_LENGTH, GIT_LENGTH) or (mark.is_file() and mark.read_text() == seen):
+    if len(blob.name) not in (SHA256_LENGTH, GIT_LENGTH) or (
+        mark.is_file() and mark.read_text(encoding="ascii") == seen
+    ):
         return
     if _digest(blob, status.st_size) != blob.name:
         path.unlink()
@@ -73,7 +75,7 @@ def check_promised(path: Path) -> None:
         raise RefusedInput(f"{path.name} arrived with other bytes than the hub promised and was removed; try again.")
     # A cache that cannot be written is read again next time.
     with suppress(OSError):
-        mark.write_text(seen)
+        mark.write_text(seen, encoding="ascii", newline="\n")
 
 
 def _digest(blob: Path, size: int) -> str:

@@ -1,6 +1,5 @@
 """What a run logs: `events.jsonl` for programs, a progress line for people; and one owner for the folder."""
 
-import fcntl
 import json
 import math
 import os
@@ -14,10 +13,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
+from seesay.base.locks import take_lock
 from seesay.base.publish import publish_file
 from seesay.base.streams import COVER, REDRAW, say
 
 EVENTS_NAME = "events.jsonl"
+LOCK_NAME = ".lock"
 # Progress shows after two seconds, and where nobody sees a terminal every half minute (guesses).
 QUIET_SECONDS = 2.0
 PLAIN_SECONDS = 30.0
@@ -39,7 +40,8 @@ class LineFile:
         self._has_warned = False
         # A kill, too, may have cut the last line.
         size = self._file.seek(0, os.SEEK_END)
-        self._is_cut = size > 0 and os.pread(self._file.fileno(), 1, size - 1) != b"\n"
+        self._file.seek(max(0, size - 1))
+        self._is_cut = self._file.read(1) not in (b"", b"\n")
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Append one object, or count it as lost."""
@@ -81,10 +83,11 @@ class Journal:
     def __enter__(self) -> "Journal":
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.folder / ".lock").open("a+")
+            self._lock = (self.folder / LOCK_NAME).open("a+", encoding="utf-8", newline="\n")
             self._take_lock(self._lock)
             # A loader process that outlives a killed run for some seconds must not keep its folder locked.
-            os.register_at_fork(after_in_child=self._lock.close)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._lock.close)
             self._events = LineFile(self.folder / EVENTS_NAME)
         except OSError as error:
             raise StorageError(
@@ -113,13 +116,11 @@ class Journal:
         self._events = LineFile(path)
 
     def _take_lock(self, lock: TextIO) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not take_lock(lock):
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
-            raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.") from error
+            raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.")
         lock.seek(0)
         lock.truncate()
         lock.write(f"{os.getpid()} on {socket.gethostname()}")

@@ -1,10 +1,12 @@
-"""How much memory is available, and how much this process has had at most."""
+"""How much memory is available, and how much this process has had at most.
 
-import os
+Linux writes both into files; elsewhere psutil asks the system, and is installed there.
+"""
+
 import re
-import resource
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 # The names of limit and use in version 2 and version 1 of control groups.
@@ -20,7 +22,7 @@ def available_memory(root: Path = Path("/")) -> int:
     text = _text(root / "proc/meminfo")
     free = _field(text, "MemAvailable:") * 1024
     if not free:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        free = import_module("psutil").virtual_memory().available
     return min([free, *(left for _, left in _groups(root))])
 
 
@@ -31,7 +33,7 @@ def whole_memory(root: Path = Path("/")) -> int:
     """
     whole = _field(_text(root / "proc/meminfo"), "MemTotal:") * 1024
     if not whole:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = import_module("psutil").virtual_memory().total
     return min([whole, *(limit for limit, _ in _groups(root))])
 
 
@@ -39,8 +41,13 @@ def peak_memory() -> int:
     """The most bytes this process has held at one time."""
     # Not `ru_maxrss` first: a process that was just started has its parent's.
     held = _field(_text(Path("/proc/self/status")), "VmHWM:") * 1024
+    if held:
+        return held
+    if sys.platform == "win32":
+        return import_module("psutil").Process().memory_info().peak_wset
+    resource = import_module("resource")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held or (most if sys.platform == "darwin" else most * 1024)
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _groups(root: Path) -> Iterator[tuple[int, int]]:

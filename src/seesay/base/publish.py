@@ -13,6 +13,8 @@ machine that stops between them leaves only the .old: `find_published` gives a r
 A device or a pipe (/dev/null) is refused: a file would take its place.
 
 A process id means something on one machine only: a folder that several machines write to needs one writer.
+
+Windows has no fsync of a folder: NTFS logs renames in their order, and the last ones may be undone after a power cut.
 """
 
 import errno
@@ -20,16 +22,22 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seesay.base.errors import StorageError, UsageError
+from seesay.base.processes import is_alive
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
 # Endings that say how a file is written, those that people take for results: a list of our own.
 FORMAT_ENDINGS = frozenset([".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"])
+IS_WINDOWS = os.name == "nt"
+# Windows replaces no file while a virus scanner, an indexer or a reader has it open: seconds between tries (guesses).
+REPLACE_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8) if IS_WINDOWS else ()
+
 # What a new file has where nothing else is asked for, as in C's `fopen`.
 MODE = 0o666
 
@@ -37,7 +45,7 @@ _HINTS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your disk quota is used up",
     errno.EROFS: "the file system is read-only; choose a path that can be written",
-    errno.EACCES: "permission is denied; choose another path, or change its owner or mode",
+    errno.EACCES: "permission is denied; choose another path, change its owner or mode, or close what has it open",
     errno.EPERM: "the operation is not permitted; choose another path, or change its owner or attributes",
     errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows; choose another path or raise it",
     errno.EIO: "the disk reports an input/output error; check it (`dmesg`) before you trust it with anything",
@@ -63,7 +71,7 @@ def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MOD
         _make_parents(path.parent)
         with _temporary_beside(path) as temporary:
             _write(temporary, chunks, mode=mode)
-            os.replace(temporary, path)
+            _replace(temporary, path)
             _sync_folder(path.parent)
 
 
@@ -226,21 +234,21 @@ def _sibling(path: Path, kind: str) -> Path:
 def _swap(temporary: Path, folder: Path) -> None:
     """Make `temporary` the content of `folder`, durably; the old content ends up under the temporary name."""
     if not folder.exists():
-        os.replace(temporary, folder)
+        _replace(temporary, folder)
         _sync_folder(folder.parent)
         return
     aside = _sibling(folder, "old")
     _ours.add(aside.name)
     try:
-        os.replace(folder, aside)
+        _replace(folder, aside)
         try:
-            os.replace(temporary, folder)
+            _replace(temporary, folder)
         except BaseException:
-            os.replace(aside, folder)
+            _replace(aside, folder)
             raise
         _sync_folder(folder.parent)
         # Renamed before it is deleted, so that whatever is called .old is complete.
-        os.replace(aside, temporary)
+        _replace(aside, temporary)
     finally:
         _ours.discard(aside.name)
 
@@ -252,7 +260,7 @@ def _restore(folder: Path) -> None:
         return
     match = _LEFTOVER.fullmatch(found.name)
     if match and _is_stale(found, int(match["pid"])):
-        os.replace(found, folder)
+        _replace(found, folder)
         _sync_folder(folder.parent)
 
 
@@ -260,7 +268,7 @@ def _is_stale(path: Path, pid: int) -> bool:
     """Whether nobody uses this leftover any more. Our own id may be that of an earlier process, as in a container."""
     if pid == os.getpid():
         return path.name not in _ours
-    return not _is_alive(pid)
+    return not is_alive(pid)
 
 
 def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
@@ -270,14 +278,15 @@ def _leftovers(parent: Path) -> Iterator[tuple[Path, str, str, int]]:
             yield path, match["name"], match["kind"], int(match["pid"])
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # a number that no process can have
-        return False
-    except PermissionError:
-        return True
-    return True
+def _replace(source: Path, target: Path) -> None:
+    for seconds in REPLACE_WAITS:
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    os.replace(source, target)
 
 
 def _remove(path: Path) -> None:
@@ -296,7 +305,7 @@ def _make_parents(folder: Path) -> None:
 
 
 def _write(path: Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
     try:
         for data in chunks:
             rest = memoryview(data)
@@ -316,7 +325,8 @@ def _sync_tree(folder: Path) -> None:
 
 def _sync_file(path: Path) -> None:
     """A failed fsync may have thrown the data away, so it is never tried a second time."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Windows syncs only what is open for writing.
+    handle = os.open(path, os.O_RDWR if IS_WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -324,7 +334,9 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if not hasattr(os, "O_DIRECTORY"):  # Windows: see the top of this file
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     except OSError as error:

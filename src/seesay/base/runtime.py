@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from seesay.base.errors import UsageError
+from seesay.base.processes import usable_cores
 from seesay.base.version import __version__
 
 
@@ -31,29 +32,41 @@ class Runtime:
 
         The rest is what `torchrun` tells each process it starts; without it there is one process.
         """
-        import torch
-
-        has_cuda = torch.cuda.is_available()
-        if device is None:
-            device = "cuda" if has_cuda else "cpu"
-        if device.startswith("cuda") and not has_cuda:
-            raise UsageError(f"device {device!r} is not here; this machine has: cpu.")
-        kind, _, index = device.partition(":")
-        is_index = index.isascii() and index.isdecimal() and len(index) <= 3
-        if kind not in ("cpu", "cuda") or (index and not is_index):
-            raise UsageError(f"device {device!r} is not known; use cpu or cuda.")
-        if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-            raise UsageError(f"device {device!r} is not here; this machine has {torch.cuda.device_count()} of cuda.")
         world_size = _number("WORLD_SIZE", 1) if "RANK" in os.environ else 1
         local_world_size = _number("LOCAL_WORLD_SIZE", 1) if world_size > 1 else 1
         return cls(
-            device=device,
-            cores=max(1, len(os.sched_getaffinity(0)) // local_world_size),
+            device=_device(device, world_size),
+            cores=max(1, usable_cores() // local_world_size),
             rank=_number("RANK", 0) if world_size > 1 else 0,
             world_size=world_size,
             local_rank=_number("LOCAL_RANK", 0) if world_size > 1 else 0,
             local_world_size=local_world_size,
         )
+
+
+def _device(asked: str | None, world_size: int) -> str:
+    """The device asked for, or the first of those that are here; `UsageError` if it is not there."""
+    import torch
+
+    count_of = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        # Nothing sends tensors from one process to another there.
+        "mps": int(torch.backends.mps.is_available() and world_size == 1),
+        "cpu": 1,
+    }
+    here = [kind for kind, count in count_of.items() if count]
+    if asked is None:
+        return here[0]
+    kind, _, index = asked.partition(":")
+    is_index = index.isascii() and index.isdecimal() and len(index) <= 3
+    if kind not in count_of or (index and not is_index):
+        raise UsageError(f"device {asked!r} is not known; use cpu, cuda or mps.")
+    if kind not in here:
+        reason = " for several processes" if kind == "mps" and world_size > 1 else ""
+        raise UsageError(f"device {asked!r} is not here{reason}; this machine has: {', '.join(here)}.")
+    if kind != "cpu" and int(index or 0) >= count_of[kind]:
+        raise UsageError(f"device {asked!r} is not here; this machine has {count_of[kind]} of {kind}.")
+    return asked
 
 
 def is_faster_in_bfloat16(device: str) -> bool:
@@ -63,6 +76,9 @@ def is_faster_in_bfloat16(device: str) -> bool:
     """
     import torch
 
+    # Apple's GPUs have the type since macOS 14.
+    if device.startswith("mps") and not torch.backends.mps.is_macos_or_newer(14, 0):
+        return False
     side = 512 if device == "cpu" else 4096
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -25,7 +25,8 @@ MicroBatch = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [default: 0].")]
 Device = Annotated[
-    str | None, typer.Option(metavar="cpu|cuda", help="Where to compute [default: cuda if there is one].")
+    str | None,
+    typer.Option(metavar="cpu|cuda|mps", help="Where to compute [default: cuda or mps if there is one]."),
 ]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read images [default: by the cores].")]
 Val = Annotated[

@@ -162,7 +162,7 @@ def _listed_in_cache(cache: Path, revision: str, error: Exception) -> tuple[str,
     reference = cache / "refs" / revision
     if not reference.is_file():
         return revision, []
-    commit = reference.read_text().strip()
+    commit = reference.read_text(encoding="ascii").strip()
     folder = cache / "snapshots" / commit
     return commit, _shards(path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet"))
 

@@ -6,11 +6,9 @@ next B positions, so the loader's whole state is one integer, whatever the numbe
 
 import hashlib
 import json
-import mmap
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 
 import numpy as np
@@ -26,7 +24,7 @@ from seesay.data.jpeg import DecodedImage, decoding
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import clean
-from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
+from seesay.data.workers import Arrays, SharedArray, WorkerFailure, WorkerPool
 
 # Room in a slot for what is beside the pixels, of each pair and of the batch (guesses); what is more goes in chunks.
 BYTES_PER_PAIR = 1 << 10
@@ -86,11 +84,12 @@ class Batches:
         """
         tasks = self._tasks(first_step, size_at, part)
         if not workers:
-            return (_batch_of(self._make(task)) for task in tasks)
+            return (_batch_of(_make(self.crops, task)) for task in tasks)
         side = largest_size or size_at(first_step)
         rows = -(-self.batch_size // part[1])
         slot_bytes = rows * (3 * side * side + BYTES_PER_PAIR) + BYTES_PER_BATCH
-        self._pool = WorkerPool(self._make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=timeout_seconds)
+        make = partial(_make, self.crops)
+        self._pool = WorkerPool(make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=timeout_seconds)
         return self._received(self._pool, tasks, first_step, part)
 
     def close(self) -> None:
@@ -108,11 +107,6 @@ class Batches:
         for step in count(first_step):
             samples = _part_of(self._order.samples(step, self.batch_size), part)
             yield np.array(samples, dtype=np.int64).reshape(-1, 2), np.array(size_at(step))
-
-    def _make(self, task: Arrays) -> Arrays:
-        samples_B2, size = task
-        draws = [Draw(sample, epoch, int(size)) for sample, epoch in samples_B2.tolist()]
-        return _arrays_of(self.crops.read(draws))
 
     def _received(
         self, pool: WorkerPool, tasks: Iterator[Arrays], first_step: int, part: tuple[int, int]
@@ -135,6 +129,12 @@ class Batches:
             "the same command goes on from it. If it happens again, look at those images, or at the memory that is "
             "left: --workers 0 reads in one process."
         )
+
+
+def _make(crops: "Crops", task: Arrays) -> Arrays:
+    samples_B2, size = task
+    draws = [Draw(sample, epoch, int(size)) for sample, epoch in samples_B2.tolist()]
+    return _arrays_of(crops.read(draws))
 
 
 def _arrays_of(batch: Batch) -> Arrays:
@@ -191,7 +191,7 @@ class Crops:
         self.seed = seed
         self.cache = cache
         # Shared by all loader processes, as the cache is; 0 where no image was read yet.
-        self._image_id = np.frombuffer(mmap.mmap(-1, 8 * max(1, len(pairs))), dtype=np.int64) if cache else None
+        self._image_id = SharedArray((len(pairs),), np.int64) if cache else None
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -241,10 +241,10 @@ class Crops:
             finest, image = FINEST * self.cache.side, self.pairs[draw.sample].image
             with decoding(image, lambda height, width: min(height, width) / finest) as whole:
                 # Before the image, which shows another process that both are there.
-                self._image_id[draw.sample] = image_id(image)
+                self._image_id.array[draw.sample] = image_id(image)
                 cached_HW3 = self.cache.put(draw.sample, whole.pixels_HW3)
         decoded = DecodedImage.whole(cached_HW3)
-        return crop(decoded, draw.size, augment=self.augment, random_K=random_K), int(self._image_id[draw.sample])
+        return crop(decoded, draw.size, augment=self.augment, random_K=random_K), int(self._image_id.array[draw.sample])
 
     def _caption(self, sample: int, random_K: np.ndarray) -> str:
         is_mirrored = bool(random_K[FLIP] < self.augment.flip)
@@ -259,11 +259,6 @@ def image_id(image: bytes) -> int:
 def caption_id(caption: str) -> int:
     """A number that is equal for equal captions, case and spaces aside."""
     return int.from_bytes(hashlib.blake2b(clean(caption).encode(), digest_size=8).digest(), "little", signed=True)
-
-
-def can_fork() -> bool:
-    """Loader processes share the pixel cache by being forked; a system without fork gets none."""
-    return "fork" in multiprocessing.get_all_start_methods()
 
 
 class Subset:

@@ -4,12 +4,11 @@ An image is stored shrunk to a shorter side of `side`; of one longer than 2:1 th
 then cut from that copy: against crops of the original they lose what the shrinking lost, nothing else.
 """
 
-import mmap
-
 import numpy as np
 from PIL import Image
 
 from seesay.base.memory import whole_memory
+from seesay.data.workers import SharedArray
 
 # Guesses: how many times its shorter side an image may be long, how much of the memory the cache may take, and how many
 # times its shorter side an image is long in the mean.
@@ -24,8 +23,8 @@ class PixelCache:
     def __init__(self, count: int, side: int):
         self.side = side
         self._slot = side * side * LONGEST * 3
-        self._pixels = np.frombuffer(mmap.mmap(-1, count * self._slot), dtype=np.uint8).reshape(count, self._slot)
-        self._shape = np.frombuffer(mmap.mmap(-1, count * 4), dtype=np.int16).reshape(count, 2)
+        self._pixels = SharedArray((count, self._slot))
+        self._shape = SharedArray((count, 2), np.int16)
 
     @staticmethod
     def fits(count: int, side: int) -> bool:
@@ -37,18 +36,18 @@ class PixelCache:
 
     def get(self, index: int) -> np.ndarray | None:
         """The stored image (H, W, 3), or None if it was not stored yet."""
-        height, width = (int(side) for side in self._shape[index])
+        height, width = (int(side) for side in self._shape.array[index])
         if not height:
             return None
-        return self._pixels[index, : height * width * 3].reshape(height, width, 3)
+        return self._pixels.array[index, : height * width * 3].reshape(height, width, 3)
 
     def put(self, index: int, image_HW3: np.ndarray) -> np.ndarray:
         """Store an image; returns the shrunk copy that `get` gives from now on, (H, W, 3) uint8."""
         small_HW3 = self._shrink(image_HW3)
         height, width = small_HW3.shape[:2]
-        self._pixels[index, : height * width * 3] = small_HW3.ravel()
+        self._pixels.array[index, : height * width * 3] = small_HW3.ravel()
         # The shape is written last: it is what shows another process that the pixels are there.
-        self._shape[index] = height, width
+        self._shape.array[index] = height, width
         return small_HW3
 
     def _shrink(self, image_HW3: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from seesay.base.journal import ProgressLine
 from seesay.base.records import PairSource, Skipped
 from seesay.data.duplicates import GRID, looks
 from seesay.data.jpeg import decoding
-from seesay.data.loader import can_fork, image_id, pack_skipped, unpack_skipped
+from seesay.data.loader import image_id, pack_skipped, unpack_skipped
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import CaptionTokenizer, clean
 from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
@@ -155,13 +156,11 @@ _Looked = tuple[np.ndarray, list[Skipped], float]
 
 
 def _look_at_all(pairs: PairSource, chunks: Sequence[np.ndarray], *, cores: int) -> Iterator[_Looked]:
-    if cores < 2 or not can_fork():
+    if cores < 2:
         yield from (_look_at(pairs, chunk) for chunk in chunks)
         return
-    # Forked, so that a million captions are not sent to each process.
     slot_bytes = CHUNK * (IMAGE_RECORD.itemsize + BYTES_PER_FAULT)
-    pool = WorkerPool(lambda task: _packed(*_look_at(pairs, task[0])), workers=cores, slot_bytes=slot_bytes)
-    with closing(pool):
+    with closing(WorkerPool(partial(_packed, pairs), workers=cores, slot_bytes=slot_bytes)) as pool:
         try:
             for found, broken, seconds in pool.results([chunk] for chunk in chunks):
                 yield found.view(IMAGE_RECORD), unpack_skipped(broken), float(seconds)
@@ -169,7 +168,8 @@ def _look_at_all(pairs: PairSource, chunks: Sequence[np.ndarray], *, cores: int)
             raise SeesayError(f"{failure} while images were read; look at the memory that is left.") from failure
 
 
-def _packed(found: np.ndarray, broken: Sequence[Skipped], seconds: float) -> Arrays:
+def _packed(pairs: PairSource, task: Arrays) -> Arrays:
+    found, broken, seconds = _look_at(pairs, task[0])
     return found, pack_skipped(broken), np.array(seconds)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
@@ -106,7 +107,10 @@ def _tidy(written: str, folder: Path) -> str:
         written = written.replace("\\", "/")
     if "#" in written and ends_like_image(file := CAPTION_NUMBER.sub("", written)):
         written = file
-    tidy = os.path.relpath(written, folder.absolute()) if os.path.isabs(written) else os.path.normpath(written)
+    tidy = os.path.normpath(written)
+    if os.path.isabs(written):
+        with suppress(ValueError):  # on another drive of Windows
+            tidy = os.path.relpath(written, folder.absolute())
     return tidy.replace(os.sep, "/")
 
 

@@ -1,11 +1,15 @@
-"""Forked processes that make lists of arrays ahead of time and hand them over in shared memory, in order.
+"""Processes that make lists of arrays ahead of time and hand them over in shared memory, in order.
 
 No file descriptor and no array goes through a pipe, so a process that dies in the middle of anything leaves nothing
-half sent: every worker inherits its slots of anonymous shared memory when it is forked, and beside each slot is a pipe
-for messages of some hundred bytes, which the system writes whole or not at all.
+half sent: every worker has its slots of shared memory from its start, and beside each slot is a pipe for messages of
+some hundred bytes, which the system writes whole or not at all.
+
+Where a process can be forked it is, and inherits all it needs. Elsewhere it is spawned: it imports the package again,
+in seconds, and gets a pickled copy of what it needs, with the same shared memory in it.
 """
 
 import faulthandler
+import math
 import mmap
 import multiprocessing
 import os
@@ -15,11 +19,14 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import cycle
 from multiprocessing.connection import Connection, wait
+from multiprocessing.heap import Arena
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,7 +42,36 @@ DUMP_SECONDS = 0.5
 REAP_SECONDS = 5.0
 PARENT_SECONDS = 1.0
 
+# What a process is sent to do nothing but show where it is; not on Windows.
+DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
+
 Arrays = Sequence[np.ndarray]
+
+
+def start_method() -> str:
+    """How `multiprocessing` starts a process: "fork", or "spawn" where there is no fork or it is not safe (macOS)."""
+    can_fork = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
+    return "fork" if can_fork else "spawn"
+
+
+class SharedArray:
+    """An array of zeros in memory that this process shares with the workers it starts.
+
+    `array` is (*shape,) of `dtype`. Memory is taken only where something is written. Raises `OSError` where the system
+    gives none.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8):
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        size = max(1, math.prod(shape) * self._dtype.itemsize)
+        # Only a fork inherits anonymous memory. The other kind is a file without a name, and /dev/shm may be small.
+        self._memory = mmap.mmap(-1, size) if start_method() == "fork" else Arena(size)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The memory as it is now, of the shape (N, ...) that was asked for, to read and to write."""
+        memory = self._memory.buffer if isinstance(self._memory, Arena) else self._memory
+        return np.frombuffer(memory, dtype=self._dtype, count=math.prod(self._shape)).reshape(self._shape)
 
 
 class WorkerFailure(SeesayError):
@@ -43,11 +79,12 @@ class WorkerFailure(SeesayError):
 
 
 class WorkerPool:
-    """`workers` forked processes that call `make` with one list of arrays after the other.
+    """`workers` processes that call `make` with one list of arrays after the other.
 
+    Where processes are spawned `make` is pickled, and what it shares with this process is in a `SharedArray`.
     `slot_bytes` is the shared memory for one task or one result: a task must fit, a larger result goes over in chunks.
     Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure. Raises `SeesayError` where the system
-    gives no more processes, open files or memory.
+    gives no more processes, open files or memory, or `make` cannot be pickled.
     """
 
     def __init__(
@@ -67,6 +104,12 @@ class WorkerPool:
             raise SeesayError(
                 f"{workers} loader processes cannot be started ({error.strerror}); lower --workers, or raise the "
                 "limit that `ulimit -a` shows: --workers 0 reads in one process."
+            ) from error
+        except Exception as error:  # whatever an object raises that cannot be pickled
+            self.close()
+            raise SeesayError(
+                f"the pairs cannot be sent to loader processes, as this system needs ({error}); define their class in "
+                "a module that can be imported, or read in one process: --workers 0."
             ) from error
 
     def results(self, tasks: Iterable[Arrays]) -> Iterator[list[np.ndarray]]:
@@ -93,24 +136,18 @@ class WorkerPool:
         self._kill()
 
     def _start(self, make: Callable[[Arrays], Arrays]) -> None:
-        parent = os.getpid()
-        ours, theirs = [], []
-        for _ in range(SLOTS):
-            slot = np.frombuffer(mmap.mmap(-1, self._slot_bytes), dtype=np.uint8)
-            here, there = multiprocessing.Pipe()
-            ours.append(_End(slot, here, wait=self._wait, gone=self._failure))
-            theirs.append(_End(slot, there, wait=lambda pipe: _wait_as_child(pipe, parent), gone=SystemExit))
-        process = multiprocessing.get_context("fork").Process(target=_work, args=(make, theirs), daemon=True)
-        # A worker begins with both signals blocked, so that none reaches it before it ignores them.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        try:
+        slots = [SharedArray((self._slot_bytes,)) for _ in range(SLOTS)]
+        pipes = [multiprocessing.Pipe() for _ in range(SLOTS)]
+        theirs = [pipe for _, pipe in pipes]
+        context: Any = multiprocessing.get_context(start_method())
+        process = context.Process(target=_work, args=(make, slots, theirs, os.getpid()), daemon=True)
+        with _signals_blocked(), _without_main():
             process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._processes.append(process)
-        self._ends.append(ours)
-        for end in theirs:
-            end.pipe.close()
+        ours = zip(slots, pipes, strict=True)
+        self._ends.append([_End(slot.array, pipe, wait=self._wait, gone=self._failure) for slot, (pipe, _) in ours])
+        for pipe in theirs:
+            pipe.close()
 
     def _wait(self, pipe: Connection) -> None:
         """Until there is something in `pipe`; raises `WorkerFailure` if a worker ends, or the time."""
@@ -194,8 +231,8 @@ class _End:
             raise self._gone() from error
 
     def _read(self) -> Any:
-        self._wait(self.pipe)
         try:
+            self._wait(self.pipe)
             return self.pipe.recv()
         except (ConnectionError, EOFError) as error:
             raise self._gone() from error
@@ -214,17 +251,55 @@ class _End:
         yield chunk
 
 
-def _work(make: Callable[[Arrays], Arrays], ends: Sequence[_End]) -> None:
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A worker that starts in here has both signals blocked, so that none reaches it before it ignores them.
+
+    Not on Windows, where Ctrl-C in those seconds ends the worker, and the run with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """A process spawned in here does not run the program that started this one again, which may train without asking.
+
+    Nor can anything that this program itself defines be pickled for it.
+    """
+    if start_method() == "fork":
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _work(
+    make: Callable[[Arrays], Arrays], slots: Sequence[SharedArray], pipes: Sequence[Connection], parent: int
+) -> None:
     """What a worker does until it is killed, or finds its parent gone.
 
     Ctrl-C and `kill` may reach the whole process group; a worker that obeyed would end the run before it saved.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(ValueError, OSError):  # standard error may be something that has no file number
-        faulthandler.register(signal.SIGUSR1, file=sys.__stderr__ or 2, all_threads=True)
+    if DUMP_SIGNAL is not None:
+        with suppress(ValueError, OSError):  # standard error may be something that has no file number
+            faulthandler.register(DUMP_SIGNAL, file=sys.__stderr__ or 2, all_threads=True)
     # As many workers as there are cores, and the threads of the parent are not in a fork of it.
     torch.set_num_threads(1)
+    wait = partial(_wait_as_child, parent=parent)
+    ends = [_End(slot.array, pipe, wait=wait, gone=SystemExit) for slot, pipe in zip(slots, pipes, strict=True)]
     for end in cycle(ends):
         task = end.receive()
         try:
@@ -244,10 +319,12 @@ def _wait_as_child(pipe: Connection, parent: int) -> None:
 
 
 def _dump_stacks(processes: Sequence[BaseProcess]) -> None:
-    """Let hanging workers show on standard error where they hang; one that is stopped cannot."""
+    """Let hanging workers show on standard error where they hang; one that is stopped, or on Windows, cannot."""
+    if DUMP_SIGNAL is None:
+        return
     for process in processes:
         with suppress(ProcessLookupError):
-            os.kill(process.pid or 0, signal.SIGUSR1)
+            os.kill(process.pid or 0, DUMP_SIGNAL)
     time.sleep(DUMP_SECONDS)
 
 

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from seesay.model.hub import on_best_device
 ENTRIES_SHOWN = 4
 # Facts of the machine that the page shows.
 SHOWN_FACTS = ("seesay", "commit", "torch", "processor", "device")
+# What a file name may not hold on Windows, where a colon would hide the file as a stream of another.
+_NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|]')
 COLUMNS = ("model", "set", "task", "score", "value [95 %]", "chance", "n")
 
 
@@ -149,7 +152,7 @@ class Evaluation:
         documents: dict[str, dict[str, Any]] = {}
         for result in (result for entry in self.entries for result in entry.to_json()):
             words = [result["model"], result["set"], result["task"]]
-            stem = "--".join(word.replace("/", "-").replace("\\", "-").lstrip(".") for word in words)
+            stem = "--".join(_NOT_IN_NAMES.sub("-", word).lstrip(".") for word in words)
             documents[f"{_free(stem, documents, '--{}', '.json')}.json"] = {**result, **facts}
         return documents
 

@@ -74,7 +74,7 @@ class Runs:
                         line.show((share - before) / max(1e-9, 1 - before), self._progress(share))
                 line.close()
             finally:
-                self._stop(signal.SIGINT if signal.SIGINT in requests else signal.SIGTERM)
+                self._stop()
         if requests:
             kind = Interrupted if signal.SIGINT in requests else Stopped
             raise kind(f"stopped with {len(self.outcomes)} runs done, the others saved; the same command goes on.")
@@ -110,7 +110,7 @@ class Runs:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.journal.event(event="begin", run=run.name)
         with log.open("ab") as log_file:
-            # In a session of its own, so that Ctrl-C reaches it once, and from here.
+            # In a session of its own, on Windows a process group, so that Ctrl-C reaches this process alone.
             process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-m", MODULE],
                 stdin=subprocess.PIPE,
@@ -118,6 +118,7 @@ class Runs:
                 stderr=log_file,
                 env=_environment(self.threads),
                 start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         assert process.stdin is not None
         try:
@@ -165,13 +166,12 @@ class Runs:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         return f"{done} of {count} runs{failed}, {images:,.0f} images"
 
-    def _stop(self, number: int) -> None:
-        """Signal all runs that are left to save and end, and wait for them."""
+    def _stop(self) -> None:
+        """Let all runs that are left save and end, as they do where their standard input ends, and wait for them."""
         for process in self._running.values():
-            process.send_signal(number)
+            _close(process)
         for process in self._running.values():
             process.wait()
-            _close(process)
         self._running.clear()
 
 

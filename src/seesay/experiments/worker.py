@@ -4,9 +4,7 @@ Its job is the first line of standard input. Where standard input ends, the proc
 run saves and stops, so that another process can resume it.
 """
 
-import fcntl
 import json
-import os
 import signal
 import sys
 import threading
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from seesay.base.errors import SeesayError
+from seesay.base.journal import LOCK_NAME
+from seesay.base.locks import take_lock
 from seesay.base.settings import read_settings
 from seesay.base.streams import say
 from seesay.training.settings import TrainSettings
@@ -52,20 +52,18 @@ def _run(job: dict[str, Any]) -> None:
 
 def _stop_with_parent() -> None:
     sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+    # Not os.kill, which on Windows ends the process before it saves.
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _wait_for(out: Path) -> None:
     """Wait until no other process holds the folder, as one does that saves after its parent was killed."""
     end = time.monotonic() + MOST_WAITING
-    while (out / ".lock").exists() and time.monotonic() < end:
-        with (out / ".lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(0.2)
-            else:
+    while (out / LOCK_NAME).exists() and time.monotonic() < end:
+        with (out / LOCK_NAME).open("ab") as lock:
+            if take_lock(lock):
                 return
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

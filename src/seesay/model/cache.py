@@ -103,6 +103,8 @@ def _digest(path: Path, data: bytes) -> bytes:
 
 def _open_to_others(path: Path) -> str:
     """Why somebody else could have written what is there; "" where only this user or root could."""
+    if not hasattr(os, "geteuid"):  # Windows: modes say nothing there, and a home folder is its user's alone
+        return ""
     status = path.stat()
     if status.st_uid not in (0, os.geteuid()):
         return f"{path} belongs to another user (id {status.st_uid})"

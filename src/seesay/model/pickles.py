@@ -17,6 +17,7 @@ from pathlib import Path
 
 from seesay.base.errors import RefusedInput, SeesayError, StorageError, UsageError
 from seesay.base.publish import publish_file, refuse_unwritable_file, remove_stale
+from seesay.base.streams import say
 
 # A guess.
 READ_SECONDS = 600
@@ -119,6 +120,8 @@ def _read_apart(source: Path, written: Path, *, force: bool) -> None:
     """Run `unpickle.py`; its answer is a line of JSON that is itself not trusted."""
     # Nothing of our surroundings goes with it: no tokens, no proxies, no switches of torch.
     surroundings = {
+        # Windows opens no socket and draws no random number without it.
+        **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ},
         "PATH": os.defpath,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": "1",
@@ -152,6 +155,8 @@ def _read_apart(source: Path, written: Path, *, force: bool) -> None:
     if done.returncode != 0 or not written.is_file():
         reason = answer.get("reason") or f"the process that read it ended with {done.returncode}"
         raise RefusedInput(f"{source} is not converted: {reason}.")
+    if answer.get("unlimited"):
+        say(f"warning: {source} was read in a process whose {answer['unlimited']} this system does not limit.")
 
 
 def _answer(output: bytes) -> dict[str, str]:

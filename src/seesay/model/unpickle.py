@@ -3,20 +3,21 @@
 The one file that calls `torch.load`, always with `weights_only=True`: torch's reader then follows instructions that
 make numbers, strings, lists and tensors, and refuses every other name. Before that, this process gives up the network
 and most of its memory, processor time and files, for the case that the reader itself has a fault. It answers with a
-line of JSON and a safetensors file, and nothing in seesay imports it.
+line of JSON and a safetensors file, and nothing in seesay imports it. What a system does not let it give up it says:
+only Linux has namespaces and the memory limit, and Windows none of it.
 """
 
 import ctypes
 import json
 import pickletools
 import re
-import resource
 import shutil
 import socket
 import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def main() -> int:
     if not leave_network() and not force:
         print(json.dumps({"network": "it cannot be left"}))
         return 1
-    convert(source, destination)
+    print(json.dumps({"unlimited": ", ".join(convert(source, destination))}))
     return 0
 
 
@@ -75,6 +76,8 @@ def answer_why(kind: type[BaseException], error: BaseException, _: object) -> No
 
 def leave_network() -> bool:
     """Move to a network namespace of our own, in which there is not even a loopback that works."""
+    if sys.platform != "linux":
+        return False
     library = ctypes.CDLL(None, use_errno=True)
     # An ordinary user may only do so inside a user namespace, root where that is switched off only without.
     if any(library.unshare(flags) == 0 for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET)):
@@ -82,13 +85,16 @@ def leave_network() -> bool:
     return False
 
 
-def convert(source: Path, destination: Path) -> None:
-    """The tensors of a pickle as a safetensors file; `Refused` for more than they can be."""
+def convert(source: Path, destination: Path) -> list[str]:
+    """The tensors of a pickle as a safetensors file; `Refused` for more than they can be.
+
+    Returns what could not be limited.
+    """
     import torch
     from safetensors.torch import save_file
 
     torch.set_num_threads(1)
-    limit_resources(source.stat().st_size)
+    unlimited = limit_resources(source.stat().st_size)
     # The reader warns of protocols and of scripted archives; the answer is what counts.
     warnings.simplefilter("ignore")
     tensors = named_tensors(read(source))
@@ -97,22 +103,33 @@ def convert(source: Path, destination: Path) -> None:
         raise Refused(f"its tensors would be {claimed:,} bytes, more than the file can hold")
     # Copies: tensors of a pickle may share memory, those of a safetensors file may not.
     save_file({name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}, destination)
+    return unlimited
 
 
-def limit_resources(size: int) -> None:
-    """Bounds for memory, processor time, open files and what may be written, from the size of the file."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    memory = pages * resource.getpagesize() + 4 * size + SPARE_MEMORY
-    for what, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
-        (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_FSIZE, 2 * size + SPARE_MEMORY),
-        (resource.RLIMIT_CORE, 0),
-    ):
+def limit_resources(size: int) -> list[str]:
+    """Bounds for memory, processor time, open files and what may be written, from the size of the file.
+
+    Returns what this system does not limit.
+    """
+    try:
+        resource = import_module("resource")
+    except ImportError:
+        return ["memory", "processor time", "files"]
+    bounds = {
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_FSIZE: 2 * size + SPARE_MEMORY,
+        resource.RLIMIT_CORE: 0,
+    }
+    # Elsewhere what is there already cannot be read, or the limit is taken and not kept.
+    if is_linux := sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        bounds[resource.RLIMIT_AS] = pages * resource.getpagesize() + 4 * size + SPARE_MEMORY
+    for what, most in bounds.items():
         hard = resource.getrlimit(what)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (most, most))
+    return [] if is_linux else ["memory"]
 
 
 def read(source: Path) -> object:

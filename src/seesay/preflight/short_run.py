@@ -6,14 +6,16 @@ as JSON from standard input, and writes each measurement as a line of JSON to st
 
 import json
 import os
-import select
+import queue
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import ProgressLine
@@ -26,6 +28,8 @@ PATIENCE, MOST_WAITING = 10, 300
 TAKES = 1.5
 # Variables that torchrun sets for its processes; the short run has one process.
 NOT_FOR_THE_CHILD = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+# A guess: how often the progress line moves.
+POLL_SECONDS = 0.5
 MODULE = "seesay.preflight.short_run_worker"
 
 
@@ -128,19 +132,25 @@ def _listen(process: subprocess.Popen, job: Job, folder: str) -> tuple[dict[str,
     except BrokenPipeError as error:
         raise SeesayError("the short run did not start; try `seesay train` itself for the reason.") from error
     measured: dict[str, list[dict[str, Any]]] = {}
-    line, started, left_over = ProgressLine("short run"), time.monotonic(), b""
-    output = process.stdout.fileno()
+    line, started = ProgressLine("short run"), time.monotonic()
+    arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_forward, args=(process.stdout, arrived), daemon=True).start()
     while (elapsed := time.monotonic() - started) < _patience(job):
         line.show(min(0.99, elapsed / (TAKES * job.seconds)))
-        if not select.select([output], [], [], 0.5)[0]:
-            continue
-        data = os.read(output, 1 << 16)
-        *lines, left_over = (left_over + data).split(b"\n")
-        for text in lines:
+        with suppress(queue.Empty):
+            text = arrived.get(timeout=POLL_SECONDS)
+            if not text.endswith(b"\n"):  # the end, or what a process wrote last that was ended
+                line.close()
+                return measured, False
             measurement = json.loads(text)
             measured.setdefault(measurement.pop("kind"), []).append(measurement)
-        if not data:
-            line.close()
-            return measured, False
     line.close()
     return measured, True
+
+
+def _forward(output: IO[bytes], arrived: "queue.SimpleQueue[bytes]") -> None:
+    """The lines of `output`, then b"". By a thread, as Windows cannot wait for a pipe and a clock at once."""
+    with suppress(ValueError):  # closed, after the time was up
+        while line := output.readline():
+            arrived.put(line)
+    arrived.put(b"")

@@ -67,7 +67,7 @@ def main() -> None:
 def _volunteer_for_oom() -> None:
     """When memory runs out, the system ends this process and none that somebody needs."""
     with suppress(OSError):  # not Linux, or not allowed: then the system chooses
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_bytes(b"1000")
 
 
 def _report(kind: str, **values: Any) -> None:
@@ -132,7 +132,8 @@ def _measure(
         side=side,
         steps=steps,
         around=wall - (steps[-1][1] if steps else 0.0),
-        bytes=peak_memory(),
+        # Apple's GPU has no memory of its own, and what it holds is not counted as the process's.
+        bytes=peak_memory() + (torch.mps.driver_allocated_memory() if torch.backends.mps.is_available() else 0),
         gpu_bytes=on_gpu,
         parameters=sum(parameter.numel() for parameter in model.clip.parameters()),
     )
@@ -152,7 +153,7 @@ def _copy_some(pairs: PairSource, folder: Path, *, count: int) -> None:
             continue
         if suffix := SUFFIXES.get(data[:3]):
             (folder / f"{written:06}.{suffix}").write_bytes(data)
-            (folder / f"{written:06}.txt").write_text("\n".join(pairs.captions(index)), encoding="utf-8")
+            (folder / f"{written:06}.txt").write_text("\n".join(pairs.captions(index)), encoding="utf-8", newline="\n")
             written += 1
 
 
@@ -245,5 +246,5 @@ if __name__ == "__main__":
     # What a run prints goes to standard error, and standard output has measurements only.
     measurements = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(measurements, "w", encoding="utf-8")
+    sys.stdout = os.fdopen(measurements, "w", encoding="utf-8", newline="\n")
     main()

@@ -75,7 +75,8 @@ def as_features(X: Any) -> Tensor:
     """
     refuse_sparse(X, "features")
     if isinstance(X, Tensor):
-        x_NW = X.detach()
+        # Apple's GPU has no float64.
+        x_NW = X.detach().cpu() if X.device.type == "mps" else X.detach()
         check_matrix(tuple(x_NW.shape))
         refuse_complex(x_NW.is_complex(), "features")
         if x_NW.dtype not in (torch.float32, torch.float64):

@@ -8,7 +8,6 @@ resumed uses the whole blocks and works on the rest again: photos are encoded in
 results are equal to the last bit.
 """
 
-import fcntl
 import json
 import os
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
+from seesay.base.locks import take_lock
 from seesay.base.publish import storage_error
 
 # The version of this file's format; another one is not resumed.
@@ -61,7 +61,8 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                 f"{self.path} cannot be written ({error.strerror}); choose another folder."
             ) from error
         try:
-            self._take_lock()
+            if not take_lock(self._file):
+                raise StorageError(f"{self.path} is in use by another process; wait for it or stop it.")
             self._go_on_or_begin()
         except BaseException:
             self._file.close()
@@ -91,7 +92,12 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
 
     def remove(self) -> None:
         """Delete the file, once the results are elsewhere or there are none."""
-        if self.path is not None:
+        if self.path is None:
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except PermissionError:  # Windows removes no open file
+            self._file.close()
             self.path.unlink(missing_ok=True)
 
     def _go_on_or_begin(self) -> None:
@@ -149,12 +155,6 @@ class ResumeFile(AbstractContextManager["ResumeFile"]):
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise storage_error(error, self.path or Path(tempfile.gettempdir())) or error from error
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StorageError(f"{self.path} is in use by another process; wait for it or stop it.") from error
 
 
 def resume_file_of(out: Path) -> Path:

@@ -120,19 +120,23 @@ def _gradient(leaf: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomState:
-    """Where torch's generators stand: the CPU's, and the current GPU's if it is in use."""
+    """Where torch's generators stand: the CPU's, the current GPU's if it is in use, and that of Apple's if there is."""
 
     cpu: Tensor
     cuda: Tensor | None
+    mps: Tensor | None
 
     @classmethod
     def now(cls) -> "RandomState":
         """The state at this moment."""
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls(cpu=torch.get_rng_state(), cuda=cuda)
+        mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+        return cls(cpu=torch.get_rng_state(), cuda=cuda, mps=mps)
 
     def restore(self) -> None:
         """Bring the generators back to this state."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)
+        if self.mps is not None:
+            torch.mps.set_rng_state(self.mps)

@@ -199,5 +199,10 @@ def _marks_passed(share: float, every: float) -> int:
 def _own_random_state(state: TrainState) -> Iterator[None]:
     """Every step seeds torch's generators; whoever called gets them back as they were."""
     device = state.parallel.device
+    mps = torch.mps.get_rng_state() if device.type == "mps" else None
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+        try:
+            yield
+        finally:
+            if mps is not None:  # `fork_rng` does not know it
+                torch.mps.set_rng_state(mps)

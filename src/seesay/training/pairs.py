@@ -15,7 +15,7 @@ from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
 from seesay.data.jpeg import decoding
-from seesay.data.loader import Subset, can_fork, permutation
+from seesay.data.loader import Subset, permutation
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed, open_pairs
 from seesay.data.survey import Sampled, sample_images
@@ -89,7 +89,6 @@ def data_facts(pairs: PairSource, runtime: Runtime) -> DataFacts:
         median_side=round(statistics.median(sides)),
         device=runtime.device,
         cores=runtime.cores,
-        can_fork=can_fork(),
     )
 
 

@@ -40,7 +40,6 @@ class DataFacts:
     median_side: int
     device: str
     cores: int
-    can_fork: bool
     is_faster_in_bfloat16: bool | None = None
     begun_with: str | None = None
 
@@ -249,7 +248,7 @@ def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repea
     strong = Augment(scale=0.5, stretch=1.3, flip=0.5, colour=0.2, coarse=0.2)
     chosen: dict[str, Any] = {
         "share_repeats": repeated > MANY_REPEATS,
-        "workers": max(0, facts.cores - 2) if facts.can_fork else 0,
+        "workers": max(0, facts.cores - 2),
         "augment": crops or (strong if is_small else Augment()),
         "vocab_size": min(49_408, max(1024, facts.captions // 15 // 256 * 256)),
     }

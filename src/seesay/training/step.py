@@ -88,7 +88,7 @@ class Stepper:
         is_blank = not len(pixels_B3SS)
         if is_blank:
             pixels_B3SS, tokens = self._blank()
-        pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(device, non_blocking=True))
+        pixels_B3SS = self.preprocess.normalise(pixels_B3SS.to(device, non_blocking=device.type == "cuda"))
         forward = self.parallel.forward if torch.is_grad_enabled() else self.parallel.clip
         with torch.autocast(device.type, torch.bfloat16, enabled=self.in_bfloat16):
             outputs: Outputs = forward(pixels_B3SS, tokens.to(device))
@@ -119,6 +119,8 @@ class Stepper:
         torch.default_generator.manual_seed(seed)
         if self.parallel.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        if self.parallel.device.type == "mps":
+            torch.mps.manual_seed(seed)
 
 
 def seed_of(*numbers: int) -> int:

@@ -113,7 +113,7 @@ def train(
     zero-shot while training. What is None is chosen from the data and printed: `model` is a size (`seesay train --help`
     has the list of all options), `objective` what is learned, the length one of `steps`, `epochs` and `minutes`,
     `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
-    images, `device` "cpu" or "cuda". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
+    images, `device` "cpu", "cuda" or "mps". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
     `optimizer={"learning_rate": 1e-3}`; `print(seesay.TrainSettings())` lists them. What is named here wins over the
     TOML file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling
     again goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`

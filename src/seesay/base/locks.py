@@ -1,0 +1,55 @@
+"""The one way to hold a file for this process alone. A lock ends with its process, however that ends."""
+
+import os
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import IO, Any
+
+from seesay.base.streams import say
+
+# The byte that is locked on Windows, where nobody else may read or write it: the last one that `_locking` of its C
+# library can name, which is behind the end of the file.
+LOCKED_BYTE = (1 << 31) - 2
+
+
+def take_lock(file: IO[Any]) -> bool:
+    """Hold the open `file` until it is closed; False where another process holds it.
+
+    Linux and macOS have locks of files by `fcntl`, Windows by `msvcrt`. On a system with neither nothing is held, and a
+    warning says that once. Raises `OSError` where the file system refuses locks.
+    """
+    for name, lock in (("fcntl", _lock_file), ("msvcrt", _lock_byte)):
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return lock(module, file)
+    _warn()
+    return True
+
+
+def _lock_file(fcntl: ModuleType, file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock_byte(msvcrt: ModuleType, file: IO[Any]) -> bool:
+    handle = file.fileno()
+    before = os.lseek(handle, 0, os.SEEK_CUR)
+    os.lseek(handle, LOCKED_BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    except PermissionError:
+        return False
+    finally:
+        os.lseek(handle, before, os.SEEK_SET)
+    return True
+
+
+@cache
+def _warn() -> None:
+    say("warning: this system has no locks for files; let no two commands write to one place at the same time.")
