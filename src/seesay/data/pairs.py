@@ -182,7 +182,7 @@ def _no_pairs(folder: Path, groups: dict[str, dict[str, LooseFile]], *, problems
         return f"No pairs in {str(folder)!r}, but {tars} .tar in folders below it; name {pattern!r}."
     if images and captions:
         return f"No pairs in {str(folder)!r}: {found}, but {count_reasons(problems)}."
-    hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
+    hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .heic and others"
     others = [problem for problem in problems if not problem.reason.endswith((" without caption", " without image"))]
     also = f" ({count_reasons(others)})" if others else ""
     return f"No pairs in {str(folder)!r}: {found}{also}: {hint}."
