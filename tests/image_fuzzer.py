@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
+from hostile_images import dng
 from PIL import Image, UnidentifiedImageError
 
 from seesay.base.errors import BrokenSample, UsageError
@@ -80,6 +81,9 @@ def seeds() -> tuple[bytes, ...]:
         file = io.BytesIO()
         frames[0].save(file, kind, **options, **({"append_images": frames[1:]} if "save_all" in options else {}))
         files.append(file.getvalue())
+    # A camera's RAW: its preview, and one without a JPEG.
+    files.append(dng(files[0], (24, 20), compression=7, turn=6))
+    files.append(dng(bytes(3 * 20 * 24), (24, 20), compression=1, turn=3))
     return tuple(files)
 
 

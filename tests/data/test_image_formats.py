@@ -210,76 +210,22 @@ def test_what_the_extra_reads_is_named_where_it_is_missing(module, data, named, 
         FastPreprocess(size=8).read(data)
 
 
-def directory(entries: dict[int, tuple], start: int) -> bytes:
-    """A directory of a TIFF that begins at that byte."""
-    rows, outside, end = b"", b"", start + 6 + 12 * len(entries)
-    for tag, (kind, values) in sorted(entries.items()):
-        body = struct.pack(f"<{len(values)}{ {1: 'B', 3: 'H', 4: 'I', 10: 'i', 7: 'B'}[kind] }", *values)
-        count = len(values) // (2 if kind == 10 else 1)
-        where = body.ljust(4, b"\0") if len(body) <= 4 else struct.pack("<I", end + len(outside))
-        outside += b"" if len(body) <= 4 else body
-        rows += struct.pack("<HHI", tag, kind, count) + where
-    return struct.pack("<H", len(entries)) + rows + bytes(4) + outside
-
-
-def dng(preview: bytes, sides: tuple[int, int], *, compression: int, turn: int) -> bytes:
-    """A DNG of 32 x 24 with a preview, as small as LibRaw takes it."""
-    raw, photometric = struct.pack("<768H", *range(768)), 6 if compression == 7 else 2
-
-    def directories(second: int, image: int, pixels: int) -> tuple[bytes, bytes]:
-        first = {
-            254: (4, (1,)),
-            256: (4, sides[:1]),
-            257: (4, sides[1:]),
-            258: (3, (8, 8, 8)),
-            259: (3, (compression,)),
-            262: (3, (photometric,)),
-            271: (7, tuple(b"Canon\0")),
-            272: (7, tuple(b"EOS Test\0")),
-            273: (4, (image,)),
-            274: (3, (turn,)),
-            277: (3, (3,)),
-            278: (4, sides[1:]),
-            279: (4, (len(preview),)),
-            330: (4, (second,)),
-            50706: (1, (1, 4, 0, 0)),
-            50708: (7, tuple(b"Canon EOS Test\0")),
-            50721: (10, (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1)),
-            50778: (3, (21,)),
-        }
-        mosaic = {
-            254: (4, (0,)),
-            256: (4, (32,)),
-            257: (4, (24,)),
-            258: (3, (16,)),
-            259: (3, (1,)),
-            262: (3, (32803,)),
-            273: (4, (pixels,)),
-            277: (3, (1,)),
-            278: (4, (24,)),
-            279: (4, (len(raw),)),
-            33421: (3, (2, 2)),
-            33422: (1, (0, 1, 1, 2)),
-            50717: (4, (4095,)),
-        }
-        # 7 is bytes, and text is 2: the same but for its number.
-        one = directory(first, 8)
-        return one, directory(mosaic, 8 + len(one))
-
-    one, two = directories(0, 0, 0)
-    second, image = 8 + len(one), 8 + len(one) + len(two)
-    one, two = directories(second, image, image + len(preview))
-    return b"II*\0\x08\0\0\0" + one + two + preview + raw
-
-
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_a_camera_raw_is_its_preview_turned_upright(turn):
     pytest.importorskip("rawpy", reason="pip install '.[photos]'")
     preview = encoded(COLOUR, "JPEG", quality=95)
-    assert np.array_equal(decode(dng(preview, COLOUR.size, compression=7, turn=turn)), UPRIGHT[turn](decode(preview)))
-    plain = dng(np.array(COLOUR).tobytes(), COLOUR.size, compression=1, turn=turn)
-    assert np.array_equal(decode(plain), UPRIGHT[turn](np.array(COLOUR)))
-    assert FastPreprocess(size=8).read(plain).shape == (3, 8, 8)
+    assert np.array_equal(
+        decode(hostile.dng(preview, COLOUR.size, compression=7, turn=turn)), UPRIGHT[turn](decode(preview))
+    )
+    assert FastPreprocess(size=8).read(hostile.dng(preview, COLOUR.size, compression=7, turn=turn)).shape == (3, 8, 8)
+
+
+def test_a_camera_raw_without_a_jpeg_in_it_is_refused():
+    """rawpy takes the sides of other previews as they are written, and a damaged file ended the process."""
+    pytest.importorskip("rawpy", reason="pip install '.[photos]'")
+    error = refused(hostile.dng(np.array(COLOUR).tobytes(), COLOUR.size, compression=1, turn=1))
+    assert error.reason == "unsupported format" and "without a JPEG" in error.detail
+    assert refused(hostile.dng(bytes(99), (60_000, 60_000), compression=1, turn=1)).reason == "unsupported format"
 
 
 def test_no_suffix_is_of_both_kinds():

@@ -7,17 +7,14 @@ import importlib
 import io
 import struct
 
-from PIL import Image
-
 from seesay.base.errors import BrokenSample
 from seesay.data.tiff_header import TIFF_STARTS, first_directory
 
+NO_PREVIEW = "a camera's RAW file without a JPEG in it; save it as one"
 PHOTOS_HINT = "pip install 'seesay[photos]' to read it"
 # Of Olympus, Panasonic, Fujifilm, and Canon's CR2 and CR3.
 _STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW ", b"II*\0\x10\0\0\0CR")
 _CR3 = b"ftypcrx "
-# The EXIF orientation for LibRaw's `flip`: 1 to the left, 2 upside down, 4 over the diagonal.
-_ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 
 
 def is_camera_raw(data: bytes) -> bool:
@@ -31,9 +28,9 @@ def is_camera_raw(data: bytes) -> bool:
 
 
 def preview(data: bytes) -> bytes:
-    """The largest preview in a RAW file, as a JPEG or PNG with the orientation that the camera saw.
+    """The largest preview in a RAW file, a JPEG whose EXIF has the orientation that the camera saw: LibRaw writes it.
 
-    `BrokenSample` "unsupported format" where rawpy is not installed, or there is no preview; "damaged image" where
+    `BrokenSample` "unsupported format" where rawpy is not installed, or there is no JPEG; "damaged image" where
     LibRaw finds damage.
     """
     try:
@@ -42,17 +39,12 @@ def preview(data: bytes) -> bytes:
         raise BrokenSample("unsupported format", f"a camera's RAW file; {PHOTOS_HINT}") from error
     try:
         with rawpy.imread(io.BytesIO(data)) as opened:
-            turn = _ORIENTATIONS[opened.sizes.flip & 7]
             thumbnail = opened.extract_thumb()
     except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
-        raise BrokenSample("unsupported format", "a camera's RAW file without a preview; save one as JPEG") from error
+        raise BrokenSample("unsupported format", NO_PREVIEW) from error
     except (rawpy.LibRawError, MemoryError, ValueError) as error:
         raise BrokenSample("damaged image", f"a camera's RAW file: {error}") from error
-    if thumbnail.format == rawpy.ThumbFormat.JPEG:
-        # LibRaw writes the orientation into one that has no EXIF of its own.
-        return bytes(thumbnail.data)
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    file = io.BytesIO()
-    Image.fromarray(thumbnail.data).save(file, "PNG", compress_level=0, exif=exif)
-    return file.getvalue()
+    # One without compression is not touched: rawpy believes its sides, and reads beyond the end of a damaged file.
+    if thumbnail.format != rawpy.ThumbFormat.JPEG:
+        raise BrokenSample("unsupported format", NO_PREVIEW)
+    return bytes(thumbnail.data)
