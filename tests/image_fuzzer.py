@@ -4,6 +4,7 @@ The parent gives the process 1 GB. Each image has 10 seconds of a core, after wh
 number stands in PROGRESS before it is read, and `mutant(number)` gives it again.
 """
 
+import importlib
 import io
 import os
 import random
@@ -17,7 +18,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from hostile_images import dng
+from PIL import Image, UnidentifiedImageError
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.data.decode import open_image
@@ -43,17 +45,33 @@ OPTIONS = (
     ("WEBP", "RGB", {"save_all": True}),
     ("TIFF", "RGB", {"compression": "tiff_lzw"}),
     ("TIFF", "L", {}),
+    ("TIFF", "I;16", {}),
+    ("TIFF", "1", {"compression": "group4"}),
+    ("TIFF", "CMYK", {"compression": "tiff_adobe_deflate"}),
+    ("TIFF", "YCbCr", {"compression": "jpeg"}),
+    ("TIFF", "RGBA", {"compression": "packbits", "save_all": True, "big_tiff": True}),
+    *(("BMP", mode, {}) for mode in ("RGB", "RGBA", "P", "1")),
+    ("JPEG2000", "RGB", {"irreversible": True, "quality_layers": [20, 5]}),
+    ("JPEG2000", "L", {"no_jp2": True, "tile_size": (16, 16)}),
+    ("JPEG2000", "RGBA", {"precinct_size": (16, 16), "codeblock_size": (8, 8)}),
     ("AVIF", "RGB", {}),
+    ("AVIF", "RGBA", {"subsampling": "4:4:4"}),
+    ("AVIF", "RGB", {"save_all": True}),
+    ("HEIF", "RGB", {}),
+    ("HEIF", "RGBA", {"chroma": 444}),
 )
 
 
 @lru_cache
 def seeds() -> tuple[bytes, ...]:
-    """A small good file of each kind that this Pillow writes."""
+    """A small good file of each kind that this Pillow, with pillow-heif if it is there, writes."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.init()
     numbers = np.random.default_rng(0)
     files = []
     for kind, mode, options in OPTIONS:
-        if kind == "AVIF" and not features.check("avif"):
+        if kind not in Image.SAVE:
             continue
         frames = [Image.fromarray(numbers.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(3)]
         if mode == "I;16":
@@ -63,6 +81,9 @@ def seeds() -> tuple[bytes, ...]:
         file = io.BytesIO()
         frames[0].save(file, kind, **options, **({"append_images": frames[1:]} if "save_all" in options else {}))
         files.append(file.getvalue())
+    # A camera's RAW: its preview, and one without a JPEG.
+    files.append(dng(files[0], (24, 20), compression=7, turn=6))
+    files.append(dng(bytes(3 * 20 * 24), (24, 20), compression=1, turn=3))
     return tuple(files)
 
 

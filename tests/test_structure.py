@@ -19,8 +19,8 @@ ROOT = "seesay"
 # The issue that built the floors: five files from the door to the loss, and twenty in training/.
 MOST_FILES_TO_THE_LOSS = 5
 MOST_FILES_IN_TRAINING = 20
-# The same issue: there were 63 such files before, of 186.
-MOST_FILES_READ_TOGETHER = 40
+# Of all files; it was a third before the house was rebuilt, 63 of 186.
+MOST_READ_TOGETHER = 0.2
 
 
 def is_typing_only(node):
@@ -156,6 +156,7 @@ def test_a_circle_is_found():
 
 def test_few_files_are_imported_by_one_other_file_only():
     """Two files that are only read together are one file, but for one kind of many, as a tower or an objective."""
-    alone = single_importers(imports(with_typing=True))
+    modules = imports(with_typing=True)
+    alone = single_importers(modules)
     listed = "\n".join(f"{name} <- {importer}" for name, importer in alone)
-    assert len(alone) < MOST_FILES_READ_TOGETHER, f"{len(alone)} files:\n{listed}"
+    assert len(alone) < MOST_READ_TOGETHER * len(modules), f"{len(alone)} of {len(modules)} files:\n{listed}"

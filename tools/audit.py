@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # All of them together: what the package, its extras, `make` and the scripts here may install.
-LOCKS = ("constraints.txt", "locks/cuda.txt", "locks/track.txt", "locks/tools.txt")
+LOCKS = ("constraints.txt", "locks/cuda.txt", "locks/track.txt", "locks/photos.txt", "locks/tools.txt")
 VULNERABLE, NOT_ASKED = 1, 3
 # Seconds for one answer: a guess, and pip-audit's own default.
 TIMEOUT = "15"

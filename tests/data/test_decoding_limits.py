@@ -10,13 +10,15 @@ import time
 import hostile_images as hostile
 import numpy as np
 import pytest
+from image_cost import cost_of
 from PIL import Image
 
 from seesay.base.errors import BrokenSample
 from seesay.data import decode as decoder
 from seesay.data import decoding_limits
 from seesay.data.decode import decode, open_image
-from seesay.data.decoding_limits import MAX_BYTES, Budget, Footprint, footprint
+from seesay.data.decoding_limits import MAX_BYTES, Budget, Footprint
+from seesay.data.image_headers import footprint
 from seesay.data.images import FastPreprocess, Preprocess
 from seesay.data.jpeg import decoding
 
@@ -47,7 +49,7 @@ REFUSED = {
 @pytest.mark.parametrize("mode", [Preprocess(size=8), FastPreprocess(size=8)], ids=["exact", "fast"])
 def test_what_would_cost_too_much_is_refused_from_its_headers(name, mode, monkeypatch):
     data, reason = REFUSED[name]
-    monkeypatch.setattr(decoder, "_opener", lambda _: pytest.fail("it was opened"))
+    monkeypatch.setattr(decoder, "opener", lambda _: pytest.fail("it was opened"))
     monkeypatch.setattr("simplejpeg.decode_jpeg", lambda *_, **__: pytest.fail("it was decoded"))
     started = time.thread_time()
     with pytest.raises(BrokenSample) as caught:
@@ -182,36 +184,6 @@ def test_no_image_may_need_more_than_there_is():
 
 
 # In processes of their own: what it takes
-
-READ = """
-import os, resource, sys, time
-os.cpu_count = lambda: 4
-from seesay.data import decoding_limits
-decoding_limits.BYTES_PER_CORE = 0
-from seesay.data.images import MODES
-from seesay.model.encode import prefetch_blocks
-from PIL import Image
-import io
-small = io.BytesIO()
-Image.new("RGB", (9, 9)).save(small, "JPEG")
-read = MODES[sys.argv[1]](size=224).read
-read(small.getvalue())
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-base, started = peak(), time.process_time()
-for block in prefetch_blocks(read, sys.argv[2:], size=64):
-    assert all(pixels.shape == (3, 224, 224) for pixels in block)
-print(peak() - base, time.process_time() - started)
-"""
-
-
-def cost_of(path, mode: str, times: int = 1) -> tuple[float, float]:
-    """Megabytes above those of a process that has read a small image, and seconds of a core for each."""
-    command = [sys.executable, "-W", "error", "-c", READ, mode, *[str(path)] * times]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=500)
-    assert not result.returncode, result.stderr
-    megabytes, seconds = result.stdout.split()
-    return float(megabytes), float(seconds) / times
-
 
 LARGEST = {
     "a GIF's canvas": lambda: hostile.gif(9459),

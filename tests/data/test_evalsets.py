@@ -45,19 +45,19 @@ def test_folders_are_classes_and_underscores_are_spaces(tmp_path):
 
 
 def test_what_is_no_image_of_a_class_is_counted_by_reason(tmp_path):
-    write(tmp_path, {"a/1.jpg": "1", "b/1.jpg": "1", "a/2.jpg": "", "a/3.tif": "1", "stray.png": "1", ".x/1.jpg": "1"})
+    write(tmp_path, {"a/1.jpg": "1", "b/1.jpg": "1", "a/2.jpg": "", "a/3.jxl": "1", "stray.png": "1", ".x/1.jpg": "1"})
     (tmp_path / "a" / "4.jpg").symlink_to(tmp_path / "b" / "1.jpg")
     labelled = open_evalset(tmp_path)
     assert len(labelled) == 2 and labelled.class_names == ("a", "b")
     assert reasons(labelled) == [
         ("a/2.jpg", "empty file"),
-        ("a/3.tif", "unsupported format"),
+        ("a/3.jxl", "unsupported format"),
         ("a/4.jpg", "a link, which is not followed"),
         ("stray.png", "image outside a class folder"),
     ]
 
 
-@pytest.mark.parametrize("broken", [{"empty/notes.md": "x"}, {"empty/1.jpg": ""}, {"empty/1.bmp": "x"}])
+@pytest.mark.parametrize("broken", [{"empty/notes.md": "x"}, {"empty/1.jpg": ""}, {"empty/1.psd": "x"}])
 def test_a_class_folder_without_an_image_is_named(tmp_path, broken):
     with pytest.raises(UsageError, match="without an image that can be read: 'empty'"):
         open_evalset(write(tmp_path, {"full/1.jpg": "1", **broken}))
@@ -122,7 +122,7 @@ def test_a_label_outside_the_class_names_is_refused_with_its_key(tmp_path, label
 
 def test_incomplete_members_are_counted_by_reason(tmp_path, write_tar):
     write(tmp_path, {"classnames.txt": "cat\n"})
-    files = {"a.jpg": b"0", "a.cls": b"0", "b.jpg": b"0", "c.cls": b"0", "d.bmp": b"0", "d.cls": b"0"}
+    files = {"a.jpg": b"0", "a.cls": b"0", "b.jpg": b"0", "c.cls": b"0", "d.psd": b"0", "d.cls": b"0"}
     write_tar(tmp_path / "0.tar", {**files, "e.jpg": b"", "e.cls": b"0", "../f.jpg": b"0"})
     assert reasons(open_evalset(tmp_path)) == [
         ("0.tar/../f.jpg", "refused member"),

@@ -66,7 +66,7 @@ def reason_of(data: bytes) -> str:
 # What comes out of good files
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG", "TIFF", "BMP", "JPEG2000", "AVIF"])
 def test_every_supported_format_gives_the_pixels_pillow_gives(kind):
     data = encoded(smooth(11, 17), kind)
     with Image.open(io.BytesIO(data)) as image:
@@ -82,7 +82,7 @@ def test_lossless_files_give_back_the_pixels_that_went_in():
     assert np.array_equal(decode(encoded(pixels, "WEBP", lossless=True)), pixels)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "JPEG", "TIFF", "BMP", "JPEG2000", "AVIF"])
 def test_a_image_of_one_pixel_is_a_image(kind):
     assert np.abs(decode(encoded(np.full((1, 1, 3), 200, np.uint8), kind)).astype(int) - 200).max() <= 2
 
@@ -185,7 +185,7 @@ def test_16_bit_grey_is_scaled_to_8_bit_and_not_clipped():
     values = np.arange(0, 65536, 5, dtype=np.uint16)[:13107].reshape(257, 51)
     expected = np.floor(values / 257 + 0.5).astype(np.uint8)
     assert np.array_equal(decode(encoded(Image.fromarray(values)))[:, :, 1], expected)
-    assert np.array_equal(open_image(Image.fromarray(values.astype(np.int32)))[:, :, 1], expected)
+    assert np.array_equal(open_image(Image.fromarray(values))[:, :, 1], expected)
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(2, 3), (6, 4), (4, 2)])
@@ -252,15 +252,13 @@ def test_of_an_animation_the_first_frame_is_taken(kind):
         (b"", "empty file", ""),
         (b"hello, this is text", "not an image", "hello"),
         (b"<!doctype html><html>login</html>", "not an image", "web page"),
-        (encoded(noise(3, 3), "BMP"), "unsupported format", "BMP"),
-        (encoded(noise(3, 3), "TIFF"), "unsupported format", "TIFF"),
-        (encoded(noise(3, 3), "JPEG2000"), "unsupported format", "JPEG 2000"),
+        (b"BM, a marque of cars, and no bitmap", "not an image", "BM, a"),
         (encoded(noise(16, 16), "ICO"), "unsupported format", "ICO"),
         (b"%PDF-1.7 ...", "unsupported format", "PDF"),
         (b"%!PS-Adobe-3.0 EPSF", "unsupported format", "PostScript"),
         (b"8BPS\0\1", "unsupported format", "Photoshop"),
-        (b"\0\0\0\x1cftypavif\0\0\0\0", "unsupported format", "AVIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "unsupported format", "HEIC"),
+        (b"\xff\x0a\0\0", "unsupported format", "JPEG XL"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "unsupported format", "mp42"),
         (b'<?xml version="1.0"?><svg xmlns="x"/>', "unsupported format", "SVG"),
     ],
 )
@@ -277,7 +275,7 @@ def test_the_error_survives_a_trip_between_processes():
     assert pickle.loads(pickle.dumps(caught.value)).reason == "empty file"
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000", "AVIF"])
 def test_a_truncated_image_is_broken_and_never_half_grey(kind):
     data = encoded(noise(40, 40), kind)
     whole = decode(data)
@@ -454,9 +452,11 @@ def test_a_missing_path_is_a_usage_error_with_near_matches(tmp_path):
         open_image(tmp_path)
 
 
-def test_a_float_pillow_image_is_a_usage_error():
-    with pytest.raises(UsageError, match="mode F"):
-        open_image(Image.new("F", (3, 3)))
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_a_pillow_image_without_a_range_is_a_usage_error(mode):
+    """Whole numbers of 0..255 in mode I were read as 16 bit, nearly black."""
+    with pytest.raises(UsageError, match=f"mode {mode} has no fixed range"):
+        open_image(Image.new(mode, (3, 3), 200))
 
 
 def test_a_truncated_pillow_image_is_broken(tmp_path):

@@ -43,7 +43,7 @@ def test_a_frame_is_a_table(folder, library):
     assert source.name == "frame"
     named = frame({"x": ["a.png"], "y": ["cat"], "caption": ["no"]})
     assert open_pairs([named], image_column="x", caption_column="y").captions(0) == ("cat",)
-    with pytest.raises(UsageError, match="frame.* has no column that looks like the image; name it with image_column"):
+    with pytest.raises(UsageError, match=r"frame.* has no column that looks like the image; name it with image_column"):
         open_pairs(named)
     lists = frame({"image": [encoded(1), None], "caption": [["x", "y"], ["z"]]})
     source = open_pairs(lists)

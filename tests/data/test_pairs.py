@@ -50,7 +50,7 @@ def test_a_folder_gives_pairs_sorted_by_path_at_any_depth(tmp_path):
 def test_what_is_not_a_whole_pair_in_a_folder_is_counted_by_reason(tmp_path):
     write(tmp_path, {"good.jpg": "1", "good.txt": "cat", "alone.jpg": "1", "words.txt": "x", "blank.png": "1"})
     write(tmp_path, {"blank.txt": " \n", "twice.jpg": "1", "twice.png": "2", "twice.txt": "x", "hollow.jpg": ""})
-    write(tmp_path, {"hollow.txt": "x", "photo.heic": "1", "photo.txt": "x", "latin.jpg": "1", "latin.txt": b"caf\xe9"})
+    write(tmp_path, {"hollow.txt": "x", "photo.psd": "1", "photo.txt": "x", "latin.jpg": "1", "latin.txt": b"caf\xe9"})
     write(tmp_path, {".hidden.jpg": "1", ".git/x.jpg": "1", "notes.md": "ignored", "long.jpg": "1"})
     write(tmp_path, {"long.txt": "x" * (1 << 20) + "y"})
     source = open_pairs([tmp_path])
@@ -130,13 +130,13 @@ def test_the_fingerprint_follows_content_and_neither_place_nor_time(tmp_path):
     ("files", "message"),
     [
         ({f"{n}.jpg": "1" for n in range(12)}, "12 images and no captions: write x.txt beside x.jpg, or use a table"),
-        ({"a.txt": "x"}, "no images and 1 caption: images are x.jpg, .png, .webp or .gif"),
+        ({"a.txt": "x"}, "no images and 1 caption: images are x.jpg, .png, .heic and others"),
         ({"notes.md": "x"}, "no images and no captions"),
         (
             {"a.jpg": "1", "b.txt": "x"},
             "1 image and 1 caption, but 1 x image without caption, 1 x caption without image",
         ),
-        ({"a.bmp": "1"}, "no images and no captions (1 x unsupported format)"),
+        ({"a.psd": "1"}, "no images and no captions (1 x unsupported format)"),
         ({"a.jpg": "1", "a.txt": ""}, "1 x empty caption"),
         ({"in/x.tar": "1"}, "1 .tar in folders below it"),
     ],

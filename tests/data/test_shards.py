@@ -89,7 +89,7 @@ def test_the_caption_of_a_json_is_used_only_without_a_txt(tmp_path, write_tar):
 def test_each_kind_of_incomplete_pair_has_a_counter_of_its_own(tmp_path, write_tar):
     members = [*pair("good"), ("alone.jpg", b"1"), ("words.txt", b"no image"), *pair("blank", " \n\n")]
     members += [*pair("twice"), *pair("twice"), ("latin.jpg", b"1"), ("latin.txt", b"caf\xe9")]
-    members += [("scan.tiff", b"1"), ("scan.txt", b"a scan"), ("hollow.jpg", b""), ("hollow.txt", b"empty")]
+    members += [("scan.psd", b"1"), ("scan.txt", b"a scan"), ("hollow.jpg", b""), ("hollow.txt", b"empty")]
     members += [("long.jpg", b"1"), ("long.txt", b"x" * (1 << 20) + b"y"), ("notes.md", b"ignored"), ("._m.jpg", b"1")]
     source = open_tar(write_tar(tmp_path / "x.tar", members))
     assert [item.key for item in source] == ["x.tar/good", "x.tar/twice"]

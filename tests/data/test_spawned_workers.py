@@ -85,7 +85,7 @@ def test_a_spawned_worker_that_leaves_is_named(spawned):
 
 
 def test_what_cannot_be_pickled_is_one_line_with_a_hint(spawned):
-    with pytest.raises(SeesayError, match=r"cannot be sent to loader processes.*--workers 0\.$"):
+    with pytest.raises(SeesayError, match=r"cannot be sent to loader processes.*workers 0\.$"):
         WorkerPool(lambda task: task, workers=1, slot_bytes=100)
 
 

@@ -110,7 +110,7 @@ def test_a_set_that_the_paper_knows_is_asked_as_the_paper_did(colour_model, pain
 
 def test_what_was_left_out_is_counted_by_reason_and_changes_n(colour_model, labelled: Path):
     (labelled / "red" / "1.png").write_bytes(b"no image")
-    (labelled / "green" / "3.heic").write_bytes(b"another kind")
+    (labelled / "green" / "3.jxl").write_bytes(b"another kind")
     result = evaluate_set(colour_model, labelled)
     assert (result.n, result.skipped) == (7, 2)
     assert result.skipped_by_reason == {"unsupported format": 1, "not an image": 1}

@@ -1,32 +1,35 @@
-"""Bytes to whole images: every format that is read, every reason to refuse, and which way is up.
+"""Bytes to whole images: every reason to refuse, 8 bit RGB, and which way is up.
 
 H, W = height and width of an image.
 
-Only JPEG, PNG, WebP and GIF are decoded, told apart by their first bytes; no other parser is ever reached.
+What is decoded is told apart by its first bytes (`image_formats`); no other parser is ever reached.
 """
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Lock
 
 import numpy as np
-from PIL import Image, ImageFile
-from PIL.GifImagePlugin import GifImageFile
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.data.decoding_limits import TOO_LARGE, Footprint, footprint, refuse_size, reserved
+from seesay.data.camera_raw import is_camera_raw, preview
+from seesay.data.decoding_limits import MAX_BYTES, TOO_LARGE, Footprint, refuse_size, reserved
+from seesay.data.image_formats import FirstPage, HeicFile, opener
+from seesay.data.image_headers import footprint
 from seesay.data.image_sources import Source, read_source
+from seesay.data.tiff_header import NO_RANGE
 
 # A guess: pixels that are made RGB at once, so that what lies between the decoder's image and the result stays small.
 BAND_PIXELS = 1 << 20
-SUPPORTED = "JPEG, PNG, WebP or GIF"
-JPEG_START = b"\xff\xd8\xff"
+# Pillow's modes of whole numbers and of fractions that say nothing of their range.
+ENDLESS_MODES = ("I", "F")
 
 # What Pillow 13 raises on 10,000 mutated files, and what its own `Image.open` guards against.
 _DECODER_ERRORS = (
@@ -37,8 +40,9 @@ _DECODER_ERRORS = (
     LookupError,
     TypeError,
     ArithmeticError,
+    AssertionError,  # of JPEG 2000 without a header, and palettes that are not there
     struct.error,
-    RuntimeError,  # of an AVIF that a user has opened
+    RuntimeError,  # of an AVIF or HEIC
     Warning,  # only where the process turns warnings into errors
 )
 # A guess: more locks than threads that load images at once.
@@ -46,32 +50,41 @@ _LOADING = tuple(Lock() for _ in range(64))
 _TOO_LARGE_ERRORS = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
 
-class QuietJpegFile(JpegImageFile):
-    """Pillow parses the whole EXIF block for a resolution nobody needs here, and warns where it is damaged."""
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
 def decode(data: bytes) -> np.ndarray:
     """The image in `data` as (H, W, 3) uint8 RGB, upright as its EXIF says, transparent parts on white.
 
-    Of an animation, the first frame; 2, 4 or 8 times smaller where the whole is above the limit on memory. Raises
-    `BrokenSample` with one of the reasons "empty file", "not an image", "unsupported format", "truncated image",
-    "damaged image", "image too large", "image too complex"; an image is never half decoded.
+    Of an animation the first frame, of a TIFF the first page, of a camera's RAW file its preview; 2, 4 or 8 times
+    smaller where the whole is above the limit on memory. Raises `BrokenSample` with one of the reasons "empty file",
+    "not an image", "unsupported format", "no fixed range", "truncated image", "damaged image", "image too large",
+    "image too complex"; an image is never half decoded.
     """
+    data = developed(data)
     cost = footprint(data)
     shrink = cost.fitting()
     with reserved(cost.at(shrink)):
         return decode_by_pillow(data, cost, shrink)
 
 
+def developed(data: bytes) -> bytes:
+    """The preview in a camera's RAW file, other bytes as they are; `BrokenSample` where there is none."""
+    if not is_camera_raw(data):
+        return data
+    # LibRaw's copy of the file, and what is taken out of it.
+    with reserved(min(3 * len(data), MAX_BYTES)):
+        return preview(data)
+
+
 def decode_by_pillow(data: bytes, cost: Footprint, shrink: int) -> np.ndarray:
     """As `decode`, `shrink` times smaller: (ceil(H / shrink), ceil(W / shrink), 3); the caller holds the memory."""
-    open_file = _opener(data)
+    open_file = opener(data)
     with decoder_errors(), open_file(io.BytesIO(data)) as image:
-        if image.size != (cost.width, cost.height) or pixel_bytes(image.mode) > cost.pixel_bytes:
+        sides = (cost.width, cost.height)
+        is_small = image.width * image.height <= cost.width * cost.height
+        fits = is_small if isinstance(image, HeicFile) else image.size == sides
+        if not fits or pixel_bytes(image.mode) > cost.pixel_bytes:
             raise BrokenSample("damaged image", f"its headers disagree: {image.mode} of {image.size}, and {cost}")
+        if image.mode in ENDLESS_MODES:
+            raise BrokenSample(NO_RANGE, f"pixels of mode {image.mode}; scale them to 8 or 16 bit")
         if shrink > 1 and isinstance(image, JpegImageFile):
             image.draft(None, (image.width // shrink, image.height // shrink))
             shrink = 1
@@ -107,52 +120,6 @@ def open_image(source: Source) -> np.ndarray:
         return _upright_rgb(source, shrink)
 
 
-def _opener(data: bytes) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """The one decoder for these bytes.
-
-    The classes are called directly and not through `Image.open(formats=...)`, which does the same but warns at
-    89 million pixels and refuses at 179 million by a setting of the whole process.
-    """
-    if data.startswith(JPEG_START):
-        return QuietJpegFile
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return PngImageFile
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return GifImageFile
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return WebPImageFile
-    if not data:
-        raise BrokenSample("empty file")
-    if name := _foreign_format(data):
-        raise BrokenSample("unsupported format", f"{name}; convert it to {SUPPORTED}")
-    looks_like = "it is a web page" if b"<html" in data[:1024].lower() else f"it begins with {data[:8]!r}"
-    raise BrokenSample("not an image", looks_like)
-
-
-_FOREIGN_STARTS = (
-    (b"BM", "BMP"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"%PDF", "PDF"),
-    (b"%!PS", "PostScript"),
-    (b"8BPS", "Photoshop"),
-    (b"\0\0\1\0", "ICO"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-)
-
-
-def _foreign_format(data: bytes) -> str:
-    """The name of an image format that is known but not decoded here; "" if it is none."""
-    for start, name in _FOREIGN_STARTS:
-        if data.startswith(start):
-            return name
-    if data[4:8] == b"ftyp":
-        return "AVIF" if data[8:12] in (b"avif", b"avis") else "HEIC or video"
-    return "SVG" if b"<svg" in data[:1024].lower() else ""
-
-
 @contextmanager
 def decoder_errors() -> Iterator[None]:
     """Whatever a decoder raises on bad bytes becomes one `BrokenSample`."""
@@ -164,7 +131,9 @@ def decoder_errors() -> Iterator[None]:
         raise BrokenSample(TOO_LARGE, str(error)) from error
     except _DECODER_ERRORS as error:
         is_cut = isinstance(error, EOFError) or "truncated" in str(error).lower()
-        raise BrokenSample("truncated image" if is_cut else "damaged image", str(error)) from error
+        is_unread = "unknown pixel mode" in str(error)
+        reason = "truncated image" if is_cut else "unsupported format" if is_unread else "damaged image"
+        raise BrokenSample(reason, str(error)) from error
 
 
 def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
@@ -179,18 +148,20 @@ def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
         image.info["transparency"] = tuple(channel >> 8 for channel in value)
 
 
-def _upright_rgb(image: Image.Image, shrink: int) -> np.ndarray:
+def _upright_rgb(image: Image.Image | HeicFile, shrink: int) -> np.ndarray:
     """(H, W, 3) uint8, band by band of a large image; a multiple of `shrink` rows in each but the last."""
     # PNG may carry EXIF after the pixels, so it is read only of a loaded image.
-    turn = orientation(image.info.get("exif", b""))
+    turn = image.tag_v2.get(0x0112, 1) if isinstance(image, FirstPage) else orientation(image.info.get("exif") or b"")
+    white = _white_of(image)
     if image.width * image.height <= BAND_PIXELS:
-        return upright(_small_rgb(image, shrink), turn)
+        whole = image.crop((0, 0, *image.size)) if isinstance(image, HeicFile) else image
+        return upright(_small_rgb(whole, shrink, white), turn)
     height, width = (-(-side // shrink) for side in (image.height, image.width))
     result_HW3 = np.empty((width, height, 3) if turn in ON_THEIR_SIDE else (height, width, 3), np.uint8)
     rows = shrink * max(1, BAND_PIXELS // image.width // shrink)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        part_HW3 = upright(_small_rgb(band, shrink), turn)
+        part_HW3 = upright(_small_rgb(band, shrink, white), turn)
         count = part_HW3.shape[1 if turn in ON_THEIR_SIDE else 0]
         first = top // shrink if turn not in _BACKWARDS else height - top // shrink - count
         place = slice(first, first + count)
@@ -198,9 +169,15 @@ def _upright_rgb(image: Image.Image, shrink: int) -> np.ndarray:
     return result_HW3
 
 
-def _small_rgb(image: Image.Image, shrink: int) -> Image.Image:
-    rgb = _on_white(_eight_bit(image))
+def _small_rgb(image: Image.Image, shrink: int, white: int) -> Image.Image:
+    rgb = _on_white(_eight_bit(image, white))
     return rgb if shrink == 1 else rgb.reduce(shrink)
+
+
+def _white_of(image: Image.Image | HeicFile) -> int:
+    """The largest value of a grey image of more than 8 bits: of a TIFF of 12 bits Pillow has them as they are."""
+    is_of_12_bits = isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,)
+    return 4095 if is_of_12_bits else 65535
 
 
 def upright(image: Image.Image, turn: int) -> np.ndarray:
@@ -243,14 +220,16 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16 bit grey as 8 bit grey, scaled and not clipped, with an alpha channel if one value was transparent."""
-    if image.mode == "F":
-        raise UsageError("An image of mode F has no fixed range; scale it to 0..255 and convert it to L or RGB.")
+def _eight_bit(image: Image.Image, white: int) -> Image.Image:
+    """Grey of more than 8 bits as 8 bit grey, scaled and not clipped, with alpha if one value was transparent."""
+    if image.mode in ENDLESS_MODES:
+        raise UsageError(
+            f"An image of mode {image.mode} has no fixed range; scale it to 0..255 and convert it to L or RGB."
+        )
     if not image.mode.startswith("I"):
         return image
     wide_HW = np.asarray(image)
-    grey = Image.fromarray(_eight_bit_of()[np.clip(wide_HW, 0, 65535)])
+    grey = Image.fromarray(_eight_bit_of(white)[wide_HW])
     if "transparency" in image.info:
         opaque_HW = wide_HW != image.info["transparency"]
         grey.putalpha(Image.fromarray(opaque_HW.astype(np.uint8) * 255))
@@ -258,9 +237,9 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 @lru_cache
-def _eight_bit_of() -> np.ndarray:
-    """(65536,) uint8, the nearest level of each of 16 bit."""
-    return ((np.arange(65536) + 128) // 257).astype(np.uint8)
+def _eight_bit_of(white: int) -> np.ndarray:
+    """(65536,) uint8, the nearest level of each value up to `white`."""
+    return np.minimum((np.arange(65536) * 255 + white // 2) // white, 255).astype(np.uint8)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from seesay.data.sources import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
     MAX_CAPTION_BYTES,
+    RAW_SUFFIXES,
     Caption,
     Entry,
     LooseFile,
@@ -138,7 +139,8 @@ class _Loose:
         self._packed = sum(name.lower().endswith(PACKED) for name in files)
         self._notes: list[str] = []
         foreign: dict[str, str] = {}
-        for name, size in files.items():
+        # Of a camera's raw file and its JPEG the JPEG counts.
+        for name, size in sorted(files.items(), key=lambda item: split_suffix(item[0])[1] in RAW_SUFFIXES):
             stem, suffix = split_suffix(name)
             file = LooseFile(str(folder.absolute() / name), size)
             if suffix in FOREIGN_SUFFIXES:
@@ -185,7 +187,7 @@ class _Loose:
                 "Training needs a caption for each image: write x.txt beside x.jpg, or a table of images and captions; "
                 "a folder of classes is what `seesay evaluate`, `seesay probe` and `--check` take."
             )
-        hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .webp or .gif"
+        hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .heic and others"
         others = [item for item in problems if not item.reason.endswith((" without caption", " without image"))]
         also = f" ({count_reasons(others)})" if others else ""
         return f"No pairs in {str(folder)!r}: {found}{also}: {hint}."

@@ -17,16 +17,17 @@ import simplejpeg
 from PIL import Image
 
 from seesay.data.decode import (
-    JPEG_START,
     ON_THEIR_SIDE,
-    QuietJpegFile,
     decode_by_pillow,
     decoder_errors,
+    developed,
     open_image,
     orientation,
     upright,
 )
-from seesay.data.decoding_limits import SHRINKS, Footprint, footprint, refuse_size, reserved
+from seesay.data.decoding_limits import SHRINKS, Footprint, refuse_size, reserved
+from seesay.data.image_formats import JPEG_START, QuietJpegFile
+from seesay.data.image_headers import footprint
 from seesay.data.image_sources import Source, read_source
 
 
@@ -64,6 +65,7 @@ def decoding(source: Source, most: Callable[[int, int], float] = not_shrunk) -> 
     if not isinstance(data, bytes):
         yield DecodedImage.whole(open_image(data))
         return
+    data = developed(data)
     cost = footprint(data)
     shrink = cost.fitting()
     with reserved(cost.at(shrink)):
@@ -81,10 +83,11 @@ def _by_pillow(data: bytes, cost: Footprint, shrink: int) -> DecodedImage:
     pixels_HW3 = decode_by_pillow(data, cost, shrink)
     if shrink == 1:
         return DecodedImage.whole(pixels_HW3)
-    sides = (cost.height, cost.width)
-    if pixels_HW3.shape[0] != -(-sides[0] // shrink):
-        sides = (cost.width, cost.height)
-    return DecodedImage(pixels_HW3, *sides, shrink=shrink)
+    for sides in ((cost.height, cost.width), (cost.width, cost.height)):
+        if pixels_HW3.shape[:2] == (-(-sides[0] // shrink), -(-sides[1] // shrink)):
+            return DecodedImage(pixels_HW3, *sides, shrink=shrink)
+    # A HEIC that was cut to a part of what its headers say.
+    return DecodedImage(pixels_HW3, *(shrink * side for side in pixels_HW3.shape[:2]), shrink=shrink)
 
 
 def _by_turbo(data: bytes, most: Callable[[int, int], float], needed: int) -> DecodedImage | None:

@@ -12,9 +12,21 @@ from typing import NamedTuple, Protocol
 from seesay.base.errors import BrokenSample, StorageError, UsageError, nearest
 from seesay.base.records import Pair, Skipped
 
-IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif"})
+# Images by their suffix; what they are is seen from their bytes. Raw files and the last three need the extra `photos`.
+RAW_SUFFIXES = frozenset({"cr2", "cr3", "nef", "arw", "dng", "orf", "rw2", "raf"})
+IMAGE_SUFFIXES = RAW_SUFFIXES | frozenset(
+    [
+        *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "avif", "tif", "tiff", "bmp", "dib", "jp2", "j2k", "jpx"),
+        *("heic", "heif", "hif"),
+    ]
+)
 # Images that are not decoded: counted where they are, so that none goes missing silently.
-FOREIGN_SUFFIXES = frozenset({"bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2", "svg", "ico", "psd"})
+FOREIGN_SUFFIXES = frozenset(
+    [
+        *("jxl", "svg", "ico", "psd", "tga", "exr", "hdr", "pcx", "ppm", "pgm", "pnm", "xcf"),
+        *("nrw", "pef", "srw", "3fr", "x3f"),
+    ]
+)
 # Guesses: no camera writes a larger file, and a caption of a million letters is none.
 MAX_IMAGE_BYTES = 1 << 28
 MAX_CAPTION_BYTES = 1 << 20

@@ -90,7 +90,7 @@ IMAGE_RECORD = np.dtype(
 )
 
 _FILE_NAME = re.compile(
-    r"(?:\S+\.(?:jpe?g|png|webp|gif|bmp|tiff?|heic)"
+    r"(?:\S+\.(?:jpe?g|png|webp|gif|avif|heic|tiff?|bmp)"
     r"|(?:img|dsc[nf]?|pxl|mvimg|image|photo|picture|pict|scan|screenshot|untitled|wp|p)[ _-]?\d[\d _-]*"
     r"|[\da-f]{12,}|\d[\d_-]{4,})",
     re.IGNORECASE,

@@ -41,8 +41,6 @@ FITTED = 0.1
 OVERFIT_PAIRS = 64
 WARMUP = 10
 CACHED_BATCHES = 2
-# The first bytes of each format's files, by its specification.
-SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PN": "png", b"GIF": "gif", b"RIF": "webp"}
 
 
 def main() -> None:
@@ -151,10 +149,10 @@ def _copy_some(pairs: PairSource, folder: Path, *, count: int) -> None:
             data = pairs[index].image
         except SeesayError:
             continue
-        if suffix := SUFFIXES.get(data[:3]):
-            (folder / f"{written:06}.{suffix}").write_bytes(data)
-            (folder / f"{written:06}.txt").write_text("\n".join(pairs.captions(index)), encoding="utf-8", newline="\n")
-            written += 1
+        # What it is, is seen from its bytes.
+        (folder / f"{written:06}.jpg").write_bytes(data)
+        (folder / f"{written:06}.txt").write_text("\n".join(pairs.captions(index)), encoding="utf-8", newline="\n")
+        written += 1
 
 
 def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Ranking, Skipped
 from seesay.data.prompts import distinct_labels
-from seesay.data.sources import IMAGE_SUFFIXES, LooseFile, count_reasons, missing_location
+from seesay.data.sources import FOREIGN_SUFFIXES, IMAGE_SUFFIXES, LooseFile, count_reasons, missing_location
 from seesay.tasks.answers import Answer
 from seesay.tasks.decision import LabelDecision
 
@@ -23,8 +23,8 @@ def find_photos(locations: Sequence[str | Path]) -> list[Path]:
     """The photos at these locations, sorted, each once.
 
     A location is a file, a folder (searched with all its subfolders, without hidden ones) or a pattern such as
-    "2024/**/*.jpg". What counts as a photo is decided by the suffix alone. Raises `UsageError` for a location
-    without a photo, and names what is there instead.
+    "2024/**/*.jpg". What counts as a photo is decided by the suffix alone, and images of formats that are not read
+    count, too. Raises `UsageError` for a location without a photo, and names what is there instead.
     """
     photo_at: dict[str, Path] = {}
     for location in locations:
@@ -105,7 +105,8 @@ def photos_at(location: str) -> list[Path]:
     else:
         raise missing_location(Path(path))
     files = [file for match in matches for file in files_below(match)]
-    photos = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES]
+    # Those in a format that is not read, too: each is counted and named with its reason when it is decoded.
+    photos = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES]
     if not photos:
         suffixes = Counter(suffix_of(file) or "no suffix" for file in files).most_common(4)
         there = ", ".join(f"{count} x {suffix}" for suffix, count in suffixes) or "no file at all"
