@@ -35,7 +35,7 @@ def hidden(*words: str, **options) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.journey
+@pytest.mark.slow
 def test_everything_is_hidden_from_a_process_and_from_those_it_starts():
     code = """
 import importlib.util, multiprocessing, os, signal, subprocess, sys
@@ -51,7 +51,7 @@ if len(sys.argv) == 1:
     assert done.stdout.split() == ["hidden"] * 2, done.stderr
 
 
-@pytest.mark.journey
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_fast_tests_are_green_in_a_python_without_fork_locks_and_limits(tmp_path):
     done = hidden(
