@@ -321,3 +321,48 @@ def test_help_fits_one_screen_and_shows_an_example(seesay, verb: str, monkeypatc
     assert f"Example: seesay {verb}" in out
     assert len(out.splitlines()) <= 40
     assert max(map(len, out.splitlines())) <= 100
+
+
+def test_photos_of_several_places_are_classified_with_labels_as_an_option(seesay, tmp_path, paint):
+    for colour in ("red", "blue"):
+        paint(tmp_path / f"{colour}s" / f"{colour}.png", colour)
+    code, out, _ = seesay("classify", tmp_path / "reds", tmp_path / "blues", "--labels", "red, blue", "--top", "1")
+    assert code == 0 and "reds/red.png" in out and "blues/blue.png" in out
+    code, _, err = seesay("classify", tmp_path / "reds", "--labels", "red")
+    assert code == 2 and "give two or more" in err
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["photos/other", "cat", "dog"], "seesay classify photos photos/other --labels 'cat,dog'"),
+        (["other", "cat"], "seesay classify photos other --labels 'cat'"),
+        (["other/", "more/"], "seesay classify photos other/ more/ --labels 'cat,dog'"),
+        (["./other", "cat"], "seesay classify photos ./other --labels 'cat'"),
+    ],
+)
+def test_a_folder_among_the_labels_is_answered_with_the_option(seesay, tmp_path, paint, monkeypatch, labels, said):
+    for place in ("photos", "photos/other", "other", "more"):
+        paint(tmp_path / place / "red.png", "red")
+    monkeypatch.chdir(tmp_path)
+    code, _, err = seesay("classify", "photos", *labels)
+    assert code == 2 and said in err and "is a folder" in err
+
+
+def test_labels_may_be_called_as_folders_of_classes_are(seesay, tmp_path, paint, monkeypatch):
+    for place in ("photos", "red", "blue"):
+        paint(tmp_path / place / "red.png", "red")
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = seesay("classify", "photos", "red", "blue", "--top", "1")
+    assert code == 0 and "red 9" in out.replace("red 100.0", "red 9")
+
+
+@pytest.mark.parametrize("words", ["classify {set} red blue", "evaluate box {set}", "probe {set} {set} --penalty 1"])
+@pytest.mark.parametrize(("device", "said"), [("gpu", "device 'gpu' is not known"), ("cuda:7", "is not here")])
+def test_every_verb_that_encodes_takes_a_device(seesay, tmp_path, paint, words, device, said):
+    for colour in ("red", "blue"):
+        paint(tmp_path / colour / "a.png", colour)
+    words = words.format(set=tmp_path).split()
+    code, _, err = seesay(*words, "--device", device)
+    assert code == 2 and said in err
+    assert seesay(*words, "--device", "cpu")[0] == 0

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.model import convert as module
@@ -53,3 +54,16 @@ def test_a_model_is_loaded_by_name_and_the_proof_is_one_line(folder: Path, tmp_p
     assert torch.equal(load(tmp_path / "new").encode_texts(["a dog"]), load(folder).encode_texts(["a dog"]))
     with pytest.raises(UsageError, match="no folder and no known name"):
         convert("no-such-model", tmp_path / "newer", to="seesay")
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.0), ("float16", 1e-6), ("bfloat16", 1e-5)])
+def test_weights_may_be_rounded_and_the_difference_is_told(dtype: str, least: float, model: Model, tmp_path: Path):
+    proof = convert(model, tmp_path / "out", to="seesay", dtype=dtype)
+    assert least <= max(proof.images, proof.texts) < 0.08
+    kinds = {tensor.dtype for tensor in load_file(tmp_path / "out" / "model.safetensors").values()}
+    assert {kind for kind in kinds if kind.is_floating_point} == {getattr(torch, dtype)}
+
+
+def test_a_dtype_that_is_none_is_refused(model: Model, tmp_path: Path):
+    with pytest.raises(UsageError, match="dtype is 'int8'; a model is written in float32, float16, bfloat16"):
+        convert(model, tmp_path / "out", to="seesay", dtype="int8")

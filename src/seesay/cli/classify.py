@@ -13,6 +13,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
 from seesay.tasks.answer_files import FORMATS, Format, format_of, of_answers, refuse_ending, write_skipped
 from seesay.tasks.answers import as_table
@@ -29,9 +30,7 @@ SHOWN_REPEATED = 10
 # A guess: the speed over fewer photos is mostly the time of the first one.
 FEWEST_FOR_SPEED = 100
 
-Preprocessing = Annotated[
-    Literal["exact", "fast"], typer.Option(help="fast: shrink photos while decoding; pixels differ a little.")
-]
+Preprocessing = Annotated[Literal["exact", "fast"], typer.Option(help="fast: shrunk while decoding.")]
 Calibrate = Annotated[str | None, typer.Option(metavar="FOLDER", help="Fit probabilities on a folder per label.")]
 NoneOfThese = Annotated[
     float | None,
@@ -60,6 +59,9 @@ FormatName = Annotated[
     Literal["table", "csv", "tsv", "json", "jsonl", "parquet", "html"] | None,
     typer.Option(metavar="KIND", help="table, csv, tsv, json, jsonl, parquet or html."),
 ]
+LabelsGiven = Annotated[
+    str | None, typer.Option("--labels", metavar="A,B", help="Labels; then every word is a place of photos.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -83,6 +85,7 @@ def command(
         list[str] | None, typer.Argument(metavar="LABEL", help="What a photo may show; two or more.")
     ] = None,
     *,
+    labels_given: LabelsGiven = None,
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     templates: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Sentences for labels; default: the model's.")
@@ -92,6 +95,7 @@ def command(
     format: FormatName = None,
     out: Out = None,
     preprocess: Preprocessing = "exact",
+    device: Device = None,
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
     multi_label: MultiLabel = False,
@@ -119,14 +123,15 @@ def command(
         threshold=threshold_of_all,
         thresholds=thresholds,
     )
-    chosen = [] if calibrate and not labels and labels_file is None else gather_labels(labels or [], labels_file)
+    places, words = places_and_labels([photos, *(labels or [])], labels_given)
+    chosen = [] if calibrate and not words and labels_file is None else gather_labels(words, labels_file)
     refuse_unwritable_file(out, "-o")
     refuse_unwritable_file(bad, "--bad")
     chosen_format = terminal_format(format) if out is None else format_of(out, format)
     if bad is not None:
         refuse_ending(bad, "--bad")
-    prepared = prepare(photos, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
-    loaded = load_model(model).with_preprocess(preprocess)
+    prepared = prepare(places, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
+    loaded = load_model(model, device).with_preprocess(preprocess)
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
@@ -188,9 +193,20 @@ def report_broken(done: "Classified", bad: Path | None) -> None:
         say(f"  and {more:,} more; --bad FILE lists them all" if bad is None else f"  and {more:,} more, in {bad}")
 
 
-def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
-    """The labels of the command line and of the file, each once; repeated ones are logged."""
-    from seesay.data.prompts import distinct_labels, read_labels
+def places_and_labels(words: Sequence[str], labels: str | None) -> tuple[list[str], list[str]]:
+    """Where the photos are, and the labels: those of the option, or all words but the first."""
+    if labels is not None:
+        return list(words), [label.strip() for label in labels.split(",") if label.strip()]
+    refuse_places(words[0], words[1:])
+    return [words[0]], list(words[1:])
+
+
+def refuse_places(photos: str, labels: Sequence[str]) -> None:
+    """`UsageError` where a label is a photo on disk, or a folder that is hardly meant as one.
+
+    A folder is, where it is written as a path or where other labels are no folders: those of classes may be called as
+    their labels are.
+    """
     from seesay.data.sources import IMAGE_SUFFIXES
 
     for label in labels:
@@ -199,6 +215,21 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
                 f"label {label!r} is a photo on disk: the shell has put the matches of a pattern in its place; "
                 "write the pattern in quotes."
             )
+    folders = [label for label in labels if os.path.isdir(label)]
+    meant = [label for label in folders if os.sep in label or "/" in label or len(folders) < len(labels)]
+    if meant:
+        words = ",".join(label for label in labels if label not in meant) or "cat,dog"
+        places = " ".join([photos, *meant])
+        raise UsageError(
+            f"label {meant[0]!r} is a folder; for photos in several places name the labels with an option: "
+            f"seesay classify {places} --labels {words!r}"
+        )
+
+
+def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
+    """The labels of the command line and of the file, each once; repeated ones are logged."""
+    from seesay.data.prompts import distinct_labels, read_labels
+
     chosen, repeated = distinct_labels([*labels, *(read_labels(labels_file) if labels_file else [])])
     if repeated:
         more = f" and {len(repeated) - SHOWN_REPEATED:,} more" if len(repeated) > SHOWN_REPEATED else ""
@@ -206,15 +237,16 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
     return chosen
 
 
-def load_model(name: str | None) -> "Model":
-    """The model of that name, on the best device there is; without a name the small one, which is logged."""
+def load_model(name: str | None, device: str | None) -> "Model":
+    """The model of that name, on a device or the best there is; without a name the small one, which is logged."""
     from seesay.base.runtime import Runtime
     from seesay.model.hub import load
 
+    runtime = Runtime.find(device)
     loaded = load(name or PACKAGED_MODEL)
     if name is None:
         say(f"model: the small one in the box{known_scores(loaded.facts)}; name a larger one with --model FOLDER.")
-    return loaded.to(Runtime.find().device)
+    return loaded.to(runtime.device)
 
 
 def known_scores(facts: dict[str, Any]) -> str:

@@ -23,6 +23,10 @@ def command(
             help="The model's activation, if SRC is a single file, which does not name it; OpenAI: quick_gelu."
         ),
     ] = None,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"] | None,
+        typer.Option(help="Round the weights to it [default: as they are]."),
+    ] = None,
     from_pickle: Annotated[
         bool,
         typer.Option(
@@ -37,8 +41,8 @@ def command(
     """Write a model in the layout of another program.
 
     The new folder is read back, and both models embed the same few images and captions. The largest difference of
-    their embeddings is printed; if it is above 1e-5 nothing is written. transformers reads hf, open_clip reads
-    open_clip.
+    their embeddings is printed; if it is above 1e-5 (with --dtype, above its rounding) nothing is written.
+    transformers reads hf, open_clip reads open_clip.
 
     Example: seesay convert runs/mine/model mine-hf --to hf
     """
@@ -54,7 +58,7 @@ def command(
         raise UsageError("--to is missing; name the layout to write: hf, open_clip or seesay.")
     from seesay.model.convert import convert
 
-    proof = convert(source, destination, to=to, tokenizer=tokenizer, activation=activation)
+    proof = convert(source, destination, to=to, tokenizer=tokenizer, activation=activation, dtype=dtype)
     differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
     print(printable(f"{source} -> {destination} ({to}); largest difference {differences}"))
 

@@ -9,6 +9,7 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ ResultsOption = Annotated[
 ]
 PreprocessOption = Annotated[
     Literal["exact", "fast"],
-    typer.Option(help="exact: pixels as in training. fast: JPEGs are shrunk while decoded."),
+    typer.Option(help="fast: JPEGs are shrunk while decoded."),
 ]
 
 
@@ -82,11 +83,12 @@ def command(
     json_file: JsonOption = None,
     results: ResultsOption = None,
     preprocess: PreprocessOption = "exact",
+    device: Device = None,
 ) -> None:
     """Measure models on labelled images (zero-shot accuracy) or captioned ones (retrieval), in percent.
 
     A set named as one of Radford et al. 2021, such as eval-cifar10, is asked about with the templates and class names
-    of that paper unless it has its own; a line says so. Embeddings are cached under SEESAY_CACHE ("off": not at all).
+    of that paper unless it has its own. Embeddings are cached under SEESAY_CACHE ("off": not at all).
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
@@ -111,6 +113,7 @@ def command(
             baseline=baseline,
             results=results,
             preprocess=preprocess,
+            device=device,
             on_entry=lambda entry: remember(entry, entries),
         )
     finally:

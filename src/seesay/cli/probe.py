@@ -9,12 +9,28 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
 
 PACKAGED_MODEL = "box"
+
+Shots = Annotated[
+    str | None,
+    typer.Option(metavar="N,N,...", help="Also learn from N images per class, for each N, as in 1,2,4,8,16."),
+]
+PenaltyWord = Annotated[
+    str,
+    typer.Option(
+        metavar="sweep|NUMBER", help="On the squared weights (scikit-learn's 1/C); sweep searches for the best."
+    ),
+]
+Metric = Annotated[
+    Literal["accuracy", "mean-per-class", "map11", "roc-auc"],
+    typer.Option(help="Measured on TEST; map11: mean average precision at 11 recalls, as for PASCAL VOC 2007."),
+]
 
 
 def command(
@@ -31,21 +47,11 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="Model folder or name [default: box, the small one of the package].")
     ] = None,
-    shots: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="Also learn from N images per class, for each N, as in 1,2,4,8,16."),
-    ] = None,
+    shots: Shots = None,
     seeds: Annotated[int, typer.Option(help="Random choices of images for each number of --shots.")] = 3,
-    penalty: Annotated[
-        str,
-        typer.Option(
-            metavar="sweep|NUMBER", help="On the squared weights (scikit-learn's 1/C); sweep searches for the best."
-        ),
-    ] = "sweep",
-    metric: Annotated[
-        Literal["accuracy", "mean-per-class", "map11", "roc-auc"],
-        typer.Option(help="Measured on TEST; map11: mean average precision at 11 recalls, as for PASCAL VOC 2007."),
-    ] = "accuracy",
+    penalty: PenaltyWord = "sweep",
+    metric: Metric = "accuracy",
+    device: Device = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
     ] = None,
@@ -63,7 +69,16 @@ def command(
     counts, weight = counts_of(shots), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
-    result = probe(train, test, model=model or PACKAGED_MODEL, shots=counts, seeds=seeds, penalty=weight, metric=metric)
+    result = probe(
+        train,
+        test,
+        model=model or PACKAGED_MODEL,
+        shots=counts,
+        seeds=seeds,
+        penalty=weight,
+        metric=metric,
+        device=device,
+    )
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")
     sys.stdout.write(as_text(result))

@@ -26,7 +26,7 @@ MicroBatch = Annotated[
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of weights, order and crops [default: 0].")]
 Device = Annotated[
     str | None,
-    typer.Option(metavar="cpu|cuda|mps", help="Where to compute [default: cuda or mps if there is one]."),
+    typer.Option(metavar="cpu|cuda|mps", help="Where to compute [default: the best here]."),
 ]
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read images [default: by the cores].")]
 Val = Annotated[

@@ -25,7 +25,7 @@ from seesay.evaluation.results import ComparisonResult, ShiftResult
 from seesay.evaluation.suite import NO_CACHE, Measured, Question, Templates
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
-from seesay.model.hub import on_best_device
+from seesay.model.hub import on_device
 
 # Entries that the repr names; a guess at what fits a few lines of a terminal.
 ENTRIES_SHOWN = 4
@@ -52,20 +52,21 @@ def evaluate(
     report: str | Path | None = None,
     results: str | Path | None = None,
     preprocess: Literal["exact", "fast"] = "exact",
+    device: str | None = None,
     cache: bool = True,
     on_entry: Callable[[Entry], None] = lambda entry: None,
 ) -> "Evaluation":
     """Measure models on labelled sets (zero-shot accuracy) and on images with captions (retrieval).
 
-    `models`: names or folders, loaded to the best device there is, and `Model` values, which stay on theirs. `sets`:
-    what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`), `class_names`
-    (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace the words
-    that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a train part
-    (train/ beside test/ or val/), and with `shots` on this many images per class; where there is none, `notes` of the
-    result say so. `prompts`: also the accuracy of every single template. `shift`
-    names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
-    `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings
-    are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
+    `models`: names or folders, loaded to `device` or the best there is, and `Model` values, which stay where they are
+    without one. `sets`: what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`),
+    `class_names` (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace
+    the words that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a
+    train part (train/ beside test/ or val/), and with `shots` on this many images per class; where there is none,
+    `notes` of the result say so. `prompts`: also the accuracy of every single template. `shift` names the natural and
+    the shifted one of two sets; `baseline` is a JSON file of standard models on these. `preprocess` is the mode
+    (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings are cached under
+    `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
 
     `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
     an HTML page, written at the end, which implies `prompts`. `UsageError` for arguments that do not fit, before any
@@ -91,7 +92,7 @@ def evaluate(
         environment=machine_facts(Runtime.find()),
         baseline=standard,
     )
-    evaluation = measure_all(evaluation, open_models(arguments, preprocess), request, results, on_entry)
+    evaluation = measure_all(evaluation, open_models(arguments, preprocess, device), request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
     return evaluation
@@ -202,12 +203,14 @@ class Evaluation:
         return html_table(COLUMNS, cells)
 
 
-def open_models(models: Sequence[Model | str | Path], preprocess: str) -> Iterator[tuple[str, Model]]:
+def open_models(
+    models: Sequence[Model | str | Path], preprocess: str, device: str | None
+) -> Iterator[tuple[str, Model]]:
     """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
     behind its own."""
     names: dict[str, Model] = {}
     for argument in models:
-        model = on_best_device(argument).with_preprocess(preprocess)
+        model = on_device(argument, device).with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")
         names[name] = model

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seesay.base.errors import SeesayError, UsageError
@@ -17,8 +18,9 @@ from seesay.model.bundle import Model, load_folder
 from seesay.model.hub import load
 from seesay.nets.architecture import Activation
 
-# A guess between rounding, 1e-7 for unit rows in float32, and 1e-3, which could change an answer.
-ALLOWED_DIFFERENCE = 1e-5
+# Guesses: between rounding, 1e-7 for unit rows in float32, and 1e-3, which could change an answer; and twenty times the
+# rounding of weights with 11 or 8 bits, for those that are written so.
+ALLOWED_DIFFERENCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
 TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
 
 
@@ -44,13 +46,18 @@ def convert(
     to: Literal["seesay", "hf", "open_clip"],
     tokenizer: str | Path | None = None,
     activation: Activation | None = None,
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
 ) -> Proof:
     """Write a model to the folder `destination` in the layout `to`, read it back, and compare both on fixed inputs.
 
     `source` is a model, or what `seesay.load` takes together with `tokenizer` and `activation`; raises as that does.
-    `UsageError` if the folder exists and is not empty, or the layout has no such towers. `SeesayError` if the rows
-    differ by more than 1e-5, `RefusedInput` if they are not of unit length; then nothing is left at `destination`.
+    Weights are written as they are, or rounded to `dtype`. `UsageError` if the folder exists and is not empty, or the
+    layout has no such towers. `SeesayError` if the rows differ by more than 1e-5 (rounded ones by more than
+    `ALLOWED_DIFFERENCE`), `RefusedInput` if they are not of unit length; then nothing is left at `destination`.
     """
+    if dtype is not None and dtype not in ALLOWED_DIFFERENCE:
+        raise UsageError(f"dtype is {dtype!r}; a model is written in {', '.join(ALLOWED_DIFFERENCE)}.")
+    allowed = ALLOWED_DIFFERENCE[dtype or "float32"]
     folder = Path(destination)
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -60,13 +67,13 @@ def convert(
     proofs = []
 
     def write(path: Path) -> None:
-        model.write_files(path, to)
+        model.write_files(path, to, dtype=None if dtype is None else getattr(torch, dtype))
         proofs.append(compare(model, load_folder(path)))
         # A difference that is no number is not allowed either.
-        if not all(difference <= ALLOWED_DIFFERENCE for difference in (proofs[0].images, proofs[0].texts)):
+        if not all(difference <= allowed for difference in (proofs[0].images, proofs[0].texts)):
             raise SeesayError(
                 f"{folder} is not written: its embeddings would differ by {proofs[0].images:.1e} (images) and "
-                f"{proofs[0].texts:.1e} (texts), more than {ALLOWED_DIFFERENCE:.0e}; report this model."
+                f"{proofs[0].texts:.1e} (texts), more than {allowed:.0e}; report this model."
             )
 
     publish_folder(folder, write)

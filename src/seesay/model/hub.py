@@ -99,9 +99,13 @@ def _unknown(name: str) -> UsageError:
     )
 
 
-def on_best_device(model: Model | str | Path) -> Model:
-    """A name loaded to the best device there is, raising as `load`; a `Model` is returned as it is, where it is."""
-    return model if isinstance(model, Model) else load(model).to(Runtime.find().device)
+def on_device(model: Model | str | Path, device: str | None = None) -> Model:
+    """A name loaded to `device`, raising as `load`, and without one to the best there is; a `Model` stays where it is
+    unless a device is named. `UsageError` for a device that is not here."""
+    if isinstance(model, Model) and device is None:
+        return model
+    runtime = Runtime.find(device)
+    return (model if isinstance(model, Model) else load(model)).to(runtime.device)
 
 
 def download(repository: str) -> Path:

@@ -107,13 +107,14 @@ def classify_folder(
     false_alarms: float = 0.05,
     threshold: float | None = None,
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
+    device: str | None = None,
     force: bool = False,
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, as its ending says.
 
     It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
-    `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own.
+    `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -135,10 +136,10 @@ def classify_folder(
         thresholds=dict(thresholds),
     )
     question = Question(labels=labels, templates=templates, top=top, calibrate=calibrate, rules=rules)
-    from seesay.model.hub import on_best_device
+    from seesay.model.hub import on_device
 
     prepared = prepare(photos, question)
-    return answer_all(on_best_device(model), prepared, format=format, out=Path(out), force=force)
+    return answer_all(on_device(model, device), prepared, format=format, out=Path(out), force=force)
 
 
 def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:

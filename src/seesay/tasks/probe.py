@@ -7,7 +7,7 @@ from seesay.base.journal import progress
 from seesay.base.names import no_empty_names, whole_numbers
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
-from seesay.model.hub import on_best_device
+from seesay.model.hub import on_device
 from seesay.tasks.few_shot import NO_CACHE, Penalty, check_protocol, check_sets, open_labelled, probe_sets
 from seesay.tasks.probe_result import ProbeResult
 
@@ -22,12 +22,13 @@ def probe(
     seeds: int = 3,
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
+    device: str | None = None,
     cache: bool = True,
 ) -> ProbeResult:
     """Fit a linear classifier on a model's features of `train`, and measure it on `test` beside zero-shot.
 
     Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`.
-    `model` is a name or folder, loaded to the best device there is, or a `Model`, which stays on its own. `shots`:
+    `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own. `shots`:
     also with this many images per class, each number with `seeds` random choices of images. `penalty` is on the
     squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. Features are
     cached under `SEESAY_CACHE`, unless `cache` is False.
@@ -39,7 +40,7 @@ def probe(
     check_protocol(counts, seeds, penalty, metric)
     train_set, test_set = open_labelled(train), open_labelled(test)
     check_sets(train_set, test_set, counts)
-    loaded = on_best_device(model)
+    loaded = on_device(model, device)
     with progress(len(train_set) + len(test_set), "images") as advance:
         return probe_sets(
             loaded,
