@@ -172,7 +172,7 @@ def test_eight_workers_need_few_open_files_and_too_few_are_one_line():
     done = script(40, files=64)
     assert done.returncode == 1 and not done.stdout
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: 40 loader processes cannot be started (Too many open files); lower --workers")
+    assert line.startswith("error: 40 loader processes cannot be started (Too many open files); lower workers")
 
 
 @pytest.mark.journey

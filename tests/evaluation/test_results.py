@@ -40,6 +40,7 @@ RETRIEVAL = [
     "chance_image_to_text",
     "templates",
     "templates_from",
+    "notes",
 ]
 PROBE = [
     "task",

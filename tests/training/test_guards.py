@@ -190,7 +190,7 @@ def test_an_allocation_that_fails_in_a_run_exits_with_1_and_the_way_out(coloured
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    assert "error: out of memory at batch size 40; try micro_batch 20. Nothing was saved yet" in done.stderr
+    assert "error: out of memory at batch size 40; try --micro-batch 20. Nothing was saved yet" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -10,6 +10,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
+from seesay.base.streams import say
 from seesay.data.pairs import on_disk
 from seesay.experiments.comparison import Comparison
 from seesay.experiments.page import build_page, figure_of
@@ -63,7 +64,8 @@ def compare(
     experiment = settle(experiment, root, device=runtime.device)
     zero_shot = ZeroShotCheck(experiment.check or "", most=experiment.check_images)
     training_pairs = open_training_pairs(experiment.pairs, (), experiment.train).training
-    ProgressLine("compare").say(*training_pairs.notes)
+    for note in training_pairs.notes:
+        say(note)
     refuse_other_data(root, pairs=training_pairs, labelled=zero_shot.labelled)
     with Journal(root) as journal:
         publish_file(root / SETTINGS_NAME, as_toml(experiment).encode())
