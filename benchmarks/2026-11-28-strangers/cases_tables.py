@@ -154,7 +154,7 @@ FRAME = (
 TABLE = "pa.table({'image': [f'{n}.png' for n in range(8)], 'caption': ['a red square'] * 8})"
 EXAMPLES = "[(Image.open(f'{n}.png'), 'a red square') for n in range(8)]"
 TSV = ["a red square", '"a square on a hill', "a green one", '12" vinyl', "five", "six", "seven", "eight"]
-LONG = "a very long label that goes on and on and on and on and on and on and on and on and on and on and on and on "
+LONG = "a very long label that goes " + "on and " * 60
 PLAIN = {"file_name": "a.jpg", "text": "x"}
 
 

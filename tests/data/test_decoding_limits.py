@@ -196,7 +196,7 @@ LARGEST = {
 }
 
 
-@pytest.mark.journey
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_most_costly_image_that_is_read_takes_512_mb_and_5_seconds(name, tmp_path):
     (tmp_path / "image").write_bytes(LARGEST[name]())

@@ -177,7 +177,7 @@ MAKE = "import sys; sys.path[:0] = sys.argv[3:]; import test_format_limits as t;
 MAKE += "open(sys.argv[2], 'wb').write(t.LARGEST[sys.argv[1]]())"
 
 
-@pytest.mark.journey
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGEST)
 def test_the_most_costly_image_that_is_read_takes_512_mb_and_5_seconds(name, tmp_path):
     path = tmp_path / "image"

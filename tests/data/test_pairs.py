@@ -302,26 +302,27 @@ def test_a_compressed_tar_is_refused_with_what_to_do(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "word", ["s_{00..02}.tar", "s_00.tar::s_01.tar::s_02.tar", "s_{00,01,02}.tar", "s_0{0..1}.tar::s_02.tar"]
+    "word",
+    ["s_{00..02}.tar", "s_00.tar::s_01.tar::s_02.tar", "s_{00,01,02}.tar", "s_0{0..1}.tar::s_02.tar", "s_0{2..0}.tar"],
 )
 def test_shards_are_named_as_webdataset_writes_them(tmp_path, write_tar, word, monkeypatch):
     for number in range(4):
         write_tar(tmp_path / f"s_{number:02}.tar", {f"{number}.jpg": b"1", f"{number}.txt": b"x"})
     monkeypatch.chdir(tmp_path)
     source = open_pairs([word])
-    assert [source.key(index) for index in range(len(source))] == ["s_00.tar/0", "s_01.tar/1", "s_02.tar/2"]
+    assert sorted(source.key(index) for index in range(len(source))) == ["s_00.tar/0", "s_01.tar/1", "s_02.tar/2"]
     (tmp_path / "s_02.tar").unlink()
     (tmp_path / "s_01.tar").unlink()
-    with pytest.raises(UsageError, match=r"2 of 3 sources are not there: 's_01\.tar', 's_02\.tar'\."):
+    with pytest.raises(UsageError, match=r"2 of 3 sources are not there: 's_0[12]\.tar', 's_0[12]\.tar'\."):
         open_pairs([word])
 
 
 def test_a_path_with_braces_that_is_there_is_that_path_and_a_flood_is_refused(tmp_path, write_tar):
     write_tar(tmp_path / "a{0..1}.tar", {"0.jpg": b"1", "0.txt": b"x"})
     assert len(open_pairs([tmp_path / "a{0..1}.tar"])) == 1
-    with pytest.raises(UsageError, match="names more than 1,048,576 sources"):
+    with pytest.raises(UsageError, match="names more than 131,072 sources"):
         open_pairs(["{0..9999}{0..9999}.tar"])
-    with pytest.raises(UsageError, match="names more than 1,048,576 sources"):
+    with pytest.raises(UsageError, match="names more than 131,072 sources"):
         open_pairs(["{000000000..999999999}.tar"])
 
 

@@ -19,7 +19,7 @@ from seesay.data.tables import TABLE_SUFFIXES, open_table
 
 # Alternatives as a shell writes them: {a,b} and {000..009}; and how many sources one word may name (a guess).
 BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
-MOST_SOURCES = 1 << 20
+MOST_SOURCES = 1 << 17
 # A guess at what fits a message.
 SHOWN_MISSING = 10
 
@@ -117,19 +117,15 @@ def expanded(source: str | Path) -> list[str | Path]:
     """The sources that one word names: `a::b` and `{000..009}` as WebDataset reads them; a path that exists is one."""
     if Path(source).exists():
         return [source]
-    words = [part for part in str(source).split("::") if part]
     found: list[str | Path] = []
-    for word in words:
-        waiting = [word]
-        while waiting and len(found) + len(waiting) <= MOST_SOURCES:
-            first = waiting.pop(0)
-            match = BRACES.search(first)
-            if match is None:
-                found.append(first)
-                continue
-            waiting[:0] = [first[: match.start()] + choice + first[match.end() :] for choice in _choices(match[1])]
-        if waiting:
-            raise UsageError(f"{str(source)!r} names more than {MOST_SOURCES:,} sources; use a pattern with * instead.")
+    for word in filter(None, str(source).split("::")):
+        several = [word]
+        while match := BRACES.search(several[0]):
+            choices = _choices(match[1])
+            if len(found) + len(several) * len(choices) > MOST_SOURCES:
+                raise UsageError(f"{str(source)!r} names more than {MOST_SOURCES:,} sources; use a pattern with *.")
+            several = [first.replace(match[0], choice, 1) for first in several for choice in choices]
+        found += several
     return found or [source]
 
 
@@ -139,8 +135,9 @@ def _choices(inside: str) -> list[str]:
     if not dots or not (first.isdecimal() and last.isdecimal()) or max(len(first), len(last)) > 9:
         return inside.split(",")
     width = max(len(first), len(last)) if first.startswith("0") else 0
-    numbers = range(int(first), min(int(last), int(first) + MOST_SOURCES) + 1)
-    return [f"{number:0{width}d}" for number in numbers]
+    step = 1 if int(last) >= int(first) else -1
+    numbers = range(int(first), int(last) + step, step)
+    return [f"{number:0{width}d}" for number in numbers[: MOST_SOURCES + 1]]
 
 
 def _has_columns(path: Path, columns: dict[str, str | None]) -> bool:
