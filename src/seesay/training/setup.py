@@ -100,7 +100,6 @@ def begin_or_resume(
         line.say(f"warning: {fault}")
     journal.cut_after(position.step)
     if position.step:
-        line.say(f"going on after step {position.step:,}")
         journal.event(event="resume", step=position.step, processes=processes.world_size)
     parallel, optimizer = _share(model, optimizer, plan, processes, is_restored=position.step > 0)
     tracked = plan.settings.log.to if processes.is_main else ()
