@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput
 from seesay.base.journal import EVENTS_NAME, read_events
+from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
 from seesay.base.streams import say
 from seesay.model.bundle import Model
@@ -181,11 +182,13 @@ def save_model(
 ) -> Model:
     """Publish the model as it stands, whole or not at all, and return it; the main process alone writes.
 
-    `checks`: what was measured last; `best`: of the best model, its check.
+    `checks`: what was measured last; `best`: of the best model, its check. `StorageError` where it does not fit, before
+    anything is written.
     """
     whole = whole_model(state, model)
     if state.processes.is_main:
         whole.facts = {"training": {**training_facts(state, checks), **({"best": dict(best)} if best else {})}}
+        refuse_unwritable(folder, needed=sum(tensor.nbytes for tensor in whole.clip.state_dict().values()))
         whole.save(folder)
     return whole
 
