@@ -17,7 +17,7 @@ from seesay.data.loader import Batches
 from seesay.training.best import is_stopped_early, keep_best, warn_if_rising
 from seesay.training.checkpoint import CHECKPOINTS, checkpoints, save_checkpoint
 from seesay.training.faults import BadStep, ended_when_stuck, explain_out_of_memory, stop_requests
-from seesay.training.optimizer import rate_factor, size_at
+from seesay.training.optimizer import next_learning_rate, size_at
 from seesay.training.plan import RunPlan
 from seesay.training.run_log import log_step, log_surprises, warn_if_not_learning
 from seesay.training.state import TrainState
@@ -26,22 +26,11 @@ from seesay.training.state import TrainState
 SMOOTHING = 0.98
 
 
-def next_learning_rate(state: TrainState) -> float:
-    """The learning rate of the step behind those that are made: by the length of the run as it is set now."""
-    # The middle of the step, so that neither the first nor the last step has rate 0.
-    share = min(1.0, state.share(state.position.step) + state.plan.length.half_step)
-    return state.plan.optimizer.learning_rate * rate_factor(share, state.plan.warmup)
-
-
 def run_loop(state: TrainState, batches: Batches) -> None:
     """Go on from where the run stands to its end. Raises `Stopped` after saving when asked to stop."""
     plan, position = state.plan, state.position
     check_settings, checkpoint_settings = plan.settings.check, plan.settings.checkpoint
     state.start_clock()
-    if position.step:
-        state.line.say(
-            f"going on after step {position.step:,} of {plan.length}, at rate {next_learning_rate(state):.3g}"
-        )
     part = state.processes.rank, state.processes.world_size
     stream = batches.starting_at(
         position.step,
@@ -199,7 +188,7 @@ def explaining_out_of_memory(plan: RunPlan, *, world_size: int, folder: Path) ->
 
 
 def _set_learning_rate(state: TrainState) -> float:
-    learning_rate = next_learning_rate(state)
+    learning_rate = next_learning_rate(state.plan, state.position.step, state.position.seconds)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     return learning_rate
