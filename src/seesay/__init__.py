@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from seesay.evaluation.evaluate import Evaluation as Evaluation
     from seesay.evaluation.evaluate import evaluate as evaluate
     from seesay.experiments.compare import compare as compare
+    from seesay.experiments.compare_runs import RunsComparison as RunsComparison
+    from seesay.experiments.compare_runs import compare_runs as compare_runs
     from seesay.experiments.comparison import Comparison as Comparison
     from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
     from seesay.model.build import build as build
@@ -48,6 +50,7 @@ _MODULES = {
     "ProbeResult": "tasks.probe_result",
     "RefusedInput": "base.errors",
     "Run": "training.run_folder",
+    "RunsComparison": "experiments.compare_runs",
     "SeesayError": "base.errors",
     "Stopped": "base.errors",
     "StorageError": "base.errors",
@@ -58,6 +61,7 @@ _MODULES = {
     "build": "model.build",
     "classify_folder": "tasks.classify_folder",
     "compare": "experiments.compare",
+    "compare_runs": "experiments.compare_runs",
     "contrastive_loss": "formulas.contrastive",
     "convert": "model.convert",
     "doctor": "preflight.doctor",

@@ -55,3 +55,31 @@ def test_the_factors_and_the_rates_to_doubt_are_printed_on_standard_output(seesa
     assert "Run b/rate-1/seed-0 diverged at step 7:" in output
     assert "a: the best rate, 0.1, is the only one tried: another may be better." in output
     assert (calls[0]["pairs"], calls[0]["check"], calls[0]["jobs"]) == (["p", "q"], "c", 2)
+
+
+def test_words_that_are_neither_a_recipe_nor_two_runs_are_refused(seesay, recipe, tmp_path):
+    runs = [tmp_path / name for name in "abc"]
+    for run in runs:
+        run.mkdir()
+    for words, message in (
+        (runs[:1], "1 is no number of runs to compare; name two"),
+        (runs, "3 is no number of runs to compare"),
+        (runs[:2], "is no run folder"),
+        ([recipe, runs[0], "--out", tmp_path / "out"], "is no run folder"),
+        ([*runs[:2], "--jobs", "2"], "are for a recipe"),
+        ([*runs[:2], "--pairs", "x"], "are for a recipe"),
+        ([recipe, "--pairs", "x", "--check", "y"], "--out is missing"),
+    ):
+        code, _, error = seesay("compare", *words)
+        assert (code, error.count("\n")) == (2, 1) and message in error
+
+
+@pytest.mark.journey
+def test_two_runs_are_printed_side_by_side(seesay, coloured_pairs, tmp_path):
+    import seesay as package
+
+    for name, steps in (("a", 2), ("b", 3)):
+        package.train(coloured_pairs(name=f"pairs-{name}"), out=tmp_path / name, model="conv-tiny", steps=steps)
+    code, output, error = seesay("compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "both")
+    assert code == 0 and "setting   a   b" in output and "No score is tested: --check SET" in output
+    assert error.endswith(f"page: {tmp_path}/both/page.html   numbers: {tmp_path}/both/result.json\n")

@@ -139,22 +139,21 @@ def test_a_disk_too_small_for_a_checkpoint_is_told_in_bytes_before_the_first_ste
     assert "events.jsonl" in ended.stdout and "step 1" not in ended.stderr
 
 
-def test_a_disk_that_fills_up_keeps_the_checkpoint_before_and_tells_the_bytes(coloured_pairs, tmp_path):
-    """A5: room for one checkpoint and a half."""
-    pairs = coloured_pairs()
-    whole = done(command(pairs, tmp_path / "whole", "checkpoint.every_steps=4"))
+@pytest.mark.parametrize(("validation", "full"), [(0.0, "step-0000000008"), (0.1, "best")])
+def test_a_disk_that_fills_up_keeps_the_checkpoint_before_and_tells_the_bytes(
+    validation, full, coloured_pairs, tmp_path
+):
+    """A5: room for one checkpoint and a half; the best model is a third of one."""
+    pairs, settings = coloured_pairs(), ("checkpoint.every_steps=4", f"data.validation={validation}")
+    whole = done(command(pairs, tmp_path / "whole", *settings))
     assert whole.returncode == 0, whole.stderr
     size = sum(path.stat().st_size for path in checkpoints(tmp_path / "whole" / "checkpoints")[0].iterdir())
     out = tmp_path / "disk"
     out.mkdir()
     script = 'mount -t tmpfs -o size=$1 none "$0" && shift && "$@"; code=$?; ls -A "$0/run/checkpoints"; exit $code'
-    ended = done(
-        mounted(
-            script, str(out), str(3 * size // 2 + 200_000), *command(pairs, out / "run", "checkpoint.every_steps=4")
-        )
-    )
+    ended = done(mounted(script, str(out), str(3 * size // 2 + 200_000), *command(pairs, out / "run", *settings)))
     assert ended.returncode == 5, ended.stderr
-    assert re.search(r"step-0000000008 cannot be written: [\d,]+ bytes are needed and [\d,]+ are free", ended.stderr)
+    assert re.search(rf"{full} cannot be written: [\d,]+ bytes are needed and [\d,]+ are free", ended.stderr)
     assert ended.stdout.split() == ["step-0000000004"]
 
 

@@ -164,9 +164,10 @@ class ProgressLine:
             say(line)
 
     def say(self, *lines: str) -> None:
-        """Lines that stay."""
+        """Lines that stay; none is no empty line."""
         self.close()
-        say(*lines)
+        if lines:
+            say(*lines)
 
     def close(self) -> None:
         """Remove the line that is being redrawn."""

@@ -31,7 +31,7 @@ Device = Annotated[
 Workers = Annotated[int | None, typer.Option(metavar="N", help="Processes that read images [default: by the cores].")]
 Val = Annotated[
     list[str] | None,
-    typer.Option(metavar="PAIRS", help="Pairs to validate on [default: 1 % held out, none of few pairs]."),
+    typer.Option(metavar="PAIRS", help="Pairs to validate on [default: 1 to 10 % held out, none of few pairs]."),
 ]
 CheckSet = Annotated[
     list[str] | None, typer.Option(metavar="SET", help="Labelled set, classified zero-shot during the run.")

@@ -32,7 +32,11 @@ def command(
 
     Example: seesay train photos/ --minutes 30 --set optimizer.learning_rate=0.0005
 
-    What is not given is chosen from the data and printed. Ctrl-C saves; the same command goes on.
+    What is not given is chosen from the data and printed. Ctrl-C saves; the same command goes on, also with a finished
+    run whose --steps, --epochs or --minutes is raised. RUN/best keeps the model with the lowest validation loss.
+
+    --set 'log.to=["tensorboard"]' logs to TensorBoard, "wandb" to Weights & Biases; --set check.patience=3 ends a run
+    after three checks without a lower validation loss.
     """
     from seesay.training.train import train
 

@@ -29,6 +29,7 @@ DERIVED = {
     "optimizer.learning_rate": "learning_rates",
     "check.at": "points",
     "check.every": "points",
+    "check.patience": "images",
 }
 
 

@@ -14,9 +14,10 @@ import torch
 from seesay.base.errors import Interrupted, Stopped
 from seesay.base.records import Batch, Skipped
 from seesay.data.loader import Batches
+from seesay.training.best import is_stopped_early, keep_best, warn_if_rising
 from seesay.training.checkpoint import CHECKPOINTS, checkpoints, save_checkpoint
 from seesay.training.faults import BadStep, ended_when_stuck, explain_out_of_memory, stop_requests
-from seesay.training.optimizer import rate_factor, size_at
+from seesay.training.optimizer import next_learning_rate, size_at
 from seesay.training.plan import RunPlan
 from seesay.training.run_log import log_step, log_surprises, warn_if_not_learning
 from seesay.training.state import TrainState
@@ -45,7 +46,7 @@ def run_loop(state: TrainState, batches: Batches) -> None:
     stuck = ended_when_stuck(plan.settings.stuck_minutes)
     memory = explaining_out_of_memory(plan, world_size=state.processes.world_size, folder=state.journal.folder)
     with closing(batches), stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
-        while state.share(position.step) < 1:
+        while state.share(position.step) < 1 and not is_stopped_early(state):
             alive()
             train_step(state, _next_batch(state, stream))
             share = state.share(position.step)
@@ -66,7 +67,8 @@ def run_loop(state: TrainState, batches: Batches) -> None:
                 raise kind(f"stopped after step {position.step:,}, saved; the same command goes on.")
     save(state)
     state.line.close()
-    check(state)
+    if state.checked_step != position.step:
+        check(state)
 
 
 def train_step(state: TrainState, batch: Batch) -> None:
@@ -107,7 +109,10 @@ def check(state: TrainState) -> None:
     for name, measure in state.checks.items():
         results.update({f"{name}/{key}": value for key, value in measure().items()})
     state.processes.barrier()
+    state.checked_step = state.position.step
     if results:
+        # Before the event, so that what the log says of a step is on disk.
+        keep_best(state, results)
         position = state.position
         clock = {"seconds": round(state.seconds, 3), "check_seconds": round(state.seconds - began, 3)}
         counted = {"pairs_seen": position.pairs_seen, "smooth_loss": position.smooth_loss}
@@ -116,6 +121,7 @@ def check(state: TrainState) -> None:
             tracker.track(results, step=position.step)
         numbers = "  ".join(f"{key} {value:.3g}" for key, value in results.items())
         state.line.say(f"{state.line.label} {state.share(position.step):4.0%}  {numbers}")
+        warn_if_rising(state, results)
 
 
 def save(state: TrainState) -> None:
@@ -182,9 +188,7 @@ def explaining_out_of_memory(plan: RunPlan, *, world_size: int, folder: Path) ->
 
 
 def _set_learning_rate(state: TrainState) -> float:
-    # The middle of the step, so that neither the first nor the last step has rate 0.
-    share = min(1.0, state.share(state.position.step) + state.plan.length.half_step)
-    learning_rate = state.plan.optimizer.learning_rate * rate_factor(share, state.plan.warmup)
+    learning_rate = next_learning_rate(state.plan, state.position.step, state.position.seconds)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
     return learning_rate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from seesay.training.plan import OptimizerPlan
+from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.sharding import is_sharded
 
 
@@ -27,6 +27,13 @@ def adamw(module: nn.Module, settings: OptimizerPlan) -> torch.optim.AdamW:
         eps=settings.epsilon,
         fused=True,
     )
+
+
+def next_learning_rate(plan: RunPlan, step: int, seconds: float) -> float:
+    """The learning rate of the step behind `step`, which is made after so many seconds, by the run's present length."""
+    # The middle of the step, so that neither the first nor the last step has rate 0.
+    share = min(1.0, plan.length.share(step, seconds) + plan.length.half_step)
+    return plan.optimizer.learning_rate * rate_factor(share, plan.warmup)
 
 
 def rate_factor(share: float, warmup: float) -> float:

@@ -27,16 +27,23 @@ from seesay.training.settings import TrainSettings
 # Guesses: images that the side is judged by, and the fewest and the most pairs that are held out.
 LOOKED_AT = 64
 LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
+# A hundredth of many pairs is enough. Of fewer, 500 are held out: the 95 % interval of a share of matches is then
+# within 4.4 points (20 of 2,000 pairs gave 22). No more than a tenth is given up for that (a guess).
+SHARE_OF_MANY, ENOUGH_VALIDATION, LARGEST_SHARE = 0.01, 500, 0.1
 # A number that no epoch of training has, so that what is held out is drawn by itself.
 HELD_OUT_EPOCH = 2**40
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
-    """What the run learns from, and what it is validated on (None where there is too little)."""
+    """What the run learns from, and what it is validated on (None where there is too little).
+
+    `held_out` is the share of the pairs that was held out for it; None where validation pairs were given.
+    """
 
     training: PairSource
     validation: PairSource | None
+    held_out: float | None = None
 
     @cached_property
     def sampled(self) -> Sampled:
@@ -44,28 +51,58 @@ class TrainingPairs:
         return sample_images(self.training)
 
 
-def held_out_line(pairs: TrainingPairs) -> str:
+def validation_line(pairs: TrainingPairs, *, batch_size: int) -> str:
     """How many pairs are validated on, or why none are, for people."""
-    if pairs.validation is not None:
-        return f"{len(pairs.validation):,} pairs are held out or given"
-    return f"none: the share that is held out of so few pairs is below {LEAST_VALIDATION}; name some with --val"
+    if pairs.validation is None:
+        if pairs.held_out == 0:
+            return "none, as data.validation is 0: a rising loss is not seen, and no best model is kept"
+        return (
+            f"none: of so few pairs less than {LEAST_VALIDATION} would be held out, so a rising loss is not seen, and "
+            "no best model is kept; name some with --val"
+        )
+    count = len(pairs.validation)
+    whole = count // batch_size * batch_size or count
+    used = f", {whole:,} of them used" if whole < count else ""
+    batches = f"in batches of {min(batch_size, count):,}{used}"
+    if pairs.held_out is None:
+        return f"{count:,} pairs of --val, {batches}"
+    return f"{count:,} pairs held out, {pairs.held_out:.1%} of all, {batches}"
 
 
 def open_training_pairs(sources: Any, validation: Any, settings: TrainSettings) -> TrainingPairs:
-    """The pairs of the run; without validation pairs a share of the training pairs is held out."""
+    """The pairs of the run; without validation pairs a share of the training pairs is held out.
+
+    `UsageError` where the run may end early by a validation loss that it does not have.
+    """
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(sources, **columns)
     if validation:
         # The columns are those of the training table; validation pairs may lie in a folder.
         named = columns if any(_has_columns(given) for given in listed(validation)) else {}
         return TrainingPairs(training=source, validation=open_pairs(validation, **named))
-    held_out = min(MOST_VALIDATION, round(settings.data.validation * len(source)))
+    share = settings.data.validation
+    if share is None:
+        share = share_to_hold_out(len(source))
+    held_out = min(MOST_VALIDATION, round(share * len(source)))
     if held_out < LEAST_VALIDATION:
-        return TrainingPairs(training=source, validation=None)
+        if settings.check.patience:
+            raise UsageError(
+                f"check.patience is {settings.check.patience}, but no pairs are validated on; name some with --val, or "
+                "set it to 0."
+            )
+        return TrainingPairs(training=source, validation=None, held_out=share)
     shuffled = permutation(settings.seed, HELD_OUT_EPOCH, len(source))
     return TrainingPairs(
-        training=Subset(source, np.sort(shuffled[held_out:])), validation=Subset(source, np.sort(shuffled[:held_out]))
+        training=Subset(source, np.sort(shuffled[held_out:])),
+        validation=Subset(source, np.sort(shuffled[:held_out])),
+        held_out=share,
     )
+
+
+def share_to_hold_out(pairs: int) -> float:
+    """The share of so many pairs that is held out where none is requested."""
+    count = max(SHARE_OF_MANY * pairs, min(ENOUGH_VALIDATION, LARGEST_SHARE * pairs))
+    return count / pairs if pairs else 0.0
 
 
 def _has_columns(source: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from seesay.base.errors import UsageError
 from seesay.data.augment import Augment
+from seesay.model.layouts.programs import export_line
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset, preset_name
 from seesay.training.objectives import default_objective, objective_of
@@ -317,6 +318,7 @@ def _reasons(
     return (
         f"model      {plan.model} on {plan.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
         f"objective  {plan.objective.name}",
+        f"export     {export_line(plan.architecture)}",
         f"precision  {plan.precision}{_why_precision(facts, given)}",
         f"batch      {plan.batch_size}: as large as leaves many steps for this many pairs",
         f"length     {length}{epochs}",

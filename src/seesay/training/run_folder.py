@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from seesay.base.bounded import read_json
 from seesay.base.errors import RefusedInput, UsageError, nearest_setting
@@ -14,9 +14,10 @@ from seesay.base.publish import publish_file
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml, difference, read_settings, setting_names
 from seesay.data.tokenizer import CaptionTokenizer
+from seesay.training.checkpoint import CHECKPOINTS, checkpoints
 from seesay.training.faults import SKIPPED_NAME
 from seesay.training.pairs import TrainingPairs
-from seesay.training.plan import RunPlan
+from seesay.training.plan import RunPlan, length_of
 from seesay.training.settings import CHANGEABLE, TrainSettings
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ SETTINGS_NAME = "settings.toml"
 FACTS_NAME = "facts.json"
 TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
+BEST_FOLDER = "best"
 PAIRS = "pairs"
+# What may change of a finished run that goes on: its length, and the warm-up that is chosen by it.
+LENGTH = ("steps", "epochs", "minutes", "schedule.warmup")
 # What a run that was killed before its settings were written may have left.
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 
@@ -34,8 +38,8 @@ BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequence[str]) -> tuple[bool, list[str]]:
     """Whether `out` is a folder to begin in, and what was allowed to change in the unfinished run that is there.
 
-    Any other folder is a `UsageError`, and so is any other change of settings; other pairs are `RefusedInput`. A run
-    that was killed before its settings were written had not begun.
+    A finished run goes on where its length is raised. Any other folder is a `UsageError`, and so is any other change of
+    settings; other pairs are `RefusedInput`. A run that was killed before its settings were written had not begun.
     """
     settings = plan.settings
     _refuse_unknown(allow_change)
@@ -48,22 +52,21 @@ def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequenc
         if foreign:
             raise UsageError(f"{out} holds {min(foreign)} and is no run folder; choose another --out.")
         return True, []
-    if _is_finished(out):
-        raise UsageError(f"{out} holds a finished run; choose another --out, or use its model in {out / MODEL_FOLDER}.")
-    changes = [
-        line
-        for line in difference(read_settings(TrainSettings, file=out / SETTINGS_NAME), settings)
-        if not line.startswith(CHANGEABLE)
-    ]
+    before = read_settings(TrainSettings, file=out / SETTINGS_NAME)
+    if is_finished := _is_finished(out):
+        _refuse_no_longer(out, before, plan, pairs)
+        allow_change = [*allow_change, *LENGTH]
+    changes = [line for line in difference(before, settings) if not line.startswith(CHANGEABLE)]
     refused = [line for line in changes if not _is_named(line.partition(":")[0], allow_change)]
+    state = "a finished" if is_finished else "an unfinished"
     hint = "choose another --out, or name what may change with --allow-change"
     if refused:
         changed = "; ".join(refused)
-        raise UsageError(f"{out} holds an unfinished run with other settings ({changed}); {hint}.")
+        raise UsageError(f"{out} holds {state} run with other settings ({changed}); {hint}.")
     if changed := _changed_pairs(out, pairs):
         changes.append(changed)
         if PAIRS not in allow_change:
-            raise RefusedInput(f"{out} holds an unfinished run on other pairs ({changed}); {hint} {PAIRS}.")
+            raise RefusedInput(f"{out} holds {state} run on other pairs ({changed}); {hint} {PAIRS}.")
     return False, changes
 
 
@@ -98,10 +101,12 @@ def write_settings(out: Path, plan: RunPlan, pairs: TrainingPairs) -> None:
     publish_file(out / SETTINGS_NAME, as_toml(plan.settings).encode())
 
 
-def precision_begun_with(out: Path) -> str | None:
-    """The precision of the run that is in `out`, if it has begun: a measurement may come out otherwise now."""
-    settings = out / SETTINGS_NAME
-    return read_settings(TrainSettings, file=settings).towers.precision if settings.is_file() else None
+def begun_with(out: Path) -> dict[str, Any]:
+    """What the run in `out` keeps where nothing is requested: its precision, and the share of pairs held out."""
+    if not (out / SETTINGS_NAME).is_file():
+        return {"precision": None, "validation": None}
+    settings = read_settings(TrainSettings, file=out / SETTINGS_NAME)
+    return {"precision": settings.towers.precision, "validation": settings.data.validation}
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,22 @@ class Run:
 
         return to_pandas(self.history)
 
-    def load(self) -> "Model":
-        """The finished model of the run; `UsageError` where the run has not come to its end."""
+    def load(self, which: Literal["last", "best"] = "last") -> "Model":
+        """The model at the end of the run, or the "best", with the lowest validation loss up to now.
+
+        `UsageError` where the run has not come to its end, or has no best model.
+        """
         from seesay.model.hub import load
 
+        if which == "best":
+            if not (self.folder / BEST_FOLDER).is_dir():
+                raise UsageError(
+                    f"{self.folder} has no best model: it is kept from the first check on validation pairs on; "
+                    "name some with --val."
+                )
+            return load(self.folder / BEST_FOLDER)
+        if which != "last":
+            raise UsageError(f"which is {which!r}; name 'last' or 'best'.")
         if not (self.folder / MODEL_FOLDER).is_dir():
             raise UsageError(
                 f"{self.folder} holds a run that is not finished; the same `seesay train` goes on with it."
@@ -165,8 +182,33 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _is_finished(out: Path) -> bool:
+    return _last_event(out).get("event") == "done"
+
+
+def _last_event(out: Path) -> Mapping[str, Any]:
     events = read_events(out / EVENTS_NAME) if (out / EVENTS_NAME).exists() else []
-    return bool(events) and events[-1].get("event") == "done"
+    return events[-1] if events else {}
+
+
+def _refuse_no_longer(out: Path, before: TrainSettings, plan: RunPlan, pairs: TrainingPairs) -> None:
+    """`UsageError` where a finished run has nothing more to do, or nothing to go on from."""
+    length, patience = length_of(before, len(pairs.training)), plan.settings.check.patience
+    is_longer = type(length) is type(plan.length) and astuple(plan.length) > astuple(length)
+    hint = f"choose another --out, or use its model in {out / MODEL_FOLDER}"
+    if _last_event(out).get("ended_early"):
+        if 0 < patience <= before.check.patience:
+            raise UsageError(
+                f"{out} holds a finished run that check.patience {before.check.patience} ended early; set it to 0 or "
+                f"higher to go on with it, {hint}."
+            )
+    elif not is_longer:
+        name = next(name for name in LENGTH if getattr(before, name) is not None)
+        raise UsageError(
+            f"{out} holds a finished run of {length}; raise --{name} above {getattr(before, name):g} to go on with it, "
+            f"{hint}."
+        )
+    if not checkpoints(out / CHECKPOINTS):
+        raise UsageError(f"{out} holds a finished run, but its {CHECKPOINTS} to go on from are gone; {hint}.")
 
 
 def _changed_pairs(out: Path, pairs: TrainingPairs) -> str:

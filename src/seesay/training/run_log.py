@@ -69,6 +69,15 @@ def log_step(state: "TrainState", loss: float, *, learning_rate: float) -> None:
     state.line.show(state.share(position.step), f"step {position.step:,}  loss {position.smooth_loss:.3f}  {numbers}")
 
 
+def log_chance(state: "TrainState", validation_pairs: int) -> None:
+    """What guessing gives from here on, in training and on so many validation pairs: it depends on the batch size."""
+    chance_loss, size = state.plan.objective.chance_loss, state.plan.batch_size
+    sizes = {"training": size, "validation": min(size, validation_pairs)}
+    losses = {name: chance_loss(count, state.vocab_size) for name, count in sizes.items() if count >= 2}
+    if None not in losses.values():
+        state.log_event("chance", pairs_seen=state.position.pairs_seen, batch_sizes=sizes, losses=losses)
+
+
 def log_surprises(state: "TrainState", loss: float) -> None:
     """What a person would want to look at: a logit scale that reached its limit, a loss that jumped."""
     was_held, state.is_scale_held = state.is_scale_held, state.clip.hold_logit_scale()
@@ -139,6 +148,7 @@ def curves(events: Sequence[Mapping[str, Any]]) -> bytes:
     left, right = figure.subplots(1, 2)
     left.plot([e["pairs_seen"] for e in steps], [e["loss"] for e in steps], color="0.8", linewidth=0.6, label="batch")
     left.plot([e["pairs_seen"] for e in steps], [e["smooth_loss"] for e in steps], color="C0", label="smoothed")
+    _draw_chance(left, events, until=steps[-1]["pairs_seen"] if steps else 0)
     checks = _series(events)
     for index, (name, points) in enumerate(checks.items()):
         axes = left if name.endswith("/loss") else right
@@ -155,6 +165,24 @@ def curves(events: Sequence[Mapping[str, Any]]) -> bytes:
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     return image.getvalue()
+
+
+def _draw_chance(axes: Any, events: Sequence[Mapping[str, Any]], *, until: int) -> None:
+    """The loss of guessing, a line for each batch size, as long as the run had it."""
+    begun = [event for event in events if event.get("event") == "chance"]
+    ends = [*(event["pairs_seen"] for event in begun[1:]), until]
+    parts: dict[float, list[tuple[int, int]]] = defaultdict(list)
+    sizes: dict[float, set[int]] = defaultdict(set)
+    for event, end in zip(begun, ends, strict=True):
+        for name, loss in event["losses"].items():
+            if (span := (event["pairs_seen"], end)) not in parts[loss]:
+                parts[loss].append(span)
+            sizes[loss].add(event["batch_sizes"][name])
+    for number, (loss, spans) in enumerate(parts.items()):
+        label = f"guessing, batches of {' and '.join(map(str, sorted(sizes[loss])))}"
+        style = ("dashed", "dotted", "dashdot")[number % 3]
+        for span in spans:
+            axes.plot(span, (loss, loss), color="0.5", linestyle=style, label=label if span == spans[0] else None)
 
 
 def _series(events: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:

@@ -31,13 +31,14 @@ CHANGEABLE = (
 class DataSettings(Settings):
     """The pairs and how they become batches.
 
-    `validation` is the share of pairs held out when no validation pairs are given. `share_repeats`: equal captions
+    `validation` is the share of pairs held out when no validation pairs are given, 1,000 at most; without one it is a
+    hundredth, and more of fewer pairs: 500, but no more than a tenth. `share_repeats`: equal captions
     or images inside a batch count as matches. A batch that is not there after `timeout_seconds` ends the run.
     """
 
     image_column: str | None = None
     caption_column: str | None = None
-    validation: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
+    validation: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     vocab_size: Annotated[int, Field(ge=514, le=65_536)] | None = None
     context: Annotated[int, Field(ge=3, le=1024)] | None = None
     share_repeats: bool | None = None
@@ -101,11 +102,13 @@ class CheckpointSettings(Settings):
 class CheckSettings(Settings):
     """How often, as a share of the run, validation and zero-shot checks are made; or after the steps in `at`, if any.
 
-    One is made at the end in any case.
+    One is made at the end in any case. The run ends early once `patience` checks in a row had no lower validation loss
+    than the best one (0: never).
     """
 
     every: Annotated[float, Field(gt=0, le=1)] = 0.1
     at: tuple[Positive, ...] = ()
+    patience: Annotated[int, Field(ge=0)] = 0
 
 
 class LogSettings(Settings):

@@ -24,7 +24,7 @@ from seesay.nets.block import Blocks
 from seesay.nets.clip import CaptionPredictor, Clip, build_clip
 from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.faults import SkipLog
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import adamw, next_learning_rate
 from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import TowerSettings
@@ -100,7 +100,8 @@ def begin_or_resume(
         line.say(f"warning: {fault}")
     journal.cut_after(position.step)
     if position.step:
-        line.say(f"going on after step {position.step:,}")
+        rate = next_learning_rate(plan, position.step, position.seconds)
+        line.say(f"going on after step {position.step:,} of {plan.length}, at rate {rate:.3g}")
         journal.event(event="resume", step=position.step, processes=processes.world_size)
     parallel, optimizer = _share(model, optimizer, plan, processes, is_restored=position.step > 0)
     tracked = plan.settings.log.to if processes.is_main else ()

@@ -10,6 +10,7 @@ import torch
 from seesay.base.journal import Journal, ProgressLine
 from seesay.data.images import Preprocess
 from seesay.nets.clip import LOGIT_SCALE_MAX, Clip
+from seesay.training.best import BestCheck
 from seesay.training.checkpoint import Position
 from seesay.training.faults import BadSteps, SkipLog
 from seesay.training.plan import RunPlan
@@ -26,7 +27,8 @@ Check = Callable[[], Mapping[str, Any]]
 class TrainState:
     """A run where it stands. With several processes each holds one; the first alone writes and speaks.
 
-    `vocab_size` is how many words its captions are made of, `key` names a pair by its number.
+    `vocab_size` is how many words its captions are made of, `key` names a pair by its number. `best` is None where
+    nothing is validated on.
     """
 
     plan: RunPlan
@@ -41,6 +43,8 @@ class TrainState:
     checks: Mapping[str, Check] = field(default_factory=dict)
     trackers: Sequence[Tracker] = ()
     key: Callable[[int], str] = str
+    best: BestCheck | None = None
+    checked_step: int | None = None
     bad_steps: BadSteps = field(default_factory=BadSteps)
     spikes: SpikeWatch = field(default_factory=SpikeWatch)
     saved_step: int = field(init=False)

@@ -1,7 +1,6 @@
 """From pairs to a model, the public `seesay.train`: open, plan, begin or resume, loop, finish."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from seesay.base.version import __version__
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.model.bundle import Model
-from seesay.nets.clip import build_clip
+from seesay.training.best import best_line, is_stopped_early, save_model, start_keeping
 from seesay.training.checkpoint import CHECKPOINTS
 from seesay.training.faults import MOST_SKIPPED, SkipLog
 from seesay.training.loop import explaining_out_of_memory, run_loop
@@ -30,25 +29,23 @@ from seesay.training.pairs import (
     TrainingPairs,
     caption_chances,
     data_facts,
-    held_out_line,
     image_chances,
     open_training_pairs,
+    validation_line,
 )
 from seesay.training.plan import DataFacts, choose
 from seesay.training.process_group import ProcessGroup, open_process_group
 from seesay.training.run_folder import (
-    FACTS_NAME,
     MODEL_FOLDER,
     TOKENIZER_NAME,
+    begun_with,
     is_new,
-    precision_begun_with,
     write_beginning,
     write_settings,
 )
-from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves
+from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves, log_chance
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
-from seesay.training.sharding import full_tensors
 from seesay.training.state import TrainState
 from seesay.training.trackers import refuse_missing
 from seesay.training.validation import Check, ZeroShotCheck
@@ -202,11 +199,13 @@ def train_model(
             refuse_unwritable(out / CHECKPOINTS)
         line = ProgressLine("train") if processes.is_main else QuietLine("train")
         journal = Journal(out) if processes.is_main else QuietJournal(out)
-        pairs = open_training_pairs(sources, validation, settings)
+        begun = processes.broadcast_from_main(lambda: begun_with(out))
+        settings, pairs = _split(sources, validation, settings, share=begun["validation"])
         notes = (f"           {note}" for note in pairs.training.notes)
         line.say(f"pairs      {len(pairs.training):,} from {pairs.training.name}", *notes)
         processes.check_equal(_same_everywhere(settings, pairs))
-        facts = _with_precision(data_facts(pairs.training, runtime), out, settings, processes=processes)
+        facts = replace(data_facts(pairs.training, runtime), begun_with=begun["precision"])
+        facts = _with_precision(facts, settings, processes=processes)
         chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
         plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1])
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
@@ -214,14 +213,16 @@ def train_model(
         listing = out if processes.is_main else None
         with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
             skips.note(pairs.training.problems)
-            line.say(*plan.reasons, f"validation {held_out_line(pairs)}")
+            line.say(*plan.reasons, f"validation {validation_line(pairs, batch_size=plan.batch_size)}")
             if processes.is_main:
                 remove_stale(out)
                 if begins:
                     write_beginning(out, plan, pairs)
                 elif changes:
-                    write_settings(out, plan, pairs)
+                    # First the event: a kill in between must not leave a run that is finished and of the new length.
                     journal.event(event="changed", changes=changes)
+                    write_settings(out, plan, pairs)
+                    line.say(*(f"changed    {change}" for change in changes))
             vocabulary = processes.broadcast_from_main(lambda: read_json(out / TOKENIZER_NAME))
             model = build_model(plan, vocabulary, name=out.name)
             state = begin_or_resume(
@@ -229,6 +230,8 @@ def train_model(
             )
             warn_of_batch_norm(state)
             state.checks = checks_of(state, model, pairs.validation, checks or {})
+            start_keeping(state, model, pairs.validation)
+            log_chance(state, len(pairs.validation or ()))
             run_loop(state, batches_of(model, plan, pairs.training, runtime))
             model = _finish(state, model)
             _refuse_too_many_skipped(state, pairs, most=most_skipped)
@@ -258,11 +261,24 @@ def _without_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _with_precision(facts: DataFacts, out: Path, settings: TrainSettings, *, processes: ProcessGroup) -> DataFacts:
-    """`facts` with what decides on the precision: what the run began with, or what is measured where none is given."""
-    begun_with = processes.broadcast_from_main(lambda: precision_begun_with(out))
-    if begun_with or settings.towers.precision:
-        return replace(facts, begun_with=begun_with)
+def _split(
+    sources: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings, *, share: float | None
+) -> tuple[TrainSettings, TrainingPairs]:
+    """The pairs, and the settings with the share that is held out: as given, else `share`, which the run began with."""
+    if settings.data.validation is None:
+        settings = _holding_out(settings, share)
+    pairs = open_training_pairs(sources, validation, settings)
+    return (settings if pairs.held_out is None else _holding_out(settings, pairs.held_out)), pairs
+
+
+def _holding_out(settings: TrainSettings, share: float | None) -> TrainSettings:
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"validation": share})})
+
+
+def _with_precision(facts: DataFacts, settings: TrainSettings, *, processes: ProcessGroup) -> DataFacts:
+    """`facts` with what decides on the precision where none is given: what is measured, if the run only begins."""
+    if facts.begun_with or settings.towers.precision:
+        return facts
     # On one process, so that all have the same and none disturbs it.
     is_faster = processes.broadcast_from_main(lambda: is_faster_in_bfloat16(facts.device))
     return replace(facts, is_faster_in_bfloat16=is_faster)
@@ -272,16 +288,12 @@ def _finish(state: TrainState, model: Model) -> Model:
     """Save the model folder, draw the curves, and say that the run is done."""
     for tracker in state.trackers:
         tracker.close()
-    if state.parallel.sharded:
-        weights = full_tensors(model.clip.state_dict())
-        model.clip = build_clip(model.architecture, seed=0)
-        model.clip.load_state_dict(weights)
-    model.clip.eval()
+    position, out = state.position, state.journal.folder
+    events = read_events(out / EVENTS_NAME) if state.processes.is_main else []
+    last = next((event for event in reversed(events) if event.get("event") == "check"), {})
+    model = save_model(state, model, out / MODEL_FOLDER, checks=last)
     if not state.processes.is_main:
         return model.to("cpu")
-    position, out = state.position, state.journal.folder
-    model.facts = {"training": _training_facts(state)}
-    model.save(out / MODEL_FOLDER)
     with (out / MODEL_FOLDER / WEIGHTS_NAME).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     state.log_event(
@@ -291,32 +303,30 @@ def _finish(state: TrainState, model: Model) -> Model:
         loss=position.smooth_loss,
         model=str(out / MODEL_FOLDER),
         sha256=sha256,
+        **({"ended_early": True} if is_stopped_early(state) else {}),
     )
     draw_curves(out)
-    skips = state.skips
-    skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
     state.line.say(
-        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}",
+        *_done_lines(state),
         f"model: {out / MODEL_FOLDER}   curves: {out / CURVES_NAME}   weights: sha256 {sha256}",
+        *best_line(state),
     )
     return model.to("cpu")
 
 
-def _training_facts(state: TrainState) -> dict[str, Any]:
-    """What the model folder says of its training."""
-    position, out = state.position, state.journal.folder
-    facts = read_json(out / FACTS_NAME)
-    last = next((event for event in reversed(read_events(out / EVENTS_NAME)) if event.get("event") == "check"), {})
-    return {
-        **facts,
-        "settings": json.loads(state.plan.settings.model_dump_json(exclude_none=True)),
-        "steps": position.step,
-        "pairs_seen": position.pairs_seen,
-        "seconds": round(position.seconds, 1),
-        "loss": position.smooth_loss,
-        "skipped": dict(state.skips.counts),
-        "checks": {name: value for name, value in last.items() if "/" in name},
-    }
+def _done_lines(state: TrainState) -> list[str]:
+    """How long the run was, what it left out, and why it ended before its length."""
+    position, skips, best = state.position, state.skips, state.best
+    skipped = f"; left out {sum(skips.counts.values())}: {skips.summary()}" if skips.counts else ""
+    lines = [
+        f"done: {position.step:,} steps, {position.pairs_seen:,} pairs, {position.seconds / 60:.1f} minutes{skipped}"
+    ]
+    if best is not None and is_stopped_early(state):
+        lines.append(
+            f"ended early, at {state.share(position.step):.0%} of {state.plan.length}: {best.checks_since} checks in a "
+            f"row had no lower validation loss than step {best.step:,} (check.patience)"
+        )
+    return lines
 
 
 def _refuse_too_many_skipped(state: TrainState, pairs: TrainingPairs, *, most: float) -> None:

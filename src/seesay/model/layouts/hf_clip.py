@@ -20,6 +20,7 @@ from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
 from seesay.model.layouts.hf_towers import Tower, block_section, blocks
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
+from seesay.model.layouts.programs import sizes_hint
 from seesay.model.layouts.vocabulary import read_tokenizer, tokenizer_files
 from seesay.model.weights import write_tensors
 from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
@@ -120,7 +121,7 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
     if not isinstance(image, VisionTransformerConfig) or not isinstance(text, TextTransformerConfig):
         raise UsageError(
             f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
-            "transformer; save the model in the layout seesay."
+            f"transformer; save the model in the layout seesay ({sizes_hint('transformers')})."
         )
     tokenizer = clips_own_way(parts, program="transformers' CLIPModel")
     embed_dim = parts.architecture.embed_dim

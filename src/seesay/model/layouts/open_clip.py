@@ -21,6 +21,7 @@ from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
+from seesay.model.layouts.programs import sizes_hint
 from seesay.model.layouts.vocabulary import is_clips_own, read_tokenizer, tokenizer_files
 from seesay.model.weights import read_header, write_tensors
 from seesay.nets.architecture import (
@@ -264,7 +265,7 @@ def _model_section(architecture: Architecture, tokenizer: CaptionTokenizer) -> d
     if not isinstance(text, TextTransformerConfig) or not isinstance(image, VisionTransformerConfig | ResNetConfig):
         raise UsageError(
             f"open_clip has no towers of the kinds {image.kind} and {text.kind}, only vit or resnet with transformer; "
-            "save the model in the layout seesay."
+            f"save the model in the layout seesay ({sizes_hint('open_clip')})."
         )
     of_image = text.activation if isinstance(image, ResNetConfig) else image.activation
     activations = {of_image, text.activation}

@@ -53,11 +53,13 @@ def clips_own_way(parts: Parts, *, program: str) -> CaptionTokenizer:
     """The tokenizer, if the model scores and reads captions as CLIP does; `UsageError` for any other."""
     if parts.architecture.scoring != "softmax":
         raise UsageError(
-            f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay."
+            f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay, or train it "
+            "with --objective contrastive."
         )
     if parts.architecture.projection != "linear":
         raise UsageError(
-            f"{program} has no place for a second layer behind the towers; save the model in the layout seesay."
+            f"{program} has no place for a second layer behind the towers; save the model in the layout seesay, or "
+            "train it with --objective contrastive."
         )
     if not isinstance(parts.tokenizer, CaptionTokenizer):
         raise UsageError(
