@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("tables", "estimator", "formats", "outputs", "habits", "portable")
+PARTS = ("tables", "estimator", "formats", "outputs", "habits", "training", "portable")
 # Seconds that a case may take, and letters of an outcome that are kept.
 MOST_SECONDS = 600
 SHOWN = 600
@@ -70,7 +70,9 @@ def main() -> None:
                 if label in row:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
-                    outcome = outcome_of(make(Path(folder)), Path(folder), source).replace(folder, "FOLDER")
+                    words = make(Path(folder)) if callable(make) else make
+                    words = [words] if isinstance(words, str) else words
+                    outcome = outcome_of(words, Path(folder), source).replace(folder, "FOLDER")
                 row[label] = {"matches": bool(re.search(expected, outcome)), "outcome": outcome[-SHOWN:]}
                 options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
                 print(item, "|", tried, "|", label, "|", "right" if row[label]["matches"] else "WRONG", flush=True)

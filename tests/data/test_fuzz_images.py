@@ -11,6 +11,7 @@ import pytest
 # For the record of a release: 1800.
 SECONDS = float(os.environ.get("SEESAY_FUZZ_SECONDS", "60"))
 FIRST = 20261128
+# Of data; the libraries alone have a gigabyte of addresses.
 MEMORY = 1 << 30
 
 
@@ -31,7 +32,7 @@ def test_mutated_images_are_read_or_refused_within_the_limits(tmp_path, capsys):
         capture_output=True,
         text=True,
         timeout=SECONDS + 500,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY)),
     )
     if result.returncode:
         number = int(progress.read_bytes())

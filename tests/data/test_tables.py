@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.data import tables
+from seesay.data import table_rows, tables
 from seesay.data.tables import open_table
 
 
@@ -395,3 +395,19 @@ def test_json_lines_that_are_none_are_counted(folder):
         ("img/b.jpg", "empty caption"),
         ("line 7", "unreadable json"),
     ]
+
+
+def test_a_parquet_file_that_lacks_rows_of_one_column_is_refused(folder, monkeypatch):
+    path = folder / "t.parquet"
+    parquet.write_table(pyarrow.table({"image": ["img/a.jpg"] * 3, "text": ["x"] * 3}), path)
+    whole = table_rows.column_values
+    for lacking in ("image", "text"):
+        monkeypatch.setattr(
+            table_rows,
+            "column_values",
+            lambda path, name, group, lacking=lacking, **more: list(whole(path, name, group, **more))[
+                name == lacking :
+            ],
+        )
+        with pytest.raises(RefusedInput, match="row group 0, lacks rows of a column; fetch or write it again"):
+            open_table(path)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -18,6 +19,8 @@ IMAGE_COLUMNS = (
     "img", "path", "file",
 )  # fmt: skip
 CAPTION_COLUMNS = ("caption", "captions", "text", "title", "description", "sentence", "sentences", "comment")
+# What stands for a row that a column of a damaged file does not have.
+_LACKING: Any = object()
 # Letters of a library's message that are repeated (a guess).
 SHOWN = 80
 
@@ -187,7 +190,11 @@ def parquet_rows(path: Path, columns: Columns, *, problems: list[Skipped]) -> It
     allowance, row = Allowance(path, path.stat().st_size), 0
     for group in range(len(row_groups(path))):
         images, captions = (column_values(path, name, group, allowance=allowance) for name in (image, caption))
-        for written, value in zip(images, captions, strict=True):
+        for written, value in zip_longest(images, captions, fillvalue=_LACKING):
+            if written is _LACKING or value is _LACKING:
+                raise RefusedInput(
+                    f"{str(path)!r}, row group {group}, lacks rows of a column; fetch or write it again."
+                )
             row += 1
             yield TableRow(f"row {row}", (written or "").strip(), texts_of(value))
 
