@@ -73,7 +73,7 @@ def main() -> None:
                     words = make(Path(folder)) if callable(make) else make
                     words = [words] if isinstance(words, str) else words
                     outcome = outcome_of(words, Path(folder), source).replace(folder, "FOLDER")
-                row[label] = {"matches": bool(re.search(expected, outcome)), "outcome": outcome[-SHOWN:]}
+                row[label] = {"matches": bool(re.search(expected, outcome, re.DOTALL)), "outcome": outcome[-SHOWN:]}
                 options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
                 print(item, "|", tried, "|", label, "|", "right" if row[label]["matches"] else "WRONG", flush=True)
     options.out.with_suffix(".md").write_text(table(result), encoding="utf-8")

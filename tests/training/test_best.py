@@ -174,7 +174,7 @@ def test_the_best_model_is_the_one_that_was_measured(coloured_pairs, tmp_path):
 def test_a_run_without_validation_pairs_says_that_it_keeps_no_best_model(coloured_pairs, tmp_path, capsys):
     pairs = coloured_pairs(24)
     train(pairs, tmp_path / "run", steps=2)
-    assert "no best model is kept; name some with --val" in capsys.readouterr().err
+    assert "no best model is kept; name some with val" in capsys.readouterr().err
     with pytest.raises(UsageError, match="has no best model"):
         seesay.open_run(tmp_path / "run").load("best")
     with pytest.raises(UsageError, match=r"check\.patience is 3, but no pairs are validated on"):

@@ -87,9 +87,9 @@ def test_what_does_not_lengthen_a_finished_run_is_refused(coloured_pairs, tmp_pa
     train(pairs, out, steps=4)
     before = weights(out)
     for length in ({"steps": 4}, {"steps": 3}, {"minutes": 1.0}):
-        with pytest.raises(UsageError, match="holds a finished run of 4 steps; raise --steps above 4"):
+        with pytest.raises(UsageError, match="holds a finished run of 4 steps; raise steps above 4"):
             train(pairs, out, **length)
-    with pytest.raises(UsageError, match=r"a finished run with other settings \(seed: 0 -> 1\).*--allow-change"):
+    with pytest.raises(UsageError, match=r"a finished run with other settings \(seed: 0 -> 1\).*allow_change"):
         train(pairs, out, steps=8, seed=1)
     shutil.rmtree(out / "checkpoints")
     with pytest.raises(UsageError, match="its checkpoints to go on from are gone"):

@@ -170,6 +170,8 @@ def curves(events: Sequence[Mapping[str, Any]]) -> bytes:
 def _draw_chance(axes: Any, events: Sequence[Mapping[str, Any]], *, until: int) -> None:
     """The loss of guessing, a line for each batch size, as long as the run had it."""
     begun = [event for event in events if event.get("event") == "chance"]
+    if not begun:
+        return
     ends = [*(event["pairs_seen"] for event in begun[1:]), until]
     parts: dict[float, list[tuple[int, int]]] = defaultdict(list)
     sizes: dict[float, set[int]] = defaultdict(set)
