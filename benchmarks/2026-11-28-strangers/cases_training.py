@@ -110,7 +110,7 @@ CASES = [
         "E4",
         "a finished run that is not lengthened is refused with the way to do it",
         python(RUN + RUN),
-        r"holds a finished run of 4 steps; raise --steps above 4 to go on with it",
+        r"holds a finished run of 4 steps; raise (--)?steps above 4 to go on with it",
     ),
     (
         "E4",

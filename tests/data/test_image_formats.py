@@ -236,3 +236,17 @@ def test_no_suffix_is_of_both_kinds():
 def test_zlib_is_the_compression_that_is_written_by_hand():
     rows = zlib.compress(bytes(range(16)))
     assert np.array_equal(decode(hostile.grey_tiff(4, data=rows, t259=(3, (8,))))[:, :, 0].ravel(), np.arange(16))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x01abcd" + b"\xff" * 8 + bytes(40),
+        b"II\x2b\0\x08\0\0\0" + b"\xff" * 8 + bytes(40),
+        b"MM\0\x2b\0\x08\0\0" + b"\x7f" + b"\xff" * 7 + bytes(40),
+        b"\0\0\0\x18ftypavif\0\0\0\0avifmif1" + b"\0\0\0\x01meta" + b"\xff" * 8 + bytes(40),
+    ],
+)
+def test_positions_beyond_all_files_are_refused_as_damage(data):
+    with pytest.raises(BrokenSample):
+        decode(data)

@@ -23,7 +23,7 @@ def is_camera_raw(data: bytes) -> bool:
         return True
     try:
         return data.startswith(TIFF_STARTS) and first_directory(data).is_camera_raw
-    except (BrokenSample, struct.error):
+    except (BrokenSample, struct.error, OverflowError):
         return False
 
 

@@ -40,7 +40,7 @@ def footprint(data: bytes) -> Footprint:
     read = next((reader for start, reader in _READERS if data.startswith(start)), read)
     try:
         result = read(data) if read else Footprint()
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, OverflowError):  # a position behind the end, or beyond all files
         return Footprint()
     if result != Footprint():
         refuse_size((result.width, result.height))
