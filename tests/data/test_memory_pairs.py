@@ -7,8 +7,10 @@ import pyarrow
 import pytest
 from PIL import Image
 
+import seesay
 from seesay.base.errors import UsageError
 from seesay.data.decode import decode
+from seesay.data.evalsets import open_evalset
 from seesay.data.pairs import on_disk, open_pairs
 
 
@@ -87,8 +89,12 @@ def test_examples_may_be_dicts(folder):
 
 
 def test_what_other_processes_read_must_be_on_disk(folder):
-    with pytest.raises(UsageError, match=r"in memory, and other processes read them: write a file first"):
+    with pytest.raises(UsageError, match=r"in memory, where only `seesay\.train` takes pairs; write a file first"):
         on_disk(pyarrow.table(PATHS))
+    with pytest.raises(UsageError, match="in memory"):
+        open_evalset(pyarrow.table(PATHS))
+    with pytest.raises(UsageError, match="in memory"):
+        seesay.evaluate("box", pyarrow.table(PATHS))
     assert on_disk(["a", "b"]) == ["a", "b"] and on_disk("a") == ["a"]
     with pytest.raises(UsageError, match="2 sources, one of them in memory"):
         open_pairs([pyarrow.table(PATHS), folder])

@@ -11,7 +11,7 @@ from seesay.data.class_names import named_by_number
 from seesay.data.folders import tables_with_captions, tars_in
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
-from seesay.data.pairs import open_pairs
+from seesay.data.pairs import on_disk, open_pairs
 from seesay.data.parquet_sets import open_hub_set, open_train_split
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
@@ -45,6 +45,7 @@ def open_evalset(source: str | Path) -> LabelledSet | PairSource:
     `open_pairs` opens, and a folder with test/*.tar. Either: a data set of the Hugging Face hub, as `hub_sets` says.
     A source that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
+    (source,) = on_disk(source)
     if is_hub_set(source):
         return open_hub_set(source)
     folder = Path(source)

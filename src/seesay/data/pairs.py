@@ -66,9 +66,9 @@ def listed(sources: Any) -> list[Any]:
 
 
 def on_disk(sources: Any) -> list[str]:
-    """The sources as paths; `UsageError` for one in memory, which processes of their own cannot read."""
+    """The sources as paths; `UsageError` for one in memory, where only paths are taken."""
     if any(map(is_in_memory, listed(sources))):
-        raise UsageError("these pairs are in memory, and other processes read them: write a file first (to_parquet).")
+        raise UsageError("this is in memory, where only `seesay.train` takes pairs; write a file first (to_parquet).")
     return [str(source) for source in listed(sources)]
 
 

@@ -16,6 +16,7 @@ from seesay.base.values import html_table, percent, score_row, to_pandas, with_i
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
 from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
+from seesay.data.pairs import on_disk
 from seesay.data.prompts import load_templates, read_labels
 from seesay.data.sources import missing_location
 from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
@@ -235,7 +236,7 @@ def check_models(models: Model | str | Path | Sequence[Model | str | Path]) -> t
 
 def check_sources(sets: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
     """The sets, each once; `UsageError` for none, for one that is not there, and for a wrong spelling of a hub's."""
-    sources = tuple(dict.fromkeys(str(source) for source in _listed(sets)))
+    sources = tuple(dict.fromkeys(on_disk(sets)))
     if not sources:
         raise UsageError("there is no set to measure on; name one or more.")
     for source in sources:
