@@ -26,6 +26,8 @@ import seesay
 from seesay.data.images import open_image
 from seesay.data.prompts import TEMPLATES, fill
 from seesay.evaluation import html
+from seesay.training.run_folder import open_run
+from seesay.training.run_log import curves
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CAPTIONS = (
@@ -185,10 +187,10 @@ def write_page(out: Path, model: seesay.Model, answers: list[html.Card], named: 
     wrong, right = [card for card in answers if not card.is_right], [card for card in answers if card.is_right]
     examples = [*wrong[:6], *right[:: max(1, len(right) // 6)][:6]]
     words = "two curves over the pairs seen: the loss falls, the share of held-out images right rises"
-    curves = html.Figure(image=(out / "run" / "curves.png").read_bytes(), words=words, width=1000)
+    learning = html.Figure(drawing=curves(open_run(out / "run").events), words=words, width=1000)
     sections = [
         html.Section(title="What happened here", text=STORY, parts=[numbers(model, answers)]),
-        html.Section(title="How it learned", text=LEARNING, parts=[curves]),
+        html.Section(title="How it learned", text=LEARNING, parts=[learning]),
         html.Section(title="Images against sentences", text=SIMILARITY, parts=matrices(model, out)),
         html.Section(title="Right and wrong", text=EXAMPLES, parts=[html.Cards(cards=examples)]),
         html.Section(title="Photographs", text=[PHOTOGRAPHS, told(named)], parts=[html.Cards(cards=named)]),
@@ -225,12 +227,12 @@ def matrices(model: seesay.Model, out: Path) -> list[html.Figure]:
     images = [open_image(file) for file in ten]
     return [
         html.Figure(
-            image=html.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, images=images),
+            drawing=html.similarity_figure(prompt_1010.numpy(), rows=WORDS, columns=WORDS, images=images),
             words="cosine similarity of ten held-out images and ten sentences, bright on the diagonal",
             note=f"A held-out image of each digit against “{PROMPT.format('…')}”",
         ),
         html.Figure(
-            image=html.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
+            drawing=html.similarity_figure(caption_4040.numpy(), rows=names, columns=names),
             words="cosine similarity of forty held-out images and forty captions, in bright blocks of four",
             note="Four held-out images of each digit, each with a caption: one for a seven fits every seven.",
         ),

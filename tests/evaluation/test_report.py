@@ -4,17 +4,19 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from seesay.base.drawing import Drawing
 from seesay.base.records import Score
 from seesay.evaluation import charts
 from seesay.evaluation.compare import compare_all, robustness_of
 from seesay.evaluation.evaluate import Evaluation, evaluate
 from seesay.evaluation.report import build_page
-from seesay.evaluation.report_details import confusion_card, hard_case_of
+from seesay.evaluation.report_details import CLASSES_SHOWN, confusion_card, confusion_figure, hard_case_of
 from seesay.formulas.reliability import reliability
 from seesay.formulas.robustness import Line
 from seesay.tasks.probe_result import ProbeResult, ShotsResult
@@ -126,6 +128,30 @@ def test_single_templates_come_with_the_best_first(colour_model, colours):
     assert list(spread.by_template)[-1] == "{}ish" and (spread.lowest, spread.highest) == (0.0, 1.0)
 
 
+def texts_of(drawing: Drawing) -> list[str]:
+    return [text.text for text in ElementTree.fromstring(drawing.inline()).iter("text")]
+
+
+def test_a_confusion_matrix_has_the_shares_of_every_class():
+    label_N, predicted_N = np.array([0, 0, 0, 0, 1, 1, 2]), np.array([0, 0, 0, 2, 1, 1, 0])
+    figure = confusion_figure(label_N, predicted_N, ["cat", "dog", "eel"])
+    assert [text for text in texts_of(figure.drawing) if text.isdigit()] == ["75", "25", "100", "100"]
+    assert figure.words == "Confusion matrix: cat 75.0, dog 100.0, eel 0.0" and "classes" not in figure.note
+
+
+def test_of_many_classes_those_with_the_most_mistakes_are_shown_and_the_others_counted():
+    names = [f"class {number}" for number in range(40)]
+    label_N = np.concatenate([np.arange(40), np.full(5, 33), np.full(3, 7), [1]])
+    predicted_N = np.concatenate([np.arange(40), np.full(5, 12), np.full(3, 33), [2]])
+    figure = confusion_figure(label_N, predicted_N, names)
+    shown = [text for text in texts_of(figure.drawing) if text.startswith("class ")]
+    assert len(shown) == 2 * CLASSES_SHOWN and {"class 1", "class 2", "class 7", "class 12", "class 33"} <= set(shown)
+    assert "24 of 40 classes, those with the most frequent mistakes: 9 of all 9 mistakes" in figure.note
+    # Without a mistake there is a matrix, too; and so there is with a class that has no image.
+    assert "0 of all 0 mistakes" in confusion_figure(np.arange(40), np.arange(40), names).note
+    assert "nan" not in confusion_figure(np.array([0]), np.array([0]), ["cat", "dog"]).words
+
+
 def test_a_card_shows_the_most_certain_mistake(colours, measured):
     # White is as near to blue as to red, and the first class wins.
     entry = measured(colours("colours", blue=["blue"], red=["white", "blue", "white"]))
@@ -142,8 +168,8 @@ def test_one_json_per_result_holds_settings_commit_and_seed(entry):
     assert result["environment"] == {"commit": "abc123"}
 
 
-def is_image(png: bytes) -> bool:
-    shown = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+def is_image(drawing: Drawing) -> bool:
+    shown = np.asarray(Image.open(io.BytesIO(drawing.png())).convert("RGB"))
     return shown.shape[0] > 100 and len(np.unique(shown.reshape(-1, 3), axis=0)) > 3
 
 

@@ -4,7 +4,6 @@ A page is a title, a lead and sections; a section is paragraphs and parts: figur
 R = rows and C = columns of a similarity matrix, H, W = sides of an image.
 """
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from seesay.base.drawing import plain_figure, plain_label
+from seesay.base.drawing import ON_COLOUR, Drawing, canvas, plain_figure, plain_label
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
@@ -23,26 +22,25 @@ from seesay.formulas.statistics import proportion_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
     from seesay.model.bundle import Model
 
 TEMPLATE_NAME = "page.html"
-# Sharp on a screen with two device pixels to a CSS pixel; a guess.
-DOTS_PER_INCH = 200
 # Rows or columns up to which numbers are written into the cells of a matrix; a guess at what stays readable.
 MOST_NUMBERED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """An image file (PNG, JPEG or WebP), the words for people who cannot see it, and a note for everybody.
+    """A drawing, the words for people who cannot see it, and a note for everybody.
 
     `width` is its largest width on the page, in CSS pixels. On a screen that is much narrower it scrolls, and its
     letters stay readable.
     """
 
     kind: ClassVar[str] = "figure"
-    image: bytes
+    drawing: Drawing
     words: str
     note: str = ""
     width: int = 560
@@ -132,18 +130,15 @@ def similarity_figure(
     columns: Sequence[str],
     images: Sequence[np.ndarray] = (),
     titles: tuple[str, str] = ("image", "sentence"),
-) -> bytes:
-    """Cosines as a PNG, images down and sentences across.
+) -> "Canvas":
+    """Cosines, images down and sentences across.
 
     Neighbours with equal names are one group: one label, and lines around it. `images` (H, W, 3) of one
     size replace the names of the rows. A small matrix also has its numbers written in.
     """
-    # The one way to draw without a window, and without the state of pyplot.
-    from matplotlib.figure import Figure as Drawing
-
-    drawing = Drawing(figsize=(5.6, 4.7), layout="constrained")
-    axes = drawing.subplots()
-    shown = axes.imshow(similarity_RC, cmap="cividis")
+    figure, (axes,) = canvas(5.6, 4.7)
+    shown = axes.imshow(similarity_RC, cmap="cividis", interpolation="none")
+    axes.spines[:].set_visible(False)
     axes.set(ylabel=plain_label(titles[0]), xlabel=plain_label(titles[1]))
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
@@ -153,10 +148,11 @@ def similarity_figure(
         _put_images(axes, images)
     if max(similarity_RC.shape) <= MOST_NUMBERED:
         _write_numbers(axes, similarity_RC)
-    drawing.colorbar(shown, label="cosine similarity", fraction=0.05)
-    file = io.BytesIO()
-    drawing.savefig(file, format="png", dpi=DOTS_PER_INCH, bbox_inches="tight")
-    return file.getvalue()
+    scale = figure.colorbar(shown, label="cosine similarity", fraction=0.05)
+    # One image in the file, not 256 rectangles with seams between them.
+    assert scale.solids is not None
+    scale.solids.set_rasterized(True)
+    return figure
 
 
 def _name_groups(axes: "Axes", names: Sequence[str], *, across: bool) -> None:
@@ -168,7 +164,7 @@ def _name_groups(axes: "Axes", names: Sequence[str], *, across: bool) -> None:
     axis.set_ticks(middles, labels=[plain_label(name) for name, _ in groups], rotation=45 if across else 0)
     axis.set_tick_params(length=0)
     for end in ends[:-1]:
-        draw_line(end - 0.5, color="white", linewidth=0.8)
+        draw_line(end - 0.5, color=ON_COLOUR, linewidth=0.8)
 
 
 def _put_images(axes: "Axes", images: Sequence[np.ndarray]) -> None:
@@ -183,5 +179,5 @@ def _put_images(axes: "Axes", images: Sequence[np.ndarray]) -> None:
 def _write_numbers(axes: "Axes", similarity_RC: np.ndarray) -> None:
     middle = (similarity_RC.min() + similarity_RC.max()) / 2
     for (row, column), value in np.ndenumerate(similarity_RC):
-        colour = "black" if value > middle else "white"
+        colour = "black" if value > middle else ON_COLOUR
         axes.text(column, row, f"{value:z.2f}", ha="center", va="center", color=colour, fontsize=7)

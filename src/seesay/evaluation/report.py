@@ -56,15 +56,15 @@ def scores_section(entries: Sequence[Entry]) -> Section:
         scores: dict[str, dict[str, Score]] = {}
         for result in zero_shot:
             scores.setdefault(result.set_name, {})[result.model] = result.top1
-        note = "Zero-shot accuracy with its 95 % interval; the black tick is chance."
-        image, words = charts.bars(scores, axis="zero-shot top-1"), f"Zero-shot accuracy: {_listed(scores)}"
-        parts += [Figure(image=image, words=words, note=note, width=760)]
+        note = "Zero-shot accuracy with its 95 % interval; the tick is chance."
+        drawing, words = charts.bars(scores, axis="zero-shot top-1"), f"Zero-shot accuracy: {_listed(scores)}"
+        parts += [Figure(drawing=drawing, words=words, note=note, width=760)]
         parts += [Table(head=ZERO_SHOT_HEAD, rows=[zero_shot_row(result) for result in zero_shot])]
     if retrieval:
         recalls = recalls_of(retrieval)
-        note = "Recall with its 95 % interval; the black tick is chance."
-        image, words = charts.bars(recalls, axis="recall"), f"Recall: {_listed(recalls)}"
-        parts += [Figure(image=image, words=words, note=note, width=760)]
+        note = "Recall with its 95 % interval; the tick is chance."
+        drawing, words = charts.bars(recalls, axis="recall"), f"Recall: {_listed(recalls)}"
+        parts += [Figure(drawing=drawing, words=words, note=note, width=760)]
         parts += [Table(head=RETRIEVAL_HEAD, rows=[row for result in retrieval for row in retrieval_rows(result)])]
     return Section(title="Scores", parts=parts)
 
@@ -183,7 +183,7 @@ def probe_section(entries: Sequence[Entry]) -> Section | None:
     ]
     words = "; ".join(f"{point.name}: {percent(point.x)} and {percent(point.y)}" for point in points)
     figure = Figure(
-        image=charts.zero_shot_against_probe(points),
+        drawing=charts.zero_shot_against_probe(points),
         words=f"Zero-shot and linear probe: {words}",
         note="Above the dashed line a probe that learned from the train part is better than words alone.",
         width=460,
@@ -208,9 +208,12 @@ def few_shot_section(entries: Sequence[Entry]) -> Section | None:
     if not curves:
         return None
     figure = Figure(
-        image=charts.few_shot_curves(curves),
+        drawing=charts.few_shot_curves(curves),
         words=" ".join(lines),
-        note="A linear probe on few images per class, mean and 95 % interval over random choices; dashed: zero-shot.",
+        note=(
+            "A linear probe on few images per class, mean and 95 % interval over random choices; "
+            "dashed: zero-shot, dotted: chance."
+        ),
         width=520,
     )
     return Section(title="Few shots", text=lines, parts=[figure])
@@ -265,8 +268,8 @@ def shift_section(shifts: Sequence[ShiftResult], baseline: Baseline | None) -> S
         "the line through standard models gives at the same natural accuracy (Taori et al. 2020), both on logit axes.",
     )
     words = "; ".join(f"{point.name}: {percent(point.x)} and {percent(point.y)}" for point in points)
-    image = charts.shift_plot(points, others, line, names=names)
-    figure = Figure(image=image, words=words, note="Both axes are logits; whiskers are 95 % intervals.", width=480)
+    drawing = charts.shift_plot(points, others, line, names=names)
+    figure = Figure(drawing=drawing, words=words, note="Both axes are logits; whiskers are 95 % intervals.", width=480)
     return Section(title="Distribution shift", text=text, parts=[figure, Table(head=head, rows=rows)])
 
 

@@ -22,6 +22,8 @@ from seesay.formulas.reliability import reliability
 
 # A guess: two rows of cards on a wide screen.
 PAIRS_SHOWN = 8
+# Classes whose names can be read at the side of a matrix; a guess.
+CLASSES_SHOWN = 24
 
 
 def prompts_section(entries: Sequence[Entry]) -> Section | None:
@@ -40,7 +42,7 @@ def prompts_section(entries: Sequence[Entry]) -> Section | None:
             continue
         words = f"{name}: accuracy of single templates on {', '.join(strips)}"
         note = f"{name}: a dot for every single template, and in orange all of the set's templates together."
-        parts.append(Figure(image=charts.prompt_strip(strips, up_to=up_to), words=words, note=note, width=760))
+        parts.append(Figure(drawing=charts.prompt_strip(strips, up_to=up_to), words=words, note=note, width=760))
         for set_name, (by_template, together) in strips.items():
             best, worst = next(iter(by_template)), list(by_template)[-1]
             spread = by_template[best].value - by_template[worst].value
@@ -72,7 +74,7 @@ def details_section(entry: Entry, *, several: bool) -> Section | None:
     note = "How often the predicted class was right, by its probability; counts of images above the bars."
     ece = percent(bins.expected_error)
     figure = Figure(
-        image=charts.reliability_diagram(bins), words=f"Calibration error {ece} points", note=note, width=380
+        drawing=charts.reliability_diagram(bins), words=f"Calibration error {ece} points", note=note, width=380
     )
     pairs = Counter(
         (int(label), int(predicted))
@@ -83,12 +85,40 @@ def details_section(entry: Entry, *, several: bool) -> Section | None:
     size_C = np.bincount(answers.label_N, minlength=len(evalset.class_names))
     rows = [(names[label], names[other], f"{count} of {size_C[label]}") for (label, other), count in pairs]
     table = Table(head=("shown", "taken for", "images"), rows=rows)
+    matrix = confusion_figure(answers.label_N, answers.predicted_N, names)
     title = f"{result.set_name}, {entry.name}" if several else result.set_name
     text = [f"{result.n} images, top-1 {with_interval(result.top1.value, result.top1.interval95)}."]
     if result.same_names:
         text.append(f"Names that more than one class has: {', '.join(result.same_names)}.")
     cards = Cards(cards=[confusion_card(entry, label, other) for (label, other), _ in pairs])
-    return Section(title=title, text=text, parts=[figure, table, cards])
+    return Section(title=title, text=text, parts=[figure, matrix, table, cards])
+
+
+def confusion_figure(label_N: np.ndarray, predicted_N: np.ndarray, names: Sequence[str]) -> Figure:
+    """The confusion matrix; of many classes, of those with the most frequent mistakes."""
+    count_CC = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(count_CC, (label_N, predicted_N), 1)
+    mistaken_CC = count_CC - np.diag(np.diag(count_CC))
+    note = "Down what is shown, across what it was taken for, in percent of the images of a class; "
+    note += "the strength of a cell is the square root of its share."
+    shown = list(range(len(names)))
+    if len(names) > CLASSES_SHOWN:
+        order = np.argsort(-mistaken_CC, axis=None, kind="stable")
+        both = np.stack(np.unravel_index(order, count_CC.shape), axis=1).ravel()
+        shown = sorted(list(dict.fromkeys(both.tolist()))[:CLASSES_SHOWN])
+        within, mistakes = mistaken_CC[np.ix_(shown, shown)].sum(), mistaken_CC.sum()
+        note += (
+            f" {len(shown)} of {len(names)} classes, those with the most frequent mistakes: "
+            f"{within:,} of all {mistakes:,} mistakes are between them."
+        )
+    share_CC = count_CC[np.ix_(shown, shown)] / np.maximum(count_CC[shown].sum(1, keepdims=True), 1)
+    labels = [names[index] for index in shown]
+    words = "Confusion matrix: " + ", ".join(
+        f"{name} {percent(share)}" for name, share in zip(labels, np.diag(share_CC), strict=True)
+    )
+    return Figure(
+        drawing=charts.confusion_matrix(share_CC, labels), words=words, note=note, width=320 + 24 * len(shown)
+    )
 
 
 def confusion_card(entry: Entry, label: int, other: int) -> Card:

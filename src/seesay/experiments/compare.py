@@ -84,7 +84,7 @@ def _publish(comparison: Comparison, root: Path, json_file: str | Path | None) -
     """Write result.json, figure and page below `root`, and say where they are."""
     for file in filter(None, (root / RESULT_NAME, json_file)):
         publish_file(file, json.dumps(comparison.to_json(), indent=1).encode())
-    publish_file(root / FIGURE_NAME, figure_of(comparison))
+    publish_file(root / FIGURE_NAME, figure_of(comparison).png())
     publish_file(root / PAGE_NAME, build_page(comparison).encode())
     ProgressLine("compare").say(f"page: {root / PAGE_NAME}   numbers: {root / RESULT_NAME}")
 

@@ -1,6 +1,5 @@
 """Two training runs side by side, the public `seesay.compare_runs`: settings that differ, curves, scores with tests."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.bounded import read_json
-from seesay.base.drawing import plain_figure, plain_label
+from seesay.base.drawing import COLOURS, canvas, plain_figure, plain_label
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.settings import leaves
-from seesay.evaluation.charts import COLOURS, DOTS_PER_INCH
 from seesay.evaluation.evaluate import Evaluation, evaluate
 from seesay.evaluation.html import Figure, Section, Table, render_page
 from seesay.evaluation.report import comparison_section
@@ -24,6 +22,7 @@ from seesay.training.run_folder import BEST_FOLDER, MODEL_FOLDER, SETTINGS_NAME,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 # A guess: the width of two panels side by side on the page, in pixels.
 FIGURE_WIDTH = 1100
@@ -58,7 +57,7 @@ class RunsComparison:
     def page(self) -> str:
         """One HTML page, with the curves inside."""
         head = ("", *self.names)
-        curves = Figure(image=figure_of(self), words="Losses and checks of both runs.", width=FIGURE_WIDTH)
+        curves = Figure(drawing=figure_of(self), words="Losses and checks of both runs.", width=FIGURE_WIDTH)
         differing = [Table(head=head, rows=self.settings)] if self.settings else []
         sections = [
             Section(title="Curves", parts=[curves]),
@@ -107,7 +106,7 @@ def compare_runs(
     )
     if out is not None:
         publish_file(Path(out) / RESULT_NAME, json.dumps(comparison.to_json(), indent=1).encode())
-        publish_file(Path(out) / FIGURE_NAME, figure_of(comparison))
+        publish_file(Path(out) / FIGURE_NAME, figure_of(comparison).png())
         publish_file(Path(out) / PAGE_NAME, comparison.page().encode())
     return comparison
 
@@ -179,26 +178,19 @@ def notes_of(runs: tuple[Run, Run], *, is_tested: bool) -> tuple[str, ...]:
 
 
 @plain_figure
-def figure_of(comparison: RunsComparison) -> bytes:
-    """Losses and checks of both runs over the pairs seen, as a PNG."""
-    # The one way to draw without a window, and without the state of pyplot.
-    from matplotlib.figure import Figure as Canvas
-
-    figure = Canvas(figsize=(10.4, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
+def figure_of(comparison: RunsComparison) -> "Canvas":
+    """Losses and checks of both runs over the pairs seen."""
+    figure, (left, right) = canvas(10.4, 4.2, panels=2)
     for run, name, colour in zip(comparison.runs, comparison.names, COLOURS, strict=False):
         _draw_run(left, right, run, label=plain_label(name), colour=colour)
     left.set(xlabel="pairs seen", ylabel="loss", title="Training loss, smoothed; validation loss dashed")
     right.set(xlabel="pairs seen", ylabel="share right", title="Checks during the runs")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.grid()
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
-    return file.getvalue()
+            axes.legend()
+    return figure
 
 
 def _draw_run(left: "Axes", right: "Axes", run: Run, *, label: str, colour: str) -> None:

@@ -1,14 +1,12 @@
-"""The page of a comparison: what was measured becomes curves as PNGs and sections of an HTML page."""
+"""The page of a comparison: what was measured becomes curves and sections of an HTML page."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seesay.base.drawing import plain_figure, plain_label
-from seesay.evaluation.charts import COLOURS, DOTS_PER_INCH
+from seesay.base.drawing import FAINT, INK, PAPER, Drawing, canvas, look_of, plain_figure, plain_label
 from seesay.evaluation.html import Figure, Section, Table, percent, render_page, with_interval
 from seesay.experiments.claims import claim_lines, factor_words, rate_lines
 from seesay.experiments.comparison import UNITS, Comparison, ObjectiveResult, TriedRate
@@ -16,6 +14,7 @@ from seesay.formulas.efficiency import log_n_at, mean_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 AXES = {"images": "images processed", "flops": "FLOPs of training", "seconds": "seconds of training"}
 # Prefixes of the International System of Units.
@@ -23,36 +22,29 @@ PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 @plain_figure
-def curves(comparison: Comparison, views: Sequence[tuple[str, str]]) -> bytes:
+def curves(comparison: Comparison, views: Sequence[tuple[str, str]]) -> "Canvas":
     """Panels side by side, one for each (unit, "linear" or "log").
 
     Lines are means of seeds, bands reach from the lowest seed to the highest; an arrow spans two neighbours, with the
     factor between them.
     """
-    # The one way to draw without a window, and without the state of pyplot.
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
-    figure = Figure(figsize=(5.2 * len(views), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(views), squeeze=False)[0]
+    figure, panels = canvas(5.2 * len(views), 4.2, panels=len(views))
     for axes, (over, scale) in zip(panels, views, strict=True):
         _draw_curves(axes, comparison, over=over)
         _draw_arrows(axes, comparison, over=over)
         chance = 100 * comparison.check.most_by_chance
-        axes.axhline(chance, color="#999999", linestyle="--", linewidth=1, label="chance, at most", zorder=1)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes.axhline(chance, color=FAINT, linestyle="--", linewidth=1, label="chance, at most", zorder=1)
         axes.set(xscale=scale, xlabel=AXES[over], ylabel="zero-shot top-1, %")
         if scale == "log":
             axes.xaxis.set_major_locator(LogLocator(subs=_tick_multiples(axes.get_xlim())))
             axes.minorticks_off()
         axes.xaxis.set_major_formatter(lambda value, _: short(value))
         axes.set_ylim(bottom=0)
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-    panels[-1].legend(fontsize=8, loc="upper left")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DOTS_PER_INCH)
-    return file.getvalue()
+        axes.grid()
+    panels[-1].legend(loc="upper left")
+    return figure
 
 
 def _tick_multiples(limits: tuple[float, float]) -> tuple[float, ...]:
@@ -66,11 +58,9 @@ def _draw_curves(axes: "Axes", comparison: Comparison, *, over: str) -> None:
         if curve is None:
             continue
         n_P, share_SP = np.exp(np.log(curve.n_SP).mean(0)), 100 * curve.accuracy_SP
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(
-            n_P, share_SP.mean(0), "o-", color=colour, markersize=3.5, linewidth=1.6, label=plain_label(name), zorder=3
-        )
-        axes.fill_between(n_P, share_SP.min(0), share_SP.max(0), color=colour, alpha=0.18, linewidth=0, zorder=2)
+        look = look_of(number)
+        axes.plot(n_P, share_SP.mean(0), markersize=3.5, linewidth=1.6, label=plain_label(name), zorder=3, **look)
+        axes.fill_between(n_P, share_SP.min(0), share_SP.max(0), color=look["color"], alpha=0.18, linewidth=0, zorder=2)
 
 
 def _draw_arrows(axes: "Axes", comparison: Comparison, *, over: str) -> None:
@@ -81,10 +71,10 @@ def _draw_arrows(axes: "Axes", comparison: Comparison, *, over: str) -> None:
             continue
         level = sum(factor.common) / 2
         ends = [_n_at(comparison, name, over=over, level=level) for name in (fast, slow)]
-        style = {"arrowstyle": "<->", "color": "#333333", "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
+        style = {"arrowstyle": "<->", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=(ends[1], 100 * level), xytext=(ends[0], 100 * level), arrowprops=style, zorder=4)
-        text = {"text": f"{factor.factor:.1f}x", "fontsize": 9, "color": "#333333", "zorder": 5}
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+        text = {"text": f"{factor.factor:.1f}x", "fontsize": 9, "color": INK, "zorder": 5}
+        box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
         end = (max(ends), 100 * level)
         axes.annotate(**text, xy=end, xytext=(5, -3), textcoords="offset points", bbox=box)
 
@@ -168,8 +158,8 @@ def templates_sentence(comparison: Comparison) -> str:
     return f"Class names were put into these templates: {'; '.join(templates)}."
 
 
-def figure_of(comparison: Comparison) -> bytes:
-    """The image for a README: accuracy over images, on both axes."""
+def figure_of(comparison: Comparison) -> Drawing:
+    """The figure for a README: accuracy over images, on both axes."""
     return curves(comparison, VIEWS_OF_IMAGES)
 
 
@@ -179,7 +169,7 @@ def claims_section(comparison: Comparison) -> Section:
         "Lines are means over seeds, bands reach from the lowest seed to the highest. Left as in the paper's Figure 2, "
         "right with a logarithmic axis. The numbers at the arrows are efficiency factors."
     )
-    figure = Figure(image=figure_of(comparison), words=describe(comparison, "images"), note=note, width=FIGURE_WIDTH)
+    figure = Figure(drawing=figure_of(comparison), words=describe(comparison, "images"), note=note, width=FIGURE_WIDTH)
     failed = [f"Run {name} failed: {reason}." for name, reason in comparison.failed.items()]
     text = [*claim_lines(comparison), *rate_lines(comparison), *failed, *_versions(comparison)]
     return Section(title="What it shows", text=text, parts=[figure])
@@ -197,9 +187,9 @@ def _versions(comparison: Comparison) -> list[str]:
 def compute_section(comparison: Comparison) -> Section:
     """The same curves over FLOPs and seconds."""
     words = " ".join(describe(comparison, over) for over, _ in VIEWS_OF_COMPUTE)
-    image = curves(comparison, VIEWS_OF_COMPUTE)
+    drawing = curves(comparison, VIEWS_OF_COMPUTE)
     note = "The same accuracies over what they cost."
-    return Section(title="Over compute", parts=[Figure(image=image, words=words, note=note, width=FIGURE_WIDTH)])
+    return Section(title="Over compute", parts=[Figure(drawing=drawing, words=words, note=note, width=FIGURE_WIDTH)])
 
 
 def factors_section(comparison: Comparison) -> Section | None:

@@ -3,7 +3,6 @@
 A process that is not the main one has `QuietJournal` and `QuietLine` in place of a journal and a progress line.
 """
 
-import io
 import math
 import statistics
 import time
@@ -12,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seesay.base.drawing import plain_figure, plain_label
+from seesay.base.drawing import COLOURS, FAINT, LINE, canvas, look_of, plain_figure, plain_label
 from seesay.base.errors import SeesayError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.publish import publish_file
 from seesay.base.streams import say
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from seesay.training.state import TrainState
 
 CURVES_NAME = "curves.png"
@@ -132,39 +133,35 @@ class QuietLine(ProgressLine):
 def draw_curves(folder: Path) -> None:
     """Draw `curves.png` in a run folder from its `events.jsonl`; where the disk refuses it, a message says so."""
     try:
-        publish_file(folder / CURVES_NAME, curves(read_events(folder / EVENTS_NAME)))
+        publish_file(folder / CURVES_NAME, curves(read_events(folder / EVENTS_NAME)).png())
     except SeesayError as error:
         say(f"warning: the curves are not drawn: {error}")
 
 
 @plain_figure
-def curves(events: Sequence[Mapping[str, Any]]) -> bytes:
-    """Loss and checks over the pairs seen, as a PNG."""
-    from matplotlib.figure import Figure
+def curves(events: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Loss and checks over the pairs seen."""
     from matplotlib.ticker import EngFormatter
 
     steps = [event for event in events if "smooth_loss" in event and "event" not in event]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot([e["pairs_seen"] for e in steps], [e["loss"] for e in steps], color="0.8", linewidth=0.6, label="batch")
-    left.plot([e["pairs_seen"] for e in steps], [e["smooth_loss"] for e in steps], color="C0", label="smoothed")
+    figure, (left, right) = canvas(10, 4, panels=2)
+    left.plot([e["pairs_seen"] for e in steps], [e["loss"] for e in steps], color=LINE, linewidth=0.6, label="batch")
+    left.plot([e["pairs_seen"] for e in steps], [e["smooth_loss"] for e in steps], color=COLOURS[0], label="smoothed")
     _draw_chance(left, events, until=steps[-1]["pairs_seen"] if steps else 0)
     checks = _series(events)
-    for index, (name, points) in enumerate(checks.items()):
+    for index, (name, points) in enumerate(checks.items(), 1):
         axes = left if name.endswith("/loss") else right
         pairs_seen, values = zip(*points, strict=True)
-        axes.plot(pairs_seen, values, color=f"C{index + 1}", marker="o", markersize=3, label=plain_label(name))
+        axes.plot(pairs_seen, values, markersize=3, label=plain_label(name), **look_of(index))
     left.set(xlabel="pairs seen", ylabel="loss", title="Contrastive loss")
     right.set(xlabel="pairs seen", ylabel="share right", title="Checks during the run")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.grid(alpha=0.3)
+        axes.grid()
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    return image.getvalue()
+            axes.legend()
+    return figure
 
 
 def _draw_chance(axes: Any, events: Sequence[Mapping[str, Any]], *, until: int) -> None:
@@ -184,7 +181,7 @@ def _draw_chance(axes: Any, events: Sequence[Mapping[str, Any]], *, until: int) 
         label = f"guessing, batches of {' and '.join(map(str, sorted(sizes[loss])))}"
         style = ("dashed", "dotted", "dashdot")[number % 3]
         for span in spans:
-            axes.plot(span, (loss, loss), color="0.5", linestyle=style, label=label if span == spans[0] else None)
+            axes.plot(span, (loss, loss), color=FAINT, linestyle=style, label=label if span == spans[0] else None)
 
 
 def _series(events: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[int, float]]]:
