@@ -1,17 +1,20 @@
 """Frames and sequences in memory as pairs."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 import seesay
 from seesay.base.errors import UsageError
+from seesay.data import memory_pairs
 from seesay.data.decode import decode
 from seesay.data.evalsets import open_evalset
-from seesay.data.pairs import on_disk, open_pairs
+from seesay.data.pairs import as_files, on_disk, open_pairs
 
 
 def encoded(colour: int) -> bytes:
@@ -89,14 +92,85 @@ def test_examples_may_be_dicts(folder):
 
 
 def test_what_other_processes_read_must_be_on_disk(folder):
-    with pytest.raises(UsageError, match=r"in memory, where only `seesay\.train` takes pairs; write a file first"):
+    with pytest.raises(UsageError, match="in memory, where only paths are taken; write a file first"):
         on_disk(pyarrow.table(PATHS))
     with pytest.raises(UsageError, match="in memory"):
         open_evalset(pyarrow.table(PATHS))
-    with pytest.raises(UsageError, match="in memory"):
-        seesay.evaluate("box", pyarrow.table(PATHS))
     assert on_disk(["a", "b"]) == ["a", "b"] and on_disk("a") == ["a"]
     with pytest.raises(UsageError, match="2 sources, one of them in memory"):
         open_pairs([pyarrow.table(PATHS), folder])
     with pytest.raises(UsageError, match="has a float as its image"):
         open_pairs(pyarrow.table({"image": [1.5], "caption": ["x"]}))
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+IN_MEMORY = {
+    "paths": lambda: pyarrow.table(PATHS),
+    "bytes": lambda: pyarrow.table({"image": [encoded(1), None, b""], "caption": [["x", "y"], ["z"], ["w"]]}),
+    "structs": lambda: pyarrow.table(
+        {"image": [{"bytes": encoded(3), "path": None}, {"bytes": None, "path": "b.png"}], "text": ["x", "y"]}
+    ),
+    "examples": lambda: Examples([(NOISE, "noise"), ("a.png", ["a", "b"]), (encoded(5), "bytes"), (NOISE, "")]),
+    "dicts": lambda: [{"img": Image.open("a.png"), "text": "x", "id": 1}],
+}
+
+
+@pytest.mark.parametrize("kind", IN_MEMORY)
+def test_what_is_in_memory_is_the_same_from_a_file(folder, kind, monkeypatch):
+    source = open_pairs(IN_MEMORY[kind]())
+    with as_files(IN_MEMORY[kind]()) as (path,):
+        # Another process has another working folder.
+        monkeypatch.chdir("/")
+        stored = open_pairs(path)
+        assert [item.captions for item in stored] == [item.captions for item in source]
+        assert sorted(problem.reason for problem in stored.problems) == sorted(
+            problem.reason for problem in source.problems
+        )
+        monkeypatch.chdir(folder)
+        for found, right in zip(stored, source, strict=True):
+            assert found.image == right.image or np.array_equal(decode(found.image), decode(right.image))
+    assert not Path(path).exists()
+
+
+def test_columns_that_are_named_are_those_of_the_file(folder):
+    frame = pyarrow.table({"x": ["a.png"], "y": ["cat"], "caption": ["no"]})
+    named = {"image_column": "x", "caption_column": "y"}
+    with as_files([frame, folder], **named) as (path, other):
+        assert open_pairs(path, **named).captions(0) == ("cat",) and other == str(folder)
+
+
+def test_many_rows_are_written_some_at_a_time(folder, monkeypatch):
+    monkeypatch.setattr(memory_pairs, "BYTES_AT_ONCE", 1)
+    images = [encoded(colour) for colour in range(7)]
+    with as_files(list(zip(images, "abcdefg", strict=True))) as (path,):
+        assert pyarrow.parquet.ParquetFile(path).metadata.num_row_groups == len(images)
+        assert [item.image for item in open_pairs(path)] == images
+
+
+def test_a_file_that_stays_is_of_the_same_pairs_the_second_time(folder):
+    for _ in range(2):
+        with as_files(pyarrow.table(PATHS), folder=folder) as paths:
+            assert paths == [str(folder / "frame.parquet")]
+    assert len(open_pairs(paths)) == 2
+    with (
+        pytest.raises(UsageError, match=r"frame\.parquet has other pairs than those given"),
+        as_files(pyarrow.table({"image": ["a.png"], "caption": ["other"]}), folder=folder),
+    ):
+        pass
+    assert len(open_pairs(paths)) == 2
+
+
+def test_a_frame_is_measured_on_as_its_table_is(folder, colour_model, paint):
+    rows = [(str(paint(folder / f"{name}.png", name)), name) for name in ("red", "green", "blue")]
+    frame = pyarrow.table({"image": [path for path, _ in rows], "caption": [name for _, name in rows]})
+    (folder / "table.csv").write_text("image,caption\n" + "".join(f"{path},{name}\n" for path, name in rows))
+    one, other = (seesay.evaluate(colour_model, source).entries[0].result for source in (frame, "table.csv"))
+    assert one.recalls("image_to_text") == other.recalls("image_to_text") and one.set_name == "frame.parquet"
+
+
+@pytest.mark.journey
+def test_the_doctor_takes_frames_too(coloured_pairs):
+    pairs = open_pairs(coloured_pairs(48))
+    frame = pyarrow.table({"image": [item.image for item in pairs], "caption": [item.captions for item in pairs]})
+    report = seesay.doctor(frame, model="conv-tiny", batch_size=8, steps=4, seconds=1, sample=10)
+    assert (report.name, report.pairs, report.overfit.pairs) == ("frame.parquet", len(pairs), 8)

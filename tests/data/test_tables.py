@@ -383,6 +383,21 @@ def test_images_of_parquet_may_lie_in_the_row_and_captions_in_lists(folder, imag
     assert [problem.reason for problem in source.problems] == ["caption without image"]
 
 
+def test_images_of_parquet_may_be_named_where_they_do_not_lie_in_the_row(folder):
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    images = [{"bytes": None, "path": "img/a.jpg"}, {"bytes": b"2", "path": "gone.jpg"}]
+    images += [{"bytes": None, "path": "gone.jpg"}, {"bytes": None, "path": None}, None]
+    columns = {"image": pyarrow.array(images, kind), "caption": ["one", "two", "three", "four", "five"]}
+    parquet.write_table(pyarrow.table(columns), folder / "t.parquet", row_group_size=2)
+    source = open_table(folder / "t.parquet")
+    assert sorted((item.image, item.captions) for item in source) == [(b"2", ("two",)), (b"image a", ("one",))]
+    assert sorted(problem.reason for problem in source.problems) == [
+        "caption without image",
+        "caption without image",
+        "missing file",
+    ]
+
+
 def test_json_lines_that_are_none_are_counted(folder):
     lines = ['{"image": "img/a.jpg", "caption": "one"}', "{", "[]", '{"image": 3, "caption": "x"}', '{"caption": "x"}']
     source = open_table(table(folder, "\n".join([*lines, '{"image": "img/b.jpg"}', "[" * 100_000]), "t.jsonl"))

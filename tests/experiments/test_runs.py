@@ -49,6 +49,19 @@ def data(tmp_path: Path) -> dict[str, Path]:
     return {"recipe": tmp_path / "recipe.toml", "pairs": tmp_path / "pairs", "check": tmp_path / "set"}
 
 
+@pytest.mark.journey
+def test_pairs_in_memory_stay_in_the_folder_for_a_second_call(data, tmp_path: Path):
+    rows = [(str(path), path.with_suffix(".txt").read_text()) for path in sorted(data["pairs"].glob("*.png"))]
+    few = ["images=32", "points=1", "learning_rates=[3e-3]", "seeds=[0]", 'objectives=["contrastive"]']
+    arguments = {"out": tmp_path / "out", "check": data["check"], "overrides": few}
+    comparison = compare(data["recipe"], pairs=rows, **arguments)
+    assert (comparison.pairs.name, comparison.pairs.pairs) == ("examples.parquet", 32)
+    again = compare(data["recipe"], pairs=rows, **arguments)
+    assert again.to_json()["runs"] == comparison.to_json()["runs"], "nothing is done twice"
+    with pytest.raises(UsageError, match="has other pairs than those given"):
+        compare(data["recipe"], pairs=rows[1:], **arguments)
+
+
 def start(data, out: Path) -> subprocess.Popen:
     words = [data["recipe"], "--out", out, "--pairs", data["pairs"], "--check", data["check"], "--jobs", "2"]
     command = [sys.executable, "-m", "seesay", "compare", *map(str, words)]

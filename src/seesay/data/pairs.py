@@ -1,18 +1,22 @@
 """Pairs on disk as one source: a folder, a table, or tar shards, or several of them one after the other."""
 
+import filecmp
 import glob
 import re
+import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from seesay.base.errors import UsageError
 from seesay.base.names import described
+from seesay.base.publish import publish_chunks, storage_errors
 from seesay.base.records import Pair, PairSource, Skipped
 from seesay.data.folders import PACKED, UNPACK, open_folder, tables_with_captions
-from seesay.data.memory_pairs import is_in_memory, open_memory
+from seesay.data.memory_pairs import is_in_memory, name_of_memory, open_memory, write_memory
 from seesay.data.shards import open_shards
 from seesay.data.sources import fingerprint, missing_location
 from seesay.data.tables import TABLE_SUFFIXES, open_table
@@ -68,8 +72,42 @@ def listed(sources: Any) -> list[Any]:
 def on_disk(sources: Any) -> list[str]:
     """The sources as paths; `UsageError` for one in memory, where only paths are taken."""
     if any(map(is_in_memory, listed(sources))):
-        raise UsageError("this is in memory, where only `seesay.train` takes pairs; write a file first (to_parquet).")
+        raise UsageError("this is in memory, where only paths are taken; write a file first (to_parquet).")
     return [str(source) for source in listed(sources)]
+
+
+@contextmanager
+def as_files(
+    sources: Any, *, folder: Path | None = None, image_column: str | None = None, caption_column: str | None = None
+) -> Iterator[list[str]]:
+    """Inside, the sources as paths; what is in memory is a Parquet file in `folder`, or in a temporary one.
+
+    A file in `folder` stays there. Raises as `open_memory`, and `UsageError` where there is one of other pairs already.
+    """
+    several = listed(sources)
+    if not any(map(is_in_memory, several)):
+        yield [str(source) for source in several]
+        return
+    with tempfile.TemporaryDirectory(prefix="seesay-pairs-") as temporary, storage_errors(folder or Path(temporary)):
+        paths: list[str] = []
+        for number, source in enumerate(several, 1):
+            path = Path(temporary) / f"{name_of_memory(source)}{f'-{number}' * (number > 1)}.parquet"
+            if is_in_memory(source):
+                write_memory(source, path, image_column=image_column, caption_column=caption_column)
+                paths.append(str(path if folder is None else _kept(path, folder / path.name)))
+            else:
+                paths.append(str(source))
+        yield paths
+
+
+def _kept(path: Path, kept: Path) -> Path:
+    """`kept` with the content of `path`; `UsageError` where it has another already."""
+    if kept.exists() and not filecmp.cmp(path, kept, shallow=False):
+        raise UsageError(f"{kept} has other pairs than those given; choose another folder, or remove that file.")
+    if not kept.exists():
+        with path.open("rb") as file:
+            publish_chunks(kept, iter(lambda: file.read(1 << 20), b""))
+    return kept
 
 
 class Chain:

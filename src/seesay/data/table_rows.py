@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -181,11 +181,12 @@ def parquet_rows(path: Path, columns: Columns, *, problems: list[Skipped]) -> It
     if not _is_text(kinds[caption]):
         raise RefusedInput(f"Column {caption!r} of {str(path)!r} holds {kinds[caption]}, not text or lists of text.")
     if not _is_text(schema.field(schema.names.index(image)).type):
-        for key, cell, value in image_rows([path], image, caption):
-            if cell is None:
+        beside = _paths_beside(path, image, schema.field(schema.names.index(image)).type)
+        for (key, cell, value), written in zip(image_rows([path], image, caption), beside, strict=False):
+            if cell is None and not written:
                 yield Skipped(key=f"row {key}", reason="caption without image")
             else:
-                yield TableRow(f"row {key}", "", texts_of(value), cell)
+                yield TableRow(f"row {key}", "" if cell else written.strip(), texts_of(value), cell)
         return
     allowance, row = Allowance(path, path.stat().st_size), 0
     for group in range(len(row_groups(path))):
@@ -197,6 +198,22 @@ def parquet_rows(path: Path, columns: Columns, *, problems: list[Skipped]) -> It
                 )
             row += 1
             yield TableRow(f"row {row}", (written or "").strip(), texts_of(value))
+
+
+def _paths_beside(path: Path, column: str, kind: Any) -> Iterator[str]:
+    """What structs {bytes, path} have as the path, row by row; without end where there is none."""
+    from pyarrow import types
+
+    if (
+        types.is_struct(kind)
+        and (position := kind.get_field_index("path")) >= 0
+        and _is_text(kind.field(position).type)
+    ):
+        allowance = Allowance(path, path.stat().st_size)
+        for group in range(len(row_groups(path))):
+            for struct in column_values(path, f"{column}.path", group, allowance=allowance):
+                yield (struct and struct["path"]) or ""
+    yield from repeat("")
 
 
 def _inner(kind: Any) -> Any:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal, ProgressLine
@@ -11,7 +12,7 @@ from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritab
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.settings import as_toml
 from seesay.base.streams import say
-from seesay.data.pairs import on_disk
+from seesay.data.pairs import as_files, listed
 from seesay.experiments.comparison import Comparison
 from seesay.experiments.page import build_page, figure_of
 from seesay.experiments.recipe import Experiment, read_experiment, settle
@@ -34,7 +35,7 @@ def compare(
     recipe: str | Path,
     *,
     out: str | Path,
-    pairs: str | Path | Sequence[str | Path] = (),
+    pairs: Any = (),
     check: str | Path | None = None,
     jobs: int | None = None,
     overrides: Sequence[str] = (),
@@ -42,7 +43,8 @@ def compare(
 ) -> Comparison:
     """Train the objectives of a TOML `recipe` under equal conditions; measure how many images each needs.
 
-    `pairs` and the labelled set `check` replace those of the recipe; `overrides` are "key=value" settings of it. `jobs`
+    `pairs` (as for `seesay.train`; what is in memory becomes a file in `out`) and the labelled set `check` replace
+    those of the recipe; `overrides` are "key=value" settings of it. `jobs`
     runs are trained at the same time and share the CPU cores (default: one run per core, at most 8; on a GPU one).
     The folder `out` has the runs, result.json, page.html and figure.png, and `json_file` result.json once more.
     A second call skips runs that are done, those that diverged among them, and goes on with the others.
@@ -54,13 +56,15 @@ def compare(
     refuse_unwritable_file(json_file, "json_file", ending=".json")
     experiment = read_experiment(
         Path(recipe),
-        pairs=on_disk(pairs),
+        pairs=["given"] * len(listed(pairs)),
         check=None if check is None else str(check),
         overrides=overrides,
     )
     runtime = Runtime.find(experiment.train.device)
     jobs = _jobs(jobs, experiment, runtime)
     refuse_unwritable(root)
+    if listed(pairs):
+        experiment = experiment.model_copy(update={"pairs": _paths(pairs, experiment, root)})
     experiment = settle(experiment, root, device=runtime.device)
     zero_shot = ZeroShotCheck(experiment.check or "", most=experiment.check_images)
     training_pairs = open_training_pairs(experiment.pairs, (), experiment.train).training
@@ -78,6 +82,13 @@ def compare(
         more = f" (and {len(comparison.failed) - 1} more)" if len(comparison.failed) > 1 else ""
         raise SeesayError(f"run {name} failed{more}: {reason}; the same command tries again.")
     return comparison
+
+
+def _paths(pairs: Any, experiment: Experiment, root: Path) -> tuple[str, ...]:
+    """The pairs as paths, which the runs read; what is in memory stays as a file in `root`, for a second call."""
+    data = experiment.train.data
+    with as_files(pairs, folder=root, image_column=data.image_column, caption_column=data.caption_column) as paths:
+        return tuple(paths)
 
 
 def _publish(comparison: Comparison, root: Path, json_file: str | Path | None) -> None:

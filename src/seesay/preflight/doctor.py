@@ -18,7 +18,7 @@ from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
 from seesay.data.duplicates import alike_groups, equal_groups
 from seesay.data.loader import Subset
-from seesay.data.pairs import listed, on_disk
+from seesay.data.pairs import as_files, listed
 from seesay.data.pixel_cache import LONGEST
 from seesay.data.survey import Captions, ImageSurvey, survey_captions, survey_images
 from seesay.data.tokenizer import CaptionTokenizer
@@ -309,5 +309,9 @@ def doctor(
     for source in listed(check):
         ZeroShotCheck(source)
     effort = Effort(sample=sample, seconds=seconds)
-    sources, validation = on_disk(request.sources), on_disk(val)
-    return examine(sources, out=request.out, settings=request.settings, validation=validation, effort=effort)
+    settings = request.settings
+    image, caption = settings.data.image_column, settings.data.caption_column
+    # The short run is a process of its own.
+    given = as_files(request.sources, image_column=image, caption_column=caption)
+    with given as sources, as_files(val, image_column=image, caption_column=caption) as validation:
+        return examine(sources, out=request.out, settings=settings, validation=validation, effort=effort)
