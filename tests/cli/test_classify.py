@@ -366,3 +366,10 @@ def test_every_verb_that_encodes_takes_a_device(seesay, tmp_path, paint, words, 
     code, _, err = seesay(*words, "--device", device)
     assert code == 2 and said in err
     assert seesay(*words, "--device", "cpu")[0] == 0
+
+
+def test_precision_and_batch_size_are_taken_and_others_refused(seesay, album: Path):
+    plain = seesay("classify", album, "red", "green")[1]
+    assert seesay("classify", album, "red", "green", "--precision", "bfloat16", "--batch-size", 2)[:2] == (0, plain)
+    assert seesay("classify", album, "red", "green", "--precision", "int8")[0] == 2
+    assert seesay("classify", album, "red", "green", "--batch-size", 0)[0] == 2

@@ -99,6 +99,7 @@ def test_settings_are_the_arguments(colour_model, labelled):
         "probe": False,
         "shots": "2,1",
         "preprocess": "exact",
+        "precision": None,
         "shift": None,
     }
 

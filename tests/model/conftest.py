@@ -1,14 +1,23 @@
 """A model small enough to be made in every test: a one-block tower for 16 px and a bag of a few words."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
-from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig
-from seesay.nets.clip import build_clip
+from seesay.nets.architecture import (
+    Architecture,
+    BagOfWordsConfig,
+    ConvNetConfig,
+    ResNetConfig,
+    SiglipImageConfig,
+    VisionTransformerConfig,
+)
+from seesay.nets.clip import IMAGE_TOWERS, build_clip
 
 WORDS = ["a photo of a red dog", "a photo of a blue dog", "two red cats on a blue mat"] * 3
 
@@ -30,6 +39,26 @@ def model() -> Model:
         name="tiny",
         facts={"training": {"steps": 0, "loss": float("nan")}},
     )
+
+
+@pytest.fixture
+def with_tower(model: Model) -> Callable[[str], Model]:
+    """`model` with an image tower of another kind, for 32 px."""
+    configs = {
+        "vit": VisionTransformerConfig(image_size=32, patch=16, width=16, layers=1, heads=2),
+        "resnet": ResNetConfig(image_size=32, width=8, layers=(1, 1, 1, 1), heads=4),
+        "conv": ConvNetConfig(image_size=32, width=12, depths=(1,)),
+        "siglip": SiglipImageConfig(image_size=32, patch=16, width=8, layers=1, heads=2),
+    }
+
+    def change(kind: str) -> Model:
+        config = configs[kind]
+        torch.manual_seed(0)
+        model.clip.image_tower = IMAGE_TOWERS[config.kind](config, 8).eval()
+        model.preprocess = Preprocess(size=32, mean=(0.5, 0.4, 0.3))
+        return model
+
+    return change
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError
 from seesay.model.bundle import Model, load_folder
-from seesay.model.encode import BLOCK, encode_image_set, prefetch_blocks
+from seesay.model.encode import BATCH_SIZE, encode_image_set, prefetch_blocks
 
 
 def image(index: int) -> bytes:
@@ -24,7 +24,7 @@ def image(index: int) -> bytes:
 
 
 def test_a_set_is_encoded_in_its_order_as_one_by_one(model: Model):
-    count, told = 2 * BLOCK + 5, []
+    count, told = 2 * BATCH_SIZE + 5, []
     image_ND, kept, skipped = encode_image_set(model, image, count, progress=told.append)
     assert kept == list(range(count)) and skipped == []
     assert sum(told) == count and len(told) == 3
@@ -38,14 +38,14 @@ def test_broken_images_are_left_out_and_named_with_their_reason(model: Model):
             return image(index)[:100]
         if index == 5:
             raise BrokenSample("missing file", "it was there a moment ago")
-        return b"" if index == BLOCK + 1 else image(index)
+        return b"" if index == BATCH_SIZE + 1 else image(index)
 
-    image_ND, kept, skipped = encode_image_set(model, read, BLOCK + 4)
-    assert kept == [index for index in range(BLOCK + 4) if index not in (3, 5, BLOCK + 1)]
+    image_ND, kept, skipped = encode_image_set(model, read, BATCH_SIZE + 4)
+    assert kept == [index for index in range(BATCH_SIZE + 4) if index not in (3, 5, BATCH_SIZE + 1)]
     assert [(item.key, item.reason) for item in skipped] == [
         ("3", "truncated image"),
         ("5", "missing file"),
-        (str(BLOCK + 1), "empty file"),
+        (str(BATCH_SIZE + 1), "empty file"),
     ]
     torch.testing.assert_close(image_ND[3], model.encode_images([image(4)])[0], rtol=0, atol=1e-6)
 

@@ -7,17 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from seesay.data.images import Preprocess
 from seesay.model.encode import embeddings_of, encode_feature_set
-from seesay.nets.architecture import ConvNetConfig, ResNetConfig, SiglipImageConfig, VisionTransformerConfig
-from seesay.nets.clip import IMAGE_TOWERS
 
-TOWER_CONFIGS = {
-    "vit": (VisionTransformerConfig(image_size=32, patch=16, width=16, layers=1, heads=2), 16),
-    "resnet": (ResNetConfig(image_size=32, width=8, layers=(1, 1, 1, 1), heads=4), 256),
-    "conv": (ConvNetConfig(image_size=32, width=12, depths=(1,)), 12),
-    "siglip": (SiglipImageConfig(image_size=32, patch=16, width=8, layers=1, heads=2), 8),
-}
+# Of the towers of `with_tower`.
+WIDTHS = {"vit": 16, "resnet": 256, "conv": 12, "siglip": 8}
 
 
 def image(index: int) -> bytes:
@@ -27,12 +20,9 @@ def image(index: int) -> bytes:
     return data.getvalue()
 
 
-@pytest.mark.parametrize("kind", TOWER_CONFIGS)
-def test_features_are_as_wide_as_the_tower_and_the_projection_makes_its_embeddings_of_them(model, kind: str):
-    config, width = TOWER_CONFIGS[kind]
-    torch.manual_seed(0)
-    model.clip.image_tower = IMAGE_TOWERS[config.kind](config, 8).eval()
-    model.preprocess = Preprocess(size=32, mean=(0.5, 0.4, 0.3))
+@pytest.mark.parametrize(("kind", "width"), WIDTHS.items())
+def test_features_are_as_wide_as_the_tower_and_the_projection_makes_its_embeddings_of_them(with_tower, kind, width):
+    model = with_tower(kind)
     images = [image(index) for index in range(3)]
     features_NW, kept, skipped = encode_feature_set(model, images.__getitem__, 3)
     assert features_NW.shape == (3, width) and kept == [0, 1, 2] and skipped == []

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.formulas.similarity import log_mean_exp
-from seesay.model import encode
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_score_images
 from seesay.model.convert import compare, convert
@@ -41,7 +40,7 @@ def test_no_grid_outlives_its_block_or_is_cached_on_disk(name, predictor, tmp_pa
         alive.append(weakref.ref(row_BX))
         return row_BX
 
-    monkeypatch.setattr(encode, "BLOCK", 2)
+    model = model.with_batch_size(2)
     monkeypatch.setattr(Model, "encode_pixels", encode_pixels)
     classifier = model.classifier(LABELS)
     score_NC, rows, index, skipped = cached_score_images(model, classifier, image, 8, cache=EmbeddingCache(tmp_path))

@@ -1,10 +1,11 @@
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.tasks.classify import classify_photos, find_photos
+from seesay.tasks.classify import classify_photos, find_photos, in_words, photos_and_others
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def test_a_file_that_looks_like_a_pattern_is_taken_by_its_name(tmp_path: Path, p
 def test_the_home_folder_may_be_written_as_a_tilde(album: Path, monkeypatch):
     monkeypatch.setenv("HOME", str(album))
     assert names(find_photos(["~/b.*"]), album) == ["b.jpg"]
+
+
+def test_other_files_are_counted_by_their_suffix_each_once(album: Path):
+    (album / "README").touch()
+    (album / "deep" / "film.mp4").touch()
+    photos, others = photos_and_others([album, album / "deep"])
+    assert names(photos, album) == names(find_photos([album]), album)
+    assert others == {"txt": 1, "no suffix": 1, "mp4": 1} and in_words(others) == "1 x mp4, 1 x no suffix, 1 x txt"
+    assert in_words(Counter("aabcdefg")) == "2 x a, 1 x b, 1 x c, 1 x d, 3 others"
 
 
 def test_a_pipe_with_a_photos_name_is_not_waited_for(album: Path):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import Interrupted, RefusedInput, UsageError
-from seesay.model.encode import BLOCK
+from seesay.model.encode import BATCH_SIZE
 from seesay.tasks.answer_files import FORMATS
-from seesay.tasks.classify_folder import classify_folder
+from seesay.tasks.classify_folder import Question, answer_all, classify_folder, prepare
 
-COUNT = 2 * BLOCK + 12
+COUNT = 2 * BATCH_SIZE + 12
 LABELS = ("red", "green", "blue")
 ENDINGS = [format.ending for format in FORMATS.values()]
 
@@ -37,6 +37,17 @@ def stop_after(model, blocks: int, error: type[BaseException]) -> list[int]:
 
     model.encode_pixels = encode_pixels
     return sizes
+
+
+def test_files_that_are_no_photos_are_told(colour_model, album: Path, tmp_path: Path):
+    for name in ("a.txt", "b.txt", "film.MP4"):
+        (album / name).touch()
+    told = []
+    prepared = prepare([album], Question(labels=LABELS))
+    answer_all(colour_model, prepared, format=FORMATS["csv"], out=None, write=list, log=told.append)
+    assert told[0] == "3 other files are no photos and left out: 2 x txt, 1 x mp4"
+    done = classify_folder(colour_model, album, LABELS, out=tmp_path / "out.csv")
+    assert done.others == {"txt": 2, "mp4": 1} and "3 other files left out" in repr(done)
 
 
 def test_every_photo_gets_a_line_and_broken_ones_a_reason(colour_model, album: Path, tmp_path: Path):
@@ -68,12 +79,12 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_file(
     whole, stopped = tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
     unbroken = classify_folder(colour_model, album, LABELS, top=2, out=whole)
     stop_after(colour_model, blocks, KeyboardInterrupt)
-    with pytest.raises(Interrupted, match=rf"{blocks * BLOCK} of {COUNT} photos are done .* goes on"):
+    with pytest.raises(Interrupted, match=rf"{blocks * BATCH_SIZE} of {COUNT} photos are done .* goes on"):
         classify_folder(colour_model, album, LABELS, top=2, out=stopped)
     assert not stopped.exists()
     sizes = stop_after(colour_model, 9, KeyboardInterrupt)
     done = classify_folder(colour_model, album, LABELS, top=2, out=stopped)
-    assert done.resumed == blocks * BLOCK
+    assert done.resumed == blocks * BATCH_SIZE
     assert sum(sizes) == COUNT - done.resumed - (1 if blocks == 2 else 2)
     assert done.skipped == unbroken.skipped
     assert stopped.read_bytes() == whole.read_bytes()

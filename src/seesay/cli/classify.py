@@ -13,6 +13,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.encode_options import EncodedAtOnce, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
 from seesay.tasks.answer_files import FORMATS, Format, format_of, of_answers, refuse_ending, write_skipped
@@ -52,13 +53,14 @@ Threshold = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LABEL=]P",
-        help="With --multi-label: give all labels, or this one, from this probability on.",
+        help="With --multi-label: labels from this P on.",
     ),
 ]
 FormatName = Annotated[
     Literal["table", "csv", "tsv", "json", "jsonl", "parquet", "html"] | None,
     typer.Option(metavar="KIND", help="table, csv, tsv, json, jsonl, parquet or html."),
 ]
+LabelWords = Annotated[list[str] | None, typer.Argument(metavar="LABEL", help="What a photo may show; two or more.")]
 LabelsGiven = Annotated[
     str | None, typer.Option("--labels", metavar="A,B", help="Labels; then every word is a place of photos.")
 ]
@@ -67,8 +69,7 @@ Out = Annotated[
     typer.Option(
         "-o",
         metavar="FILE",
-        help="Write there, as its ending says: .csv (with a byte order mark, for Excel), .tsv, .json, .jsonl, "
-        ".parquet, .html (thumbnails) or .txt.",
+        help="Write there, as it ends: .csv (for Excel), .tsv, .json, .jsonl, .parquet, .html or .txt.",
     ),
 ]
 Bad = Annotated[
@@ -81,9 +82,7 @@ MaxBad = Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit
 
 def command(
     photos: Annotated[str, typer.Argument(metavar="PHOTOS", help="A photo, a folder, or a pattern in quotes.")],
-    labels: Annotated[
-        list[str] | None, typer.Argument(metavar="LABEL", help="What a photo may show; two or more.")
-    ] = None,
+    labels: LabelWords = None,
     *,
     labels_given: LabelsGiven = None,
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
@@ -96,6 +95,8 @@ def command(
     out: Out = None,
     preprocess: Preprocessing = "exact",
     device: Device = None,
+    precision: Precision = None,
+    batch_size: EncodedAtOnce = None,
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
     multi_label: MultiLabel = False,
@@ -131,7 +132,7 @@ def command(
     if bad is not None:
         refuse_ending(bad, "--bad")
     prepared = prepare(places, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
-    loaded = load_model(model, device).with_preprocess(preprocess)
+    loaded = load_model(model, device, precision=precision, batch_size=batch_size).with_preprocess(preprocess)
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
@@ -237,16 +238,14 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
     return chosen
 
 
-def load_model(name: str | None, device: str | None) -> "Model":
+def load_model(name: str | None, device: str | None, *, precision: str | None, batch_size: int | None) -> "Model":
     """The model of that name, on a device or the best there is; without a name the small one, which is logged."""
-    from seesay.base.runtime import Runtime
-    from seesay.model.hub import load
+    from seesay.model.hub import on_device
 
-    runtime = Runtime.find(device)
-    loaded = load(name or PACKAGED_MODEL)
+    loaded = on_device(name or PACKAGED_MODEL, device, precision=precision, batch_size=batch_size)
     if name is None:
         say(f"model: the small one in the box{known_scores(loaded.facts)}; name a larger one with --model FOLDER.")
-    return loaded.to(runtime.device)
+    return loaded
 
 
 def known_scores(facts: dict[str, Any]) -> str:

@@ -9,12 +9,14 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.encode_options import EncodedAtOnce, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
 
 if TYPE_CHECKING:
     from seesay.base.records import Score
     from seesay.evaluation.entries import Entry
+    from seesay.evaluation.evaluate import Evaluation
     from seesay.evaluation.results import ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
 
     Result = ZeroShotResult | RetrievalResult
@@ -43,7 +45,7 @@ ClassNamesOption = Annotated[
 DescriptionsOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="JSON {class: [sentence, ...]} for templates.")
 ]
-ProbeOption = Annotated[bool, typer.Option("--probe", help="Also a linear probe, where a set has a train part.")]
+ProbeOption = Annotated[bool, typer.Option("--probe", help="Also a linear probe of sets with a train part.")]
 ShotsOption = Annotated[str | None, typer.Option(metavar="N,N,...", help="Also probes on N images per class: 1,4,16.")]
 ShiftOption = Annotated[
     str | None,
@@ -60,11 +62,11 @@ JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
 ]
 ResultsOption = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file there for every model, set and task.")
+    Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file per model, set and task.")
 ]
 PreprocessOption = Annotated[
     Literal["exact", "fast"],
-    typer.Option(help="fast: JPEGs are shrunk while decoded."),
+    typer.Option(help="fast: shrunk while decoding."),
 ]
 
 
@@ -84,6 +86,8 @@ def command(
     results: ResultsOption = None,
     preprocess: PreprocessOption = "exact",
     device: Device = None,
+    precision: Precision = None,
+    batch_size: EncodedAtOnce = None,
 ) -> None:
     """Measure models on labelled images (zero-shot accuracy) or captioned ones (retrieval), in percent.
 
@@ -114,19 +118,26 @@ def command(
             results=results,
             preprocess=preprocess,
             device=device,
+            precision=precision,
+            batch_size=batch_size,
             on_entry=lambda entry: remember(entry, entries),
         )
     finally:
         # Where one set fails, those before it are shown all the same.
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
     sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
+    write_files(evaluation, json_file=json_file, report=report)
+    for entry in evaluation.entries:
+        result = entry.result
+        refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
+
+
+def write_files(evaluation: "Evaluation", *, json_file: Path | None, report: Path | None) -> None:
+    """The numbers and the page, where they are asked for."""
     if json_file is not None:
         write_json(json_file, evaluation.to_json())
     if report is not None:
         evaluation.write_report(report)
-    for entry in evaluation.entries:
-        result = entry.result
-        refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
 
 
 def remember(entry: "Entry", entries: list["Entry"]) -> None:

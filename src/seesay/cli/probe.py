@@ -9,6 +9,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.encode_options import EncodedAtOnce, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
@@ -31,6 +32,9 @@ Metric = Annotated[
     Literal["accuracy", "mean-per-class", "map11", "roc-auc"],
     typer.Option(help="Measured on TEST; map11: mean average precision at 11 recalls, as for PASCAL VOC 2007."),
 ]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
+]
 
 
 def command(
@@ -52,9 +56,9 @@ def command(
     penalty: PenaltyWord = "sweep",
     metric: Metric = "accuracy",
     device: Device = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
-    ] = None,
+    precision: Precision = None,
+    batch_size: EncodedAtOnce = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Fit a linear classifier on a model's features, and measure it beside zero-shot.
 
@@ -78,6 +82,8 @@ def command(
         penalty=weight,
         metric=metric,
         device=device,
+        precision=precision,
+        batch_size=batch_size,
     )
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")

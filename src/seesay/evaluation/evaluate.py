@@ -16,7 +16,7 @@ from seesay.base.values import html_table, percent, score_row, to_pandas, with_i
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
 from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
-from seesay.data.pairs import on_disk
+from seesay.data.pairs import as_files
 from seesay.data.prompts import load_templates, read_labels
 from seesay.data.sources import missing_location
 from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
@@ -40,7 +40,7 @@ COLUMNS = ("model", "set", "task", "score", "value [95 %]", "chance", "n")
 @no_empty_names
 def evaluate(
     models: Model | str | Path | Sequence[Model | str | Path],
-    sets: str | Path | Sequence[str | Path],
+    sets: Any,
     *,
     templates: Templates = None,
     class_names: str | Path | None = None,
@@ -54,48 +54,48 @@ def evaluate(
     results: str | Path | None = None,
     preprocess: Literal["exact", "fast"] = "exact",
     device: str | None = None,
+    precision: str | None = None,
+    batch_size: int | None = None,
     cache: bool = True,
     on_entry: Callable[[Entry], None] = lambda entry: None,
 ) -> "Evaluation":
     """Measure models on labelled sets (zero-shot accuracy) and on images with captions (retrieval).
 
     `models`: names or folders, loaded to `device` or the best there is, and `Model` values, which stay where they are
-    without one. `sets`: what `data.evalsets.open_evalset` takes. `templates` (`data.prompts.load_templates`),
-    `class_names` (`data.class_names.edited_names`) and `descriptions` ({class: [sentence, ...]} or a JSON file) replace
-    the words that `tasks.words.choose_words` takes for the classes. `probe`: also a linear probe where a set has a
-    train part (train/ beside test/ or val/), and with `shots` on this many images per class; where there is none,
-    `notes` of the result say so. `prompts`: also the accuracy of every single template. `shift` names the natural and
-    the shifted one of two sets; `baseline` is a JSON file of standard models on these. `preprocess` is the mode
-    (`Model.with_preprocess`) of all models, also of `Model` values in another one. Embeddings are cached under
-    `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
+    without one. `sets`: what `data.evalsets.open_evalset` takes, or images with captions in memory, as for `train`.
+    `templates` (`data.prompts.load_templates`), `class_names` (`data.class_names.edited_names`) and `descriptions`
+    ({class: [sentence, ...]} or a JSON file) replace the words that `tasks.words.choose_words` takes for the classes.
+    `probe`: also a linear probe where a set has a train part (train/ beside test/ or val/), and with `shots` on this
+    many images per class; where there is none, `notes` of the result say so. `prompts`: also the accuracy of every
+    single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of standard
+    models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another
+    one; `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`. Embeddings are cached
+    under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
 
     `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
     an HTML page, written at the end, which implies `prompts`. `UsageError` for arguments that do not fit, before any
     model is loaded; later what `measure_set` and `seesay.load` raise.
     """
-    arguments, sources = check_models(models), check_sources(sets)
+    arguments = check_models(models)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
     question = check_question(templates, class_names, descriptions, cache=cache)
     counts = whole_numbers(shots, "shots")
-    chosen, standard = check_shift_arguments(shift, baseline, sources)
     check_outputs(report, results)
-    request = Request(
-        question=question,
-        sources=sources,
-        probe=probe or bool(counts),
-        shots=counts,
-        prompts=prompts or report is not None,
-        shift=chosen,
-    )
-    evaluation = Evaluation(
-        entries=(),
-        settings=settings_of(words, probe=probe, shots=shots, preprocess=preprocess, shift=chosen),
-        environment=machine_facts(Runtime.find()),
-        baseline=standard,
-    )
-    evaluation = measure_all(evaluation, open_models(arguments, preprocess, device), request, results, on_entry)
-    if report is not None:
-        evaluation.write_report(report)
+    with as_files(sets) as paths:
+        sources = check_sources(paths)
+        chosen, standard = check_shift_arguments(shift, baseline, sources)
+        more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
+        request = Request(question=question, sources=sources, shift=chosen, **more)
+        settings = settings_of(
+            words, probe=probe, shots=shots, preprocess=preprocess, precision=precision, shift=chosen
+        )
+        evaluation = Evaluation(
+            entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard
+        )
+        models_in_turn = open_models(arguments, preprocess, device=device, precision=precision, batch_size=batch_size)
+        evaluation = measure_all(evaluation, models_in_turn, request, results, on_entry)
+        if report is not None:
+            evaluation.write_report(report)
     return evaluation
 
 
@@ -205,13 +205,18 @@ class Evaluation:
 
 
 def open_models(
-    models: Sequence[Model | str | Path], preprocess: str, device: str | None
+    models: Sequence[Model | str | Path],
+    preprocess: str,
+    *,
+    device: str | None,
+    precision: str | None,
+    batch_size: int | None,
 ) -> Iterator[tuple[str, Model]]:
     """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
     behind its own."""
     names: dict[str, Model] = {}
     for argument in models:
-        model = on_device(argument, device).with_preprocess(preprocess)
+        model = on_device(argument, device, precision=precision, batch_size=batch_size).with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")
         names[name] = model
@@ -234,9 +239,9 @@ def check_models(models: Model | str | Path | Sequence[Model | str | Path]) -> t
     return arguments
 
 
-def check_sources(sets: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+def check_sources(sets: Sequence[str]) -> tuple[str, ...]:
     """The sets, each once; `UsageError` for none, for one that is not there, and for a wrong spelling of a hub's."""
-    sources = tuple(dict.fromkeys(on_disk(sets)))
+    sources = tuple(dict.fromkeys(sets))
     if not sources:
         raise UsageError("there is no set to measure on; name one or more.")
     for source in sources:
@@ -285,7 +290,13 @@ def check_outputs(report: str | Path | None, results: str | Path | None) -> None
 
 
 def settings_of(
-    words: Mapping[str, object], *, probe: bool, shots: Sequence[int], preprocess: str, shift: Shift | None
+    words: Mapping[str, object],
+    *,
+    probe: bool,
+    shots: Sequence[int],
+    preprocess: str,
+    precision: str | None,
+    shift: Shift | None,
 ) -> dict[str, Any]:
     """The arguments as the JSON files hold them: text or None, and a list or an object where that is what was given."""
     plain = {
@@ -297,6 +308,7 @@ def settings_of(
         "probe": probe,
         "shots": ",".join(map(str, shots)) or None,
         "preprocess": preprocess,
+        "precision": precision,
         "shift": None if shift is None else f"{shift.natural}={shift.shifted}",
     }
 

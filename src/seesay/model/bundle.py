@@ -24,7 +24,7 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.image_sources import refuse_single_image
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.model.encode import OnError, check_rows, embed_rows, encode_any
+from seesay.model.encode import BATCH_SIZE, OnError, check_rows, embed_rows, encode_any, in_precision, rounding
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.weights import FLOATS
@@ -43,6 +43,10 @@ from seesay.nets.head import PreparedTexts
 
 class Model:
     """Images and texts to unit vectors of one space."""
+
+    # How it encodes, and nothing that is saved: `with_precision`, `with_batch_size`.
+    precision = "float32"
+    batch_size = BATCH_SIZE
 
     def __init__(
         self,
@@ -138,7 +142,25 @@ class Model:
         other.preprocess = MODES[mode](**self.preprocess.model_dump())
         return other
 
-    def encode_images(self, images: Iterable, *, batch_size: int = 64, on_error: OnError = "raise") -> Tensor:
+    def with_precision(self, precision: str) -> "Model":
+        """This model, that multiplies matrices in "float32", "bfloat16" or "float16": faster where a processor can.
+
+        benchmarks/2026-11-28-precision has by how much its rows differ. `UsageError` for what is none of these, and for
+        a model whose weights are rounded already.
+        """
+        other = copy.copy(self)
+        other.clip, other.precision = in_precision(self, precision), precision
+        return other
+
+    def with_batch_size(self, batch_size: int | None) -> "Model":
+        """This model, its towers shared, that encodes so many images at once (None: as it does now)."""
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}; encode at least 1 image at a time.")
+        other = copy.copy(self)
+        other.batch_size = batch_size or self.batch_size
+        return other
+
+    def encode_images(self, images: Iterable, *, batch_size: int | None = None, on_error: OnError = "raise") -> Tensor:
         """Images of any kind to (N, D) float32 unit rows on the CPU, one for each image and in their order.
 
         An image is a path, bytes, an open binary file, a Pillow image, a uint8 array (H, W, 3) or a uint8 tensor
@@ -151,11 +173,9 @@ class Model:
         index, as in `on_error=skipped.append`. `rows[~rows.isnan().any(1)]` are the others.
         """
         refuse_single_image(images, "encode_images")
-        if batch_size < 1:
-            raise UsageError(f"batch_size is {batch_size}; encode at least 1 image at a time.")
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise UsageError(f'on_error is {on_error!r}; it should be "raise", "skip" or a function.')
-        return encode_any(self, images, batch_size=batch_size, on_error=on_error)
+        return encode_any(self.with_batch_size(batch_size), images, on_error=on_error)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
@@ -164,8 +184,8 @@ class Model:
         For a model that predicts captions the rows are what its head reads, of any length and width.
         """
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
-        row_BX = self.clip.embed_images(pixels).float().cpu()
-        return check_rows(self.clip, row_BX)
+        with rounding(self):
+            return check_rows(self.clip, self.clip.embed_images(pixels).cpu())
 
     def encode_texts(self, texts: Iterable[str]) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context and still ends in its end token.
@@ -179,7 +199,8 @@ class Model:
             raise UsageError(
                 f"{self.name} predicts captions, and has no embedding of a text; classify with it instead."
             )
-        return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
+        with rounding(self):
+            return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
 
     def classifier(
         self,
@@ -231,7 +252,8 @@ class Model:
 
     def prepare(self, texts: Sequence[str]) -> PreparedTexts:
         """P texts for `log_likelihoods`: what depends on them alone, worked out once for all images."""
-        return self._predictor().prepare(self.tokenizer.tokens(texts).to(self.device))
+        with rounding(self):
+            return self._predictor().prepare(self.tokenizer.tokens(texts).to(self.device))
 
     @torch.inference_mode()
     def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
@@ -240,7 +262,8 @@ class Model:
         How likely each text is for each image, in nats, as `Head.log_likelihoods` defines it. All rows are worked on at
         once. `UsageError` for a model that embeds texts.
         """
-        return self._predictor().log_likelihoods(image_BX.to(self.device), texts.to(self.device)).float().cpu()
+        with rounding(self):
+            return self._predictor().log_likelihoods(image_BX.to(self.device), texts.to(self.device)).float().cpu()
 
     def _predictor(self) -> CaptionPredictor:
         if not isinstance(self.clip, CaptionPredictor):
@@ -278,8 +301,13 @@ class Model:
         "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; `UsageError` if they have no
         such towers.
         Only "seesay" has room for templates and facts. A model that is there already is replaced; `UsageError` for a
-        folder that holds anything else, and for a `dtype` that is none of floats.
+        folder that holds anything else, for a `dtype` that is none of floats, and for a model `with_precision`, whose
+        weights were rounded without a word in its files.
         """
+        if self.precision != "float32":
+            raise UsageError(
+                f"{self.name} is in {self.precision} to encode with; save the model that it was, with dtype."
+            )
         if dtype is not None and dtype not in FLOATS:
             known = ", ".join(str(each).removeprefix("torch.") for each in FLOATS)
             raise UsageError(f"dtype is {dtype}; a model is saved in {known}.")

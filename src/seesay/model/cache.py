@@ -27,7 +27,7 @@ from seesay.base.records import Skipped
 from seesay.base.version import __version__
 from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
 from seesay.model.bundle import Model
-from seesay.model.encode import BLOCK, encode_image_set, prefetch_blocks, score_image_set
+from seesay.model.encode import BATCH_SIZE, encode_image_set, prefetch_blocks, score_image_set
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, prompt_rows
 
 SETTING = "SEESAY_CACHE"
@@ -196,7 +196,7 @@ def _cached(
         return encode(model, read, count, progress=progress)
     contents = content_of(
         item
-        for block in prefetch_blocks(lambda index: _bytes_or_reason(read, index), range(count), size=BLOCK)
+        for block in prefetch_blocks(lambda index: _bytes_or_reason(read, index), range(count), size=BATCH_SIZE)
         for item in block
     )
     key = key_of(image_fingerprint(model), contents, *([texts()] if texts else []))

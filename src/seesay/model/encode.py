@@ -3,18 +3,21 @@
 N = images or texts, B = those of a block, C = classes, W = width of the image tower, D = embedding width.
 """
 
+import copy
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
 from seesay.base.printable import printable
 from seesay.base.records import Skipped
 from seesay.data.sources import count_reasons
@@ -27,8 +30,10 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
     from seesay.model.zero_shot import Classifier
 
-# A guess: enough for a core to be busy, and little to hold; `tasks.resume_file` resumes at multiples of it.
-BLOCK = 64
+# Images encoded at once where nothing else is asked. A guess: enough for a core to be busy, and little to hold.
+BATCH_SIZE = 64
+# In what matrices are multiplied: by name, as `Model.with_precision` takes it.
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A guess; benchmarks/2026-11-21-text-speed has the speed that comes of it.
 TOKENS_AT_ONCE = 2048
 # Skipped images that a warning names, a guess at what fits two lines.
@@ -63,21 +68,54 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
         pool.shutdown(cancel_futures=True)
 
 
+def in_precision(model: "Model", precision: str) -> Clip:
+    """The model's towers with the weights of matrix products rounded; all others are shared with those it has.
+
+    Inside `rounding` the products are what they would be of the weights as they were, without rounding them each time.
+    """
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise UsageError(f"precision {precision!r} is not known.{nearest(precision, PRECISIONS)} Known: {known}.")
+    if precision == model.precision:
+        return model.clip
+    if model.precision != "float32":
+        raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
+    clip = model.clip
+    memo: dict[int, Any] = {id(buffer): buffer for buffer in clip.buffers()}
+    for module in clip.modules():
+        for own in module.parameters(recurse=False):
+            is_product = isinstance(module, nn.Linear | nn.Conv2d)
+            rounded = own.detach().to(PRECISIONS[precision]) if is_product else own
+            memo[id(own)] = nn.Parameter(rounded, requires_grad=False) if is_product else own
+    return copy.deepcopy(clip, memo)
+
+
+@contextmanager
+def rounding(model: "Model") -> Iterator[None]:
+    """Inside, matrices are multiplied in the model's precision, and a number beyond it is no damage to the weights."""
+    dtype = PRECISIONS[model.precision]
+    try:
+        with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+            yield
+    except RefusedInput as error:
+        if dtype != torch.float16:
+            raise
+        raise RefusedInput(f"in float16, whose numbers end at 65,504: {error} Or use bfloat16 or float32.") from error
+
+
 @torch.inference_mode()
 def embed_rows(clip: DualEncoder, rows: Sequence[Sequence[int]], *, context: int) -> Tensor:
     """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; raises as `check_unit_length` does."""
     device = clip.logit_scale.device
     distinct = sorted(set(map(tuple, rows)))
     least = 0 if isinstance(clip.text_tower, TextTransformer) else context
-    blocks = [
-        check_unit_length(clip.embed_texts(pad(block).to(device)).float().cpu()) for block in _blocks(distinct, least)
-    ]
+    blocks = [check_unit_length(clip.embed_texts(pad(block).to(device)).cpu()) for block in _blocks(distinct, least)]
     index_of = {row: index for index, row in enumerate(distinct)}
     return torch.cat(blocks)[[index_of[tuple(row)] for row in rows]]
 
 
 def check_unit_length(rows_BD: Tensor) -> Tensor:
-    """The rows (B, D) as they are; `RefusedInput` if one is not of unit length, which finite weights too may give.
+    """The rows (B, D) in float32; `RefusedInput` if one is not of unit length, which finite weights too may give.
 
     Numbers above 1e19 have squares above what float32 holds: divided by that infinite length they are a row of zeros.
     """
@@ -88,12 +126,13 @@ def check_unit_length(rows_BD: Tensor) -> Tensor:
             f"the model's embeddings have length {least:g} in place of 1, since its tower's outputs are too large or "
             "too small to be measured; its weights are damaged, fetch or train it again."
         )
-    return rows_BD
+    # Rows that were rounded have lengths that were.
+    return rows_BD if rows_BD.dtype == torch.float32 else F.normalize(rows_BD.float(), dim=-1)
 
 
 def check_rows(clip: Clip, row_BX: Tensor) -> Tensor:
-    """Rows of images (B, X) as they are; `RefusedInput` for what rows of such a model cannot be."""
-    return check_unit_length(row_BX) if clip.embeds_texts else check_finite(row_BX)
+    """Rows of images (B, X) in float32; `RefusedInput` for what rows of such a model cannot be."""
+    return check_unit_length(row_BX) if clip.embeds_texts else check_finite(row_BX).float()
 
 
 def check_finite(values: Tensor) -> Tensor:
@@ -121,11 +160,11 @@ def _blocks(distinct: Sequence[tuple[int, ...]], least: int) -> Iterator[Sequenc
     yield distinct[first:]
 
 
-def encode_any(model: "Model", images: Iterable, *, batch_size: int, on_error: OnError) -> Tensor:
+def encode_any(model: "Model", images: Iterable, *, on_error: OnError) -> Tensor:
     """`Model.encode_images` for arguments that are checked: (N, D), with a row of NaN for an image that is skipped."""
     blocks, index, skipped = [], [], []
     work = partial(_any_pixels, model, is_raised=on_error == "raise")
-    for block in prefetch_blocks(work, enumerate(images), size=batch_size):
+    for block in prefetch_blocks(work, enumerate(images), size=model.batch_size):
         good, broken = _sorted_out(block)
         if good:
             blocks.append(model.encode_pixels(torch.stack([pixels for _, pixels in good])))
@@ -183,8 +222,8 @@ def score_image_set(
 def encode_blocks(
     model: "Model", read: Callable[[int], bytes], indices: Iterable[int], *, encode: Encode | None = None
 ) -> Iterator[tuple[Tensor, list[int], list[Skipped]]]:
-    """The images of these numbers as `encode_image_set` gives them, (N, D) with N at most `BLOCK`: nothing piles up."""
-    for block in prefetch_blocks(lambda index: _pixels(model, read, index), indices, size=BLOCK):
+    """The images of these numbers as `encode_image_set` gives them, (N, D) a batch at a time: nothing piles up."""
+    for block in prefetch_blocks(lambda index: _pixels(model, read, index), indices, size=model.batch_size):
         good, broken = _sorted_out(block)
         image_BD = torch.empty(0, model.architecture.embed_dim)
         if good:
@@ -196,7 +235,7 @@ def read_pixels(
     model: "Model", read: Callable[[int], bytes], count: int
 ) -> tuple[list[Tensor], list[int], list[Skipped]]:
     """As `encode_image_set`, but the uint8 pixels (3, S, S) themselves, for what is encoded again and again."""
-    blocks = prefetch_blocks(lambda index: _pixels(model, read, index), range(count), size=BLOCK)
+    blocks = prefetch_blocks(lambda index: _pixels(model, read, index), range(count), size=model.batch_size)
     good, skipped = _sorted_out([item for block in blocks for item in block])
     return [pixels for _, pixels in good], [index for index, _ in good], skipped
 
@@ -249,7 +288,8 @@ def features_of(model: "Model", pixels_B3SS: Tensor) -> Tensor:
 
     `RefusedInput` if one is no number.
     """
-    return check_finite(model.clip.features(model.preprocess.normalise(pixels_B3SS.to(model.device))).float().cpu())
+    with rounding(model):
+        return check_finite(model.clip.features(model.preprocess.normalise(pixels_B3SS.to(model.device))).float().cpu())
 
 
 def encode_feature_set(
@@ -265,5 +305,5 @@ def embeddings_of(model: "Model", features_NW: Tensor) -> Tensor:
 
     Not where a head `reads_grid`: features are the grid's mean.
     """
-    row_ND = model.clip.embed_features(features_NW.to(model.device)).float().cpu()
-    return check_rows(model.clip, row_ND)
+    with rounding(model):
+        return check_rows(model.clip, model.clip.embed_features(features_NW.to(model.device)).cpu())

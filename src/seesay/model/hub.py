@@ -99,13 +99,21 @@ def _unknown(name: str) -> UsageError:
     )
 
 
-def on_device(model: Model | str | Path, device: str | None = None) -> Model:
+def on_device(
+    model: Model | str | Path,
+    device: str | None = None,
+    *,
+    precision: str | None = None,
+    batch_size: int | None = None,
+) -> Model:
     """A name loaded to `device`, raising as `load`, and without one to the best there is; a `Model` stays where it is
-    unless a device is named. `UsageError` for a device that is not here."""
-    if isinstance(model, Model) and device is None:
-        return model
-    runtime = Runtime.find(device)
-    return (model if isinstance(model, Model) else load(model)).to(runtime.device)
+    unless a device is named. `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`, None:
+    as it is. `UsageError` for a device that is not here."""
+    if not isinstance(model, Model) or device is not None:
+        runtime = Runtime.find(device)
+        model = (model if isinstance(model, Model) else load(model)).to(runtime.device)
+    chosen = model if precision is None else model.with_precision(precision)
+    return chosen.with_batch_size(batch_size)
 
 
 def download(repository: str) -> Path:

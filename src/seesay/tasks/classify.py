@@ -18,6 +18,9 @@ from seesay.tasks.decision import LabelDecision
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
+# A guess at what fits a line.
+SHOWN_SUFFIXES = 4
+
 
 def find_photos(locations: Sequence[str | Path]) -> list[Path]:
     """The photos at these locations, sorted, each once.
@@ -26,11 +29,20 @@ def find_photos(locations: Sequence[str | Path]) -> list[Path]:
     "2024/**/*.jpg". What counts as a photo is decided by the suffix alone, and images of formats that are not read
     count, too. Raises `UsageError` for a location without a photo, and names what is there instead.
     """
+    return photos_and_others(locations)[0]
+
+
+def photos_and_others(locations: Sequence[str | Path]) -> tuple[list[Path], Counter[str]]:
+    """As `find_photos`; and the other files there, counted by their suffix."""
     photo_at: dict[str, Path] = {}
+    others: dict[str, str] = {}
     for location in locations:
-        for photo in photos_at(str(location)):
-            photo_at.setdefault(os.path.abspath(photo), photo)
-    return sorted(photo_at.values())
+        for file, is_photo in files_at(str(location)):
+            if is_photo:
+                photo_at.setdefault(os.path.abspath(file), file)
+            else:
+                others[os.path.abspath(file)] = suffix_of(file) or "no suffix"
+    return sorted(photo_at.values()), Counter(others.values())
 
 
 def classify_photos(
@@ -90,8 +102,8 @@ def none_readable(count: int, skipped: Sequence[Skipped]) -> RefusedInput:
     return RefusedInput(f"none of {count} photos could be read ({count_reasons(skipped)}).")
 
 
-def photos_at(location: str) -> list[Path]:
-    """The photos at one location; `UsageError` if there is none."""
+def files_at(location: str) -> list[tuple[Path, bool]]:
+    """The files at one location, and of each whether it is a photo; `UsageError` if none is."""
     path = os.path.expanduser(location)
     if not path:
         # Path("") would be the current folder, and an unset variable in a script is no wish for that.
@@ -106,14 +118,20 @@ def photos_at(location: str) -> list[Path]:
         raise missing_location(Path(path))
     files = [file for match in matches for file in files_below(match)]
     # Those in a format that is not read, too: each is counted and named with its reason when it is decoded.
-    photos = [file for file in files if suffix_of(file) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES]
-    if not photos:
-        suffixes = Counter(suffix_of(file) or "no suffix" for file in files).most_common(4)
-        there = ", ".join(f"{count} x {suffix}" for suffix, count in suffixes) or "no file at all"
+    found = [(file, suffix_of(file) in IMAGE_SUFFIXES | FOREIGN_SUFFIXES) for file in files]
+    if not any(is_photo for _, is_photo in found):
+        there = in_words(Counter(suffix_of(file) or "no suffix" for file in files)) or "no file at all"
         raise UsageError(
             f"{location!r} holds no photo, but {there}; photos end in {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return photos
+    return found
+
+
+def in_words(suffixes: Counter[str]) -> str:
+    """The most frequent suffixes with their numbers, and how many files have others."""
+    shown = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))[:SHOWN_SUFFIXES]
+    more = suffixes.total() - sum(count for _, count in shown)
+    return ", ".join([f"{count} x {suffix}" for suffix, count in shown] + [f"{more} others"] * (more > 0))
 
 
 def suffix_of(path: Path) -> str:

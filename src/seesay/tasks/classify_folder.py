@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from seesay.data.prompts import distinct_labels, load_templates
 from seesay.data.sources import count_reasons, fingerprint
 from seesay.tasks.answer_files import Format, format_of, read_rows
 from seesay.tasks.answers import Answer, Results
-from seesay.tasks.classify import answer_photos, find_photos, none_readable
+from seesay.tasks.classify import answer_photos, in_words, none_readable, photos_and_others
 from seesay.tasks.decision import LabelDecision, Rules
 from seesay.tasks.resume_file import ResumeFile
 
@@ -46,9 +47,13 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Arguments that were checked: the photos exist, and labels, rules and labelled set go together."""
+    """Arguments that were checked: the photos exist, and labels, rules and labelled set go together.
+
+    `others` are the files beside the photos that are none, counted by their suffix.
+    """
 
     photos: list[Path]
+    others: Counter[str]
     labels: list[str]
     question: Question
     labelled: LabelledSet | None
@@ -59,8 +64,9 @@ class Classified:
     """What `classify_folder` did; the answers themselves are in the file `out`.
 
     `photos` and `labels` are numbers: of all photos, `resumed` were answered by an earlier run, and `skipped` are those
-    that could not be read. `facts` say what was fitted on what, empty without `calibrate`. `seconds` and
-    `core_seconds`, those of all cores together, are of this run.
+    that could not be read; `others`, by suffix, are the files beside them that are no photos. `facts` say what was
+    fitted on what, empty without `calibrate`. `seconds` and `core_seconds`, those of all cores together, are of this
+    run.
     """
 
     out: Path | None
@@ -68,6 +74,7 @@ class Classified:
     labels: int
     resumed: int
     skipped: tuple[Skipped, ...]
+    others: Mapping[str, int]
     facts: Mapping[str, Any]
     seconds: float
     core_seconds: float
@@ -89,7 +96,10 @@ class Classified:
         skipped = f", {len(self.skipped):,} skipped ({count_reasons(self.skipped)})" if self.skipped else ""
         resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
         answered = self.photos - len(self.skipped)
-        return printable(f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}>")
+        others = f", {sum(self.others.values()):,} other files left out" if self.others else ""
+        return printable(
+            f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}{others}>"
+        )
 
 
 @no_empty_names
@@ -108,13 +118,16 @@ def classify_folder(
     threshold: float | None = None,
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
     device: str | None = None,
+    precision: str | None = None,
+    batch_size: int | None = None,
     force: bool = False,
 ) -> Classified:
     """Write the `top` labels with probabilities, and the answer, of every photo to `out`, as its ending says.
 
     It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
-    `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own.
+    `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own;
+    `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -139,7 +152,8 @@ def classify_folder(
     from seesay.model.hub import on_device
 
     prepared = prepare(photos, question)
-    return answer_all(on_device(model, device), prepared, format=format, out=Path(out), force=force)
+    loaded = on_device(model, device, precision=precision, batch_size=batch_size)
+    return answer_all(loaded, prepared, format=format, out=Path(out), force=force)
 
 
 def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Prepared:
@@ -148,7 +162,7 @@ def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Pr
         raise UsageError(f"top is {question.top}; ask for 1 label or more.")
     if isinstance(question.labels, str):
         raise TypeError("labels are a list of strings; wrap the single one in a list")
-    paths = find_photos([photos] if isinstance(photos, str | Path) else photos)
+    paths, others = photos_and_others([photos] if isinstance(photos, str | Path) else photos)
     labelled = None
     if question.calibrate is not None:
         from seesay.tasks.calibrate import check_overlap, open_labelled_photos
@@ -161,7 +175,7 @@ def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Pr
     question.rules.check(labels, has_images=labelled is not None)
     if question.templates is not None:
         load_templates(question.templates)
-    return Prepared(photos=paths, labels=labels, question=question, labelled=labelled)
+    return Prepared(photos=paths, others=others, labels=labels, question=question, labelled=labelled)
 
 
 def answer_all(
@@ -179,17 +193,17 @@ def answer_all(
     `log` gets lines for people: what was fitted, and after which photo an earlier run is resumed. Raises as
     `classify_folder` does, and leaves no result then.
     """
-    from seesay.model.encode import BLOCK
-
     photos = prepared.photos
     if len(photos) > format.most_photos:
         log(f"{len(photos):,} photos make a {format.ending} file that is slow to open; .parquet and .csv are not.")
+    if prepared.others:
+        log(f"{prepared.others.total():,} other files are no photos and left out: {in_words(prepared.others)}")
     inputs = inputs_of(model, prepared) if out is not None else {}
     read = model.read_labels(prepared.labels, prepared.question.templates)
     read.refuse_alike()
     for note in read.notes:
         log(note)
-    with ResumeFile(out, inputs, count=len(photos), block=BLOCK, force=force) as resume_file:
+    with ResumeFile(out, inputs, count=len(photos), block=model.batch_size, force=force) as resume_file:
         decision = fitted_decision(model, prepared)
         for line in _fit_in_words(decision, prepared.question.rules):
             log(line)
@@ -214,6 +228,7 @@ def answer_all(
         labels=len(prepared.labels),
         resumed=resumed,
         skipped=skipped,
+        others=prepared.others,
         facts=decision.facts,
         seconds=seconds,
         core_seconds=core_seconds,

@@ -161,7 +161,7 @@ def _counted(number: int, noun: str) -> str:
 
 def _cards(results: Results, overview: Overview) -> Iterator[SheetCard]:
     # It brings torch, which is there by now.
-    from seesay.model.encode import BLOCK, prefetch_blocks
+    from seesay.model.encode import BATCH_SIZE, prefetch_blocks
 
     key_of, side = overview.key_of(), thumbnail_side(overview.photos)
     start = len(overview.folder) + 1 if overview.folder else 0
@@ -170,7 +170,7 @@ def _cards(results: Results, overview: Overview) -> Iterator[SheetCard]:
         return _card(row, name=printable(_path(row)[start:]), key_of=key_of, side=side)
 
     with progress(overview.photos, "thumbnails") as advance:
-        for block in prefetch_blocks(card, results.rows(), size=BLOCK):
+        for block in prefetch_blocks(card, results.rows(), size=BATCH_SIZE):
             yield from block
             advance(len(block))
 

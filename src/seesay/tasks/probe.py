@@ -23,6 +23,8 @@ def probe(
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
     device: str | None = None,
+    precision: str | None = None,
+    batch_size: int | None = None,
     cache: bool = True,
 ) -> ProbeResult:
     """Fit a linear classifier on a model's features of `train`, and measure it on `test` beside zero-shot.
@@ -30,8 +32,9 @@ def probe(
     Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`.
     `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own. `shots`:
     also with this many images per class, each number with `seeds` random choices of images. `penalty` is on the
-    squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. Features are
-    cached under `SEESAY_CACHE`, unless `cache` is False.
+    squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. `precision`
+    and `batch_size` are as in `Model.with_precision` and `with_batch_size`. Features are cached under `SEESAY_CACHE`,
+    unless `cache` is False.
 
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
     be read, or for a damaged model.
@@ -40,7 +43,7 @@ def probe(
     check_protocol(counts, seeds, penalty, metric)
     train_set, test_set = open_labelled(train), open_labelled(test)
     check_sets(train_set, test_set, counts)
-    loaded = on_device(model, device)
+    loaded = on_device(model, device, precision=precision, batch_size=batch_size)
     with progress(len(train_set) + len(test_set), "images") as advance:
         return probe_sets(
             loaded,

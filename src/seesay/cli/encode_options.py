@@ -1,0 +1,13 @@
+"""The options that the verbs which encode images share."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option(metavar="KIND", help="bfloat16 or float16 matrices [default: float32]."),
+]
+EncodedAtOnce = Annotated[
+    int | None, typer.Option("--batch-size", min=1, metavar="N", help="Images at once [default: 64].")
+]
