@@ -4,6 +4,7 @@ Ids are those of the file, also where a caption names a special token. Of a capt
 characters for each id of the context only those are read.
 """
 
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from seesay.base.bounded import refuse_values
 from seesay.base.errors import RefusedInput
 from seesay.base.records import Tokens
-from seesay.data.tokenizer import CaptionTokenizer, pad
+from seesay.data.tokenizer import CaptionTokenizer, clean, mended, pad
 
 KIND = "tokenizer.json"
 # A guess: a word of a published vocabulary has at most some 50 characters, the rest is room for what is stripped.
@@ -23,14 +24,31 @@ VALUE_LIMIT = 5 << 19
 PROBES = ["", "a photo of a cat", "\ue000"]
 
 
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def canonical(text: str) -> str:
+    """Mended, "_" a space, no punctuation of ASCII, lower case, one space between words: open_clip's canonicalize."""
+    return " ".join(mended(text).replace("_", " ").translate(_NO_PUNCTUATION).lower().split())
+
+
+def spaced(text: str) -> str:
+    """Mended, one space between words: open_clip's whitespace."""
+    return " ".join(mended(text).split())
+
+
+# What a caption goes through before the file's own rules, by open_clip's names.
+CLEANERS = {"canonicalize": canonical, "lower": clean, "whitespace": spaced}
+
+
 class FileTokenizer:
     """Captions to lists of ids, cut to `context`, the specials of the file included.
 
-    `text` is the file's content. `RefusedInput` if it is no tokenizer.
+    `text` is the file's content, `cleaner` one of `CLEANERS`. `RefusedInput` if it is no tokenizer.
     """
 
-    def __init__(self, text: str, *, context: int):
-        self.context = context
+    def __init__(self, text: str, *, context: int, cleaner: str | None = None):
+        self.context, self.cleaner = context, cleaner
         self.read_limit = READ_PER_ID * context
         self._tokenizer = parsed(text)
         # The library's own spelling, so that the same tokenizer is the same text however its file was laid out.
@@ -61,7 +79,8 @@ class FileTokenizer:
             if not isinstance(caption, str):
                 raise TypeError(f"caption {position} is {type(caption).__name__}, not a string")
         # Half of a surrogate pair, as damaged text has it, is no character and becomes "?".
-        return [caption[: self.read_limit].encode("utf-8", "replace").decode() for caption in captions]
+        read = [caption[: self.read_limit].encode("utf-8", "replace").decode() for caption in captions]
+        return read if self.cleaner is None else [CLEANERS[self.cleaner](caption) for caption in read]
 
     def id_of(self, token: str) -> int | None:
         """The id of a token; None if the vocabulary has no such token."""
@@ -76,8 +95,9 @@ class FileTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def to_json(self) -> dict[str, Any]:
-        """What `model.json` holds of it: kind, context and the text of the file."""
-        return {"kind": KIND, "context": self.context, "text": self.text}
+        """What `model.json` holds of it: kind, context, the text of the file, and the cleaner where there is one."""
+        cleaner = {} if self.cleaner is None else {"cleaner": self.cleaner}
+        return {"kind": KIND, "context": self.context, "text": self.text, **cleaner}
 
 
 # What a model may hold.
@@ -87,7 +107,7 @@ AnyTokenizer = CaptionTokenizer | FileTokenizer
 def with_context(tokenizer: AnyTokenizer, context: int) -> AnyTokenizer:
     """The same tokenizer that cuts captions to `context`."""
     if isinstance(tokenizer, FileTokenizer):
-        return FileTokenizer(tokenizer.text, context=context)
+        return FileTokenizer(tokenizer.text, context=context, cleaner=tokenizer.cleaner)
     return CaptionTokenizer(tokenizer.merges, context=context)
 
 
@@ -113,5 +133,5 @@ def parsed(text: str) -> Tokenizer:
 def from_json(value: dict[str, Any]) -> AnyTokenizer:
     """What either tokenizer's `to_json` gave; `RefusedInput` if it is something else."""
     if value.get("kind") == KIND:
-        return FileTokenizer(value["text"], context=value["context"])
+        return FileTokenizer(value["text"], context=value["context"], cleaner=value.get("cleaner"))
     return CaptionTokenizer.from_json(value)

@@ -54,6 +54,24 @@ def equal(one: Model, other: Model) -> bool:
 # Habits
 
 
+def test_open_clip_writes_null_as_the_patch_of_a_resnet(resnet: Model, tmp_path: Path):
+    """As in its own RN50.json, which its hub writer copies."""
+    resnet.save(tmp_path / "model", "open_clip")
+    config = tmp_path / "model" / CONFIGS["open_clip"]
+    rewrite(config, lambda it: place(it, "model_cfg.vision_cfg.patch_size", None))
+    assert equal(load(tmp_path / "model"), resnet)
+
+
+def test_a_vit_of_open_clip_has_patches_of_16_where_nothing_is_said_and_none_where_null_is(saved, tmp_path: Path):
+    config = saved("open_clip") / CONFIGS["open_clip"]
+    rewrite(config, lambda it: place(it, "model_cfg.vision_cfg.patch_size", None))
+    with pytest.raises(RefusedInput, match=r"image\.vit\.patch is None"):
+        load(config.parent)
+    rewrite(config, lambda it: it["model_cfg"]["vision_cfg"].pop("patch_size"))
+    with pytest.raises(RefusedInput, match=r"visual\.conv1\.weight is \(\d+, 3, 8, 8\), expected \(\d+, 3, 16, 16\)"):
+        load(config.parent)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, seesay
+from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, open_clip_siglip, seesay
 from seesay.model.pickles import refuse_pickle
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
-READERS: tuple[ModuleType, ...] = (seesay, open_clip, hf_clip, hf_siglip)
+READERS: tuple[ModuleType, ...] = (seesay, open_clip_siglip, open_clip, hf_clip, hf_siglip)
 # All that any layout writes.
 FILE_NAMES = frozenset(
     {

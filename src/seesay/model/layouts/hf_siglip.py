@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.data.file_tokenizer import FileTokenizer
+from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
@@ -157,11 +157,12 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
         or not isinstance(text, SiglipTextConfig)
         or architecture.scoring != "sigmoid"
         or not isinstance(tokenizer, FileTokenizer)
+        or tokenizer.cleaner
     ):
         raise UsageError(
             f"transformers' SiglipModel has siglip-image and siglip-text towers, sigmoid scoring and a tokenizer.json; "
-            f"this model has {image.kind}, {text.kind}, {architecture.scoring} and a {type(tokenizer).__name__}: "
-            "save it in the layout seesay."
+            f"this model has {image.kind}, {text.kind}, {architecture.scoring} and a {type(tokenizer).__name__}"
+            f"{_cleaned(tokenizer)}: save it in the layout seesay."
         )
     config = {
         "architectures": ["SiglipModel"],
@@ -180,6 +181,12 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
         **preprocess_file(parts.preprocess, processor=processor),
         **file_tokenizer_files(tokenizer, pad=text.pad),
     }
+
+
+def _cleaned(tokenizer: AnyTokenizer) -> str:
+    """What transformers has no place for: ftfy before the rules of the file, as open_clip does it."""
+    cleaner = tokenizer.cleaner if isinstance(tokenizer, FileTokenizer) else None
+    return f" that cleans texts as open_clip does ({cleaner})" if cleaner else ""
 
 
 def _text_section(text: SiglipTextConfig) -> dict[str, Any]:

@@ -52,11 +52,13 @@ class _Config(BaseModel):
         return (self.tokenizer_class or "").removesuffix("Fast")
 
 
-def read_file_tokenizer(folder: Path, given: Path | None, *, context: int) -> tuple[FileTokenizer, int]:
+def read_file_tokenizer(
+    folder: Path, given: Path | None, *, context: int, cleaner: str | None = None
+) -> tuple[FileTokenizer, int]:
     """The tokenizer in the file `given`, or else in the folder, and the id that fills captions up.
 
-    Its configuration is the one beside it, else the folder's. `RefusedInput` if a file is missing or says something
-    that cannot be followed.
+    `cleaner` is what its program does to captions before. Its configuration is the one beside it, else the folder's.
+    `RefusedInput` if a file is missing or says something that cannot be followed.
     """
     path = given or folder / FILE_NAME
     if not path.is_file():
@@ -74,7 +76,8 @@ def read_file_tokenizer(folder: Path, given: Path | None, *, context: int) -> tu
             "SigLIP was trained so, and seesay does neither: set both to right if that is what the model wants."
         )
     try:
-        tokenizer = FileTokenizer(_with_rules(parsed(read_text(path)), config).to_str(), context=context)
+        rules = _with_rules(parsed(read_text(path)), config).to_str()
+        tokenizer = FileTokenizer(rules, context=context, cleaner=cleaner)
         return tokenizer, _id(tokenizer, config.pad_token, "pad_token")
     except RefusedInput as error:
         raise RefusedInput(f"{path}: {error}") from error

@@ -19,35 +19,41 @@ WRAPPERS = ("module.", "_orig_mod.")
 
 @dataclass(frozen=True)
 class Link:
-    """One of our tensors and the one it is in the file, or the several that its rows are split into evenly.
+    """One of our tensors and the one it is in the file, or the several that its rows are split into.
 
-    `transposed` where their matrix is ours turned over.
+    `shares` are the parts of the rows that each of several has, evenly without. `transposed` where their matrix is ours
+    turned over, `leading` where theirs has one more dimension, of one, in front.
     """
 
     ours: str
     theirs: tuple[str, ...]
     transposed: bool = False
+    shares: tuple[int, ...] = ()
+    leading: bool = False
 
     def outward(self, tensor: Tensor) -> tuple[Tensor, ...]:
         """Our tensor, of any shape, as theirs."""
+        if self.shares:
+            part = len(tensor) // sum(self.shares)
+            return tensor.split([part * share for share in self.shares])
         if len(self.theirs) > 1:
             return tensor.chunk(len(self.theirs))
-        return (tensor.T if self.transposed else tensor,)
+        return (tensor.T if self.transposed else tensor[None] if self.leading else tensor,)
 
     def inward(self, tensor: Tensor) -> Tensor:
         """Their tensor, of any shape, as ours, where it is one."""
         return tensor.T.contiguous() if self.transposed else tensor
 
 
-def link(ours: str, *theirs: str, transposed: bool = False) -> Link:
+def link(ours: str, *theirs: str, transposed: bool = False, leading: bool = False) -> Link:
     """Our tensor, and the names of those it is made of in theirs."""
-    return Link(ours, theirs, transposed=transposed)
+    return Link(ours, theirs, transposed=transposed, leading=leading)
 
 
-def weight_and_bias(ours: str, *theirs: str) -> Iterator[Link]:
+def weight_and_bias(ours: str, *theirs: str, shares: tuple[int, ...] = ()) -> Iterator[Link]:
     """The two links of one layer, which may be split into several of theirs."""
     for part in ("weight", "bias"):
-        yield Link(f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs))
+        yield Link(f"{ours}.{part}", tuple(f"{name}.{part}" for name in theirs), shares=shares)
 
 
 def batch_norm(ours: str, theirs: str) -> Iterator[Link]:

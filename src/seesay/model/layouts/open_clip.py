@@ -50,7 +50,7 @@ class _ActivationOptions(Settings):
     approximate: Literal["none", "tanh"] = "none"
 
 
-class _Tower(Settings):
+class TowerSection(Settings):
     """What both towers know; where only one value is allowed, any other builds a tower that seesay does not have."""
 
     mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
@@ -58,7 +58,6 @@ class _Tower(Settings):
     final_ln_after_pool: Literal[False] = False
     output_tokens: bool = False
     act_kwargs: _ActivationOptions | None = None
-    norm_kwargs: _Nothing | None = None
     block_type: Literal["default"] | None = None
     qk_norm: Literal[False] = False
     scaled_cosine_attn: Literal[False] = False
@@ -68,11 +67,12 @@ class _Tower(Settings):
     scale_fc: Literal[False] = False
 
 
-class _Vision(_Tower):
+class _Vision(TowerSection):
+    norm_kwargs: _Nothing | None = None
     layers: int | tuple[int, int, int, int] = 12
     width: Annotated[int, Field(gt=0, le=8192)] = 768
     head_width: Annotated[int, Field(gt=0)] = 64
-    patch_size: int = 16
+    patch_size: int | None = None  # open_clip writes null beside a ResNet, and where it is left out it is 16
     image_size: int = 224
     patch_dropout: float = 0.0
     attentional_pool: Literal[False] = False
@@ -84,7 +84,8 @@ class _Vision(_Tower):
     timm_model_name: None = None
 
 
-class _Text(_Tower):
+class _Text(TowerSection):
+    norm_kwargs: _Nothing | None = None
     context_length: int = 77
     vocab_size: int = 49_408
     width: Annotated[int, Field(gt=0, le=8192)] = 512
@@ -114,7 +115,9 @@ class _ModelSection(Settings):
     nonscalar_logit_scale: bool = False
 
 
-class _PreprocessSection(Settings):
+class PreprocessSection(Settings):
+    """How images are prepared."""
+
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -126,11 +129,11 @@ class _PreprocessSection(Settings):
 
 class _Config(Settings):
     model_cfg: _ModelSection
-    preprocess_cfg: _PreprocessSection
+    preprocess_cfg: PreprocessSection
 
 
 def is_in(folder: Path) -> bool:
-    """Whether a model of this layout is described there."""
+    """Whether a model of this layout is described there, with towers of open_clip's own."""
     return (folder / CONFIG_NAME).is_file()
 
 
@@ -138,18 +141,9 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
     content = read_json(path)
-    _refuse_siglip(path, content)
     config = checked_as(_Config, content, path=path)
     architecture = checked_as(Architecture, _architecture(config.model_cfg), path=path)
-    section = config.preprocess_cfg
-    values = {
-        "size": architecture.image.image_size,
-        "resize": section.resize_mode,
-        "interpolation": section.interpolation,
-        "mean": section.mean,
-        "std": section.std,
-    }
-    preprocess = checked_as(Preprocess, values, path=path)
+    preprocess = preprocess_of(config.preprocess_cfg, size=architecture.image.image_size, path=path)
     vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
     if tokenizer is None:
         _refuse_other_vocabulary(folder, config.model_cfg.text_cfg.hf_tokenizer_name, vocabulary)
@@ -165,6 +159,18 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     )
 
 
+def preprocess_of(section: PreprocessSection, *, size: int, path: Path) -> Preprocess:
+    """What the section says, for an image tower of that size; `RefusedInput` where it cannot be."""
+    values = {
+        "size": size,
+        "resize": section.resize_mode,
+        "interpolation": section.interpolation,
+        "mean": section.mean,
+        "std": section.std,
+    }
+    return checked_as(Preprocess, values, path=path)
+
+
 def _architecture(model: _ModelSection) -> dict[str, Any]:
     """The towers, as values that are still to be checked."""
     vision, text = model.vision_cfg, model.text_cfg
@@ -175,10 +181,10 @@ def _architecture(model: _ModelSection) -> dict[str, Any]:
     else:
         image |= {
             "kind": "vit",
-            "patch": vision.patch_size,
+            "patch": vision.patch_size if "patch_size" in vision.model_fields_set else 16,
             "heads": heads,
             "activation": _activation(model, vision),
-            "mlp_width": _mlp_width(vision.width, vision.mlp_ratio),
+            "mlp_width": mlp_width(vision.width, vision.mlp_ratio),
         }
     return {
         "embed_dim": model.embed_dim,
@@ -191,26 +197,15 @@ def _architecture(model: _ModelSection) -> dict[str, Any]:
             "layers": text.layers,
             "heads": text.heads,
             "activation": _activation(model, text),
-            "mlp_width": _mlp_width(text.width, text.mlp_ratio),
+            "mlp_width": mlp_width(text.width, text.mlp_ratio),
         },
     }
 
 
-def _activation(model: _ModelSection, tower: _Tower) -> Activation:
+def _activation(model: _ModelSection, tower: TowerSection) -> Activation:
     if model.quick_gelu:
         return "quick_gelu"
     return "gelu_tanh" if tower.act_kwargs and tower.act_kwargs.approximate == "tanh" else "gelu"
-
-
-def _refuse_siglip(path: Path, content: dict[str, Any]) -> None:
-    """Recognised by its attention pooling, as one message in place of the many keys that do not fit."""
-    model = content.get("model_cfg")
-    vision = model.get("vision_cfg") if isinstance(model, dict) else None
-    if isinstance(vision, dict) and vision.get("timm_pool") == "map":
-        raise RefusedInput(
-            f"{path} is a SigLIP in open_clip's layout, whose towers are timm's; seesay reads it in Hugging Face's: "
-            "take the same checkpoint under its name in `seesay models`, such as siglip/ViT-B-16-224."
-        )
 
 
 def _refuse_other_vocabulary(folder: Path, name: str | None, vocabulary: CaptionTokenizer) -> None:
@@ -232,7 +227,8 @@ def _refuse_other_vocabulary(folder: Path, name: str | None, vocabulary: Caption
         )
 
 
-def _mlp_width(width: int, ratio: float) -> int | None:
+def mlp_width(width: int, ratio: float) -> int | None:
+    """The width between the two layers of a block, None where it is four times that of the tower."""
     hidden = int(width * ratio)
     return None if hidden == 4 * width else hidden
 

@@ -37,7 +37,7 @@ def _vision_transformer(layers: int) -> Iterator[Link]:
     yield from weight_and_bias("image_tower.ln_pre", "visual.ln_pre")
     yield from weight_and_bias("image_tower.ln_post", "visual.ln_post")
     for index in range(layers):
-        yield from _block(f"image_tower.blocks.{index}", f"visual.transformer.resblocks.{index}")
+        yield from block(f"image_tower.blocks.{index}", f"visual.transformer.resblocks.{index}")
 
 
 def _text_transformer(layers: int, prefix: str) -> Iterator[Link]:
@@ -46,10 +46,11 @@ def _text_transformer(layers: int, prefix: str) -> Iterator[Link]:
     yield link("text_tower.token_embedding.weight", f"{prefix}token_embedding.weight")
     yield from weight_and_bias("text_tower.ln_final", f"{prefix}ln_final")
     for index in range(layers):
-        yield from _block(f"text_tower.blocks.{index}", f"{prefix}transformer.resblocks.{index}")
+        yield from block(f"text_tower.blocks.{index}", f"{prefix}transformer.resblocks.{index}")
 
 
-def _block(ours: str, theirs: str) -> Iterator[Link]:
+def block(ours: str, theirs: str) -> Iterator[Link]:
+    """One residual block of either tower."""
     yield from weight_and_bias(f"{ours}.ln_1", f"{theirs}.ln_1")
     yield link(f"{ours}.attention.qkv.weight", f"{theirs}.attn.in_proj_weight")
     yield link(f"{ours}.attention.qkv.bias", f"{theirs}.attn.in_proj_bias")

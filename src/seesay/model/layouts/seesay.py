@@ -42,6 +42,7 @@ class _FileTokenizer(Settings):
     kind: Literal["tokenizer.json"]
     context: int
     text: str
+    cleaner: Literal["canonicalize", "lower", "whitespace"] | None = None
 
 
 class _Description(Settings):

@@ -1,0 +1,199 @@
+"""SigLIP and SigLIP 2 in open_clip's layout: the image tower under timm's names, the text tower under open_clip's own.
+
+The weights are those of `hf_siglip`, and what is done with them is not quite: timm's towers of some names, and
+open_clip's text tower where nothing else is said, have the exact GELU where transformers takes its approximation by
+tanh, and captions are cleaned before they are tokenized. Each layout is followed as its own program does.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.settings import Settings
+from seesay.model.layouts.config_file import checked_as, read_json
+from seesay.model.layouts.hf_tokenizer import read_file_tokenizer
+from seesay.model.layouts.mapping import Link, link, read_linked, weight_and_bias
+from seesay.model.layouts.open_clip import CONFIG_NAME as CONFIG_NAME
+from seesay.model.layouts.open_clip import WEIGHTS_NAME as WEIGHTS_NAME
+from seesay.model.layouts.open_clip import PreprocessSection, TowerSection, mlp_width, preprocess_of
+from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block
+from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
+from seesay.nets.clip import empty_clip
+
+# timm 1.0.31, `vision_transformer.py`: width, layers, heads and the width between the layers of a block, by size.
+SIZES = {
+    "base": (768, 12, 12, 3072),
+    "large": (1024, 24, 16, 4096),
+    "so400m": (1152, 27, 16, 4304),
+    "giantopt": (1536, 40, 16, 6144),
+}
+TIMM_NAME = re.compile(r"vit_(base|large|so400m|giantopt)_patch(14|16|32)_siglip_(\d{3})")
+# There, too: the names whose activation is the approximation by tanh; all others have the exact GELU.
+WITH_TANH = re.compile(r"vit_(base_patch32|large_patch16_siglip_512|so400m_patch16|giantopt)")
+
+
+class _Cleaning(Settings):
+    clean: Literal["canonicalize", "lower", "whitespace"] = "whitespace"
+
+
+class _Norm(Settings):
+    eps: float = Field(ge=0.99e-6, le=1.01e-6)
+
+
+class _Vision(Settings):
+    image_size: int
+    timm_model_name: str
+    timm_model_pretrained: bool = False
+    timm_pool: Literal["map"]
+    timm_proj: Literal["none", ""] = "none"
+    timm_drop: float = 0.0
+    timm_drop_path: float | None = None
+
+
+class _Text(TowerSection):
+    context_length: int
+    vocab_size: int
+    width: int = Field(gt=0, le=8192)
+    heads: int
+    layers: int
+    hf_tokenizer_name: str | None = None
+    tokenizer_kwargs: _Cleaning = _Cleaning()
+    no_causal_mask: Literal[True]
+    pool_type: Literal["last"]
+    proj_type: Literal["linear", "none"] = "linear"
+    proj_bias: bool = False
+    norm_kwargs: _Norm
+
+
+class _ModelSection(Settings):
+    embed_dim: int
+    vision_cfg: _Vision
+    text_cfg: _Text
+    custom_text: bool = False
+    init_logit_scale: float | None = None
+    init_logit_bias: float
+
+
+class _Config(Settings):
+    model_cfg: _ModelSection
+    preprocess_cfg: PreprocessSection
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a SigLIP is described there, which its attention pooling tells."""
+    path = folder / CONFIG_NAME
+    model = read_json(path).get("model_cfg") if path.is_file() else None
+    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    name = vision.get("timm_model_name") if isinstance(vision, dict) else None
+    return isinstance(name, str) and TIMM_NAME.fullmatch(name) is not None
+
+
+def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
+    """The model in an open_clip folder of a SigLIP, with the tokenizer in `tokenizer` or the folder's own."""
+    path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
+    config = checked_as(_Config, read_json(path), path=path)
+    text = config.model_cfg.text_cfg
+    has_projection = text.proj_type == "linear"
+    if has_projection != text.proj_bias or (not has_projection and text.width != config.model_cfg.embed_dim):
+        raise RefusedInput(f"{path}: proj_type {text.proj_type!r} with proj_bias {text.proj_bias} is no SigLIP.")
+    values = _architecture(config.model_cfg)
+    architecture = checked_as(Architecture, values, path=path)
+    preprocess = preprocess_of(config.preprocess_cfg, size=architecture.image.image_size, path=path)
+    vocabulary, pad = read_file_tokenizer(
+        folder, tokenizer, context=text.context_length, cleaner=text.tokenizer_kwargs.clean
+    )
+    values["text"]["pad"] = pad
+    architecture = checked_as(Architecture, values, path=path)
+    refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
+    clip = empty_clip(architecture)
+    ours = clip.state_dict()
+    tensor_links = list(links(architecture, has_projection=has_projection))
+    tensors = read_linked(weights_path, tensor_links, ours, ignored=IGNORED)
+    if not has_projection:
+        # Where a text's row is the last position itself: nothing is changed by this matrix, to the last bit.
+        tensors |= {
+            "text_tower.head.weight": torch.eye(text.width),
+            "text_tower.head.bias": torch.zeros(text.width),
+        }
+    clip.load_state_dict(tensors, assign=True)
+    return Parts(
+        clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
+    )
+
+
+def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
+    """`UsageError`: this layout is read and not written."""
+    raise UsageError("SigLIP is not written in open_clip's layout; save the model in the layout hf or seesay.")
+
+
+def _architecture(model: _ModelSection) -> dict[str, Any]:
+    """The towers, as values that are still to be checked; the tokenizer then says what `pad` is."""
+    name = model.vision_cfg.timm_model_name
+    found = TIMM_NAME.fullmatch(name)
+    assert found is not None
+    width, layers, heads, hidden = SIZES[found[1]]
+    text = model.text_cfg
+    is_tanh = text.act_kwargs is not None and text.act_kwargs.approximate == "tanh"
+    return {
+        "embed_dim": model.embed_dim,
+        "scoring": "sigmoid",
+        "image": {
+            "kind": "siglip-image",
+            "image_size": model.vision_cfg.image_size,
+            "patch": int(found[2]),
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "mlp_width": None if hidden == 4 * width else hidden,
+            "activation": "gelu_tanh" if WITH_TANH.match(name) else "gelu",
+        },
+        "text": {
+            "kind": "siglip-text",
+            "context": text.context_length,
+            "vocab_size": text.vocab_size,
+            "pad": 0,
+            "width": text.width,
+            "layers": text.layers,
+            "heads": text.heads,
+            "mlp_width": mlp_width(text.width, text.mlp_ratio),
+            "activation": "gelu_tanh" if is_tanh else "gelu",
+        },
+    }
+
+
+def links(architecture: Architecture, *, has_projection: bool = True) -> Iterator[Link]:
+    """Every tensor of a SigLIP and its name there; without a projection the text tower's head is none of them."""
+    image, text = architecture.image, architecture.text
+    assert isinstance(image, SiglipImageConfig) and isinstance(text, SiglipTextConfig)
+    yield link("logit_scale", "logit_scale")
+    yield link("logit_bias", "logit_bias")
+    yield from _image(image.layers)
+    yield link("text_tower.positions", f"{TEXT_PREFIX}positional_embedding")
+    yield link("text_tower.token_embedding.weight", f"{TEXT_PREFIX}token_embedding.weight")
+    yield from weight_and_bias("text_tower.ln_final", f"{TEXT_PREFIX}ln_final")
+    if has_projection:
+        yield from weight_and_bias("text_tower.head", f"{TEXT_PREFIX}text_projection")
+    for index in range(text.layers):
+        yield from block(f"text_tower.blocks.{index}", f"{TEXT_PREFIX}transformer.resblocks.{index}")
+
+
+def _image(layers: int) -> Iterator[Link]:
+    trunk = "visual.trunk"
+    yield from weight_and_bias("image_tower.patches", f"{trunk}.patch_embed.proj")
+    yield link("image_tower.positions", f"{trunk}.pos_embed", leading=True)
+    yield from weight_and_bias("image_tower.ln_post", f"{trunk}.norm")
+    yield link("image_tower.head.probe", f"{trunk}.attn_pool.latent")
+    # One row of queries for each two of keys and values.
+    yield from weight_and_bias("image_tower.head.qkv", f"{trunk}.attn_pool.q", f"{trunk}.attn_pool.kv", shares=(1, 2))
+    for ours, theirs in {"out": "proj", "ln": "norm", "fc": "mlp.fc1", "proj": "mlp.fc2"}.items():
+        yield from weight_and_bias(f"image_tower.head.{ours}", f"{trunk}.attn_pool.{theirs}")
+    of_block = {"ln_1": "norm1", "attention.qkv": "attn.qkv", "attention.out": "attn.proj", "ln_2": "norm2"}
+    for index in range(layers):
+        for ours, theirs in (of_block | {"fc": "mlp.fc1", "proj": "mlp.fc2"}).items():
+            yield from weight_and_bias(f"image_tower.blocks.{index}.{ours}", f"{trunk}.blocks.{index}.{theirs}")
