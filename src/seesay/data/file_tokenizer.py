@@ -44,11 +44,20 @@ CLEANERS = {"canonicalize": canonical, "lower": clean, "whitespace": spaced}
 class FileTokenizer:
     """Captions to lists of ids, cut to `context`, the specials of the file included.
 
-    `text` is the file's content, `cleaner` one of `CLEANERS`. `RefusedInput` if it is no tokenizer.
+    `text` is the file's content, `cleaner` one of `CLEANERS`. Id 0 stands for the id `blank`, and nothing behind the
+    first id `end`, where these are given. `RefusedInput` if it is no tokenizer.
     """
 
-    def __init__(self, text: str, *, context: int, cleaner: str | None = None):
-        self.context, self.cleaner = context, cleaner
+    def __init__(
+        self,
+        text: str,
+        *,
+        context: int,
+        cleaner: str | None = None,
+        blank: int | None = None,
+        end: int | None = None,
+    ):
+        self.context, self.cleaner, self.blank, self.end = context, cleaner, blank, end
         self.read_limit = READ_PER_ID * context
         self._tokenizer = parsed(text)
         # The library's own spelling, so that the same tokenizer is the same text however its file was laid out.
@@ -66,7 +75,10 @@ class FileTokenizer:
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
         """`TypeError` names the first that is no string, and refuses a string in place of a list of them."""
-        return [row.ids for row in self._tokenizer.encode_batch_fast(self._readable(captions))]
+        rows = [row.ids for row in self._tokenizer.encode_batch_fast(self._readable(captions))]
+        if self.end is not None:
+            rows = [row[: row.index(self.end) + 1] if self.end in row else row for row in rows]
+        return rows if self.blank is None else [[0 if id == self.blank else id for id in row] for row in rows]
 
     def tokens(self, captions: Sequence[str]) -> Tokens:
         """Captions as one batch of `ids_BL`, padded with 0 to the longest; raises what calling it raises."""
@@ -95,9 +107,14 @@ class FileTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def to_json(self) -> dict[str, Any]:
-        """What `model.json` holds of it: kind, context, the text of the file, and the cleaner where there is one."""
-        cleaner = {} if self.cleaner is None else {"cleaner": self.cleaner}
-        return {"kind": KIND, "context": self.context, "text": self.text, **cleaner}
+        """What `model.json` holds of it: kind, context, the text of the file, and its rules where there are any."""
+        return {"kind": KIND, "context": self.context, "text": self.text, **self.rules}
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Those beside the file, as arguments."""
+        rules = {"cleaner": self.cleaner, "blank": self.blank, "end": self.end}
+        return {name: rule for name, rule in rules.items() if rule is not None}
 
 
 # What a model may hold.
@@ -107,7 +124,7 @@ AnyTokenizer = CaptionTokenizer | FileTokenizer
 def with_context(tokenizer: AnyTokenizer, context: int) -> AnyTokenizer:
     """The same tokenizer that cuts captions to `context`."""
     if isinstance(tokenizer, FileTokenizer):
-        return FileTokenizer(tokenizer.text, context=context, cleaner=tokenizer.cleaner)
+        return FileTokenizer(tokenizer.text, context=context, **tokenizer.rules)
     return CaptionTokenizer(tokenizer.merges, context=context)
 
 
@@ -133,5 +150,5 @@ def parsed(text: str) -> Tokenizer:
 def from_json(value: dict[str, Any]) -> AnyTokenizer:
     """What either tokenizer's `to_json` gave; `RefusedInput` if it is something else."""
     if value.get("kind") == KIND:
-        return FileTokenizer(value["text"], context=value["context"], cleaner=value.get("cleaner"))
+        return FileTokenizer(**{name: given for name, given in value.items() if name != "kind"})
     return CaptionTokenizer.from_json(value)

@@ -14,17 +14,19 @@ from seesay.model.bundle import Model, load_folder
 from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, known_source
 from seesay.model.layouts import READERS
 from seesay.model.layouts.bare import described_folder, read_bare
-from seesay.model.layouts.hf_images import CONFIG_NAME as PREPROCESSOR_NAME
+from seesay.model.layouts.hf_images import FILE_NAMES as PREPROCESSORS
 from seesay.model.layouts.hf_tokenizer import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from seesay.model.layouts.seesay import CONFIG_NAME
 from seesay.model.layouts.vocabulary import FILE_NAMES as VOCABULARIES
+from seesay.model.weights import INDEX_SUFFIX, index_of, weight_files
 from seesay.nets.presets import PRESETS
 
 # The file that makes a folder a run's, as `training.run_folder` writes it.
 RUN_SETTINGS = "settings.toml"
 DESCRIPTIONS = [
     *(layout.CONFIG_NAME for layout in READERS),
-    PREPROCESSOR_NAME,
+    *(layout.WEIGHTS_NAME + INDEX_SUFFIX for layout in READERS),
+    *PREPROCESSORS,
     TOKENIZER_CONFIG_NAME,
     "vocab.json",
     *VOCABULARIES,
@@ -128,18 +130,28 @@ def download(repository: str) -> Path:
 
 def _fetch(repository: str) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import RemoteEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     folder = Path(snapshot_download(repository, allow_patterns=DESCRIPTIONS, library_name="seesay"))
+
+    def fetch(name: str) -> None:
+        # The folder is named after the commit its files are from.
+        check_promised(Path(hf_hub_download(repository, name, revision=folder.name, library_name="seesay")))
+
     for description in sorted(path for path in folder.iterdir() if path.name in DESCRIPTIONS):
         check_promised(description)
     for layout in (layout for layout in READERS if layout.is_in(folder)):
-        # The folder is named after the commit its files are from.
+        weights = folder / layout.WEIGHTS_NAME
         try:
-            path = Path(hf_hub_download(repository, layout.WEIGHTS_NAME, revision=folder.name, library_name="seesay"))
-        except RemoteEntryNotFoundError:
-            continue
-        check_promised(path)
+            fetch(weights.name)
+        except (RemoteEntryNotFoundError, LocalEntryNotFoundError) as error:
+            if index_of(weights).is_file():
+                for file in weight_files(weights):
+                    fetch(file.name)
+            elif isinstance(error, LocalEntryNotFoundError):
+                raise
+            else:
+                continue
         return folder
     raise RefusedInput(
         f"hf:{repository} holds no description with safetensors weights that seesay reads; fetch its pickle yourself "

@@ -1,12 +1,13 @@
 """Weights in and out of safetensors files. Nothing is allocated before the header and every shape were checked.
 
 A file is read once, each tensor into memory of its own: replacing the file later changes nothing, and a model costs the
-size of its file.
+size of its file. A model may be several files, which an index in the place of the one names.
 """
 
 import hashlib
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -15,12 +16,18 @@ import torch
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
+from seesay.base import bounded
 from seesay.base.errors import RefusedInput, SeesayError, StorageError
 from seesay.model.pickles import refuse_pickle
 
 # Both a guess: the largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
 HEADER_LIMIT = 2 << 20
 TENSOR_LIMIT = 3_000
+# What transformers puts behind the name of the one file where it has written several, and a guess at their number.
+INDEX_SUFFIX = ".index.json"
+FILE_LIMIT = 256
+# A file beside the index, and nothing that leads anywhere else.
+FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}\.safetensors")
 # Faults that a message lists: a guess at what is still read.
 LISTED = 10
 # A weight beyond this has a square that float32 cannot hold: whatever is measured of it is a zero or no number.
@@ -60,7 +67,7 @@ def read_tensors(
     destinations: Callable[[], Mapping[str, Tensor]] = dict,
     largest: float = math.inf,
 ) -> dict[str, Tensor]:
-    """The tensors of a file, equal in names and shapes to `expected` (which may be on the meta device).
+    """The tensors of a file or several, equal in names and shapes to `expected` (which may be on the meta device).
 
     Floats come back as float32; names in `ignored` may be there and are left out. `destinations` is called once the
     file is known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up
@@ -68,19 +75,20 @@ def read_tensors(
     are not finite or beyond `largest`, and other bytes than `sha256`. `StorageError` where the file exists but cannot
     be read.
     """
-    header = read_header(path)
-    _compare(path, {name: entry for name, entry in header.items() if name not in ignored}, expected)
+    headers = {file: read_header(file) for file in weight_files(path)}
+    _compare(path, {name: entry for name, entry in _joined(headers).items() if name not in ignored}, expected)
     digest = hashlib.sha256() if sha256 is not None else None
     placed, tensors = destinations(), {}
-    for name, tensor in _read_in_order(path, header, digest=digest, placed=placed):
-        if name in ignored:
-            continue
-        whole = tensor.float() if tensor.is_floating_point() else tensor
-        if name in placed and tensor.dtype != torch.float32:
-            whole = placed[name].copy_(whole)
-        if whole.is_floating_point() and whole.numel():
-            _refuse_numbers(path, name, whole, largest=largest)
-        tensors[name] = whole
+    for file, header in headers.items():
+        for name, tensor in _read_in_order(file, header, digest=digest, placed=placed):
+            if name in ignored:
+                continue
+            whole = tensor.float() if tensor.is_floating_point() else tensor
+            if name in placed and tensor.dtype != torch.float32:
+                whole = placed[name].copy_(whole)
+            if whole.is_floating_point() and whole.numel():
+                _refuse_numbers(file, name, whole, largest=largest)
+            tensors[name] = whole
     if digest is not None and digest.hexdigest() != sha256:
         raise RefusedInput(f"{path} is not the file its model folder was saved with; fetch or save the model again.")
     return tensors
@@ -95,6 +103,51 @@ def _refuse_numbers(path: Path, name: str, tensor: Tensor, *, largest: float) ->
         raise RefusedInput(
             f"{path}: {name} holds {extreme:g}, whose square is not finite; the weights are damaged, fetch them again."
         )
+
+
+def index_of(path: Path) -> Path:
+    """Where the index lies that names several files in place of the file `path`."""
+    return path.with_name(path.name + INDEX_SUFFIX)
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The file itself, or those that its index names where there is one and no such file.
+
+    `RefusedInput` for an index that names anything but files beside it; whether they are there is for `read_header`.
+    """
+    index = index_of(path)
+    if path.exists() or not index.is_file():
+        return [path]
+    try:
+        content = bounded.read_json(index)
+    except OSError as error:
+        raise StorageError(f"{index} cannot be read ({error.strerror}); allow it or fix the disk.") from error
+    placed = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(placed, dict) or not placed:
+        raise RefusedInput(f"{index} has no weight_map that says which file holds which weight; fetch it again.")
+    names = list(dict.fromkeys(map(str, placed.values())))
+    if strange := next((name for name in names if not FILE_NAME.fullmatch(name)), None):
+        raise RefusedInput(f"{index} names {strange[:80]!r}, which is no safetensors file beside it; fetch it again.")
+    if len(names) > FILE_LIMIT:
+        raise RefusedInput(f"{index} names {len(names):,} files, more than {FILE_LIMIT}; it is no model.")
+    return [path.with_name(name) for name in sorted(names)]
+
+
+def read_names(path: Path) -> dict[str, dict]:
+    """As `read_header`, of all the files of a model together."""
+    return _joined({file: read_header(file) for file in weight_files(path)})
+
+
+def _joined(headers: Mapping[Path, Mapping[str, dict]]) -> dict[str, dict]:
+    """The headers of the files of a model as one; `RefusedInput` for a weight that is in two of them."""
+    joined: dict[str, dict] = {}
+    for file, header in headers.items():
+        if twice := joined.keys() & header.keys():
+            raise RefusedInput(f"{file} has {min(twice)[:80]!r}, which another file of the model has; fetch it again.")
+        joined |= header
+    if len(joined) > TENSOR_LIMIT:
+        raise RefusedInput(f"{min(headers)} and its others have {len(joined):,} tensors; that is no model.")
+    return joined
 
 
 def read_header(path: Path) -> dict[str, dict]:

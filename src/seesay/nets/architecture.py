@@ -3,7 +3,7 @@
 Bounds are generous for real models and refuse files that lie about their size.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -19,7 +19,21 @@ Context = Annotated[int, Field(ge=3, le=4096)]
 Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
 
 
-class BlocksConfig(Settings):
+class Growing(Settings):
+    """Written without those of its values in `added` that are usual: files of before have no place for them."""
+
+    added: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = write(self)
+        for name in self.added:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        return values
+
+
+class BlocksConfig(Growing):
     """A stack of transformer blocks; the MLP inside is four times as wide as the stack unless `mlp_width` is set."""
 
     width: Width
@@ -41,11 +55,18 @@ class BlocksConfig(Settings):
 
 
 class VisionTransformerConfig(BlocksConfig):
-    """A ViT with class token; `image_size` fixes its position table."""
+    """A ViT with class token; `image_size` fixes its position table.
+
+    What is pooled is the class token or the mean of the patches; before the blocks is one LayerNorm or none (CLIPA).
+    """
+
+    added: ClassVar[tuple[str, ...]] = ("pool", "pre_norm")
 
     kind: Literal["vit"] = "vit"
     image_size: Side
     patch: Annotated[int, Field(ge=1, le=64)]
+    pool: Literal["token", "patches"] = "token"
+    pre_norm: bool = True
 
     @model_validator(mode="after")
     def _splits_into_patches(self):
@@ -122,13 +143,19 @@ class TextTransformerConfig(BlocksConfig):
 
 
 class SiglipTextConfig(BlocksConfig):
-    """SigLIP's text tower: every position sees all, and captions are filled up to the context with the id `pad`."""
+    """SigLIP's text tower: every position sees all, and captions are filled up to the context with the id `pad`.
+
+    `eps` is that of its LayerNorms.
+    """
+
+    added: ClassVar[tuple[str, ...]] = ("eps",)
 
     kind: Literal["siglip-text"] = "siglip-text"
     activation: Activation = "gelu_tanh"
     context: Context
     vocab_size: Vocabulary
     pad: Annotated[int, Field(ge=0)]
+    eps: Annotated[float, Field(ge=1e-7, le=1e-4)] = 1e-6
 
     @model_validator(mode="after")
     def _knows_its_pad(self):
@@ -198,7 +225,7 @@ class MaskedCaptionerConfig(BlocksConfig):
 PREDICTING = BagOfWordsHeadConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig
 
 
-class Architecture(Settings):
+class Architecture(Growing):
     """Two towers, the width `embed_dim` of the space they share, and how a pair is scored.
 
     "softmax" weighs captions against one another (CLIP). "sigmoid" scores each pair alone, with a learned bias
@@ -206,6 +233,8 @@ class Architecture(Settings):
     The text side may be a head that predicts captions; `embed_dim` is then what it is given of the image: in all,
     or for each position of the grid.
     """
+
+    added: ClassVar[tuple[str, ...]] = ("scoring", "projection")
 
     embed_dim: Width
     image: Annotated[
@@ -247,12 +276,3 @@ class Architecture(Settings):
         if self.embed_dim != wanted:
             raise ValueError(f"embed_dim is {self.embed_dim}, and a {text.kind} reads its {what}, {wanted}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what is usual, so that files of softmax models stay what they were before there was another."""
-        values = write(self)
-        for name in ("scoring", "projection"):
-            if values[name] == Architecture.model_fields[name].default:
-                del values[name]
-        return values

@@ -55,7 +55,7 @@ class SiglipImage(ImageTower):
         self.image_size = config.image_size
         self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
         self.positions = nn.Parameter(torch.randn(config.positions, config.width) * config.width**-0.5)
-        self.blocks = _blocks(config)
+        self.blocks = _blocks(config, eps=EPS)
         self.ln_post = nn.LayerNorm(config.width, eps=EPS)
         self.head = AttentionPool(config)
         _start_as_flax(self.head.qkv, parts=3)
@@ -91,8 +91,8 @@ class SiglipText(nn.Module):
         self.pad = config.pad
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Parameter(torch.randn(config.context, width) * width**-0.5)
-        self.blocks = _blocks(config)
-        self.ln_final = nn.LayerNorm(width, eps=EPS)
+        self.blocks = _blocks(config, eps=config.eps)
+        self.ln_final = nn.LayerNorm(width, eps=config.eps)
         self.head = nn.Linear(width, embed_dim)
         nn.init.normal_(self.token_embedding.weight, std=width**-0.5)
         _lecun_normal(self.head.weight)
@@ -116,11 +116,11 @@ class SiglipText(nn.Module):
         return self.head(self.features(tokens))
 
 
-def _blocks(config: SiglipImageConfig | SiglipTextConfig) -> Blocks:
-    """The paper's blocks with SigLIP's smaller epsilon and start."""
+def _blocks(config: SiglipImageConfig | SiglipTextConfig, *, eps: float) -> Blocks:
+    """The paper's blocks with that epsilon, SigLIP's is smaller, and its start."""
     blocks = [Block(config, causal=False) for _ in range(config.layers)]
     for block in blocks:
-        block.ln_1.eps = block.ln_2.eps = EPS
+        block.ln_1.eps = block.ln_2.eps = eps
         _start_as_flax(block.attention.qkv, parts=3)
         for linear in (block.attention.out, block.fc, block.proj):
             _start_as_flax(linear)

@@ -16,6 +16,8 @@ from seesay.nets.tower import ImageTower
 class VisionTransformer(ImageTower):
     """Patches, a class token, one LayerNorm before the blocks, the class token pooled after them.
 
+    Or no such LayerNorm, and the patches' mean pooled (Li et al. 2023, "An Inverse Scaling Law for CLIP Training").
+
     `patch_dropout` is the share of patches that a training step leaves out, other ones for every image: less work, and
     room for a larger batch (Li et al. 2022, "Scaling Language-Image Pre-training via Masking").
     Source: Radford et al. 2021, section 2.4, and the released code for the initialisation.
@@ -29,10 +31,11 @@ class VisionTransformer(ImageTower):
         positions = (config.image_size // config.patch) ** 2 + 1
         start = width**-0.5
         self.image_size = config.image_size
+        self.pools_patches = config.pool == "patches"
         self.patches = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=False)
         self.class_token = nn.Parameter(torch.randn(width) * start)
         self.positions = nn.Parameter(torch.randn(positions, width) * start)
-        self.ln_pre = nn.LayerNorm(width)
+        self.ln_pre = nn.LayerNorm(width) if config.pre_norm else nn.Identity()
         blocks = [Block(config, causal=False) for _ in range(config.layers)]
         self.blocks = Blocks(blocks)
         self.ln_post = nn.LayerNorm(width)
@@ -45,6 +48,9 @@ class VisionTransformer(ImageTower):
         """Normalised pixels to (B, W): what a linear probe reads."""
         x_BLW = self._start(pixels_B3SS)
         count, length, _ = x_BLW.shape
+        if self.pools_patches:
+            x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
+            return self.ln_post(x_TW.unflatten(0, (count, length))[:, 1:].mean(1))
         class_B = torch.arange(0, count * length, length, device=x_BLW.device)
         return self.ln_post(self.blocks(x_BLW.flatten(0, 1), [Group(count, length)], class_B))
 

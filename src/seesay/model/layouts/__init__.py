@@ -10,6 +10,7 @@ from types import ModuleType
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, open_clip_siglip, seesay
 from seesay.model.pickles import refuse_pickle
+from seesay.model.weights import index_of
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
@@ -19,7 +20,7 @@ FILE_NAMES = frozenset(
     {
         *(layout.CONFIG_NAME for layout in READERS),
         *(layout.WEIGHTS_NAME for layout in READERS),
-        hf_images.CONFIG_NAME,
+        *hf_images.FILE_NAMES,
         hf_tokenizer.FILE_NAME,
         hf_tokenizer.CONFIG_NAME,
         *("vocab.json", "merges.txt", "special_tokens_map.json"),
@@ -31,7 +32,8 @@ WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf, "open_clip": open_
 def layout_in(folder: Path) -> ModuleType:
     """The layout whose files are in the folder; `RefusedInput` if there is none."""
     described = [layout for layout in READERS if layout.is_in(folder)]
-    whole = [layout for layout in described if (folder / layout.WEIGHTS_NAME).exists()]
+    weights = {layout: folder / layout.WEIGHTS_NAME for layout in described}
+    whole = [layout for layout in described if weights[layout].exists() or index_of(weights[layout]).exists()]
     if not described:
         raise RefusedInput(
             f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "

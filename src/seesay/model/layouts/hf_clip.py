@@ -123,6 +123,11 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
             f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
             f"transformer; save the model in the layout seesay ({sizes_hint('transformers')})."
         )
+    if image.pool != "token" or not image.pre_norm:
+        raise UsageError(
+            "transformers' CLIPModel pools the class token of a ViT with a LayerNorm before its blocks, and this is "
+            "another ViT; save the model in the layout open_clip or seesay."
+        )
     tokenizer = clips_own_way(parts, program="transformers' CLIPModel")
     embed_dim = parts.architecture.embed_dim
     config = {

@@ -1,4 +1,7 @@
-"""`preprocessor_config.json`, in which transformers says how images are prepared; the steps have to be CLIP's."""
+"""How transformers says that images are prepared, in one of two files; the steps have to be CLIP's.
+
+Up to its version 4 that is `preprocessor_config.json`, from 5 on a section of `processor_config.json`.
+"""
 
 import json
 from pathlib import Path
@@ -12,6 +15,8 @@ from seesay.data.images import Preprocess
 from seesay.model.layouts.config_file import checked_as, read_json
 
 CONFIG_NAME = "preprocessor_config.json"
+WHOLE_NAME, SECTION = "processor_config.json", "image_processor"
+FILE_NAMES = (CONFIG_NAME, WHOLE_NAME)
 # Pillow's numbers.
 INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
 
@@ -38,8 +43,8 @@ class _Processor(BaseModel):
 
 def read_preprocess(folder: Path) -> Preprocess:
     """How the folder's model wants its images; `RefusedInput` for steps that seesay does not take."""
-    path = folder / CONFIG_NAME
-    processor = checked_as(_Processor, read_json(path), path=path)
+    path, content = _described(folder)
+    processor = checked_as(_Processor, content, path=path)
     off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(processor, name)]
     if off or not abs(processor.rescale_factor * 255 - 1) <= 1e-6 or processor.resample not in INTERPOLATIONS:
         raise RefusedInput(
@@ -59,6 +64,22 @@ def read_preprocess(folder: Path) -> Preprocess:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RefusedInput(f"{path}: {where} does not fit, {should_be(first)}; fetch the model again.") from error
+
+
+def _described(folder: Path) -> tuple[Path, Any]:
+    """The file that says it, and what it says; `RefusedInput` for two that differ in what decides about pixels."""
+    path, whole = folder / CONFIG_NAME, folder / WHOLE_NAME
+    section = read_json(whole).get(SECTION) if whole.is_file() else None
+    if section is None:
+        return path, read_json(path)
+    if path.is_file():
+        # transformers 5 reads the one and 4 the other.
+        one, other = (
+            checked_as(_Processor, content, path=file) for content, file in ((section, whole), (read_json(path), path))
+        )
+        if one != other:
+            raise RefusedInput(f"{whole} and {CONFIG_NAME} beside it prepare images in two ways; remove one of them.")
+    return whole, section
 
 
 def _resize(processor: _Processor, path: Path) -> tuple[Any, int]:

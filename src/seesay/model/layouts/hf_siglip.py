@@ -157,12 +157,13 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
         or not isinstance(text, SiglipTextConfig)
         or architecture.scoring != "sigmoid"
         or not isinstance(tokenizer, FileTokenizer)
-        or tokenizer.cleaner
+        or tokenizer.rules
+        or text.eps != EPS
     ):
         raise UsageError(
             f"transformers' SiglipModel has siglip-image and siglip-text towers, sigmoid scoring and a tokenizer.json; "
             f"this model has {image.kind}, {text.kind}, {architecture.scoring} and a {type(tokenizer).__name__}"
-            f"{_cleaned(tokenizer)}: save it in the layout seesay."
+            f"{_with_rules(tokenizer)}: save it in the layout seesay."
         )
     config = {
         "architectures": ["SiglipModel"],
@@ -183,10 +184,10 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
     }
 
 
-def _cleaned(tokenizer: AnyTokenizer) -> str:
-    """What transformers has no place for: ftfy before the rules of the file, as open_clip does it."""
-    cleaner = tokenizer.cleaner if isinstance(tokenizer, FileTokenizer) else None
-    return f" that cleans texts as open_clip does ({cleaner})" if cleaner else ""
+def _with_rules(tokenizer: AnyTokenizer) -> str:
+    """What transformers has no place for: rules of open_clip's beside the file, such as ftfy."""
+    rules = tokenizer.rules if isinstance(tokenizer, FileTokenizer) else {}
+    return f" with open_clip's rules ({', '.join(map(str, rules.values()))})" if rules else ""
 
 
 def _text_section(text: SiglipTextConfig) -> dict[str, Any]:

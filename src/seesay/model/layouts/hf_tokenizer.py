@@ -43,6 +43,7 @@ class _Config(BaseModel):
     bos_token: str | _Special | None = None
     eos_token: str | _Special | None = None
     pad_token: str | _Special | None = None
+    sep_token: str | _Special | None = None
     padding_side: str | None = None
     truncation_side: str | None = None
 
@@ -53,11 +54,18 @@ class _Config(BaseModel):
 
 
 def read_file_tokenizer(
-    folder: Path, given: Path | None, *, context: int, cleaner: str | None = None
+    folder: Path,
+    given: Path | None,
+    *,
+    context: int,
+    cleaner: str | None = None,
+    is_blank: str | None = None,
+    end: int | None = None,
 ) -> tuple[FileTokenizer, int]:
     """The tokenizer in the file `given`, or else in the folder, and the id that fills captions up.
 
-    `cleaner` is what its program does to captions before. Its configuration is the one beside it, else the folder's.
+    The rules of its program are as in `FileTokenizer`; `is_blank` names the token. Its configuration is the one beside
+    it, else the folder's.
     `RefusedInput` if a file is missing or says something that cannot be followed.
     """
     path = given or folder / FILE_NAME
@@ -76,8 +84,9 @@ def read_file_tokenizer(
             "SigLIP was trained so, and seesay does neither: set both to right if that is what the model wants."
         )
     try:
-        rules = _with_rules(parsed(read_text(path)), config).to_str()
-        tokenizer = FileTokenizer(rules, context=context, cleaner=cleaner)
+        whole = _with_rules(parsed(read_text(path)), config)
+        blank = _id(whole, getattr(config, is_blank), is_blank) if is_blank else None
+        tokenizer = FileTokenizer(whole.to_str(), context=context, cleaner=cleaner, blank=blank, end=end)
         return tokenizer, _id(tokenizer, config.pad_token, "pad_token")
     except RefusedInput as error:
         raise RefusedInput(f"{path}: {error}") from error

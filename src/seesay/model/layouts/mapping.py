@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seesay.model.weights import LARGEST_WEIGHT, read_header, read_tensors
+from seesay.model.weights import LARGEST_WEIGHT, read_names, read_tensors
 
 # What wrappers put in front of every name: data parallel training, and torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")
@@ -79,7 +79,7 @@ def read_linked(
     Names in `ignored` may be there and are not read. A name that every tensor wears in front, a wrapper's, is taken
     off, and a single number may be written as a list of one. Raises what `read_tensors` raises, in their names.
     """
-    header = read_header(path)
+    header = read_names(path)
     wrapper = wrapper_of(header)
     expected = {wrapper + name: tensor for name, tensor in to_theirs(links, ours).items()}
     for name, tensor in expected.items():

@@ -1,29 +1,34 @@
 """The layout of open_clip: OpenAI's tensor names, and an `open_clip_config.json` with the rest.
 
-Read are the classes with a native text tower (`CLIP`, and `CustomTextCLIP` with its `text.` in front); a key of the
-configuration that would build anything else is refused. Keys that are left out have open_clip's own defaults, except
-mean and spread of the colours, which every published folder gives.
+Read are the classes with a native text tower (`CLIP`, and `CustomTextCLIP` with its `text.` in front).
 """
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.base.settings import Settings
+from seesay.data.file_tokenizer import FileTokenizer
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
-from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
+from seesay.model.layouts.hf_tokenizer import read_file_tokenizer, refuse_other_than_clips
 from seesay.model.layouts.mapping import read_linked, to_theirs
+from seesay.model.layouts.open_clip_config import (
+    CleaningSection,
+    Config,
+    ModelSection,
+    PreprocessSection,
+    TextSection,
+    TowerSection,
+)
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
 from seesay.model.layouts.programs import sizes_hint
 from seesay.model.layouts.vocabulary import is_clips_own, read_tokenizer, tokenizer_files
-from seesay.model.weights import read_header, write_tensors
+from seesay.model.weights import read_names, write_tensors
 from seesay.nets.architecture import (
     Activation,
     Architecture,
@@ -42,96 +47,6 @@ SELF = "."
 CLIPS_REPOSITORIES = "openai/clip-vit-"
 
 
-class _Nothing(Settings):
-    """Options of a constructor that must not change anything."""
-
-
-class _ActivationOptions(Settings):
-    approximate: Literal["none", "tanh"] = "none"
-
-
-class TowerSection(Settings):
-    """What both towers know; where only one value is allowed, any other builds a tower that seesay does not have."""
-
-    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
-    ls_init_value: None = None
-    final_ln_after_pool: Literal[False] = False
-    output_tokens: bool = False
-    act_kwargs: _ActivationOptions | None = None
-    block_type: Literal["default"] | None = None
-    qk_norm: Literal[False] = False
-    scaled_cosine_attn: Literal[False] = False
-    scale_heads: Literal[False] = False
-    scale_attn_inner: Literal[False] = False
-    scale_attn: Literal[False] = False
-    scale_fc: Literal[False] = False
-
-
-class _Vision(TowerSection):
-    norm_kwargs: _Nothing | None = None
-    layers: int | tuple[int, int, int, int] = 12
-    width: Annotated[int, Field(gt=0, le=8192)] = 768
-    head_width: Annotated[int, Field(gt=0)] = 64
-    patch_size: int | None = None  # open_clip writes null beside a ResNet, and where it is left out it is 16
-    image_size: int = 224
-    patch_dropout: float = 0.0
-    attentional_pool: Literal[False] = False
-    attn_pooler_queries: int = 256
-    attn_pooler_heads: int = 8
-    no_ln_pre: Literal[False] = False
-    pos_embed_type: Literal["learnable"] = "learnable"
-    pool_type: Literal["tok"] = "tok"
-    timm_model_name: None = None
-
-
-class _Text(TowerSection):
-    norm_kwargs: _Nothing | None = None
-    context_length: int = 77
-    vocab_size: int = 49_408
-    width: Annotated[int, Field(gt=0, le=8192)] = 512
-    heads: int = 8
-    layers: int = 12
-    hf_tokenizer_name: str | None = None
-    tokenizer_mode: None = None
-    tokenizer_kwargs: _Nothing | None = None
-    embed_cls: Literal[False] = False
-    pad_id: int = 0
-    eos_id: int = 2
-    no_causal_mask: Literal[False] = False
-    pool_type: Literal["argmax"] = "argmax"
-    proj_bias: Literal[False] = False
-    proj_type: Literal["linear"] = "linear"
-    hf_model_name: None = None
-
-
-class _ModelSection(Settings):
-    embed_dim: int
-    vision_cfg: _Vision
-    text_cfg: _Text
-    quick_gelu: bool = False
-    custom_text: bool = False
-    init_logit_scale: float | None = None
-    init_logit_bias: None = None
-    nonscalar_logit_scale: bool = False
-
-
-class PreprocessSection(Settings):
-    """How images are prepared."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize_mode: Literal["shortest", "squash"] = "shortest"
-    size: int | tuple[int, int] | None = None  # open_clip puts the image tower's in its place
-    mode: Literal["RGB"] = "RGB"
-    fill_color: int = 0
-
-
-class _Config(Settings):
-    model_cfg: _ModelSection
-    preprocess_cfg: PreprocessSection
-
-
 def is_in(folder: Path) -> bool:
     """Whether a model of this layout is described there, with towers of open_clip's own."""
     return (folder / CONFIG_NAME).is_file()
@@ -141,19 +56,29 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
     content = read_json(path)
-    config = checked_as(_Config, content, path=path)
-    architecture = checked_as(Architecture, _architecture(config.model_cfg), path=path)
+    config = checked_as(Config, content, path=path)
+    text = config.model_cfg.text_cfg
+    _refuse_other_pooling(path, config.model_cfg)
+    values = _architecture(config.model_cfg)
+    architecture = checked_as(Architecture, values, path=path)
     preprocess = preprocess_of(config.preprocess_cfg, size=architecture.image.image_size, path=path)
-    vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
-    if tokenizer is None:
-        _refuse_other_vocabulary(folder, config.model_cfg.text_cfg.hf_tokenizer_name, vocabulary)
+    if text.pool_type == "argmax":
+        _refuse_other_cleaning(path, text.tokenizer_kwargs)
+        vocabulary = read_tokenizer(folder, tokenizer, context=text.context_length)
+        if tokenizer is None:
+            _refuse_other_vocabulary(folder, text.hf_tokenizer_name, vocabulary)
+    else:
+        vocabulary, pad = _other_vocabulary(folder, tokenizer, text)
+        values["text"] |= {"pad": pad} if text.pool_type == "last" else {}
+        architecture = checked_as(Architecture, values, path=path)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
-    tensor_links = list(links(architecture, text_prefix=text_prefix(read_header(weights_path))))
-    clip.load_state_dict(
-        read_linked(weights_path, tensor_links, clip.state_dict(), ignored=IGNORED),
-        assign=True,
-    )
+    tensor_links = list(links(architecture, text_prefix=text_prefix(read_names(weights_path))))
+    tensors = read_linked(weights_path, tensor_links, clip.state_dict(), ignored=IGNORED)
+    if isinstance(architecture.text, SiglipTextConfig):
+        # open_clip's projection has none.
+        tensors["text_tower.head.bias"] = torch.zeros(architecture.embed_dim)
+    clip.load_state_dict(tensors, assign=True)
     return Parts(
         clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
     )
@@ -171,10 +96,14 @@ def preprocess_of(section: PreprocessSection, *, size: int, path: Path) -> Prepr
     return checked_as(Preprocess, values, path=path)
 
 
-def _architecture(model: _ModelSection) -> dict[str, Any]:
+def _architecture(model: ModelSection) -> dict[str, Any]:
     """The towers, as values that are still to be checked."""
     vision, text = model.vision_cfg, model.text_cfg
     heads = vision.width // vision.head_width
+    of_text: dict[str, Any] = {"kind": "transformer"}
+    if text.pool_type == "last":
+        # Every position sees all, and the last one is pooled: SigLIP's tower, with the epsilon of CLIP's.
+        of_text = {"kind": "siglip-text", "pad": 0, "eps": 1e-5}
     image: dict[str, Any] = {"image_size": vision.image_size, "width": vision.width, "layers": vision.layers}
     if isinstance(vision.layers, tuple):
         image |= {"kind": "resnet", "heads": vision.width * 32 // vision.head_width}
@@ -185,12 +114,14 @@ def _architecture(model: _ModelSection) -> dict[str, Any]:
             "heads": heads,
             "activation": _activation(model, vision),
             "mlp_width": mlp_width(vision.width, vision.mlp_ratio),
+            "pool": "patches" if vision.pool_type == "avg" else "token",
+            "pre_norm": not vision.no_ln_pre,
         }
     return {
         "embed_dim": model.embed_dim,
         "image": image,
-        "text": {
-            "kind": "transformer",
+        "text": of_text
+        | {
             "context": text.context_length,
             "vocab_size": text.vocab_size,
             "width": text.width,
@@ -202,7 +133,42 @@ def _architecture(model: _ModelSection) -> dict[str, Any]:
     }
 
 
-def _activation(model: _ModelSection, tower: TowerSection) -> Activation:
+def _refuse_other_cleaning(path: Path, rules: CleaningSection | None) -> None:
+    """`RefusedInput` for anything else than what CLIP's own tokenizer does to captions: lower case, single spaces."""
+    if rules and (rules.clean == "canonicalize" or rules.strip_sep_token):
+        raise RefusedInput(
+            f"{path}: tokenizer_kwargs is {rules.model_dump()}, which seesay has for other vocabularies than CLIP's."
+        )
+
+
+def _refuse_other_pooling(path: Path, model: ModelSection) -> None:
+    """`RefusedInput` for what is pooled in a way that no published model has, and that the towers here do not know."""
+    vision, text = model.vision_cfg, model.text_cfg
+    if vision.pool_type == "avg" and not vision.final_ln_after_pool:
+        raise RefusedInput(
+            f"{path}: vision_cfg has pool_type 'avg' without final_ln_after_pool; seesay has it with it."
+        )
+    if text.no_causal_mask != (text.pool_type == "last"):
+        raise RefusedInput(
+            f"{path}: text_cfg has pool_type {text.pool_type!r} and no_causal_mask {text.no_causal_mask}; seesay pools "
+            "the last position of all that see one another, or the end token of those that see none behind them."
+        )
+
+
+def _other_vocabulary(folder: Path, given: Path | None, text: TextSection) -> tuple[FileTokenizer, int]:
+    """The tokenizer of a text tower that has not CLIP's, and the id that fills captions up."""
+    rules = text.tokenizer_kwargs or CleaningSection()
+    return read_file_tokenizer(
+        folder,
+        given,
+        context=text.context_length,
+        cleaner=rules.clean,
+        is_blank="sep_token" if rules.strip_sep_token else None,
+        end=text.eos_id if text.pool_type == "eos" else None,
+    )
+
+
+def _activation(model: ModelSection, tower: TowerSection) -> Activation:
     if model.quick_gelu:
         return "quick_gelu"
     return "gelu_tanh" if tower.act_kwargs and tower.act_kwargs.approximate == "tanh" else "gelu"
@@ -240,8 +206,8 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
     """
     if isinstance(parts.architecture.text, SiglipTextConfig):
         raise UsageError(
-            "open_clip takes SigLIP's towers from timm, under names that seesay does not write; "
-            "save the model in the layout hf or seesay."
+            "open_clip takes SigLIP's towers from timm, under names that seesay does not write, and so are those that "
+            "read captions as they do; save the model in the layout hf or seesay."
         )
     tokenizer = clips_own_way(parts, program="open_clip")
     config = {
@@ -282,6 +248,10 @@ def _vision_section(image: VisionTransformerConfig | ResNetConfig) -> dict[str, 
     section: dict[str, Any] = {"image_size": image.image_size, "layers": image.layers, "width": image.width}
     if isinstance(image, ResNetConfig):
         return section | {"head_width": image.channels // image.heads}
+    if image.pool == "patches":
+        section |= {"pool_type": "avg", "final_ln_after_pool": True}
+    if not image.pre_norm:
+        section["no_ln_pre"] = True
     return section | {"patch_size": image.patch, "head_width": image.width // image.heads} | _block_options(image)
 
 

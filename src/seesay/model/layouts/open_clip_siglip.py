@@ -20,7 +20,8 @@ from seesay.model.layouts.hf_tokenizer import read_file_tokenizer
 from seesay.model.layouts.mapping import Link, link, read_linked, weight_and_bias
 from seesay.model.layouts.open_clip import CONFIG_NAME as CONFIG_NAME
 from seesay.model.layouts.open_clip import WEIGHTS_NAME as WEIGHTS_NAME
-from seesay.model.layouts.open_clip import PreprocessSection, TowerSection, mlp_width, preprocess_of
+from seesay.model.layouts.open_clip import mlp_width, preprocess_of
+from seesay.model.layouts.open_clip_config import CleaningSection, PreprocessSection, TowerSection
 from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
@@ -36,10 +37,6 @@ SIZES = {
 TIMM_NAME = re.compile(r"vit_(base|large|so400m|giantopt)_patch(14|16|32)_siglip_(\d{3})")
 # There, too: the names whose activation is the approximation by tanh; all others have the exact GELU.
 WITH_TANH = re.compile(r"vit_(base_patch32|large_patch16_siglip_512|so400m_patch16|giantopt)")
-
-
-class _Cleaning(Settings):
-    clean: Literal["canonicalize", "lower", "whitespace"] = "whitespace"
 
 
 class _Norm(Settings):
@@ -63,7 +60,8 @@ class _Text(TowerSection):
     heads: int
     layers: int
     hf_tokenizer_name: str | None = None
-    tokenizer_kwargs: _Cleaning = _Cleaning()
+    tokenizer_kwargs: CleaningSection = CleaningSection()
+    final_ln_after_pool: Literal[False] = False
     no_causal_mask: Literal[True]
     pool_type: Literal["last"]
     proj_type: Literal["linear", "none"] = "linear"
@@ -100,6 +98,8 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     config = checked_as(_Config, read_json(path), path=path)
     text = config.model_cfg.text_cfg
     has_projection = text.proj_type == "linear"
+    if text.tokenizer_kwargs.strip_sep_token:
+        raise RefusedInput(f"{path}: tokenizer_kwargs has strip_sep_token, which no SigLIP has.")
     if has_projection != text.proj_bias or (not has_projection and text.width != config.model_cfg.embed_dim):
         raise RefusedInput(f"{path}: proj_type {text.proj_type!r} with proj_bias {text.proj_bias} is no SigLIP.")
     values = _architecture(config.model_cfg)

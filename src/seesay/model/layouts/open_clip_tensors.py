@@ -3,7 +3,13 @@
 from collections.abc import Collection, Iterator
 
 from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias, wrapper_of
-from seesay.nets.architecture import Architecture, ResNetConfig, TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.architecture import (
+    Architecture,
+    ResNetConfig,
+    SiglipTextConfig,
+    TextTransformerConfig,
+    VisionTransformerConfig,
+)
 
 # Written by OpenAI's archives and by older training code; none of them is a weight.
 IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
@@ -18,34 +24,39 @@ def text_prefix(names: Collection[str]) -> str:
 
 
 def links(architecture: Architecture, *, text_prefix: str = "") -> Iterator[Link]:
-    """For the paper's towers, which are all that code has."""
+    """For the paper's towers, and a text tower whose positions all see one another."""
     image, text = architecture.image, architecture.text
-    assert isinstance(image, VisionTransformerConfig | ResNetConfig) and isinstance(text, TextTransformerConfig)
+    assert isinstance(image, VisionTransformerConfig | ResNetConfig)
+    assert isinstance(text, TextTransformerConfig | SiglipTextConfig)
     yield link("logit_scale", "logit_scale")
     if isinstance(image, ResNetConfig):
         yield from _resnet(image)
     else:
-        yield from _vision_transformer(image.layers)
-    yield from _text_transformer(text.layers, text_prefix)
+        yield from _vision_transformer(image)
+    yield from _text_transformer(text, text_prefix)
 
 
-def _vision_transformer(layers: int) -> Iterator[Link]:
+def _vision_transformer(image: VisionTransformerConfig) -> Iterator[Link]:
     yield link("image_tower.class_token", "visual.class_embedding")
     yield link("image_tower.positions", "visual.positional_embedding")
     yield link("image_tower.patches.weight", "visual.conv1.weight")
     yield link("image_tower.projection", "visual.proj")
-    yield from weight_and_bias("image_tower.ln_pre", "visual.ln_pre")
+    if image.pre_norm:
+        yield from weight_and_bias("image_tower.ln_pre", "visual.ln_pre")
     yield from weight_and_bias("image_tower.ln_post", "visual.ln_post")
-    for index in range(layers):
+    for index in range(image.layers):
         yield from block(f"image_tower.blocks.{index}", f"visual.transformer.resblocks.{index}")
 
 
-def _text_transformer(layers: int, prefix: str) -> Iterator[Link]:
+def _text_transformer(text: TextTransformerConfig | SiglipTextConfig, prefix: str) -> Iterator[Link]:
     yield link("text_tower.positions", f"{prefix}positional_embedding")
-    yield link("text_tower.projection", f"{prefix}text_projection")
+    if isinstance(text, SiglipTextConfig):
+        yield link("text_tower.head.weight", f"{prefix}text_projection", transposed=True)
+    else:
+        yield link("text_tower.projection", f"{prefix}text_projection")
     yield link("text_tower.token_embedding.weight", f"{prefix}token_embedding.weight")
     yield from weight_and_bias("text_tower.ln_final", f"{prefix}ln_final")
-    for index in range(layers):
+    for index in range(text.layers):
         yield from block(f"text_tower.blocks.{index}", f"{prefix}transformer.resblocks.{index}")
 
 

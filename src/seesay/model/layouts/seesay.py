@@ -43,6 +43,8 @@ class _FileTokenizer(Settings):
     context: int
     text: str
     cleaner: Literal["canonicalize", "lower", "whitespace"] | None = None
+    blank: int | None = None
+    end: int | None = None
 
 
 class _Description(Settings):

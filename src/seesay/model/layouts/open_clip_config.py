@@ -1,0 +1,117 @@
+"""`open_clip_config.json` as checked values. A key that would build anything that seesay does not have is refused.
+
+Keys that are left out have the defaults of open_clip, except mean and spread of the colours, which every published
+folder gives.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from seesay.base.settings import Settings
+
+
+class _Nothing(Settings):
+    """Options of a constructor that must not change anything."""
+
+
+class _ActivationOptions(Settings):
+    approximate: Literal["none", "tanh"] = "none"
+
+
+class CleaningSection(Settings):
+    """What is done to captions before they are tokenized, and to their ids; for CLIP's own vocabulary nothing else."""
+
+    clean: Literal["canonicalize", "lower", "whitespace"] = "whitespace"
+    strip_sep_token: bool = False
+
+
+class TowerSection(Settings):
+    """What both towers know; where only one value is allowed, any other builds a tower that seesay does not have."""
+
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
+    ls_init_value: None = None
+    output_tokens: bool = False
+    act_kwargs: _ActivationOptions | None = None
+    block_type: Literal["default"] | None = None
+    qk_norm: Literal[False] = False
+    scaled_cosine_attn: Literal[False] = False
+    scale_heads: Literal[False] = False
+    scale_attn_inner: Literal[False] = False
+    scale_attn: Literal[False] = False
+    scale_fc: Literal[False] = False
+
+
+class VisionSection(TowerSection):
+    """The image tower."""
+
+    norm_kwargs: _Nothing | None = None
+    layers: int | tuple[int, int, int, int] = 12
+    width: Annotated[int, Field(gt=0, le=8192)] = 768
+    head_width: Annotated[int, Field(gt=0)] = 64
+    patch_size: int | None = None  # open_clip writes null beside a ResNet, and where it is left out it is 16
+    image_size: int = 224
+    patch_dropout: float = 0.0
+    attentional_pool: Literal[False] = False
+    attn_pooler_queries: int = 256
+    attn_pooler_heads: int = 8
+    no_ln_pre: bool = False
+    pos_embed_type: Literal["learnable"] = "learnable"
+    pool_type: Literal["tok", "avg"] = "tok"
+    final_ln_after_pool: bool = False
+    timm_model_name: None = None
+
+
+class TextSection(TowerSection):
+    """The text tower and its tokenizer."""
+
+    norm_kwargs: _Nothing | None = None
+    context_length: int = 77
+    vocab_size: int = 49_408
+    width: Annotated[int, Field(gt=0, le=8192)] = 512
+    heads: int = 8
+    layers: int = 12
+    hf_tokenizer_name: str | None = None
+    tokenizer_mode: None = None
+    tokenizer_kwargs: CleaningSection | None = None
+    embed_cls: Literal[False] = False
+    pad_id: int = 0
+    eos_id: int = 2
+    no_causal_mask: bool = False
+    pool_type: Literal["argmax", "eos", "last"] = "argmax"
+    final_ln_after_pool: Literal[False] = False
+    proj_bias: Literal[False] = False
+    proj_type: Literal["linear"] = "linear"
+    hf_model_name: None = None
+
+
+class ModelSection(Settings):
+    """Both towers, and what they meet in."""
+
+    embed_dim: int
+    vision_cfg: VisionSection
+    text_cfg: TextSection
+    quick_gelu: bool = False
+    custom_text: bool = False
+    init_logit_scale: float | None = None
+    init_logit_bias: None = None
+    nonscalar_logit_scale: bool = False
+
+
+class PreprocessSection(Settings):
+    """How images are prepared."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize_mode: Literal["shortest", "squash"] = "shortest"
+    size: int | tuple[int, int] | None = None  # open_clip puts the image tower's in its place
+    mode: Literal["RGB"] = "RGB"
+    fill_color: int = 0
+
+
+class Config(Settings):
+    """The whole file."""
+
+    model_cfg: ModelSection
+    preprocess_cfg: PreprocessSection
