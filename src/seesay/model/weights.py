@@ -126,8 +126,11 @@ def weight_files(path: Path) -> list[Path]:
     if not isinstance(placed, dict) or not placed:
         raise RefusedInput(f"{index} has no weight_map that says which file holds which weight; fetch it again.")
     names = list(dict.fromkeys(map(str, placed.values())))
-    if strange := next((name for name in names if not FILE_NAME.fullmatch(name)), None):
-        raise RefusedInput(f"{index} names {strange[:80]!r}, which is no safetensors file beside it; fetch it again.")
+    strange = [name for name in names if not FILE_NAME.fullmatch(name)]
+    if strange:
+        raise RefusedInput(
+            f"{index} names {strange[0][:80]!r}, which is no safetensors file beside it; fetch it again."
+        )
     if len(names) > FILE_LIMIT:
         raise RefusedInput(f"{index} names {len(names):,} files, more than {FILE_LIMIT}; it is no model.")
     return [path.with_name(name) for name in sorted(names)]

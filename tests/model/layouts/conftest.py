@@ -1,15 +1,21 @@
 """Models of the paper's two kinds, small enough to be made in every test, with every tensor moved from its start."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from seesay.data.file_tokenizer import FileTokenizer
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
+from seesay.model.layouts import open_clip_siglip
+from seesay.model.layouts.hf_tokenizer import file_tokenizer_files
+from seesay.model.layouts.mapping import to_theirs
 from seesay.nets.architecture import (
     Architecture,
     ResNetConfig,
@@ -22,6 +28,41 @@ from seesay.nets.clip import build_clip
 
 WORDS = ["a photo of a red dog", "a photo of a blue dog", "two red cats on a blue mat"] * 3
 TOKENIZER = CaptionTokenizer.train(WORDS, vocab_size=530, context=8)
+
+# As open_clip 3.3.0 has it for ViT-B-16-SigLIP, but for the sizes of the text tower.
+OPEN_CLIPS_SIGLIP = {
+    "model_cfg": {
+        "embed_dim": 32,
+        "init_logit_bias": -10,
+        "custom_text": True,
+        "vision_cfg": {
+            "image_size": 48,
+            "timm_model_name": "vit_base_patch16_siglip_224",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": "none",
+        },
+        "text_cfg": {
+            "context_length": 8,
+            "vocab_size": 60,
+            "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
+            "tokenizer_kwargs": {"clean": "canonicalize"},
+            "width": 24,
+            "heads": 3,
+            "layers": 2,
+            "no_causal_mask": True,
+            "proj_bias": True,
+            "pool_type": "last",
+            "norm_kwargs": {"eps": 1e-06},
+        },
+    },
+    "preprocess_cfg": {
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    },
+}
 
 
 def make(image, *, preprocess: Preprocess | None = None, **text) -> Model:
@@ -154,3 +195,26 @@ def operators() -> torch.library.Library:
         except RuntimeError:  # a torchvision that fits this torch has defined them
             break
     return library
+
+
+@pytest.fixture
+def small_siglip(monkeypatch) -> Model:
+    """Towers as small as `OPEN_CLIPS_SIGLIP` says, once each size of timm's is small."""
+    small = dict.fromkeys(open_clip_siglip.SIZES, (32, 2, 4, 128))
+    monkeypatch.setattr(open_clip_siglip, "SIZES", small)
+    return siglip_with(image_size=48, patch=16, activation="gelu", text_activation="gelu", text_vocab_size=60)
+
+
+@pytest.fixture
+def open_clip_siglip_folder(small_siglip: Model, tmp_path: Path) -> Path:
+    tensors = to_theirs(open_clip_siglip.links(small_siglip.architecture), small_siglip.clip.state_dict())
+    files = file_tokenizer_files(small_siglip.tokenizer, pad=small_siglip.architecture.text.pad)
+    (tmp_path / "siglip").mkdir()
+    for name, data in files.items():
+        (tmp_path / "siglip" / name).write_bytes(data)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        tmp_path / "siglip" / open_clip_siglip.WEIGHTS_NAME,
+    )
+    (tmp_path / "siglip" / open_clip_siglip.CONFIG_NAME).write_text(json.dumps(OPEN_CLIPS_SIGLIP))
+    return tmp_path / "siglip"

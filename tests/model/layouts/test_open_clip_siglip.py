@@ -11,44 +11,10 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 from seesay.model.layouts import open_clip_siglip
-from seesay.model.layouts.hf_tokenizer import file_tokenizer_files
 from seesay.model.layouts.mapping import to_theirs
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
-# As open_clip 3.3.0 has it for ViT-B-16-SigLIP, but for the sizes of the text tower.
-CONFIGURATION = {
-    "model_cfg": {
-        "embed_dim": 32,
-        "init_logit_bias": -10,
-        "custom_text": True,
-        "vision_cfg": {
-            "image_size": 48,
-            "timm_model_name": "vit_base_patch16_siglip_224",
-            "timm_model_pretrained": False,
-            "timm_pool": "map",
-            "timm_proj": "none",
-        },
-        "text_cfg": {
-            "context_length": 8,
-            "vocab_size": 60,
-            "hf_tokenizer_name": "timm/ViT-B-16-SigLIP",
-            "tokenizer_kwargs": {"clean": "canonicalize"},
-            "width": 24,
-            "heads": 3,
-            "layers": 2,
-            "no_causal_mask": True,
-            "proj_bias": True,
-            "pool_type": "last",
-            "norm_kwargs": {"eps": 1e-06},
-        },
-    },
-    "preprocess_cfg": {
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-        "interpolation": "bicubic",
-        "resize_mode": "squash",
-    },
-}
+
 # The names that open_clip has SigLIPs of, and whether timm 1.0.31 gives them the approximation of the GELU.
 ACTIVATIONS = {
     "vit_base_patch16_siglip_224": "gelu",
@@ -67,23 +33,13 @@ ACTIVATIONS = {
 
 
 @pytest.fixture
-def siglip(make_siglip, monkeypatch) -> Model:
-    """Towers as small as `CONFIGURATION` says once each size of timm's is small."""
-    small = dict.fromkeys(open_clip_siglip.SIZES, (32, 2, 4, 128))
-    monkeypatch.setattr(open_clip_siglip, "SIZES", small)
-    return make_siglip(image_size=48, patch=16, activation="gelu", text_activation="gelu", text_vocab_size=60)
+def folder(open_clip_siglip_folder: Path) -> Path:
+    return open_clip_siglip_folder
 
 
 @pytest.fixture
-def folder(siglip: Model, tmp_path: Path) -> Path:
-    tensors = to_theirs(open_clip_siglip.links(siglip.architecture), siglip.clip.state_dict())
-    files = file_tokenizer_files(siglip.tokenizer, pad=siglip.architecture.text.pad)
-    (tmp_path / "model").mkdir()
-    for name, data in files.items():
-        (tmp_path / "model" / name).write_bytes(data)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model" / WEIGHTS)
-    (tmp_path / "model" / CONFIG).write_text(json.dumps(CONFIGURATION))
-    return tmp_path / "model"
+def siglip(small_siglip: Model) -> Model:
+    return small_siglip
 
 
 def change(folder: Path, section: str, **values) -> None:
@@ -115,7 +71,7 @@ def test_texts_are_cleaned_as_open_clip_does(folder: Path):
 
 
 @pytest.mark.parametrize(("name", "activation"), ACTIVATIONS.items())
-def test_the_activation_is_that_of_timms_tower_of_the_name(folder: Path, siglip: Model, name: str, activation: str):
+def test_the_activation_is_that_of_timms_tower_of_the_name(folder: Path, name: str, activation: str):
     patch = int(name.split("_patch")[1][:2])
     change(folder, "vision_cfg", timm_model_name=name)
     if patch != 16:
@@ -151,8 +107,12 @@ def test_without_a_projection_a_text_is_its_last_position(make_siglip, folder: P
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        ("vision_cfg", {"timm_model_name": "vit_base_patch16_gap_224"}, "timm_model_name"),
-        ("vision_cfg", {"timm_pool": "avg"}, "timm_pool is 'avg', but it should be 'map'"),
+        (
+            "vision_cfg",
+            {"timm_model_name": "vit_base_patch16_gap_224"},
+            "image tower is timm's 'vit_base_patch16_gap_224'",
+        ),
+        ("vision_cfg", {"timm_pool": "avg"}, "timm_pool is 'avg'; seesay has no such part, and reads no such model"),
         ("vision_cfg", {"timm_proj": "mlp"}, "timm_proj"),
         ("vision_cfg", {"patch_dropout": 0.5}, "seesay has no such part"),
         ("text_cfg", {"no_causal_mask": False}, "no_causal_mask is False"),
@@ -172,6 +132,13 @@ def test_without_a_projection_a_text_is_its_last_position(make_siglip, folder: P
 def test_what_is_no_siglip_of_ours_is_refused_by_its_name(folder: Path, section: str, values: dict, message: str):
     change(folder, section, **values)
     with pytest.raises(RefusedInput, match=message):
+        load(folder)
+
+
+def test_a_text_tower_of_transformers_is_named(folder: Path):
+    """As nllb-clip-base-siglip has it."""
+    change(folder, "text_cfg", hf_model_name="facebook/nllb-200-distilled-600M")
+    with pytest.raises(RefusedInput, match="its text tower is transformers' 'facebook/nllb-200-distilled-600M', and"):
         load(folder)
 
 

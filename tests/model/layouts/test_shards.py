@@ -7,31 +7,17 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from transformers_folders import FILES, INDEX, nest, split
 
 from seesay.base.errors import RefusedInput, StorageError
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 
-INDEX, FILES = "model.safetensors.index.json", ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def same(one: Model, other: Model) -> bool:
     return all(torch.equal(tensor, other.clip.state_dict()[name]) for name, tensor in one.clip.state_dict().items())
-
-
-def split(folder: Path, name: str = "model.safetensors") -> None:
-    """The weights in two files and their index, as `save_pretrained(max_shard_size=...)` of transformers 5.24 does."""
-    tensors = load_file(folder / name)
-    (folder / name).unlink()
-    names = sorted(tensors)
-    parts = names[: len(names) // 3], names[len(names) // 3 :]
-    files = [file.replace("model", name.removesuffix(".safetensors"), 1) for file in FILES]
-    for file, part in zip(files, parts, strict=True):
-        save_file({key: tensors[key] for key in part}, folder / file)
-    placed = {key: file for file, part in zip(files, parts, strict=True) for key in part}
-    index = {"metadata": {"total_size": 1, "total_parameters": 1}, "weight_map": placed}
-    (folder / f"{name}.index.json").write_text(json.dumps(index, indent=2))
 
 
 @pytest.fixture
@@ -80,6 +66,7 @@ def test_a_file_of_several_that_is_lost_is_named(folder: Path, lost: str):
         (lambda index: {"weight_map": {"a": "../model.safetensors"}}, "names '../model.safetensors', which is no"),
         (lambda index: {"weight_map": {"a": "/etc/passwd"}}, "names '/etc/passwd', which is no safetensors file"),
         (lambda index: {"weight_map": {"a": "a/b.safetensors"}}, "which is no safetensors file beside it"),
+        (lambda index: {"weight_map": {"a": ""}}, "names '', which is no safetensors file beside it"),
         (lambda index: {"weight_map": {"a": "..safetensors"}}, "which is no safetensors file beside it"),
         (lambda index: {"weight_map": {"a": "model.bin"}}, "which is no safetensors file beside it"),
         (lambda index: {"weight_map": {"a": 3}}, "names '3', which is no safetensors file"),
@@ -131,14 +118,6 @@ def test_several_files_of_the_hub_are_found_in_its_cache(folder: Path, vit: Mode
 
 
 # processor_config.json
-
-
-def nest(folder: Path, **change) -> None:
-    """`AutoProcessor.save_pretrained` of transformers 5.24: one file in place of the other."""
-    section = json.loads((folder / "preprocessor_config.json").read_text()) | change
-    (folder / "processor_config.json").write_text(
-        json.dumps({"image_processor": section, "processor_class": "CLIPProcessor"})
-    )
 
 
 def test_images_are_prepared_as_the_newer_file_says(folder: Path, vit: Model):

@@ -13,6 +13,9 @@ from seesay.base.wording import should_be
 # Values of a description, which takes more memory while it is checked (a guess): a vocabulary of 100,000 is there.
 VALUE_LIMIT = 1 << 20
 
+# Pydantic's names of faults that make it the description of another kind of model, and no damaged one.
+OTHER_MODELS = ("extra_forbidden", "literal_error", "none_required")
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -46,12 +49,14 @@ def checked_as(cls: type[ModelT], value: object, *, path: Path) -> ModelT:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        way_out = "save or fetch the model again"
         if first["type"] == "missing":
             fault = f" has no {where}"
-        elif first["type"] == "extra_forbidden":
-            fault = f": {where} is {first['input']!r:.40}, and seesay has no such part"
+        elif first["type"] in OTHER_MODELS:
+            # Nothing is wrong with the file.
+            fault, way_out = f": {where} is {first['input']!r:.40}", "seesay has no such part, and reads no such model"
         else:
             fault = f": {where} is {first['input']!r:.40}, but {should_be(first)}"
-        raise RefusedInput(f"{path}{fault}; save or fetch the model again.") from error
+        raise RefusedInput(f"{path}{fault}; {way_out}.") from error
     except ValueError as error:
         raise RefusedInput(f"{path} holds text that is no Unicode ({error}); fetch it again.") from error

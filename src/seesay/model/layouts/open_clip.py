@@ -56,6 +56,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
     content = read_json(path)
+    _refuse_others_towers(path, content)
     config = checked_as(Config, content, path=path)
     text = config.model_cfg.text_cfg
     _refuse_other_pooling(path, config.model_cfg)
@@ -131,6 +132,21 @@ def _architecture(model: ModelSection) -> dict[str, Any]:
             "mlp_width": mlp_width(text.width, text.mlp_ratio),
         },
     }
+
+
+def _refuse_others_towers(path: Path, content: dict[str, Any]) -> None:
+    """`RefusedInput` for what open_clip takes from another library, or has beside the two towers."""
+    model = content.get("model_cfg")
+    vision, text = (model.get(name) for name in ("vision_cfg", "text_cfg")) if isinstance(model, dict) else ({}, {})
+    towers = {
+        "text tower is transformers'": text.get("hf_model_name") if isinstance(text, dict) else None,
+        "image tower is timm's": vision.get("timm_model_name") if isinstance(vision, dict) else None,
+    }
+    for whose, name in towers.items():
+        if name is not None:
+            raise RefusedInput(f"{path}: its {whose} {name!r:.60}, and seesay has no such tower; nothing is read.")
+    if isinstance(model, dict) and "multimodal_cfg" in model:
+        raise RefusedInput(f"{path} is a CoCa, whose decoder and pooling seesay does not have; nothing is read.")
 
 
 def _refuse_other_cleaning(path: Path, rules: CleaningSection | None) -> None:

@@ -84,12 +84,13 @@ class _Config(Settings):
 
 
 def is_in(folder: Path) -> bool:
-    """Whether a SigLIP is described there, which its attention pooling tells."""
+    """Whether a SigLIP is described there: an image tower of timm's by its name, and a text tower of open_clip's."""
     path = folder / CONFIG_NAME
     model = read_json(path).get("model_cfg") if path.is_file() else None
-    vision = model.get("vision_cfg") if isinstance(model, dict) else None
+    vision, text = (model.get(name) for name in ("vision_cfg", "text_cfg")) if isinstance(model, dict) else (None, None)
     name = vision.get("timm_model_name") if isinstance(vision, dict) else None
-    return isinstance(name, str) and TIMM_NAME.fullmatch(name) is not None
+    is_ours = isinstance(name, str) and TIMM_NAME.fullmatch(name) is not None
+    return is_ours and not (isinstance(text, dict) and text.get("hf_model_name"))
 
 
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:

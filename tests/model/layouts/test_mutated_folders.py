@@ -1,0 +1,112 @@
+"""Descriptions of every layout, changed at random: each folder is read or refused by an error of ours."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import open_clip_folders
+import pytest
+from transformers_folders import nest, split
+
+from seesay.base.errors import SeesayError
+from seesay.model.bundle import Model
+from seesay.model.hub import load
+
+# Of what nobody writes: other kinds, no numbers, too large, too small, names that lead elsewhere.
+ODD: tuple[Any, ...] = (
+    *(None, True, False, [], {}, "", "a", "../a", "\ud800", "nan", -1, 0, 1, 2, 7, 10**9, 10**30, 0.5, -0.0, 1e308),
+    *(float("nan"), float("inf"), [1, 2, 3, 4], [0.5] * 3, {"eps": 1e-6}, ["a"] * 4, {"a": {"a": []}}, "silu" * 50),
+)
+
+
+def places(value: Any, path: tuple = ()) -> list[tuple]:
+    """Where every value in a JSON value lies."""
+    found = [path] if path else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    # A vocabulary has thousands, and all are alike.
+    return found + [place for key, inner in list(items)[:40] for place in places(inner, (*path, key))]
+
+
+def changed(value: Any, rng: random.Random) -> Any:
+    """The value with one to three of its parts left out, replaced by odd ones, or by another part of it."""
+    for _ in range(rng.randint(1, 3)):
+        *above, last = rng.choice(places(value) or [("a",)])
+        inner = value
+        for key in above:
+            inner = inner[key]
+        if not isinstance(inner, dict | list) or (isinstance(inner, dict) and last not in inner):
+            continue
+        fate = rng.random()
+        if fate < 0.2:
+            del inner[last]
+        elif fate < 0.3 and isinstance(inner, dict):
+            inner[rng.choice(["a", "layers", "pool_type", "eps", "weight_map"])] = rng.choice(ODD)
+        else:
+            inner[last] = rng.choice(ODD)
+    return value
+
+
+def mutate(file: Path, rng: random.Random) -> None:
+    """Change a value of the JSON, or now and then a byte of the file."""
+    data = file.read_bytes()
+    if rng.random() < 0.85:
+        data = json.dumps(changed(json.loads(data), rng)).encode()
+    else:
+        at = rng.randrange(len(data))
+        data = data[:at] + bytes([rng.randrange(256)]) * rng.choice([0, 1, 9]) + data[at + rng.choice([0, 1, 50]) :]
+    file.write_bytes(data)
+
+
+@pytest.fixture
+def folders(vit: Model, resnet: Model, siglip: Model, open_clip_siglip_folder: Path, tmp_path: Path) -> dict[str, Path]:
+    """A folder of each layout and kind."""
+    for name, model, layout in (
+        ("hf", vit, "hf"),
+        ("shards", vit, "hf"),
+        ("hf-siglip", siglip, "hf"),
+        ("open_clip", vit, "open_clip"),
+        ("resnet", resnet, "open_clip"),
+        ("seesay", vit, "seesay"),
+    ):
+        model.save(tmp_path / name, layout)
+    split(tmp_path / "shards")
+    nest(tmp_path / "shards")
+    open_clip_folders.clipa(tmp_path / "clipa")
+    open_clip_folders.worldwide(tmp_path / "worldwide")
+    names = ("hf", "shards", "hf-siglip", "open_clip", "resnet", "seesay", "clipa", "worldwide")
+    return {name: tmp_path / name for name in names} | {"open_clip-siglip": open_clip_siglip_folder}
+
+
+def attack(folders: dict[str, Path], *, seed: int, count: int, tmp_path: Path) -> dict[str, int]:
+    """Outcomes of so many changed folders, in turn of each kind, by the name of the error or "read"."""
+    rng, outcomes = random.Random(seed), {}
+    for number in range(count):
+        folder = folders[list(folders)[number % len(folders)]]
+        copy = tmp_path / "changed"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        mutate(rng.choice(sorted(path for path in copy.iterdir() if path.suffix == ".json")), rng)
+        try:
+            load(copy)
+            outcome = "read"
+        except SeesayError as error:
+            outcome = type(error).__name__
+            assert "\n" not in str(error) and len(str(error)) < 2500
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+    return outcomes
+
+
+def test_changed_descriptions_are_read_or_refused(folders: dict[str, Path], tmp_path: Path):
+    outcomes = attack(folders, seed=0, count=180, tmp_path=tmp_path)
+    assert set(outcomes) <= {"read", "RefusedInput", "UsageError"} and outcomes["RefusedInput"] > 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_ten_thousand_changed_descriptions(seed: int, folders: dict[str, Path], tmp_path: Path):
+    outcomes = attack(folders, seed=seed, count=2000, tmp_path=tmp_path)
+    print(outcomes)
+    assert set(outcomes) <= {"read", "RefusedInput", "UsageError"}
