@@ -99,6 +99,7 @@ class Axes:
     embeds_texts = True
     device = torch.device("cpu")
     architecture = SimpleNamespace(embed_dim=8)
+    batch_size = 64
     preprocess = SimpleNamespace(
         read=lambda data: torch.full((3, 1, 1), data[0], dtype=torch.uint8), normalise=lambda pixels: pixels
     )

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from seesay.base.bounded import refuse_values
 from seesay.base.errors import RefusedInput
 from seesay.base.records import Tokens
-from seesay.data.tokenizer import CaptionTokenizer, clean, mended, pad
+from seesay.data.tokenizer import CaptionTokenizer, clean, fixed, pad
 
 KIND = "tokenizer.json"
 # A guess: a word of a published vocabulary has at most some 50 characters, the rest is room for what is stripped.
@@ -28,13 +28,13 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def canonical(text: str) -> str:
-    """Mended, "_" a space, no punctuation of ASCII, lower case, one space between words: open_clip's canonicalize."""
-    return " ".join(mended(text).replace("_", " ").translate(_NO_PUNCTUATION).lower().split())
+    """Fixed, "_" a space, no punctuation of ASCII, lower case, one space between words: open_clip's canonicalize."""
+    return " ".join(fixed(text).replace("_", " ").translate(_NO_PUNCTUATION).lower().split())
 
 
 def spaced(text: str) -> str:
-    """Mended, one space between words: open_clip's whitespace."""
-    return " ".join(mended(text).split())
+    """Fixed, one space between words: open_clip's whitespace."""
+    return " ".join(fixed(text).split())
 
 
 # What a caption goes through before the file's own rules, by open_clip's names.

@@ -222,19 +222,19 @@ def _packed(ids: Sequence[int]) -> bytes:
 
 
 def clean(text: str) -> str:
-    """As `mended`, in lower case, one space between words: what CLIP's vocabulary was learned on."""
-    return " ".join(mended(text).split()).lower()
+    """As `fixed`, in lower case, one space between words: what CLIP's vocabulary was learned on."""
+    return " ".join(fixed(text).split()).lower()
 
 
-def mended(text: str) -> str:
-    """What was decoded wrongly, as ftfy mends it, with characters in place of HTML's entities, twice."""
-    fixed = _plain(text)
-    if fixed is None:
-        fixed = ftfy.fix_text(_without_deep_entities(text))
+def fixed(text: str) -> str:
+    """What ftfy makes of text that was decoded wrongly, with characters in place of HTML's entities, twice."""
+    plain = _plain(text)
+    if plain is None:
+        plain = ftfy.fix_text(_without_deep_entities(text))
         # Python refuses to read a number of more than 4,300 digits; this one is beyond all characters anyway.
-        fixed = _ENDLESS_NUMBER.sub("&#99999999", fixed)
-        fixed = html.unescape(html.unescape(fixed))
-    return fixed
+        plain = _ENDLESS_NUMBER.sub("&#99999999", plain)
+        plain = html.unescape(html.unescape(plain))
+    return plain
 
 
 _ENDLESS_NUMBER = re.compile(r"&#[0-9]{4000,}")
