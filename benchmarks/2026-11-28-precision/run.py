@@ -22,8 +22,8 @@ from seesay.model.build import build
 from seesay.model.bundle import Model
 from seesay.model.encode import PRECISIONS, encode_image_set
 
-ROUNDS = 9
-BATCH_SIZES = (1, 16, 64, 256)
+ROUNDS = 5
+BATCH_SIZES = (1, 16, 64)
 # Sizes of towers, with random weights: speed does not depend on them.
 SIZES = ("ViT-B/32", "RN50")
 

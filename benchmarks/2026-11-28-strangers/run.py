@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PARTS = ("tables", "estimator", "formats", "outputs", "habits", "training", "portable")
+PARTS = ("tables", "estimator", "formats", "outputs", "habits", "training", "portable", "encoding")
 # Seconds that a case may take, and letters of an outcome that are kept.
 MOST_SECONDS = 600
 SHOWN = 600
