@@ -84,6 +84,7 @@ def test_a_figure_in_a_page_has_the_colours_of_the_page_and_nothing_of_a_file():
     assert drawing.inline() == inline
 
 
+@pytest.mark.journey
 def test_two_figures_in_a_page_share_no_id_that_means_two_things():
     seen = {}
     for drawing in drawings("one"):

@@ -98,6 +98,7 @@ def attack(folders: dict[str, Path], *, seed: int, count: int, tmp_path: Path) -
     return outcomes
 
 
+@pytest.mark.journey
 def test_changed_descriptions_are_read_or_refused(folders: dict[str, Path], tmp_path: Path):
     outcomes = attack(folders, seed=0, count=180, tmp_path=tmp_path)
     assert set(outcomes) <= {"read", "RefusedInput", "UsageError"} and outcomes["RefusedInput"] > 60
