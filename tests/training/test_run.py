@@ -66,6 +66,7 @@ def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_p
     assert again.facts["training"]["steps"] == 60 and again.facts["training"]["data"]["pairs"] == 43
 
 
+@pytest.mark.journey
 def test_ten_checks_in_ten_steps_come_after_every_step(coloured_pairs, tmp_path):
     """A tenth in binary is no tenth: three of them are a little more than 0.3, and one check came a step late."""
     train(coloured_pairs(), tmp_path / "run", steps=10, overrides=["check.every=0.1"])
@@ -197,6 +198,7 @@ def test_a_check_set_with_captions_is_refused(coloured_pairs, tmp_path):
         train(pairs, tmp_path / "run", check=pairs)
 
 
+@pytest.mark.journey
 def test_broken_images_of_a_check_set_are_said_once(coloured_pairs, tmp_path, paint, capsys):
     for colour in ("red", "blue"):
         paint(tmp_path / "check" / colour / "0.png", colour)
