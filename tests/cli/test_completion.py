@@ -57,7 +57,7 @@ def test_bash_completes_with_the_script_and_loads_no_torch(tmp_path):
     program.chmod(0o755)
     script = """
         eval "$(seesay completion bash)"
-        COMP_WORDS=(seesay classify --pre); COMP_CWORD=2
+        COMP_WORDS=(seesay classify --prep); COMP_CWORD=2
         _seesay_completion seesay && echo "${COMPREPLY[@]}"
     """
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}

@@ -1,6 +1,8 @@
 """A whole set of images to one matrix: in order, whatever is broken left out and named."""
 
+import gc
 import io
+import sys
 import threading
 import time
 from pathlib import Path
@@ -136,3 +138,30 @@ def test_the_next_block_is_made_while_one_is_in_use_and_items_are_taken_by_the_c
     assert sorted(made) == [0, 1, 2, 3, 4, 5]
     assert list(blocks) == [[3, 4, 5], [6, 7, 8]]
     assert takers == {threading.get_ident()}
+
+
+def test_an_abandoned_iterator_may_be_collected_by_one_of_its_own_threads(monkeypatch):
+    begun, go, done, faults = threading.Event(), threading.Event(), threading.Event(), []
+    monkeypatch.setattr(sys, "unraisablehook", faults.append)
+
+    def work(number):
+        if number == 2:
+            begun.set()
+            go.wait()
+            gc.collect()
+            done.set()
+        return number
+
+    gc.collect()
+    gc.disable()
+    try:
+        blocks = prefetch_blocks(work, range(8), size=2)
+        assert next(blocks) == [0, 1] and begun.wait(60)
+        cycle = [blocks]
+        cycle.append(cycle)
+        del blocks, cycle
+        go.set()
+        assert done.wait(60)
+    finally:
+        gc.enable()
+    assert faults == []

@@ -5,6 +5,7 @@ N = images or texts, B = those of a block, C = classes, W = width of the image t
 
 import copy
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,8 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
         # Starting threads for one image takes longer than decoding it.
         yield from ([work(item)] for item in first)
         return
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count())
+    own: set[int] = set()
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count(), initializer=lambda: own.add(threading.get_ident()))
     try:
         waiting = [pool.submit(work, item) for item in first]
         while waiting:
@@ -65,7 +67,8 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
             yield [future.result() for future in waiting]
             waiting = following
     finally:
-        pool.shutdown(cancel_futures=True)
+        # An iterator that was abandoned may be collected by one of its own threads, which cannot wait for itself.
+        pool.shutdown(wait=threading.get_ident() not in own, cancel_futures=True)
 
 
 def in_precision(model: "Model", precision: str) -> Clip:
