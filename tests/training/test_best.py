@@ -107,14 +107,6 @@ def pseudo_random(self) -> dict[str, float]:
     return {"loss": int(hashlib.sha256(weights).hexdigest()[:8], 16) / 2**32}
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.journey
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("crash_at", [2, 6, 8])

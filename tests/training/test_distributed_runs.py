@@ -49,14 +49,6 @@ def losses(out):
     return {e["step"]: e["loss"] for e in read_events(out / "events.jsonl") if "event" not in e}
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_goes_from_one_process_to_two_and_back_and_stays_the_same_run(coloured_pairs, tmp_path, in_processes):
     pairs, out, words = coloured_pairs(), tmp_path / "run", ["steps=9", "check.every=0.34", "towers.precision=float32"]

@@ -4,23 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import seesay
 from seesay.base.errors import UsageError
 from seesay.training.optimizer import rate_factor
 
-pytestmark = pytest.mark.journey  # whole runs
+# Whole runs.
+pytestmark = [pytest.mark.journey, pytest.mark.usefixtures("one_thread")]
 SMALL = {"model": "conv-tiny", "batch_size": 8, "data": {"vocab_size": 540}}
 WORDS = ["log.every_steps=1", "checkpoint.every_steps=5", "towers.precision=float32"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(pairs: Path, out: Path, *overrides: str, **settings):

@@ -27,21 +27,13 @@ from seesay.training.checkpoint import checkpoints
 from seesay.training.settings import TrainSettings
 from seesay.training.train import train_model
 
-pytestmark = pytest.mark.journey  # whole runs
+# Whole runs.
+pytestmark = [pytest.mark.journey, pytest.mark.usefixtures("one_thread")]
 
 STEPS = 24
 WORDS = [f"steps={STEPS}", "batch_size=8", "model=conv-tiny", "data.validation=0.1", "data.augment.flip=0.5"]
 SAVED_OFTEN = [*WORDS, "checkpoint.every_steps=5", "log.every_steps=1", "check.every=0.5"]
 COLOURS = {"red": (220, 30, 20), "green": (20, 200, 40), "blue": (10, 30, 230), "yellow": (240, 240, 10)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums over several threads may differ in their last bit from one process to the next."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
