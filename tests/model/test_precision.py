@@ -73,6 +73,15 @@ def test_the_model_that_was_is_as_it_was_and_what_is_not_rounded_is_shared(model
     assert model.with_precision("float32").clip is model.clip and other.with_precision("bfloat16").clip is other.clip
 
 
+def test_to_move_one_of_the_models_does_not_move_the_other(model, images):
+    before = model.encode_images(images)
+    other = model.with_precision("bfloat16")
+    # As `to` of a device does: in the place of what every parameter holds.
+    other.clip.double()
+    assert {weight.dtype for weight in model.clip.parameters()} == {torch.float32}
+    assert torch.equal(model.encode_images(images), before)
+
+
 def test_what_cannot_be_done_in_a_precision_is_said(model, tmp_path):
     with pytest.raises(UsageError, match=r"precision 'bfloat' is not known\. Nearest: bfloat16"):
         model.with_precision("bfloat")

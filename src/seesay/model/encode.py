@@ -72,7 +72,7 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
 
 
 def in_precision(model: "Model", precision: str) -> Clip:
-    """The model's towers with the weights of matrix products rounded; all others are shared with those it has.
+    """The model's towers with the weights of matrix products rounded; all others are in the same memory as before.
 
     Inside `rounding` the products are what they would be of the weights as they were, without rounding them each time.
     """
@@ -88,8 +88,9 @@ def in_precision(model: "Model", precision: str) -> Clip:
     for module in clip.modules():
         for own in module.parameters(recurse=False):
             is_product = isinstance(module, nn.Linear | nn.Conv2d)
-            rounded = own.detach().to(PRECISIONS[precision]) if is_product else own
-            memo[id(own)] = nn.Parameter(rounded, requires_grad=False) if is_product else own
+            rounded = own.detach().to(PRECISIONS[precision]) if is_product else own.detach()
+            # A parameter of its own: to move one of the models is not to move half of the other.
+            memo[id(own)] = nn.Parameter(rounded, requires_grad=False)
     return copy.deepcopy(clip, memo)
 
 
