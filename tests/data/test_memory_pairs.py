@@ -1,5 +1,6 @@
 """Frames and sequences in memory as pairs."""
 
+import errno
 import io
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import pytest
 from PIL import Image
 
 import seesay
-from seesay.base.errors import UsageError
-from seesay.data import memory_pairs
+from seesay.base.errors import StorageError, UsageError
+from seesay.data import memory_pairs, pairs
 from seesay.data.decode import decode
 from seesay.data.evalsets import open_evalset
 from seesay.data.pairs import as_files, on_disk, open_pairs
@@ -139,6 +140,18 @@ def test_columns_that_are_named_are_those_of_the_file(folder):
         assert open_pairs(path, **named).captions(0) == ("cat",) and other == str(folder)
 
 
+def test_a_full_disk_of_the_block_is_not_that_of_the_file(folder, monkeypatch):
+    with pytest.raises(OSError, match="another file"), as_files(pyarrow.table(PATHS)):
+        raise OSError(errno.ENOSPC, "another file")
+
+    def full(*_arguments, **_named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pairs, "write_memory", full)
+    with pytest.raises(StorageError, match=r"frame\.parquet"), as_files(pyarrow.table(PATHS)):
+        pass
+
+
 def test_many_rows_are_written_some_at_a_time(folder, monkeypatch):
     monkeypatch.setattr(memory_pairs, "BYTES_AT_ONCE", 1)
     images = [encoded(colour) for colour in range(7)]
@@ -170,7 +183,7 @@ def test_a_frame_is_measured_on_as_its_table_is(folder, colour_model, paint):
 
 @pytest.mark.journey
 def test_the_doctor_takes_frames_too(coloured_pairs):
-    pairs = open_pairs(coloured_pairs(48))
-    frame = pyarrow.table({"image": [item.image for item in pairs], "caption": [item.captions for item in pairs]})
+    source = open_pairs(coloured_pairs(48))
+    frame = pyarrow.table({"image": [item.image for item in source], "caption": [item.captions for item in source]})
     report = seesay.doctor(frame, model="conv-tiny", batch_size=8, steps=4, seconds=1, sample=10)
-    assert (report.name, report.pairs, report.overfit.pairs) == ("frame.parquet", len(pairs), 8)
+    assert (report.name, report.pairs, report.overfit.pairs) == ("frame.parquet", len(source), 8)

@@ -97,10 +97,10 @@ def open_memory(source: Any, *, image_column: str | None = None, caption_column:
 def write_memory(
     source: Any, path: Path, *, image_column: str | None = None, caption_column: str | None = None
 ) -> None:
-    """The pairs of a frame or of examples as a Parquet file with columns of the same names, for other processes.
+    """The pairs of a frame or of examples as a Parquet file, for other processes.
 
-    Images lie in it, except those that are named by a path, which becomes absolute; one that is broken is empty.
-    Raises as `open_memory`.
+    Its columns have the names that are given, else "image" and "caption". Images lie in it, except those that are named
+    by a path, which becomes absolute; one that is broken is empty. Raises as `open_memory`.
     """
     import pyarrow
     import pyarrow.parquet

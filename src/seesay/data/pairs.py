@@ -88,15 +88,16 @@ def as_files(
     if not any(map(is_in_memory, several)):
         yield [str(source) for source in several]
         return
-    with tempfile.TemporaryDirectory(prefix="seesay-pairs-") as temporary, storage_errors(folder or Path(temporary)):
+    with tempfile.TemporaryDirectory(prefix="seesay-pairs-") as temporary:
         paths: list[str] = []
         for number, source in enumerate(several, 1):
-            path = Path(temporary) / f"{name_of_memory(source)}{f'-{number}' * (number > 1)}.parquet"
-            if is_in_memory(source):
-                write_memory(source, path, image_column=image_column, caption_column=caption_column)
-                paths.append(str(path if folder is None else _kept(path, folder / path.name)))
-            else:
+            if not is_in_memory(source):
                 paths.append(str(source))
+                continue
+            path = Path(temporary) / f"{name_of_memory(source)}{f'-{number}' * (number > 1)}.parquet"
+            with storage_errors(path):
+                write_memory(source, path, image_column=image_column, caption_column=caption_column)
+            paths.append(str(path if folder is None else _kept(path, folder / path.name)))
         yield paths
 
 
