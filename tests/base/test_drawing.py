@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from source_trees import FILES, name_of, tree_of
 
-from seesay.base.drawing import COLOURS, MOST_LETTERS, SHADES, look_of, plain_figure, plain_label
+from seesay.base.drawing import COLOURS, MOST_LETTERS, SHADES, canvas, look_of, plain_figure, plain_label
 from seesay.base.records import Score
 from seesay.evaluation import charts
 from seesay.evaluation.html import similarity_figure
@@ -116,6 +116,18 @@ def test_a_figure_that_cannot_be_drawn_is_an_image_that_says_why_and_a_message(c
     )
     (line,) = inline_of(broken()).iter("text")
     assert line.text == "This figure could not be drawn. ValueError: no\\x1bfont here <\\u732b>"
+
+
+def test_a_figure_that_no_page_can_hold_is_words_that_say_why(capfd):
+    @plain_figure
+    def with_a_control(name):
+        figure, (axes,) = canvas(2, 2)
+        axes.set_title(name)
+        return figure
+
+    (line,) = inline_of(with_a_control("a\x01b")).iter("text")
+    assert line.text.startswith("This figure could not be drawn. ParseError")
+    assert "could not be drawn (ParseError" in capfd.readouterr().err
 
 
 def test_a_label_is_short_and_seen():

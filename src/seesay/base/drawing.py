@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
 from seesay.base.printable import printable
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Arguments = ParamSpec("Arguments")
+Made = TypeVar("Made", bytes, str)
 
 # What is drawn in these colours has another shade on a page that is dark (`Drawing.inline`).
 PAPER, INK, FAINT, LINE = "#ffffff", "#1c1e21", "#5b6168", "#d8dce0"
@@ -76,16 +77,18 @@ class Drawing:
 
     def png(self) -> bytes:
         """The figure in its light colours, as a PNG."""
-        return self._file("png", instead=_png_instead)
+        return self._made("png", finish=bytes, instead=_png_instead)
 
     def inline(self) -> str:
         """The figure as an SVG element for a page whose CSS has the variables of `SHADES`.
 
         It has no background, and no width or height of its own.
         """
-        return _themed(self._file("svg", instead=_svg_instead))
+        return self._made("svg", finish=_themed, instead=lambda reason: _themed(_svg_instead(reason)))
 
-    def _file(self, kind: Literal["png", "svg"], *, instead: Callable[[str], bytes]) -> bytes:
+    def _made(
+        self, kind: Literal["png", "svg"], *, finish: Callable[[bytes], Made], instead: Callable[[str], Made]
+    ) -> Made:
         file = io.BytesIO()
         try:
             with _plain_style():
@@ -93,11 +96,11 @@ class Drawing:
                 metadata = {"Date": None} if kind == "svg" else None
                 # Tight: nothing that stands out is cut off.
                 self._draw().savefig(file, format=kind, dpi=DOTS_PER_INCH, bbox_inches="tight", metadata=metadata)
+            return finish(file.getvalue())
         except Exception as error:  # noqa: BLE001 - told twice, and a drawing is never worth what it shows
             reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
             say(f"warning: a figure could not be drawn ({reason}); the numbers are not touched by it.")
             return instead(reason)
-        return file.getvalue()
 
 
 def plain_figure(draw: Callable[Arguments, "Figure"]) -> Callable[Arguments, Drawing]:
