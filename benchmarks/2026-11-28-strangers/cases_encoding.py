@@ -51,7 +51,7 @@ def python(code: str) -> Callable[[Path], str]:
 BOTH = ("--precision", "bfloat16", "--batch-size", "3")
 PAGE = "seesay.evaluate('box', place, report='x.html'); page = Path('x.html').read_text(); "
 CASES = [
-    ("A4", "a film beside the photos", words("classify"), r"1 other files are no photos and left out: 1 x mp4.*exit 0"),
+    ("A4", "a film beside the photos", words("classify"), r"left out, which are no photos: 1 x mp4.*exit 0"),
     ("E3", "classify --precision --batch-size", words("classify", *BOTH), r"red\.png|0\.png.*exit 0"),
     ("E3", "evaluate --precision --batch-size", words("evaluate", *BOTH), r"set .*zero-shot.*exit 0"),
     ("E3", "probe --precision --batch-size", words("probe", *BOTH), r"zero-shot .*all .*exit 0"),

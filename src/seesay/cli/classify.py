@@ -37,8 +37,7 @@ NoneOfThese = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
-        help='Answer "none of these" where no label fits; at most this share of photos that do show a label is lost '
-        "(needs --calibrate).",
+        help='With --calibrate: "none of these" where no label fits, and at most so often where one does.',
     ),
 ]
 MultiLabel = Annotated[bool, typer.Option("--multi-label", help="A photo may get several labels, or none.")]
@@ -53,7 +52,7 @@ Threshold = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LABEL=]P",
-        help="With --multi-label: labels from this P on.",
+        help="With --multi-label: the least probability of all labels, or of this one.",
     ),
 ]
 FormatName = Annotated[
@@ -69,7 +68,7 @@ Out = Annotated[
     typer.Option(
         "-o",
         metavar="FILE",
-        help="Write there, as it ends: .csv (for Excel), .tsv, .json, .jsonl, .parquet, .html or .txt.",
+        help="Write .csv (for Excel), .tsv, .json, .jsonl, .html (thumbnails), .parquet or .txt, as named.",
     ),
 ]
 Bad = Annotated[

@@ -6,7 +6,7 @@ import typer
 
 Precision = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
-    typer.Option(metavar="KIND", help="bfloat16 or float16 matrices [default: float32]."),
+    typer.Option(metavar="KIND", help="bfloat16 or float16 [default: float32]."),
 ]
 EncodedAtOnce = Annotated[
     int | None, typer.Option("--batch-size", min=1, metavar="N", help="Images at once [default: 64].")
