@@ -1,14 +1,18 @@
-"""transformers and open_clip, where they are installed, load what we write and embed as we do."""
+"""transformers and open_clip, where they are installed, load what we write, write what we load, and embed as we do."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
+from seesay.model.hub import load
+from seesay.model.layouts.vocabulary import tokenizer_files
 
 # Their own warnings are not ours to mend.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("operators")]
@@ -98,3 +102,55 @@ def test_transformers_prepares_images_with_our_numbers(vit: Model, transformers,
     for name in ("image_mean", "image_std", "resample", "do_center_crop", "size", "crop_size"):
         found = peer[name]
         assert type(said[name])(found) == said[name], name
+
+
+@dataclass
+class Vocabulary:
+    """In the place of open_clip's tokenizer, which its writer only asks to save itself."""
+
+    tokenizer: CaptionTokenizer
+
+    def save_pretrained(self, folder: str) -> None:
+        for name, data in tokenizer_files(self.tokenizer).items():
+            (Path(folder) / name).write_bytes(data)
+
+
+VISION = {"image_size": 64, "width": 32, "head_width": 8}
+WRITTEN = {
+    # As RN50.json of open_clip has it.
+    "resnet": VISION | {"layers": [1, 1, 1, 1], "patch_size": None},
+    "vit": VISION | {"layers": 2, "patch_size": 16},
+    "clipa": VISION
+    | {"layers": 2, "patch_size": 16, "no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True},
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_what_open_clips_own_writer_leaves_is_read(kind: str, vit: Model, open_clip, tmp_path: Path):
+    from open_clip.push_to_hf_hub import save_for_hf
+
+    text = {"context_length": 8, "vocab_size": vit.tokenizer.vocab_size, "width": 16, "heads": 2, "layers": 2}
+    config = {"embed_dim": 24, "vision_cfg": WRITTEN[kind], "text_cfg": text}
+    peer = open_clip.CLIP(**config).eval()
+    prepared = {"size": 64, "mean": (0.5, 0.4, 0.3), "std": (0.3, 0.3, 0.3), "interpolation": "bicubic"}
+    open_clip.model.set_model_preprocess_cfg(peer, prepared)
+    save_for_hf(peer, Vocabulary(vit.tokenizer), config, str(tmp_path / "model"), safe_serialization=True)
+    model = load(tmp_path / "model")
+    pixels, ids = inputs(model)
+    compare(model, peer.encode_image(pixels), peer.encode_text(ids))
+
+
+@torch.inference_mode()
+def test_what_transformers_own_writer_leaves_in_several_files_is_read(vit: Model, transformers, tmp_path: Path):
+    vit.save(tmp_path / "ours", "hf")
+    peer = transformers.CLIPModel.from_pretrained(tmp_path / "ours").eval()
+    peer.save_pretrained(tmp_path / "theirs", max_shard_size="40KB")
+    processor = transformers.CLIPProcessor.from_pretrained(tmp_path / "ours")
+    processor.save_pretrained(tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 1
+    model = load(tmp_path / "theirs")
+    assert model.preprocess == vit.preprocess and model.tokenizer(TEXTS) == vit.tokenizer(TEXTS)
+    pixels, ids = inputs(model)
+    rows = (peer.get_image_features(pixel_values=pixels), peer.get_text_features(input_ids=ids))
+    compare(model, *(getattr(row, "pooler_output", row) for row in rows))
