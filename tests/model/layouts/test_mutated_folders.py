@@ -1,5 +1,6 @@
 """Descriptions of every layout, changed at random: each folder is read or refused by an error of ours."""
 
+import copy
 import json
 import random
 import shutil
@@ -42,9 +43,9 @@ def changed(value: Any, rng: random.Random) -> Any:
         if fate < 0.2:
             del inner[last]
         elif fate < 0.3 and isinstance(inner, dict):
-            inner[rng.choice(["a", "layers", "pool_type", "eps", "weight_map"])] = rng.choice(ODD)
+            inner[rng.choice(["a", "layers", "pool_type", "eps", "weight_map"])] = copy.deepcopy(rng.choice(ODD))
         else:
-            inner[last] = rng.choice(ODD)
+            inner[last] = copy.deepcopy(rng.choice(ODD))
     return value
 
 
@@ -84,12 +85,12 @@ def attack(folders: dict[str, Path], *, seed: int, count: int, tmp_path: Path) -
     rng, outcomes = random.Random(seed), {}
     for number in range(count):
         folder = folders[list(folders)[number % len(folders)]]
-        copy = tmp_path / "changed"
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(folder, copy)
-        mutate(rng.choice(sorted(path for path in copy.iterdir() if path.suffix == ".json")), rng)
+        changed_one = tmp_path / "changed"
+        shutil.rmtree(changed_one, ignore_errors=True)
+        shutil.copytree(folder, changed_one)
+        mutate(rng.choice(sorted(path for path in changed_one.iterdir() if path.suffix == ".json")), rng)
         try:
-            load(copy)
+            load(changed_one)
             outcome = "read"
         except SeesayError as error:
             outcome = type(error).__name__
