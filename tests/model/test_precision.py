@@ -86,9 +86,12 @@ def test_what_cannot_be_done_in_a_precision_is_said(model, tmp_path):
     with pytest.raises(UsageError, match=r"precision 'bfloat' is not known\. Nearest: bfloat16"):
         model.with_precision("bfloat")
     other = model.with_precision("bfloat16")
+    assert repr(other) == repr(model).replace(">", ", in bfloat16>")
     with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):
         other.with_precision("float32")
-    with pytest.raises(UsageError, match="in bfloat16 to encode with; save the model that it was"):
+    with pytest.raises(
+        UsageError, match=r"only to encode with; save the one it was made of, with dtype=torch\.bfloat16"
+    ):
         other.save(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []
 

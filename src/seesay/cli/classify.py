@@ -222,7 +222,7 @@ def refuse_places(photos: str, labels: Sequence[str]) -> None:
         places = " ".join([photos, *meant])
         raise UsageError(
             f"label {meant[0]!r} is a folder; for photos in several places name the labels with an option: "
-            f"seesay classify {places} --labels {words!r}"
+            f"seesay classify {places} --labels {words!r}; if it is a label, --labels {','.join(labels)!r}"
         )
 
 

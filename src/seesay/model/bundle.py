@@ -73,7 +73,8 @@ class Model:
         templates = f"{len(self.templates)} template{'s' * (len(self.templates) != 1)}"
         return (
             f"<Model {printable(self.name)}: {architecture.image.kind} + {architecture.text.kind}, "
-            f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}>"
+            f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}"
+            f"{f', in {self.precision}' * (self.precision != 'float32')}>"
         )
 
     @classmethod
@@ -145,8 +146,8 @@ class Model:
     def with_precision(self, precision: str) -> "Model":
         """This model, that multiplies matrices in "float32", "bfloat16" or "float16": faster where a processor can.
 
-        benchmarks/2026-11-28-precision has by how much its rows differ. `UsageError` for what is none of these, and for
-        a model whose weights are rounded already.
+        benchmarks/2026-11-28-precision has by how much its rows differ. The model it is called on stays as it is; the
+        one that is returned cannot be saved or go back to float32 (`UsageError`, as for what is none of these).
         """
         other = copy.copy(self)
         other.clip, other.precision = in_precision(self, precision), precision
@@ -306,7 +307,8 @@ class Model:
         """
         if self.precision != "float32":
             raise UsageError(
-                f"{self.name} is in {self.precision} to encode with; save the model that it was, with dtype."
+                f"{self.name} was rounded by with_precision, and is only to encode with; save the one it was made of, "
+                f"with dtype=torch.{self.precision} if a smaller file is wanted."
             )
         if dtype is not None and dtype not in FLOATS:
             known = ", ".join(str(each).removeprefix("torch.") for each in FLOATS)
