@@ -142,7 +142,8 @@ def test_a_data_set_of_the_hub_is_a_set_by_its_split(seesay, labelled: Path, mon
 
     opened = []
     monkeypatch.setattr(
-        "seesay.evaluation.entries.open_evalset", lambda source: opened.append(source) or open_evalset(labelled)
+        "seesay.evaluation.entries.open_evalset",
+        lambda source, **columns: opened.append(source) or open_evalset(labelled),
     )
     code, _, _ = seesay("evaluate", "box", "hf:somebody/colours:test,label=colour")
     assert (code, opened) == (0, ["hf:somebody/colours:test,label=colour"])

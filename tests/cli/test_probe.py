@@ -50,7 +50,7 @@ def test_skipped_images_are_reported_and_too_many_are_exit_3(seesay, sets):
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert code == 3 and "all" in out
-    assert "skipped 1 images: 1 x not an image" in err
+    assert "skipped 1 of 18 images: 1 x not an image" in err
 
 
 def test_a_second_probe_encodes_nothing_again(seesay, sets, tmp_path: Path, monkeypatch, colour_model):

@@ -178,7 +178,19 @@ def test_a_frame_is_measured_on_as_its_table_is(folder, colour_model, paint):
     frame = pyarrow.table({"image": [path for path, _ in rows], "caption": [name for _, name in rows]})
     (folder / "table.csv").write_text("image,caption\n" + "".join(f"{path},{name}\n" for path, name in rows))
     one, other = (seesay.evaluate(colour_model, source).entries[0].result for source in (frame, "table.csv"))
-    assert one.recalls("image_to_text") == other.recalls("image_to_text") and one.set_name == "frame.parquet"
+    assert one.recalls("image_to_text") == other.recalls("image_to_text") and one.set_name == "frame"
+    renamed = frame.rename_columns(["pic", "words"])
+    with pytest.raises(
+        UsageError, match="the frame' has no column that looks like the image; name it with image_column"
+    ):
+        seesay.evaluate(colour_model, renamed)
+    named = {"image_column": "pic", "caption_column": "words"}
+    (entry,) = seesay.evaluate(colour_model, renamed, **named).entries
+    assert entry.result.recalls("image_to_text") == one.recalls("image_to_text") and entry.to_json()[0]["place"] is None
+    Path("named.csv").write_text((folder / "table.csv").read_text().replace("image,caption", "pic,words"))
+    assert seesay.evaluate(colour_model, "named.csv", **named).entries[0].result.n == 3
+    with pytest.raises(UsageError, match=r"a column was named, but none of .* is a table with it"):
+        seesay.evaluate(colour_model, str(folder / "red.png"), **named)
 
 
 @pytest.mark.journey

@@ -42,6 +42,7 @@ def retrieval(model: str, hits: np.ndarray) -> Measured:
         model=model,
         data_fingerprint="f",
         captions=150,
+        shared_captions=0,
         text_to_image=recalls,
         image_to_text=recalls,
         **COMMON,

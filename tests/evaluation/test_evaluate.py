@@ -26,6 +26,14 @@ def labelled(colours) -> Path:
     return colours("colours", red=["red", "red", "blue"], blue=["blue"])
 
 
+def test_what_is_left_out_is_named_where_the_result_is_shown(colour_model, labelled):
+    (labelled / "red" / "0.png").write_bytes(b"no image")
+    evaluation = evaluate(colour_model, labelled)
+    assert evaluation.entries[0].result.remarks == ("skipped 1 of 5 images: 1 x not an image",)
+    assert "4 images, 1 skipped" in repr(evaluation)
+    assert "<p>colours: skipped 1 of 5 images: 1 x not an image</p>" in evaluation._repr_html_()
+
+
 def test_models_and_sets_are_one_or_several_by_name_or_value(colour_model, loaded, labelled, colours):
     drawn = colours("drawn", red=["red"], blue=["blue"])
     assert evaluate("box", labelled).entries[0].result.top1.value == 0.75

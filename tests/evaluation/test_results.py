@@ -41,6 +41,7 @@ RETRIEVAL = [
     "templates",
     "templates_from",
     "notes",
+    "shared_captions",
 ]
 PROBE = [
     "task",

@@ -69,6 +69,19 @@ def test_a_captioned_set_is_scored_as_by_hand(colour_model, captioned: Path):
     assert (result.templates, result.templates_from) == (("{}",), "captions as they are")
 
 
+def test_captions_that_several_images_share_are_counted_and_said(colour_model, captioned: Path, paint):
+    assert (evaluate_set(colour_model, captioned).shared_captions, evaluate_set(colour_model, captioned).remarks) == (
+        0,
+        (),
+    )
+    paint(captioned / "more.png", "red")
+    # Twice at one image is not shared; once at another is, and then both are.
+    (captioned / "more.txt").write_text("more red\nmore red\nall red")
+    result = evaluate_set(colour_model, captioned)
+    assert (result.captions, result.shared_captions) == (9, 2)
+    assert "2 of 9 captions are those of other images too" in result.remarks[0]
+
+
 def test_a_result_survives_json_and_comes_out_the_same_twice(colour_model, labelled: Path, captioned: Path):
     for source in (labelled, captioned):
         result = evaluate_set(colour_model, source)

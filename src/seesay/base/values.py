@@ -32,6 +32,14 @@ def score_row(score: Score) -> dict[str, float | int]:
     return {"value": score.value, "low": low, "high": high, "chance": score.chance, "n": score.n}
 
 
+def skipped_words(by_reason: Mapping[str, int], total: int) -> str:
+    """What was left out of `total` images, as "skipped 3 of 40 images: 3 x not an image"; empty for nothing."""
+    if not (skipped := sum(by_reason.values())):
+        return ""
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in by_reason.items())
+    return f"skipped {skipped:,} of {total:,} images: {reasons}"
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = None) -> str:
     """Rows of text under a head line, the first `left` columns flush left.
 

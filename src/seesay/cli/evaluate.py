@@ -141,11 +141,12 @@ def write_files(evaluation: "Evaluation", *, json_file: Path | None, report: Pat
 
 
 def remember(entry: "Entry", entries: list["Entry"]) -> None:
-    """Add the entry to `entries`, with its remarks; the words of a set are named for the first model only."""
+    """Add the entry to `entries`; its words and remarks are logged unless those of another model were the same."""
+    logged = {line for before in entries for line in lines_of(before.result)}
     entries.append(entry)
-    if entry.name == entries[0].name:
-        report_words(entry.result)
-    report_remarks(entry.result)
+    for line in lines_of(entry.result):
+        if line not in logged:
+            say(line)
 
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -182,30 +183,17 @@ def pair_of(shift: str) -> tuple[str, str]:
     return natural.strip(), shifted.strip()
 
 
-def report_words(result: "Result") -> None:
-    """How a set was read, and a line where the paper's templates were used, and perhaps its class names."""
+def lines_of(result: "Result") -> list[str]:
+    """The remarks of a result, and a line where the paper's templates were used, and perhaps its class names."""
     from seesay.evaluation.results import ZeroShotResult
 
-    for note in result.notes:
-        say(f"{result.set_name}: {note}")
+    lines = list(result.remarks)
     if isinstance(result, ZeroShotResult) and result.templates_from.startswith("the paper"):
         names = ", and its class names" if result.class_names_from == result.templates_from else ""
         count = len(result.templates)
         words = f"{count} templates" if count > 1 else f"template {result.templates[0]!r}"
-        say(f"{result.set_name}: {words} of {result.templates_from}{names}; --templates takes others.")
-
-
-def report_remarks(result: "Result") -> None:
-    """What was left out, and classes that share a name."""
-    from seesay.data.class_names import SAME_NAME
-    from seesay.evaluation.results import ZeroShotResult
-
-    if result.skipped:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in result.skipped_by_reason.items())
-        say(f"{result.set_name}: skipped {result.skipped} of {result.skipped + result.n} images: {reasons}")
-    if isinstance(result, ZeroShotResult) and result.same_names:
-        named = ", ".join(map(repr, result.same_names))
-        say(f"{result.set_name}: more than one class is called {named}; {SAME_NAME}.")
+        lines.append(f"{words} of {result.templates_from}{names}; --templates takes others.")
+    return [f"{result.set_name}: {line}" for line in lines]
 
 
 def as_tables(results: "Sequence[Result]", *, several: bool) -> str:

@@ -92,9 +92,6 @@ def command(
         say(f"{result.set_name}: {note}")
     if json_file is not None:
         write_json(json_file, result.to_json())
-    if result.skipped:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in result.skipped_by_reason.items())
-        say(f"skipped {result.skipped} images: {reasons}")
     total = result.skipped + result.n + result.n_train
     refuse_too_many(result.skipped, total, f"images of {result.train} and {result.set_name}")
 

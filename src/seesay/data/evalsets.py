@@ -11,7 +11,7 @@ from seesay.data.class_names import named_by_number
 from seesay.data.folders import tables_with_captions, tars_in
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
-from seesay.data.pairs import on_disk, open_pairs
+from seesay.data.pairs import has_columns, on_disk, open_pairs
 from seesay.data.parquet_sets import open_hub_set, open_train_split
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
@@ -35,22 +35,27 @@ PARTS = {
 }
 
 
-def open_evalset(source: str | Path) -> LabelledSet | PairSource:
+def open_evalset(
+    source: str | Path, *, image_column: str | None = None, caption_column: str | None = None
+) -> LabelledSet | PairSource:
     """The labelled or captioned set that `source` names.
 
     Labelled: a folder with classnames.txt (line 0 names class 0) and .tar shards, there, in test/ or in val/, that hold
     KEY.jpg and KEY.cls with a class number, and perhaps zeroshot_classification_templates.txt; or a folder with one
     folder of images per class, or with parts (train/, val/, test/) of such folders, of which test/ counts, else val/.
     What most images in folders are decides: a caption beside one of many does not make them pairs. Captioned: whatever
-    `open_pairs` opens, and a folder with test/*.tar. Either: a data set of the Hugging Face hub, as `hub_sets` says.
-    A source that is neither is a `UsageError`; labels that contradict the class names are `RefusedInput`.
+    `open_pairs` opens, and a folder with test/*.tar; the columns are those of a table. Either: a data set of the
+    Hugging Face hub, as `hub_sets` says. A source that is neither is a `UsageError`; labels that contradict the class
+    names are `RefusedInput`.
     """
     (source,) = on_disk(source)
     if is_hub_set(source):
         return open_hub_set(source)
     folder = Path(source)
+    columns = {"image_column": image_column, "caption_column": caption_column}
+    columns = columns if any(columns.values()) and has_columns(folder, columns) else {}
     if not folder.is_dir():
-        return open_pairs([source])
+        return open_pairs([source], **columns)
     tars = tars_in(folder) or _tars_of(folder, TEST) or _tars_of(folder, VALIDATION)
     if (folder / CLASS_NAMES).is_file():
         return _open_labelled_shards(folder, tars)
@@ -60,7 +65,7 @@ def open_evalset(source: str | Path) -> LabelledSet | PairSource:
     files = dict(files_below(folder, problems))
     if _has_class_folders(files) and not _has_captions(folder, files):
         return _open_parts(folder, files) or _open_class_folders(folder, files, problems=problems)
-    return open_pairs([folder])
+    return open_pairs([folder], **columns)
 
 
 def name_of_set(source: str | Path) -> str:

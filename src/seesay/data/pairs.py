@@ -5,7 +5,7 @@ import glob
 import re
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -47,7 +47,7 @@ def open_pairs(sources: Any, *, image_column: str | None = None, caption_column:
         return open_memory(sources[0], **columns)
     groups = [(source, expanded(source)) for source in sources]
     every = [word for _, words in groups for word in words]
-    if any(columns.values()) and not any(_has_columns(Path(word), columns) for word in every):
+    if any(columns.values()) and not any(has_columns(word, columns) for word in every):
         raise UsageError(f"A column was named, but none of {', '.join(map(str, sources))} is a table with it.")
     missing = [word for word in every if not Path(word).exists() and not glob.has_magic(str(word))]
     if len(missing) > 1:
@@ -179,8 +179,9 @@ def _choices(inside: str) -> list[str]:
     return [f"{number:0{width}d}" for number in numbers[: MOST_SOURCES + 1]]
 
 
-def _has_columns(path: Path, columns: dict[str, str | None]) -> bool:
+def has_columns(source: str | Path, columns: Mapping[str, str | None]) -> bool:
     """Whether a source is a table, or a folder with a table that has the columns."""
+    path = Path(source)
     is_table = path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES
     return is_table or (path.is_dir() and bool(tables_with_captions(path, **columns)))
 

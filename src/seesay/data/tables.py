@@ -97,7 +97,7 @@ def _refuse_unusable(source: str, problems: list[Skipped], *, rows: int) -> None
 def _why_none(problems: list[Skipped]) -> str:
     """The reasons, and of files that are not there the first place that was looked at."""
     lost = next((problem.location for problem in problems if problem.reason == "missing file"), "")
-    looked = f"; the first was looked for at {lost!r}" if lost else ""
+    looked = f"; the first was looked for at {os.path.normpath(lost)!r}" if lost else ""
     return f"{count_reasons(problems) or 'the table is empty'}{looked}"
 
 

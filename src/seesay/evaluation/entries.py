@@ -1,15 +1,15 @@
 """One model on one set with everything that a report shows of it: scores, single templates, a linear probe."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from seesay.base.journal import progress
-from seesay.base.records import Score
+from seesay.base.records import PairSource, Score
 from seesay.data.class_names import class_prompts
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.hub_sets import is_hub_set
@@ -36,7 +36,8 @@ class Request:
     """The sets, the words for their classes, and what to measure beyond the scores themselves."""
 
     question: Question
-    sources: tuple[str, ...] = ()
+    sources: tuple[str | PairSource, ...] = ()
+    columns: Mapping[str, str | None] = field(default_factory=dict)
     probe: bool = False
     shots: tuple[int, ...] = ()
     prompts: bool = False
@@ -64,13 +65,13 @@ class PromptSpread:
 class Entry:
     """One model on one set.
 
-    `name` is that of the model in the report, and no other model there has it. `spread` is the accuracy of single
-    templates, `probe` a linear probe on the train part; each is None where it was not measured. `shots_left_out` are
-    numbers of shots for which some class has too few training images.
+    `name` is that of the model in the report, and no other model there has it. `source` is None for a set in memory.
+    `spread` is the accuracy of single templates, `probe` a linear probe on the train part; each is None where it was
+    not measured. `shots_left_out` are numbers of shots for which some class has too few training images.
     """
 
     name: str
-    source: str
+    source: str | None
     measured: Measured
     spread: PromptSpread | None = None
     probe: ProbeResult | None = None
@@ -82,8 +83,10 @@ class Entry:
         return self.measured.result
 
     def to_json(self) -> list[dict[str, Any]]:
-        """One object per task, with the model's name and the set's path or address."""
-        source = self.source if is_hub_set(self.source) else str(Path(self.source).absolute())
+        """One object per task, with the model's name and the set's path or address, null in memory."""
+        source = self.source
+        if source is not None and not is_hub_set(source):
+            source = str(Path(source).absolute())
         results = [self.result.to_json()]
         if self.probe is not None:
             left_out = list(self.shots_left_out)
@@ -95,20 +98,21 @@ class Entry:
         return f"Entry({self.result!r}{probe})"
 
 
-def measure_entry(name: str, model: Model, source: str, request: Request) -> Entry:
-    """The scores of a model on the set that `source` names, and what else is requested.
+def measure_entry(name: str, model: Model, source: str | PairSource, request: Request) -> Entry:
+    """The scores of a model on the set that `source` names or is, and what else is requested.
 
     Raises what `open_evalset` and `measure_set` raise.
     """
-    evalset, question = open_evalset(source), request.question
+    place, question = source if isinstance(source, str) else None, request.question
+    evalset = open_evalset(source, **request.columns) if isinstance(source, str) else source
     measured = measure_set(model, evalset, question)
-    entry = Entry(name=name, source=source, measured=replace(measured, result=replace(measured.result, model=name)))
+    entry = Entry(name=name, source=place, measured=replace(measured, result=replace(measured.result, model=name)))
     if not isinstance(evalset, LabelledSet):
         return entry
     # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
     if request.prompts and question.descriptions is None and model.embeds_texts:
         entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
-    if request.probe and (train := open_train_part(source)) is not None:
+    if request.probe and place and (train := open_train_part(place)) is not None:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
     elif request.probe and isinstance(measured.result, ZeroShotResult):
         note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."

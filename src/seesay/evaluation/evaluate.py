@@ -5,18 +5,21 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from seesay.base.errors import UsageError
 from seesay.base.names import no_empty_names, whole_numbers
 from seesay.base.publish import publish_file, refuse_unwritable, refuse_unwritable_file
+from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
 from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
-from seesay.data.pairs import as_files
+from seesay.data.memory_pairs import is_in_memory
+from seesay.data.pairs import has_columns, listed, open_pairs
 from seesay.data.prompts import load_templates, read_labels
 from seesay.data.sources import missing_location
 from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
@@ -56,6 +59,8 @@ def evaluate(
     device: str | None = None,
     precision: str | None = None,
     batch_size: int | None = None,
+    image_column: str | None = None,
+    caption_column: str | None = None,
     cache: bool = True,
     on_entry: Callable[[Entry], None] = lambda entry: None,
 ) -> "Evaluation":
@@ -66,14 +71,16 @@ def evaluate(
     `templates` (`data.prompts.load_templates`), `class_names` (`data.class_names.edited_names`) and `descriptions`
     ({class: [sentence, ...]} or a JSON file) replace the words that `tasks.words.choose_words` takes for the classes.
     `probe`: also a linear probe where a set has a train part (train/ beside test/ or val/), and with `shots` on this
-    many images per class; where there is none, `notes` of the result say so. `prompts`: also the accuracy of every
-    single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of standard
-    models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values in another
-    one; `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`. Embeddings are cached
-    under `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
+    many images per class; where there is none, the entry's `result.remarks` say so. `prompts`: also the accuracy of
+    every single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of
+    standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values
+    in another one; `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`. The two columns
+    are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
+    False. `on_entry` is called with every entry once it is measured.
 
     `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
-    an HTML page, written at the end, which implies `prompts`. `UsageError` for arguments that do not fit, before any
+    an HTML page, written at the end, which implies `prompts`. Images that are left out are counted by reason in
+    the `result.remarks` of an entry, and shown in a notebook. `UsageError` for arguments that do not fit, before any
     model is loaded; later what `measure_set` and `seesay.load` raise.
     """
     arguments = check_models(models)
@@ -81,21 +88,17 @@ def evaluate(
     question = check_question(templates, class_names, descriptions, cache=cache)
     counts = whole_numbers(shots, "shots")
     check_outputs(report, results)
-    with as_files(sets) as paths:
-        sources = check_sources(paths)
-        chosen, standard = check_shift_arguments(shift, baseline, sources)
-        more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
-        request = Request(question=question, sources=sources, shift=chosen, **more)
-        settings = settings_of(
-            words, probe=probe, shots=shots, preprocess=preprocess, precision=precision, shift=chosen
-        )
-        evaluation = Evaluation(
-            entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard
-        )
-        models_in_turn = open_models(arguments, preprocess, device=device, precision=precision, batch_size=batch_size)
-        evaluation = measure_all(evaluation, models_in_turn, request, results, on_entry)
-        if report is not None:
-            evaluation.write_report(report)
+    columns = {"image_column": image_column, "caption_column": caption_column}
+    sources = open_memory_sets(check_sources(sets, columns), columns)
+    chosen, standard = check_shift_arguments(shift, baseline, sources)
+    more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
+    request = Request(question=question, sources=sources, columns=columns, shift=chosen, **more)
+    settings = settings_of(words, probe=probe, shots=shots, preprocess=preprocess, precision=precision, shift=chosen)
+    evaluation = Evaluation(entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard)
+    models_in_turn = open_models(arguments, preprocess, device=device, precision=precision, batch_size=batch_size)
+    evaluation = measure_all(evaluation, models_in_turn, request, results, on_entry)
+    if report is not None:
+        evaluation.write_report(report)
     return evaluation
 
 
@@ -201,7 +204,8 @@ class Evaluation:
             ]
             for row in self.rows()
         ]
-        return html_table(COLUMNS, cells)
+        remarks = [f"{entry.result.set_name}: {remark}" for entry in self.entries for remark in entry.result.remarks]
+        return html_table(COLUMNS, cells) + "".join(f"<p>{escape(remark)}</p>" for remark in dict.fromkeys(remarks))
 
 
 def open_models(
@@ -239,17 +243,26 @@ def check_models(models: Model | str | Path | Sequence[Model | str | Path]) -> t
     return arguments
 
 
-def check_sources(sets: Sequence[str]) -> tuple[str, ...]:
-    """The sets, each once; `UsageError` for none, for one that is not there, and for a wrong spelling of a hub's."""
-    sources = tuple(dict.fromkeys(sets))
-    if not sources:
+def check_sources(sets: Any, columns: Mapping[str, str | None]) -> list[Any]:
+    """The sets, each path once; `UsageError` for none, one that is not there, and a wrong spelling of a hub's."""
+    sources = listed(sets)
+    paths = list(dict.fromkeys(str(source) for source in sources if not is_in_memory(source)))
+    for path in paths:
+        if is_hub_set(path):
+            read_name(path)
+        elif not glob.has_magic(path) and not Path(path).exists():
+            raise missing_location(Path(path))
+    in_memory = [source for source in sources if is_in_memory(source)]
+    if not paths and not in_memory:
         raise UsageError("there is no set to measure on; name one or more.")
-    for source in sources:
-        if is_hub_set(source):
-            read_name(source)
-        elif not glob.has_magic(source) and not Path(source).exists():
-            raise missing_location(Path(source))
-    return sources
+    if any(columns.values()) and not in_memory and not any(has_columns(path, columns) for path in paths):
+        raise UsageError(f"a column was named, but none of {', '.join(paths)} is a table with it.")
+    return [*paths, *in_memory]
+
+
+def open_memory_sets(sources: Sequence[Any], columns: Mapping[str, str | None]) -> tuple[str | PairSource, ...]:
+    """The sources, those in memory opened; raises as `open_pairs`."""
+    return tuple(open_pairs(source, **columns) if is_in_memory(source) else source for source in sources)
 
 
 def check_question(
@@ -267,7 +280,7 @@ def check_question(
 
 
 def check_shift_arguments(
-    shift: tuple[str, str] | None, baseline: str | Path | None, sources: Sequence[str]
+    shift: tuple[str, str] | None, baseline: str | Path | None, sources: Sequence[str | PairSource]
 ) -> tuple[Shift | None, Baseline | None]:
     """The shift between two of the sources, and the standard models of the file; `UsageError` for what is neither."""
     if shift is None and baseline is not None:
@@ -276,7 +289,8 @@ def check_shift_arguments(
         )
     if shift is None:
         return None, None
-    chosen = check_shift(shift, [name_of_set(source) for source in sources])
+    names = [name_of_set(source) if isinstance(source, str) else source.name for source in sources]
+    chosen = check_shift(shift, names)
     return chosen, None if baseline is None else read_baseline(Path(baseline))
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from seesay.base.printable import printable
 from seesay.base.records import Score
-from seesay.base.values import percent, score_row, with_interval
+from seesay.base.values import percent, score_row, skipped_words, with_interval
+from seesay.data.class_names import SAME_NAME
 
 Direction = Literal["text_to_image", "image_to_text"]
 DIRECTIONS: tuple[Direction, ...] = ("text_to_image", "image_to_text")
@@ -34,6 +35,12 @@ class SetResult(ABC):
     def skipped(self) -> int:
         """Images left out, when the set was opened or when it was read."""
         return sum(self.skipped_by_reason.values())
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the set was read, what was left out, and what a person should know of the scores, a line each."""
+        skipped = skipped_words(self.skipped_by_reason, self.skipped + self.n)
+        return (*self.notes, skipped) if skipped else self.notes
 
     @property
     @abstractmethod
@@ -69,7 +76,8 @@ class SetResult(ABC):
     def __repr__(self) -> str:
         name, score = next(iter(self.scores.items()))
         shown = f"{name} {with_interval(score.value, score.interval95)} %, chance {percent(score.chance)} %"
-        return printable(f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {self.n:,} images)")
+        counts = f"{self.n:,} images{f', {self.skipped:,} skipped' if self.skipped else ''}"
+        return printable(f"{type(self).__name__}({self.model} on {self.set_name}: {shown}, {counts})")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -86,6 +94,13 @@ class ZeroShotResult(SetResult):
     calibration_error: float
     same_names: tuple[str, ...]
     class_names_from: str
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        if not self.same_names:
+            return super().remarks
+        named = ", ".join(map(repr, self.same_names))
+        return (*super().remarks, f"more than one class is called {named}; {SAME_NAME}.")
 
     @property
     def task(self) -> str:
@@ -116,11 +131,26 @@ class ZeroShotResult(SetResult):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RetrievalResult(SetResult):
-    """Retrieval on images with captions: recall by "r1", "r5" and "r10" in both directions."""
+    """Retrieval on images with captions: recall by "r1", "r5" and "r10" in both directions.
+
+    `shared_captions` are those of which another image has an equal one.
+    """
 
     captions: int
+    shared_captions: int
     text_to_image: Mapping[str, Score]
     image_to_text: Mapping[str, Score]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        if not self.shared_captions:
+            return super().remarks
+        return (
+            *super().remarks,
+            f"{self.shared_captions:,} of {self.captions:,} captions are those of other images too, and only one's own "
+            "counts as right: no model reaches 100 %. Where captions are names of classes, a folder per class measures "
+            "accuracy instead.",
+        )
 
     @property
     def task(self) -> str:
@@ -152,7 +182,7 @@ class RetrievalResult(SetResult):
         for direction in DIRECTIONS:
             result[f"chance_{direction}"] = {k: score.chance for k, score in self.recalls(direction).items()}
         words = {"templates": list(self.templates), "templates_from": self.templates_from}
-        return {**result, **words, "notes": list(self.notes)}
+        return {**result, **words, "notes": list(self.notes), "shared_captions": self.shared_captions}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,6 +214,7 @@ def measure_retrieval(model: Model, pairs: PairSource, question: Question, advan
         seed=SEED,
         n=len(scores.read),
         captions=len(scores.image_of_text),
+        shared_captions=scores.shared_captions,
         text_to_image=scores.text_to_image,
         image_to_text=scores.image_to_text,
         templates=chosen,

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from seesay.base.printable import printable
 from seesay.base.records import Score
-from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
+from seesay.base.values import html_table, percent, score_row, skipped_words, to_pandas, with_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +72,13 @@ class ProbeResult:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the score, a line each."""
+        skipped = skipped_words(self.skipped_by_reason, self.skipped + self.n_train + self.n)
+        notes = (skipped,) if skipped else ()
         if not self.shared_images:
-            return ()
+            return notes
         which = "all of" if self.shared_images >= self.n else f"{self.shared_images:,} of"
         return (
+            *notes,
             f"it was trained and measured on the same images, {which} {self.n:,}: the score says little of others.",
         )
 
@@ -167,11 +171,12 @@ class ProbeResult:
         shown = f"{self.metric} {with_interval(self.score.value, self.score.interval95)} %"
         zero_shot = f"zero-shot {with_interval(self.zero_shot.value, self.zero_shot.interval95)} %"
         return printable(
-            f"ProbeResult({self.model}, {self.train} -> {self.set_name}: {shown}, {zero_shot}, {self.n:,} images)"
+            f"ProbeResult({self.model}, {self.train} -> {self.set_name}: {shown}, {zero_shot}, {self.n:,} images"
+            f"{f', {self.skipped:,} skipped' if self.skipped else ''})"
         )
 
     def _repr_html_(self) -> str:
-        return html_table(PROBE_COLUMNS, self.cells())
+        return html_table(PROBE_COLUMNS, self.cells()) + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
 
 
 PROBE_COLUMNS = ("examples", "per class", "score [95 %]", "penalty")

@@ -3,6 +3,7 @@
 N = images that could be read, M = their captions, D = embedding width.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,13 +35,14 @@ class RetrievalScores:
     """Scores by "r1", "r5" and "r10" in both directions, the hits behind them by direction and k, what was left out.
 
     `read` are the indices of the images that could be read, and `image_of_text` (M) is the position in it of each
-    caption's image.
+    caption's image. `shared_captions` counts those (of M) of which another image has an equal one.
     """
 
     text_to_image: dict[str, Score]
     image_to_text: dict[str, Score]
     hits: Mapping[str, Hits]
     image_of_text: np.ndarray
+    shared_captions: int
     read: list[int]
     skipped: list[Skipped]
 
@@ -101,9 +103,16 @@ def retrieval_scores(
         ),
         hits=hits,
         image_of_text=image_of_text_M,
+        shared_captions=count_shared(captions),
         read=read,
         skipped=skipped,
     )
+
+
+def count_shared(captions: Sequence[Sequence[str]]) -> int:
+    """How many of the captions of all images are also one of another image, letter for letter."""
+    images_of = Counter(caption for of_image in captions for caption in set(of_image))
+    return sum(images_of[caption] > 1 for of_image in captions for caption in of_image)
 
 
 def encode_images_of(
