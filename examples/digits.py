@@ -102,6 +102,8 @@ def clear(out: Path) -> None:
     foreign = found - {"digits", "by-class", "held-out", "run", "digits.html"}
     if foreign:
         sys.exit(f"{out} holds {min(foreign)}, which this example did not make; choose another --out.")
+    if found:
+        say(f"{out} holds an earlier result, which is made anew.")
     for name in found:
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink()
 

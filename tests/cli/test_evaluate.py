@@ -58,7 +58,10 @@ def test_templates_are_passed_on(seesay, labelled: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["box"], "Missing argument"),
+        ([], "Missing argument"),
+        (["box"], "no set to measure box on"),
+        (["{}"], "is no model, and models come first; did you mean: seesay evaluate box {}"),
+        (["{}", "box"], "is no model, and models come first; did you mean: seesay evaluate box {}"),
         (["box", "{}", "{}/nowhere"], "There is no "),
         (["box", "{}", "--templates", "imagnet80"], "Nearest: imagenet80"),
         (["box", "{}", "--json", "{}"], "name the file"),
@@ -69,7 +72,7 @@ def test_what_cannot_be_done_is_one_line_before_any_model_is_loaded(
 ):
     code, out, err = seesay("evaluate", *(word.format(labelled) for word in words))
     assert (code, out, seesay.asked) == (2, "", [])
-    assert complaint in err
+    assert complaint.format(labelled) in err
     assert err.count("\n") == 1
 
 

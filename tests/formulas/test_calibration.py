@@ -46,6 +46,8 @@ def test_what_has_no_best_temperature_is_cut_at_the_ends():
     assert softmax_temperature(logit_NC, np.array([0, 1])) == SHARPEST
     assert softmax_temperature(logit_NC, np.array([1, 0])) == FLATTEST
     assert softmax_temperature(np.zeros((2, 2)), np.array([0, 1])) == FLATTEST
+    # Nothing is lost where every logit is right without a doubt, and 0 is written without a sign.
+    assert str(softmax_loss_and_error(1e4 * logit_NC, np.array([0, 1]))[0]) == "0.0"
 
 
 def test_scale_and_bias_are_those_of_an_unpenalised_logistic_regression(drawn):

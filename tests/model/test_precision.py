@@ -85,6 +85,9 @@ def test_to_move_one_of_the_models_does_not_move_the_other(model, images):
 def test_what_cannot_be_done_in_a_precision_is_said(model, tmp_path):
     with pytest.raises(UsageError, match=r"precision 'bfloat' is not known\. Nearest: bfloat16"):
         model.with_precision("bfloat")
+    for name in ("bf16", torch.bfloat16):
+        with pytest.raises(UsageError, match="Nearest: bfloat16"):
+            model.with_precision(name)
     other = model.with_precision("bfloat16")
     assert repr(other) == repr(model).replace(">", ", in bfloat16>")
     with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):

@@ -127,7 +127,9 @@ def test_a_labelled_folder_gives_a_judge_that_turns_other_things_away(colour_mod
     red_and_yellow_ND = unit(torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]))
     assert [labels for _, labels in judge.answers(red_and_yellow_ND, top=1)] == [("red",), ()]
     first, second = in_words(facts, rules)
-    assert first.startswith("calibrated on 20 photos of labelled: temperature 0.01; log loss ")
+    assert first.startswith("calibrated on 20 photos of labelled: temperature 0.01 (the least: ")
+    assert first.endswith("(each half of the photos by the fit on the other half)") and "-0.0" not in first
+    assert facts["log_loss_after"] >= 0 and second.endswith("(95 % confidence), unless the model was trained on these")
     assert "0 of 20 photos that show a label; so are 10 of 10 others" in second
 
 

@@ -31,9 +31,9 @@ MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/mode
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
-SETS = (
-    "Folders with a folder per class, shards with classnames.txt, images with captions, "
-    "or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
+WORDS = (
+    "Models (folder or name), then sets: folders with a folder per class, shards with classnames.txt, images with "
+    "captions, or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
 )
 TemplatesOption = Annotated[
     str | None,
@@ -71,8 +71,7 @@ PreprocessOption = Annotated[
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or name; several may follow.")],
-    sets: Annotated[list[str], typer.Argument(metavar="[MODEL ...] SET [SET ...]", help=SETS)],
+    words: Annotated[list[str], typer.Argument(metavar="MODEL|SET", help=WORDS)],
     *,
     templates: TemplatesOption = None,
     class_names: ClassNamesOption = None,
@@ -98,7 +97,7 @@ def command(
     """
     refuse_unwritable_file(json_file, "--json", ending=".json")
     refuse_unwritable_file(report, "--report", ending=".html")
-    models, sources = split_words([model, *sets])
+    models, sources = split_words(words)
     counts = counts_of(shots)
     from seesay.evaluation.evaluate import evaluate
 
@@ -151,6 +150,11 @@ def remember(entry: "Entry", entries: list["Entry"]) -> None:
 
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models, of which the first word is one, and the sets after them; `UsageError` where there is no set."""
+    later = [word for word in words[1:] if is_model(word)]
+    if Path(words[0]).exists() and not is_model(words[0]) and (later or len(words) == 1):
+        sets = [word for word in words if word not in later]
+        command = " ".join(["seesay evaluate", *(later or ["box"]), *sets])
+        raise UsageError(f"{words[0]!r} is no model, and models come first; did you mean: {command}")
     count = 1
     while count < len(words) and is_model(words[count]):
         count += 1

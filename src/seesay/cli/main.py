@@ -43,7 +43,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "doctor": ("seesay.cli.doctor", "check pairs, memory and time before a long run"),
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
-    "compare": ("seesay.cli.compare", "train objectives side by side, and see what each needs"),
+    "compare": ("seesay.cli.compare", "train objectives side by side, or lay two runs there"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),

@@ -165,16 +165,30 @@ def notes_of(runs: tuple[Run, Run], *, is_tested: bool) -> tuple[str, ...]:
     notes = []
     data = [run.facts["data"].get("fingerprint") for run in runs]
     if data[0] != data[1]:
-        notes.append("The runs learned from other pairs.")
+        counts = " and ".join(f"{_shown(run.facts['data'].get('pairs'))} pairs" for run in runs)
+        notes.append(f"The runs did not learn from the same pairs ({counts}).")
     digests = [_best_facts(run).get("measured_on") for run in runs]
     if digests[0] is None or digests[0] != digests[1]:
         notes.append(
-            "The validation losses are of other pairs, another batch size or another objective, or that is not known: "
-            "they do not say which model is better."
+            f"The validation losses do not say which model is better: {_why_losses_differ(runs, digests=digests)}."
         )
     if not is_tested:
         notes.append("No score is tested: --check SET measures both models on the same images, with paired tests.")
     return tuple(notes)
+
+
+def _why_losses_differ(runs: tuple[Run, Run], *, digests: Sequence[str | None]) -> str:
+    """Why validation losses cannot be compared, as far as the run folders say."""
+    if None in digests:
+        missing = [str(run.folder) for run, digest in zip(runs, digests, strict=True) if digest is None]
+        return f"{' and '.join(missing)} holds none, or does not say of what"
+    first, second = (dict(leaves(run.settings)) for run in runs)
+    reasons = [
+        f"{words} is {first.get(name, ABSENT)} in one and {second.get(name, ABSENT)} in the other"
+        for name, words in (("batch_size", "the batch size"), ("objective.name", "the objective"))
+        if first.get(name) != second.get(name)
+    ]
+    return ", ".join(reasons) or "they are of different pairs"
 
 
 @plain_figure

@@ -69,7 +69,8 @@ def softmax_loss_and_error(logit_NC: np.ndarray, label_N: np.ndarray) -> tuple[f
     """The mean of -log(probability of the right class), and the expected calibration error of the best class."""
     log_NC = log_softmax(np.asarray(logit_NC, np.float64), axis=1)
     confidence_N, hit_N = np.exp(log_NC.max(1)), log_NC.argmax(1) == label_N
-    return -float(log_NC[np.arange(len(label_N)), label_N].mean()), reliability(confidence_N, hit_N).expected_error
+    # Taken from 0, because -0.0 is a number that people see.
+    return 0.0 - float(log_NC[np.arange(len(label_N)), label_N].mean()), reliability(confidence_N, hit_N).expected_error
 
 
 def sigmoid_loss_and_error(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple[float, float]:

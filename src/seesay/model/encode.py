@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError, nearest
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError, as_hint, nearest
 from seesay.base.printable import printable
 from seesay.base.records import Skipped
 from seesay.data.sources import count_reasons
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # Images encoded at once where nothing else is asked. A guess: enough for a core to be busy, and little to hold.
 BATCH_SIZE = 64
 # In what matrices are multiplied: by name, as `Model.with_precision` takes it.
+SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A guess; benchmarks/2026-11-21-text-speed has the speed that comes of it.
 TOKENS_AT_ONCE = 2048
@@ -77,8 +78,9 @@ def in_precision(model: "Model", precision: str) -> Clip:
     Inside `rounding` the products are what they would be of the weights as they were, without rounding them each time.
     """
     if precision not in PRECISIONS:
-        known = ", ".join(PRECISIONS)
-        raise UsageError(f"precision {precision!r} is not known.{nearest(precision, PRECISIONS)} Known: {known}.")
+        name = str(precision).removeprefix("torch.")
+        hint = as_hint([SHORT_NAMES[name]]) if name in SHORT_NAMES else nearest(name, PRECISIONS)
+        raise UsageError(f"precision {precision!r} is not known.{hint} Known: {', '.join(PRECISIONS)}.")
     if precision == model.precision:
         return model.clip
     if model.precision != "float32":

@@ -22,6 +22,8 @@ from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet
 from seesay.data.sources import count_reasons
 from seesay.formulas.calibration import (
+    FLATTEST,
+    SHARPEST,
     scores_needed,
     sigmoid_loss_and_error,
     sigmoid_scale_and_bias,
@@ -38,6 +40,8 @@ from seesay.tasks.decision import LabelDecision, Rules
 FEWEST = 10
 # The index of no label.
 UNKNOWN = -1
+# What a rate that is held rests on: cosines of photos that the model has learned are higher than those of new ones.
+UNSEEN = ", unless the model was trained on these"
 Logits = np.ndarray
 Change = Callable[[Logits], Logits]
 
@@ -273,7 +277,7 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
         return []
     skipped = f", {facts['skipped']} skipped" if facts["skipped"] else ""
     if "temperature" in facts:
-        what = f"temperature {facts['temperature']:.3g}"
+        what = f"temperature {facts['temperature']:.3g}{_at_bound(facts['temperature'])}"
     else:
         what = f"logits times {facts['factor']:.3g} {facts['shift']:+.3g}"
     loss, error = _change(facts, "log_loss"), _change(facts, "calibration_error")
@@ -286,7 +290,7 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
         detected = f"; so are {facts['others_detected']} of {facts['others']} others" if facts["others"] else ""
         lines.append(
             f"none of these: below a cosine of {facts['cosine']:.4f}, as are {lost} of {known} photos that show a label"
-            f"{detected}; of new photos like these at most {100 * facts['rate_held']:.3g} % (95 % confidence)"
+            f"{detected}; of new photos like these at most {100 * facts['rate_held']:.3g} % (95 % confidence){UNSEEN}"
         )
     if rules.multi_label:
         held = ""
@@ -294,12 +298,20 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
             rate = f"{100 * rules.false_alarms:.3g} %"
             held = (
                 f"; of new photos like these a label is given to at most {rate} of others (95 % confidence, each label)"
+                f"{UNSEEN}"
             )
         lines.append(
             f"multi-label: {facts['own_labels_found']} of {facts['own_labels']} own labels are found, "
             f"{facts['other_labels_given']} of {facts['other_labels']} others are given wrongly{held}"
         )
     return lines
+
+
+def _at_bound(temperature: float) -> str:
+    """Words for a temperature that is the least or the most that is looked for."""
+    if temperature <= SHARPEST:
+        return " (the least: all photos are right by far, as where the model learned from them)"
+    return " (the most: no label fits better than by chance)" if temperature >= FLATTEST else ""
 
 
 def _measures(when: str, loss_and_error: tuple[float, float]) -> dict[str, float]:

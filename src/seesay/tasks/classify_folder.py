@@ -210,6 +210,8 @@ def answer_all(
         resumed = resume_file.done
         if resumed:
             log(f"going on after {resumed:,} of {len(photos):,} photos, from {resume_file.path}")
+        elif out is not None and out.is_file():
+            log(f"{out} is there already, and is replaced at the end.")
         with _interruptible(resume_file, len(photos)):
             seconds, core_seconds = fill(resume_file, model, decision, prepared)
         results = Results(
