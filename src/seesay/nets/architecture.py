@@ -134,6 +134,21 @@ class ConvNetConfig(Settings):
     depths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
 
 
+class TimmImageConfig(Settings):
+    """An image tower of the library timm, by its name there, built as open_clip builds it (`nets/timm_tower.py`).
+
+    `head` is what stands behind it: timm's own classifier, a linear layer (with a bias or without), two of them, or
+    nothing. `pool` is timm's `global_pool`; "" leaves it what it is, except with timm's own classifier or nothing.
+    """
+
+    kind: Literal["timm"] = "timm"
+    image_size: Side
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+    pool: Annotated[str, Field(pattern=r"^[a-z]*$", max_length=20)] = "avg"
+    head: Literal["linear", "mlp", "classifier", "none"] = "linear"
+    head_bias: bool = False
+
+
 class TextTransformerConfig(BlocksConfig):
     """A causal transformer, pooled at the end-of-text token."""
 
@@ -145,10 +160,11 @@ class TextTransformerConfig(BlocksConfig):
 class SiglipTextConfig(BlocksConfig):
     """SigLIP's text tower: every position sees all, and captions are filled up to the context with the id `pad`.
 
-    `eps` is that of its LayerNorms.
+    What is pooled is the context's last position, or the caption's last token (MobileCLIP). `eps` is that of its
+    LayerNorms.
     """
 
-    added: ClassVar[tuple[str, ...]] = ("eps",)
+    added: ClassVar[tuple[str, ...]] = ("eps", "pool")
 
     kind: Literal["siglip-text"] = "siglip-text"
     activation: Activation = "gelu_tanh"
@@ -156,6 +172,7 @@ class SiglipTextConfig(BlocksConfig):
     vocab_size: Vocabulary
     pad: Annotated[int, Field(ge=0)]
     eps: Annotated[float, Field(ge=1e-7, le=1e-4)] = 1e-6
+    pool: Literal["last", "end"] = "last"
 
     @model_validator(mode="after")
     def _knows_its_pad(self):
@@ -238,7 +255,8 @@ class Architecture(Growing):
 
     embed_dim: Width
     image: Annotated[
-        VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig, Field(discriminator="kind")
+        VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig | TimmImageConfig,
+        Field(discriminator="kind"),
     ]
     text: Annotated[
         TextTransformerConfig
@@ -270,6 +288,10 @@ class Architecture(Growing):
         if isinstance(text, CaptionerConfig):
             what, wanted = "prefix * width", text.prefix * text.width
         elif isinstance(text, BicaptionerConfig | MaskedCaptionerConfig):
+            if isinstance(self.image, TimmImageConfig):
+                raise ValueError(
+                    f"a {text.kind} reads a grid of the image, which a tower of timm is not asked for here"
+                )
             what, wanted = "width", text.width
         else:
             return self

@@ -1,7 +1,7 @@
 """Two towers and a temperature. B = pairs, D = embedding width, S = side in pixels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from seesay.base.extras import needing
 from seesay.base.records import Embedded, Outputs, Predicted, Tokens
 from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bicaptioner import Bicaptioner
@@ -18,11 +19,12 @@ from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
 from seesay.nets.siglip import SiglipImage, SiglipText
 from seesay.nets.text import BagOfWords, TextTransformer
-from seesay.nets.tower import ImageTower
+from seesay.nets.tower import ComputesBuffers, ImageTower
 from seesay.nets.vit import VisionTransformer
 from seesay.nets.word_heads import BagOfWordsHead, NGrams
 
-_DRAWN_IN_PLACE = (Tensor.normal_, Tensor.uniform_, Tensor.mul, Tensor.__mul__)
+_DRAWN_IN_PLACE = (Tensor.normal_, Tensor.uniform_)
+_SCALES = (Tensor.mul, Tensor.__mul__)
 
 
 class NoInit(TorchFunctionMode):
@@ -36,14 +38,19 @@ class NoInit(TorchFunctionMode):
         named = kwargs or {}
         if func is torch.randn:
             return torch.empty(*args, **named)
-        if func in _DRAWN_IN_PLACE:
+        if func in _DRAWN_IN_PLACE or (func in _SCALES and isinstance(args[1], float)):
             return args[0]
         if getattr(func, "__module__", "") == "torch.nn.init":
             return named["tensor"] if "tensor" in named else args[0]
         return func(*args, **named)
 
 
-IMAGE_TOWERS = {"vit": VisionTransformer, "resnet": ResNet, "conv": ConvNet, "siglip-image": SiglipImage}
+IMAGE_TOWERS: dict[str, Callable[[Any, int], ImageTower]] = {
+    "vit": VisionTransformer,
+    "resnet": ResNet,
+    "conv": ConvNet,
+    "siglip-image": SiglipImage,
+}
 TEXT_SIDES = {
     "transformer": TextTransformer,
     "bag-of-words": BagOfWords,
@@ -105,6 +112,16 @@ class Clip(nn.Module):
     def forward(self, pixels_B3SS: Tensor, tokens: Tokens) -> Outputs:
         """Images and their captions to what the objective of training reads."""
         raise NotImplementedError
+
+    def fill(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give a model of `empty_clip` the tensors of a file, whose memory it then uses, and compute what is in none.
+
+        Raises as a tower's `compute_buffers`.
+        """
+        self.load_state_dict(tensors, assign=True)
+        for tower in (self.image_tower, self.text_tower):
+            if isinstance(tower, ComputesBuffers):
+                tower.compute_buffers()
 
     def check_vocabulary(self) -> None:
         """`RefusedInput` for words that cannot have been learned, as a damaged file may hold."""
@@ -248,12 +265,23 @@ def build_clip(architecture: Architecture, *, seed: int) -> Clip:
 
 def empty_clip(architecture: Architecture) -> Clip:
     """A model on the meta device: names and shapes without memory, to be filled from a file."""
+    # Imported before: what another library makes while it is imported is no part of the model.
+    _image_tower_class(architecture.image.kind)
     with torch.device("meta"), NoInit():
         return _clip(architecture)
 
 
+def _image_tower_class(kind: str) -> Callable[[Any, int], ImageTower]:
+    """`UsageError` says what to install for a tower of another library."""
+    if kind == "timm":
+        with needing("timm"):
+            from seesay.nets.timm_tower import TimmTower
+        return TimmTower
+    return IMAGE_TOWERS[kind]
+
+
 def _clip(architecture: Architecture) -> Clip:
-    image_tower = IMAGE_TOWERS[architecture.image.kind](architecture.image, architecture.embed_dim)
+    image_tower = _image_tower_class(architecture.image.kind)(architecture.image, architecture.embed_dim)
     text_side = TEXT_SIDES[architecture.text.kind](architecture.text, architecture.embed_dim)
     if isinstance(text_side, Head):
         return CaptionPredictor(image_tower, text_side, architecture.embed_dim)

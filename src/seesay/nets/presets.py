@@ -1,10 +1,12 @@
 """Sizes by name, one plain dict.
 
 The first nine are the paper's (tables 19 and 20), the rest are for small data and machines. `vocab_size` and
-`context` of the small ones are starting points: a run fits them to the captions at hand.
+`context` of the small ones are starting points: a run fits them to the captions at hand. Beside these "timm:NAME" is
+timm's tower of that name with a small text tower.
 """
 
 from seesay.base.errors import UsageError, nearest
+from seesay.base.extras import needing
 from seesay.base.names import same_name
 from seesay.nets.architecture import (
     Architecture,
@@ -12,12 +14,15 @@ from seesay.nets.architecture import (
     ConvNetConfig,
     ResNetConfig,
     TextTransformerConfig,
+    TimmImageConfig,
     VisionTransformerConfig,
 )
 
 # Radford et al. 2021, section 2.4 has 49,152 byte pairs and a context of 76; these are the released models' own.
 PAPER_VOCABULARY = 49_408
 PAPER_CONTEXT = 77
+# In front of a name of timm's.
+TIMM = "timm:"
 PAPER_SIZES = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336")
 
 
@@ -43,7 +48,7 @@ def _paper(image: VisionTransformerConfig | ResNetConfig, *, embed_dim: int, tex
     )
 
 
-def _small(image: VisionTransformerConfig | ConvNetConfig, text: str, width: int) -> Architecture:
+def _small(image: VisionTransformerConfig | ConvNetConfig | TimmImageConfig, text: str, width: int) -> Architecture:
     if text == "bag-of-words":
         tower = BagOfWordsConfig(context=48, vocab_size=6144, width=width)
     else:
@@ -73,6 +78,8 @@ PRESETS: dict[str, Architecture] = {
 
 def preset_name(name: str) -> str:
     """The name of a size in the spelling used here; `UsageError` with the nearest names if there is none."""
+    if name.startswith(TIMM):
+        return name
     found = same_name(name, PRESETS)
     if found is None:
         raise UsageError(f"model {name!r} is no known size.{nearest(name, PRESETS)} Known: {', '.join(PRESETS)}.")
@@ -80,5 +87,15 @@ def preset_name(name: str) -> str:
 
 
 def preset(name: str) -> Architecture:
-    """The architecture of that name; raises as `preset_name`."""
+    """The architecture of that name; raises as `preset_name`, and `UsageError` where timm is needed and not there."""
+    if name.startswith(TIMM):
+        return _of_timm(name.removeprefix(TIMM))
     return PRESETS[preset_name(name)]
+
+
+def _of_timm(name: str) -> Architecture:
+    """timm's tower at the size that it was made for, with the transformer of the small sizes."""
+    with needing("timm"):
+        from seesay.nets.timm_tower import image_size_of
+    image = TimmImageConfig(image_size=image_size_of(name), name=name, pool="")
+    return _small(image, "transformer", 256)

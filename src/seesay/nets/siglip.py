@@ -78,10 +78,10 @@ class SiglipImage(ImageTower):
 
 
 class SiglipText(nn.Module):
-    """Blocks in which every position sees all others, padding included, pooled at the last one.
+    """Blocks in which every position sees all others, padding included, pooled at the last one or the caption's end.
 
-    That position is nearly always padding, so how far a caption is filled up, and with what, is part of the model:
-    the tower does it itself, whatever the batch was padded with.
+    The last position is nearly always padding, and every other sees it. How far a caption is filled up, and with what,
+    is part of the model: the tower does it itself, whatever the batch was padded with.
     """
 
     def __init__(self, config: SiglipTextConfig, embed_dim: int):
@@ -89,6 +89,7 @@ class SiglipText(nn.Module):
         width = config.width
         self.context = config.context
         self.pad = config.pad
+        self.pools_end = config.pool == "end"
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Parameter(torch.randn(config.context, width) * width**-0.5)
         self.blocks = _blocks(config, eps=config.eps)
@@ -108,8 +109,9 @@ class SiglipText(nn.Module):
         """Token ids to (B, W)."""
         ids_BL = self.filled(tokens)
         x_TW = (self.token_embedding(ids_BL) + self.positions).flatten(0, 1)
-        last_B = torch.arange(1, len(ids_BL) + 1, device=ids_BL.device) * self.context - 1
-        return self.ln_final(self.blocks(x_TW, [Group(len(ids_BL), self.context)], last_B))
+        pooled_B = tokens.length_B - 1 if self.pools_end else self.context - 1
+        pooled_B = torch.arange(len(ids_BL), device=ids_BL.device) * self.context + pooled_B
+        return self.ln_final(self.blocks(x_TW, [Group(len(ids_BL), self.context)], pooled_B))
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Token ids to (B, D), not yet of unit length."""

@@ -3,6 +3,14 @@
 from torch import Tensor, nn
 
 
+class ComputesBuffers(nn.Module):
+    """A tower of another library, some of whose tensors are computed and in no file."""
+
+    def compute_buffers(self) -> None:
+        """Compute them, on the CPU, for a tower that was made without memory."""
+        raise NotImplementedError
+
+
 class ImageTower(nn.Module):
     """Features of an image, or of the positions of a grid, and a linear projection of either."""
 

@@ -155,18 +155,14 @@ def test_open_clips_files_go_before_a_config_of_another_program_in_the_same_fold
 @pytest.mark.parametrize(
     ("layout", "where", "value", "told"),
     [
-        (
-            "open_clip",
-            "model_cfg.vision_cfg.timm_model_name",
-            "convnext_base",
-            "image tower is timm's 'convnext_base', and",
-        ),
+        ("open_clip", "model_cfg.vision_cfg", {"timm_model_name": "../net"}, "image.timm.name is '../net'"),
+        ("open_clip", "model_cfg.vision_cfg", {"timm_model_name": "a", "layers": 2}, "vision_cfg.layers is 2"),
+        ("open_clip", "model_cfg.vision_cfg", {"timm_model_name": "a", "timm_pool": "rot_attn"}, "'rot_attn', which"),
         ("open_clip", "model_cfg.vision_cfg.pool_type", "avg", "pool_type"),
         ("open_clip", "model_cfg.vision_cfg.no_ln_pre", True, "unexpected visual.ln_pre"),
         ("open_clip", "model_cfg.vision_cfg.head_width", 5, "heads 6 does not divide width 32"),
         ("open_clip", "model_cfg.vision_cfg.layers", 10**9, "layers"),
-        ("open_clip", "model_cfg.text_cfg.no_causal_mask", True, "no_causal_mask"),
-        ("open_clip", "model_cfg.text_cfg.pool_type", "last", "pool_type"),
+        ("open_clip", "model_cfg.text_cfg.pool_type", "last", "pool_type 'last' and no_causal_mask False"),
         ("open_clip", "model_cfg.text_cfg.hf_model_name", "roberta-base", "tower is transformers' 'roberta-base', and"),
         (
             "open_clip",
@@ -175,7 +171,7 @@ def test_open_clips_files_go_before_a_config_of_another_program_in_the_same_fold
             "tokenizer_kwargs is .*canonicalize",
         ),
         ("open_clip", "model_cfg.text_cfg.norm_kwargs", {"eps": 1e-6}, "norm_kwargs.eps"),
-        ("open_clip", "model_cfg.init_logit_bias", -10.0, "init_logit_bias"),
+        ("open_clip", "model_cfg.init_logit_bias", -10.0, "missing logit_bias"),
         ("open_clip", "model_cfg.multimodal_cfg", {}, "is a CoCa, whose decoder and pooling seesay does not have"),
         ("open_clip", "model_cfg.text_cfg", None, "text_cfg"),
         ("open_clip", "preprocess_cfg.resize_mode", "longest", "resize_mode"),

@@ -107,11 +107,6 @@ def test_without_a_projection_a_text_is_its_last_position(make_siglip, folder: P
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        (
-            "vision_cfg",
-            {"timm_model_name": "vit_base_patch16_gap_224"},
-            "image tower is timm's 'vit_base_patch16_gap_224'",
-        ),
         ("vision_cfg", {"timm_pool": "avg"}, "timm_pool is 'avg'; seesay has no such part, and reads no such model"),
         ("vision_cfg", {"timm_proj": "mlp"}, "timm_proj"),
         ("vision_cfg", {"patch_dropout": 0.5}, "seesay has no such part"),

@@ -55,7 +55,7 @@ def read_bare(path: Path, *, activation: str | None, tokenizer: Path | None) -> 
     else:
         links, ignored = hf_clip_tensors.links(architecture), hf_clip_tensors.IGNORED
     clip = empty_clip(architecture)
-    clip.load_state_dict(read_linked(path, list(links), clip.state_dict(), ignored=ignored), assign=True)
+    clip.fill(read_linked(path, list(links), clip.state_dict(), ignored=ignored))
     return Parts(clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=path.stem)
 
 

@@ -95,7 +95,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
         )
     clip = empty_clip(architecture)
     tensors = read_linked(folder / WEIGHTS_NAME, list(links(architecture)), clip.state_dict(), ignored=IGNORED)
-    clip.load_state_dict(tensors, assign=True)
+    clip.fill(tensors)
     return Parts(
         clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
     )

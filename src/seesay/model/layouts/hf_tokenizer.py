@@ -16,6 +16,7 @@ from tokenizers import Regex, Tokenizer, normalizers, processors
 from seesay.base.errors import RefusedInput
 from seesay.data.bpe_file import read_text
 from seesay.data.file_tokenizer import FileTokenizer, parsed
+from seesay.data.tokenizer import END, CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
 
 FILE_NAME = "tokenizer.json"
@@ -23,6 +24,8 @@ CONFIG_NAME = "tokenizer_config.json"
 # Classes that put padding in front unless the file says where.
 PADS_IN_FRONT = ("GemmaTokenizer", "Siglip2Tokenizer")
 CLIPS_CLASS = "CLIPTokenizer"
+# The word of CLIP's id 0.
+FIRST = "!"
 
 
 class _Special(BaseModel):
@@ -151,6 +154,20 @@ def refuse_other_than_clips(folder: Path) -> None:
         f"{path}: {fault}, the only one seesay has for such towers; if they were trained with CLIP's all the same, "
         "name its vocabulary's file with tokenizer=."
     )
+
+
+def clips_padding(folder: Path, tokenizer: CaptionTokenizer) -> int:
+    """The id that fills captions up where transformers' class for CLIP's vocabulary does it, by the folder's file.
+
+    `RefusedInput` for a token that is neither the end nor CLIP's first, which published folders have.
+    """
+    path = folder / CONFIG_NAME
+    token = checked_as(_Config, read_json(path), path=path).pad_token if path.is_file() else None
+    word = END if token is None else _content(token, "pad_token")
+    ids = {END: tokenizer.vocab_size - 1, FIRST: 0}
+    if word not in ids:
+        raise RefusedInput(f"{path}: pad_token is {word[:40]!r}; seesay knows {END!r} and {FIRST!r} of such towers.")
+    return ids[word]
 
 
 def file_tokenizer_files(tokenizer: FileTokenizer, *, pad: int) -> dict[str, bytes]:

@@ -4,11 +4,17 @@ Keys that are left out have the defaults of open_clip, except mean and spread of
 folder gives.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from seesay.base.settings import Settings
+from seesay.data.images import Preprocess
+from seesay.model.layouts.config_file import checked_as
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAME = "open_clip_model.safetensors"
 
 
 class _Nothing(Settings):
@@ -62,6 +68,20 @@ class VisionSection(TowerSection):
     timm_model_name: None = None
 
 
+class TimmSection(Settings):
+    """An image tower of timm; what is only of training changes nothing here."""
+
+    timm_model_name: str
+    timm_model_pretrained: bool = False
+    timm_pool: str = "avg"
+    timm_proj: Literal["linear", "mlp", "none", ""] | None = None  # left out it is "linear"
+    timm_proj_bias: bool = False
+    timm_drop: float = 0.0
+    timm_drop_path: float | None = None
+    patch_dropout: float = 0.0
+    image_size: int = 224
+
+
 class TextSection(TowerSection):
     """The text tower and its tokenizer."""
 
@@ -85,16 +105,20 @@ class TextSection(TowerSection):
     hf_model_name: None = None
 
 
-class ModelSection(Settings):
+VisionT = TypeVar("VisionT", bound=Settings)
+TextT = TypeVar("TextT", bound=Settings)
+
+
+class ModelSection(Settings, Generic[VisionT, TextT]):
     """Both towers, and what they meet in."""
 
     embed_dim: int
-    vision_cfg: VisionSection
-    text_cfg: TextSection
+    vision_cfg: VisionT
+    text_cfg: TextT
     quick_gelu: bool = False
     custom_text: bool = False
     init_logit_scale: float | None = None
-    init_logit_bias: None = None
+    init_logit_bias: float | None = None
     nonscalar_logit_scale: bool = False
 
 
@@ -110,8 +134,26 @@ class PreprocessSection(Settings):
     fill_color: int = 0
 
 
-class Config(Settings):
+class Config(Settings, Generic[VisionT, TextT]):
     """The whole file."""
 
-    model_cfg: ModelSection
+    model_cfg: ModelSection[VisionT, TextT]
     preprocess_cfg: PreprocessSection
+
+
+def preprocess_of(section: PreprocessSection, *, size: int, path: Path) -> Preprocess:
+    """What the section says, for an image tower of that size; `RefusedInput` where it cannot be."""
+    values = {
+        "size": size,
+        "resize": section.resize_mode,
+        "interpolation": section.interpolation,
+        "mean": section.mean,
+        "std": section.std,
+    }
+    return checked_as(Preprocess, values, path=path)
+
+
+def mlp_width(width: int, ratio: float) -> int | None:
+    """The width between the two layers of a block, None where it is four times that of the tower."""
+    hidden = int(width * ratio)
+    return None if hidden == 4 * width else hidden

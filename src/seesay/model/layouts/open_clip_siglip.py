@@ -18,10 +18,15 @@ from seesay.base.settings import Settings
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.hf_tokenizer import read_file_tokenizer
 from seesay.model.layouts.mapping import Link, link, read_linked, weight_and_bias
-from seesay.model.layouts.open_clip import CONFIG_NAME as CONFIG_NAME
-from seesay.model.layouts.open_clip import WEIGHTS_NAME as WEIGHTS_NAME
-from seesay.model.layouts.open_clip import mlp_width, preprocess_of
-from seesay.model.layouts.open_clip_config import CleaningSection, PreprocessSection, TowerSection
+from seesay.model.layouts.open_clip_config import CONFIG_NAME as CONFIG_NAME
+from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
+from seesay.model.layouts.open_clip_config import (
+    CleaningSection,
+    PreprocessSection,
+    TowerSection,
+    mlp_width,
+    preprocess_of,
+)
 from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
@@ -122,7 +127,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
             "text_tower.head.weight": torch.eye(text.width),
             "text_tower.head.bias": torch.zeros(text.width),
         }
-    clip.load_state_dict(tensors, assign=True)
+    clip.fill(tensors)
     return Parts(
         clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
     )

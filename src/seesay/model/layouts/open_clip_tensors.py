@@ -8,6 +8,7 @@ from seesay.nets.architecture import (
     ResNetConfig,
     SiglipTextConfig,
     TextTransformerConfig,
+    TimmImageConfig,
     VisionTransformerConfig,
 )
 
@@ -23,17 +24,30 @@ def text_prefix(names: Collection[str]) -> str:
     return TEXT_PREFIX if any(name.startswith(prefix) for name in names) else ""
 
 
-def links(architecture: Architecture, *, text_prefix: str = "") -> Iterator[Link]:
-    """For the paper's towers, and a text tower whose positions all see one another."""
+def links(architecture: Architecture, *, text_prefix: str = "", names: Collection[str] = ()) -> Iterator[Link]:
+    """For the paper's towers, a text tower whose positions all see one another, and a tower of timm.
+
+    `names` are those of our tensors; another library's tower has its own in both.
+    """
     image, text = architecture.image, architecture.text
-    assert isinstance(image, VisionTransformerConfig | ResNetConfig)
+    assert isinstance(image, VisionTransformerConfig | ResNetConfig | TimmImageConfig)
     assert isinstance(text, TextTransformerConfig | SiglipTextConfig)
     yield link("logit_scale", "logit_scale")
-    if isinstance(image, ResNetConfig):
+    if architecture.scoring == "sigmoid":
+        yield link("logit_bias", "logit_bias")
+    if isinstance(image, TimmImageConfig):
+        yield from _as_named(names, "image_tower.", "visual.")
+    elif isinstance(image, ResNetConfig):
         yield from _resnet(image)
     else:
         yield from _vision_transformer(image)
     yield from _text_transformer(text, text_prefix)
+
+
+def _as_named(names: Collection[str], ours: str, theirs: str) -> Iterator[Link]:
+    for name in names:
+        if name.startswith(ours):
+            yield link(name, theirs + name.removeprefix(ours))
 
 
 def _vision_transformer(image: VisionTransformerConfig) -> Iterator[Link]:

@@ -4,7 +4,7 @@ from seesay.nets.architecture import Architecture
 from seesay.nets.presets import PAPER_SIZES, PRESETS
 
 # Image towers that each has beside CLIP's text transformer, as the layouts `hf` and `open_clip` write them.
-IMAGE_TOWERS = {"transformers": ("vit",), "open_clip": ("vit", "resnet")}
+IMAGE_TOWERS = {"transformers": ("vit",), "open_clip": ("vit", "resnet", "timm")}
 
 
 def reads(program: str, architecture: Architecture) -> bool:

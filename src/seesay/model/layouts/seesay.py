@@ -95,7 +95,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
             f"{path} has a logit_scale of {described.logit_scale:g}, its weights one of {found:g}; the weights are "
             "what counts, so put their number back or save the model again."
         )
-    clip.load_state_dict(weights, assign=True)
+    clip.fill(weights)
     return Parts(
         clip=clip,
         architecture=architecture,
