@@ -181,6 +181,38 @@ class SiglipTextConfig(BlocksConfig):
         return self
 
 
+class TransformersTextConfig(Settings):
+    """A text encoder of the library transformers, built as open_clip builds it (`nets/transformers_text.py`).
+
+    `family` is transformers' model_type, `positions` the rows of its table of positions (mt5 has none). `pool` is the
+    mean, the first token, or transformers' own layer on that; `head` is what stands behind it.
+    """
+
+    kind: Literal["transformers"] = "transformers"
+    family: Literal["roberta", "xlm-roberta", "mt5", "m2m_100"]
+    context: Context
+    vocab_size: Vocabulary
+    pad: Annotated[int, Field(ge=0, le=100)]
+    width: Width
+    layers: Count
+    heads: Count
+    mlp_width: Annotated[int, Field(ge=8, le=65_536)]
+    positions: Annotated[int, Field(ge=0, le=8192)] = 0
+    pool: Literal["mean", "first", "dense"] = "mean"
+    head: Literal["linear", "mlp", "none"] = "mlp"
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
+        # RoBERTa and M2M100 count positions from behind the padding's id.
+        if self.family != "mt5" and self.positions < self.context + self.pad + 1:
+            raise ValueError(f"positions {self.positions} are too few for a context of {self.context}")
+        if self.pool == "dense" and self.family not in ("roberta", "xlm-roberta"):
+            raise ValueError(f"pool is dense, and {self.family} has no such layer")
+        return self
+
+
 class BagOfWordsConfig(Settings):
     """The paper's CBOW text tower: the mean of the token vectors, blind to their order."""
 
@@ -262,6 +294,7 @@ class Architecture(Growing):
         TextTransformerConfig
         | BagOfWordsConfig
         | SiglipTextConfig
+        | TransformersTextConfig
         | BagOfWordsHeadConfig
         | NGramsConfig
         | CaptionerConfig
@@ -278,6 +311,9 @@ class Architecture(Growing):
             raise ValueError(
                 f"embed_dim is {self.embed_dim}, and a siglip-image tower gives its own width, {self.image.width}"
             )
+        text = self.text
+        if isinstance(text, TransformersTextConfig) and text.head == "none" and text.width != self.embed_dim:
+            raise ValueError(f"embed_dim is {self.embed_dim}, and the text tower gives its own width, {text.width}")
         return self
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ IMAGE_TOWERS: dict[str, Callable[[Any, int], ImageTower]] = {
     "conv": ConvNet,
     "siglip-image": SiglipImage,
 }
-TEXT_SIDES = {
+TEXT_SIDES: dict[str, Callable[[Any, int], nn.Module]] = {
     "transformer": TextTransformer,
     "bag-of-words": BagOfWords,
     "siglip-text": SiglipText,
@@ -267,6 +267,7 @@ def empty_clip(architecture: Architecture) -> Clip:
     """A model on the meta device: names and shapes without memory, to be filled from a file."""
     # Imported before: what another library makes while it is imported is no part of the model.
     _image_tower_class(architecture.image.kind)
+    _text_side_class(architecture.text.kind)
     with torch.device("meta"), NoInit():
         return _clip(architecture)
 
@@ -280,9 +281,18 @@ def _image_tower_class(kind: str) -> Callable[[Any, int], ImageTower]:
     return IMAGE_TOWERS[kind]
 
 
+def _text_side_class(kind: str) -> Callable[[Any, int], nn.Module]:
+    """As `_image_tower_class`."""
+    if kind == "transformers":
+        with needing("transformers"):
+            from seesay.nets.transformers_text import TransformersText
+        return TransformersText
+    return TEXT_SIDES[kind]
+
+
 def _clip(architecture: Architecture) -> Clip:
     image_tower = _image_tower_class(architecture.image.kind)(architecture.image, architecture.embed_dim)
-    text_side = TEXT_SIDES[architecture.text.kind](architecture.text, architecture.embed_dim)
+    text_side = _text_side_class(architecture.text.kind)(architecture.text, architecture.embed_dim)
     if isinstance(text_side, Head):
         return CaptionPredictor(image_tower, text_side, architecture.embed_dim)
     is_mlp = architecture.projection == "mlp"

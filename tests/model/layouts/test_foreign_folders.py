@@ -163,7 +163,8 @@ def test_open_clips_files_go_before_a_config_of_another_program_in_the_same_fold
         ("open_clip", "model_cfg.vision_cfg.head_width", 5, "heads 6 does not divide width 32"),
         ("open_clip", "model_cfg.vision_cfg.layers", 10**9, "layers"),
         ("open_clip", "model_cfg.text_cfg.pool_type", "last", "pool_type 'last' and no_causal_mask False"),
-        ("open_clip", "model_cfg.text_cfg.hf_model_name", "roberta-base", "tower is transformers' 'roberta-base', and"),
+        ("open_clip", "model_cfg.text_cfg.hf_model_name", "roberta-base", "text_cfg.vocab_size is"),
+        ("open_clip", "model_cfg.text_cfg", {"hf_model_name": "gpt2"}, "transformers' 'gpt2', whose sizes are not in"),
         (
             "open_clip",
             "model_cfg.text_cfg.tokenizer_kwargs",

@@ -18,7 +18,7 @@ from seesay.model.layouts.hf_tokenizer import clips_padding, read_file_tokenizer
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.open_clip_config import CONFIG_NAME as CONFIG_NAME
 from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
-from seesay.model.layouts.open_clip_config import CleaningSection, TextSection, preprocess_of
+from seesay.model.layouts.open_clip_config import CleaningSection, TextSection, TransformersSection, preprocess_of
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.open_clip_towers import architecture_values, config_type
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
@@ -31,6 +31,7 @@ from seesay.nets.architecture import (
     SiglipTextConfig,
     TextTransformerConfig,
     TimmImageConfig,
+    TransformersTextConfig,
     VisionTransformerConfig,
 )
 from seesay.nets.clip import empty_clip
@@ -58,9 +59,14 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     architecture = checked_as(Architecture, values, path=path)
     preprocess = preprocess_of(config.preprocess_cfg, size=architecture.image.image_size, path=path)
     vocabulary, pad = _vocabulary(folder, tokenizer, text)
-    if "pad" in values["text"]:
+    if isinstance(architecture.text, SiglipTextConfig):
         values["text"]["pad"] = pad
         architecture = checked_as(Architecture, values, path=path)
+    elif isinstance(architecture.text, TransformersTextConfig) and architecture.text.pad != pad:
+        raise RefusedInput(
+            f"{folder} has a tokenizer that fills captions up with id {pad}, and a text tower that takes "
+            f"{architecture.text.pad} for that; they are of two models."
+        )
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
     ours, prefix = clip.state_dict(), text_prefix(read_names(weights_path))
@@ -75,10 +81,10 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     )
 
 
-def _vocabulary(folder: Path, given: Path | None, text: TextSection) -> tuple[AnyTokenizer, int]:
+def _vocabulary(folder: Path, given: Path | None, text: TextSection | TransformersSection) -> tuple[AnyTokenizer, int]:
     """The tokenizer of the text tower, and the id that fills captions up."""
     rules = text.tokenizer_kwargs or CleaningSection()
-    if text.pool_type == "argmax":
+    if isinstance(text, TextSection) and text.pool_type == "argmax":
         _refuse_other_cleaning(folder / CONFIG_NAME, rules)
         vocabulary = read_tokenizer(folder, given, context=text.context_length)
         if given is None:
@@ -92,7 +98,7 @@ def _vocabulary(folder: Path, given: Path | None, text: TextSection) -> tuple[An
         context=text.context_length,
         cleaner=rules.clean,
         is_blank="sep_token" if rules.strip_sep_token else None,
-        end=text.eos_id if text.pool_type == "eos" else None,
+        end=text.eos_id if isinstance(text, TextSection) and text.pool_type == "eos" else None,
     )
 
 
@@ -128,6 +134,8 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
 
     Templates and facts have no place in this layout.
     """
+    if isinstance(parts.architecture.text, TransformersTextConfig):
+        raise UsageError("text towers of transformers are not written in open_clip's layout; save the model in seesay.")
     if isinstance(parts.architecture.text, SiglipTextConfig):
         raise UsageError(
             "open_clip takes SigLIP's towers from timm, under names that seesay does not write, and so are those that "

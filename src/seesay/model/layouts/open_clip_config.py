@@ -82,6 +82,18 @@ class TimmSection(Settings):
     image_size: int = 224
 
 
+class SiglipSection(Settings):
+    """SigLIP's image tower, which is timm's there."""
+
+    image_size: int
+    timm_model_name: str
+    timm_model_pretrained: bool = False
+    timm_pool: Literal["map"]
+    timm_proj: Literal["none", ""] = "none"
+    timm_drop: float = 0.0
+    timm_drop_path: float | None = None
+
+
 class TextSection(TowerSection):
     """The text tower and its tokenizer."""
 
@@ -103,6 +115,20 @@ class TextSection(TowerSection):
     proj_bias: Literal[False] = False
     proj_type: Literal["linear"] = "linear"
     hf_model_name: None = None
+
+
+class TransformersSection(Settings):
+    """A text tower of transformers and its tokenizer."""
+
+    hf_model_name: str
+    hf_model_pretrained: bool = True
+    hf_proj_type: Literal["linear", "mlp"] | None = None  # left out it is "mlp", null is none
+    hf_pooler_type: Literal["mean_pooler", "cls_pooler", "cls_last_hidden_state_pooler"] = "mean_pooler"
+    hf_tokenizer_name: str | None = None
+    tokenizer_mode: None = None
+    tokenizer_kwargs: CleaningSection | None = None
+    context_length: int = 77
+    output_tokens: bool = False
 
 
 VisionT = TypeVar("VisionT", bound=Settings)

@@ -23,11 +23,12 @@ from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
 from seesay.model.layouts.open_clip_config import (
     CleaningSection,
     PreprocessSection,
+    SiglipSection,
     TowerSection,
     mlp_width,
     preprocess_of,
 )
-from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block
+from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block, siglip_image
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.clip import empty_clip
@@ -48,16 +49,6 @@ class _Norm(Settings):
     eps: float = Field(ge=0.99e-6, le=1.01e-6)
 
 
-class _Vision(Settings):
-    image_size: int
-    timm_model_name: str
-    timm_model_pretrained: bool = False
-    timm_pool: Literal["map"]
-    timm_proj: Literal["none", ""] = "none"
-    timm_drop: float = 0.0
-    timm_drop_path: float | None = None
-
-
 class _Text(TowerSection):
     context_length: int
     vocab_size: int
@@ -76,7 +67,7 @@ class _Text(TowerSection):
 
 class _ModelSection(Settings):
     embed_dim: int
-    vision_cfg: _Vision
+    vision_cfg: SiglipSection
     text_cfg: _Text
     custom_text: bool = False
     init_logit_scale: float | None = None
@@ -140,25 +131,12 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
 
 def _architecture(model: _ModelSection) -> dict[str, Any]:
     """The towers, as values that are still to be checked; the tokenizer then says what `pad` is."""
-    name = model.vision_cfg.timm_model_name
-    found = TIMM_NAME.fullmatch(name)
-    assert found is not None
-    width, layers, heads, hidden = SIZES[found[1]]
     text = model.text_cfg
     is_tanh = text.act_kwargs is not None and text.act_kwargs.approximate == "tanh"
     return {
         "embed_dim": model.embed_dim,
         "scoring": "sigmoid",
-        "image": {
-            "kind": "siglip-image",
-            "image_size": model.vision_cfg.image_size,
-            "patch": int(found[2]),
-            "width": width,
-            "layers": layers,
-            "heads": heads,
-            "mlp_width": None if hidden == 4 * width else hidden,
-            "activation": "gelu_tanh" if WITH_TANH.match(name) else "gelu",
-        },
+        "image": image_values(model.vision_cfg),
         "text": {
             "kind": "siglip-text",
             "context": text.context_length,
@@ -173,13 +151,30 @@ def _architecture(model: _ModelSection) -> dict[str, Any]:
     }
 
 
+def image_values(vision: SiglipSection) -> dict[str, Any]:
+    """The image tower, as values that are still to be checked; its name is one of `TIMM_NAME`."""
+    found = TIMM_NAME.fullmatch(vision.timm_model_name)
+    assert found is not None
+    width, layers, heads, hidden = SIZES[found[1]]
+    return {
+        "kind": "siglip-image",
+        "image_size": vision.image_size,
+        "patch": int(found[2]),
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "mlp_width": None if hidden == 4 * width else hidden,
+        "activation": "gelu_tanh" if WITH_TANH.match(vision.timm_model_name) else "gelu",
+    }
+
+
 def links(architecture: Architecture, *, has_projection: bool = True) -> Iterator[Link]:
     """Every tensor of a SigLIP and its name there; without a projection the text tower's head is none of them."""
     image, text = architecture.image, architecture.text
     assert isinstance(image, SiglipImageConfig) and isinstance(text, SiglipTextConfig)
     yield link("logit_scale", "logit_scale")
     yield link("logit_bias", "logit_bias")
-    yield from _image(image.layers)
+    yield from siglip_image(image)
     yield link("text_tower.positions", f"{TEXT_PREFIX}positional_embedding")
     yield link("text_tower.token_embedding.weight", f"{TEXT_PREFIX}token_embedding.weight")
     yield from weight_and_bias("text_tower.ln_final", f"{TEXT_PREFIX}ln_final")
@@ -187,19 +182,3 @@ def links(architecture: Architecture, *, has_projection: bool = True) -> Iterato
         yield from weight_and_bias("text_tower.head", f"{TEXT_PREFIX}text_projection")
     for index in range(text.layers):
         yield from block(f"text_tower.blocks.{index}", f"{TEXT_PREFIX}transformer.resblocks.{index}")
-
-
-def _image(layers: int) -> Iterator[Link]:
-    trunk = "visual.trunk"
-    yield from weight_and_bias("image_tower.patches", f"{trunk}.patch_embed.proj")
-    yield link("image_tower.positions", f"{trunk}.pos_embed", leading=True)
-    yield from weight_and_bias("image_tower.ln_post", f"{trunk}.norm")
-    yield link("image_tower.head.probe", f"{trunk}.attn_pool.latent")
-    # One row of queries for each two of keys and values.
-    yield from weight_and_bias("image_tower.head.qkv", f"{trunk}.attn_pool.q", f"{trunk}.attn_pool.kv", shares=(1, 2))
-    for ours, theirs in {"out": "proj", "ln": "norm", "fc": "mlp.fc1", "proj": "mlp.fc2"}.items():
-        yield from weight_and_bias(f"image_tower.head.{ours}", f"{trunk}.attn_pool.{theirs}")
-    of_block = {"ln_1": "norm1", "attention.qkv": "attn.qkv", "attention.out": "attn.proj", "ln_2": "norm2"}
-    for index in range(layers):
-        for ours, theirs in (of_block | {"fc": "mlp.fc1", "proj": "mlp.fc2"}).items():
-            yield from weight_and_bias(f"image_tower.blocks.{index}.{ours}", f"{trunk}.blocks.{index}.{theirs}")

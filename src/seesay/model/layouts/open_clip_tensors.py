@@ -6,14 +6,17 @@ from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias
 from seesay.nets.architecture import (
     Architecture,
     ResNetConfig,
+    SiglipImageConfig,
     SiglipTextConfig,
     TextTransformerConfig,
     TimmImageConfig,
+    TransformersTextConfig,
     VisionTransformerConfig,
 )
 
-# Written by OpenAI's archives and by older training code; none of them is a weight.
+# Written by OpenAI's archives, by older training code and by older transformers; none of them is a weight.
 IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
+IGNORED += ("text.transformer.embeddings.position_ids", "text.transformer.embed_positions.weights")
 # What open_clip's class with an exchangeable text tower puts in front of the text tower's names.
 TEXT_PREFIX = "text."
 
@@ -25,23 +28,28 @@ def text_prefix(names: Collection[str]) -> str:
 
 
 def links(architecture: Architecture, *, text_prefix: str = "", names: Collection[str] = ()) -> Iterator[Link]:
-    """For the paper's towers, a text tower whose positions all see one another, and a tower of timm.
+    """For the paper's towers, a text tower whose positions all see one another, and towers of timm and transformers.
 
     `names` are those of our tensors; another library's tower has its own in both.
     """
     image, text = architecture.image, architecture.text
-    assert isinstance(image, VisionTransformerConfig | ResNetConfig | TimmImageConfig)
-    assert isinstance(text, TextTransformerConfig | SiglipTextConfig)
     yield link("logit_scale", "logit_scale")
     if architecture.scoring == "sigmoid":
         yield link("logit_bias", "logit_bias")
     if isinstance(image, TimmImageConfig):
         yield from _as_named(names, "image_tower.", "visual.")
+    elif isinstance(image, SiglipImageConfig):
+        yield from siglip_image(image)
     elif isinstance(image, ResNetConfig):
         yield from _resnet(image)
     else:
+        assert isinstance(image, VisionTransformerConfig)
         yield from _vision_transformer(image)
-    yield from _text_transformer(text, text_prefix)
+    if isinstance(text, TransformersTextConfig):
+        yield from _as_named(names, "text_tower.", TEXT_PREFIX)
+    else:
+        assert isinstance(text, TextTransformerConfig | SiglipTextConfig)
+        yield from _text_transformer(text, text_prefix)
 
 
 def _as_named(names: Collection[str], ours: str, theirs: str) -> Iterator[Link]:
@@ -101,3 +109,20 @@ def _resnet(config: ResNetConfig) -> Iterator[Link]:
     yield link("image_tower.pool.positions", "visual.attnpool.positional_embedding")
     for ours, theirs in {"query": "q_proj", "key": "k_proj", "value": "v_proj", "out": "c_proj"}.items():
         yield from weight_and_bias(f"image_tower.pool.{ours}", f"visual.attnpool.{theirs}")
+
+
+def siglip_image(image: SiglipImageConfig) -> Iterator[Link]:
+    """SigLIP's image tower, under the names of timm's."""
+    trunk = "visual.trunk"
+    yield from weight_and_bias("image_tower.patches", f"{trunk}.patch_embed.proj")
+    yield link("image_tower.positions", f"{trunk}.pos_embed", leading=True)
+    yield from weight_and_bias("image_tower.ln_post", f"{trunk}.norm")
+    yield link("image_tower.head.probe", f"{trunk}.attn_pool.latent")
+    # One row of queries for each two of keys and values.
+    yield from weight_and_bias("image_tower.head.qkv", f"{trunk}.attn_pool.q", f"{trunk}.attn_pool.kv", shares=(1, 2))
+    for ours, theirs in {"out": "proj", "ln": "norm", "fc": "mlp.fc1", "proj": "mlp.fc2"}.items():
+        yield from weight_and_bias(f"image_tower.head.{ours}", f"{trunk}.attn_pool.{theirs}")
+    of_block = {"ln_1": "norm1", "attention.qkv": "attn.qkv", "attention.out": "attn.proj", "ln_2": "norm2"}
+    for index in range(image.layers):
+        for ours, theirs in (of_block | {"fc": "mlp.fc1", "proj": "mlp.fc2"}).items():
+            yield from weight_and_bias(f"image_tower.blocks.{index}.{ours}", f"{trunk}.blocks.{index}.{theirs}")

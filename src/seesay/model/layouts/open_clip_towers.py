@@ -1,6 +1,6 @@
 """What `open_clip_config.json` says of the towers, as values of an architecture that are still to be checked.
 
-A tower is open_clip's own, timm's or SigLIP's of timm's names; what no model here has is refused.
+A tower is open_clip's own, timm's, SigLIP's of timm's names, or transformers'; what no model here has is refused.
 """
 
 from pathlib import Path
@@ -10,38 +10,84 @@ from seesay.base.errors import RefusedInput
 from seesay.model.layouts.open_clip_config import (
     Config,
     ModelSection,
+    SiglipSection,
     TextSection,
     TimmSection,
     TowerSection,
+    TransformersSection,
     VisionSection,
     mlp_width,
 )
+from seesay.model.layouts.open_clip_siglip import TIMM_NAME, image_values
 from seesay.nets.architecture import Activation
+
+# config.json under these names on the hub: model_type, width, layers, heads, width between the layers of a block, ids,
+# and rows of the table of positions. What shapes tell, the weights must have; heads and family they cannot tell.
+TEXT_TOWERS = {
+    "roberta-base": ("roberta", 768, 12, 12, 3072, 50_265, 514),
+    "xlm-roberta-base": ("xlm-roberta", 768, 12, 12, 3072, 250_002, 514),
+    "xlm-roberta-large": ("xlm-roberta", 1024, 24, 16, 4096, 250_002, 514),
+    "google/mt5-base": ("mt5", 768, 12, 12, 2048, 250_112, 0),
+    "google/mt5-xl": ("mt5", 2048, 24, 32, 5120, 250_112, 0),
+    "facebook/nllb-200-distilled-600M": ("m2m_100", 1024, 12, 16, 4096, 256_206, 1024),
+    "facebook/nllb-200-distilled-1.3B": ("m2m_100", 1024, 24, 16, 8192, 256_206, 1024),
+}
 
 
 def config_type(path: Path, content: dict[str, Any]) -> type[Config]:
     """The file as the sections of the towers that it names; `RefusedInput` for what is beside the two."""
     model = content.get("model_cfg")
     vision, text = (model.get(name) for name in ("vision_cfg", "text_cfg")) if isinstance(model, dict) else (None, None)
-    if isinstance(text, dict) and (name := text.get("hf_model_name")) is not None:
-        raise RefusedInput(
-            f"{path}: its text tower is transformers' {name!r:.60}, and seesay has no such tower; nothing is read."
-        )
     if isinstance(model, dict) and "multimodal_cfg" in model:
         raise RefusedInput(f"{path} is a CoCa, whose decoder and pooling seesay does not have; nothing is read.")
-    is_timms = isinstance(vision, dict) and vision.get("timm_model_name") is not None
-    return Config[TimmSection if is_timms else VisionSection, TextSection]
+    image_type, name = VisionSection, vision.get("timm_model_name") if isinstance(vision, dict) else None
+    if name is not None:
+        image_type = SiglipSection if isinstance(name, str) and TIMM_NAME.fullmatch(name) else TimmSection
+    is_transformers = isinstance(text, dict) and text.get("hf_model_name") is not None
+    return Config[image_type, TransformersSection if is_transformers else TextSection]
 
 
 def architecture_values(path: Path, model: ModelSection[Any, Any]) -> dict[str, Any]:
     """Both towers and what they meet in; `RefusedInput` for a tower that is put together in a way of its own."""
-    image = (
-        _timm_values(path, model.vision_cfg)
-        if isinstance(model.vision_cfg, TimmSection)
-        else _image_values(path, model.vision_cfg, model)
+    vision, text = model.vision_cfg, model.text_cfg
+    if isinstance(vision, SiglipSection):
+        image = image_values(vision)
+    elif isinstance(vision, TimmSection):
+        image = _timm_values(path, vision)
+    else:
+        image = _image_values(path, vision, model)
+    of_text = (
+        _transformers_values(path, text) if isinstance(text, TransformersSection) else _text_values(path, text, model)
     )
-    values = {"embed_dim": model.embed_dim, "image": image, "text": _text_values(path, model.text_cfg, model)}
+    values = {"embed_dim": model.embed_dim, "image": image, "text": of_text}
     return values if model.init_logit_bias is None else values | {"scoring": "sigmoid"}
+
+
+def _transformers_values(path: Path, text: TransformersSection) -> dict[str, Any]:
+    """The folder says the name alone, so the sizes are those that were published under it."""
+    if text.hf_model_name not in TEXT_TOWERS:
+        raise RefusedInput(
+            f"{path}: its text tower is transformers' {text.hf_model_name!r:.60}, whose sizes are not in the folder; "
+            f"seesay knows those of {', '.join(TEXT_TOWERS)}."
+        )
+    family, width, layers, heads, mlp_width, vocab_size, positions = TEXT_TOWERS[text.hf_model_name]
+    has_layer = text.hf_pooler_type == "cls_pooler" and family in ("roberta", "xlm-roberta")
+    is_first = text.hf_pooler_type in ("cls_pooler", "cls_last_hidden_state_pooler")
+    head = text.hf_proj_type or "none" if "hf_proj_type" in text.model_fields_set else "mlp"
+    return {
+        "kind": "transformers",
+        "family": family,
+        "context": text.context_length,
+        "vocab_size": vocab_size,
+        "pad": 0 if family == "mt5" else 1,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "mlp_width": mlp_width,
+        "positions": positions,
+        "pool": "dense" if has_layer else "first" if is_first else "mean",
+        "head": head,
+    }
 
 
 def _timm_values(path: Path, vision: TimmSection) -> dict[str, Any]:
