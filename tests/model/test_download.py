@@ -3,10 +3,8 @@
 import hashlib
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.hub import check_promised
@@ -47,36 +45,6 @@ def test_what_is_not_in_the_cache_needs_a_network(cache: Path):
 def test_a_name_that_cannot_be_one_is_refused(name: str, cache: Path):
     with pytest.raises(UsageError, match="is no public model"):
         load(name)
-
-
-class Response:
-    headers: dict = {}
-    request = None
-    status_code = 404
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "told"),
-    [
-        (RepositoryNotFoundError("404", response=Response()), UsageError, "is no public model of huggingface.co"),
-        (GatedRepoError("403", response=Response()), UsageError, "after its terms are accepted"),
-        (ConnectionError("no route"), StorageError, "could not be fetched"),
-        (OSError(28, "No space left on device", "/"), StorageError, "the disk is full"),
-    ],
-)
-def test_what_the_hub_says_becomes_one_of_our_errors(error, kind, told, monkeypatch):
-    def refuse(*_, **__):
-        raise error
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(kind, match=told):
-        load("hf:somebody/tiny")
-
-
-def test_a_repository_without_anything_to_read_is_refused_with_the_way_out(cache: Path):
-    (cache / "snapshots" / COMMIT / "model.json").unlink()
-    with pytest.raises(RefusedInput, match=r"holds no description with safetensors.*--from-pickle"):
-        load("hf:somebody/tiny")
 
 
 def sha256_name(data: bytes) -> str:

@@ -53,7 +53,7 @@ def test_what_is_built_bears_the_name_as_it_is_spelt_here():
 )
 def test_a_known_model_is_fetched_under_any_spelling_and_by_its_repository(name, known, folder: Path, monkeypatch):
     fetched = []
-    monkeypatch.setattr(hub, "download", lambda repository: fetched.append(repository) or folder)
+    monkeypatch.setattr(hub, "download", lambda repository, **_: fetched.append(repository.name) or folder)
     assert load(name).name == "tiny"
     assert fetched == [KNOWN[known].repository]
 
@@ -81,7 +81,7 @@ def test_the_packaged_model_is_found_in_any_case():
     ],
 )  # fmt: skip
 def test_an_unknown_name_is_answered_with_what_it_may_be(name, hint, monkeypatch):
-    monkeypatch.setattr(hub, "download", lambda repository: pytest.fail("nothing is fetched for a guess"))
+    monkeypatch.setattr(hub, "download", lambda repository, **_: pytest.fail("nothing is fetched for a guess"))
     with pytest.raises(UsageError, match=hint):
         load(name)
 

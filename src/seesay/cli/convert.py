@@ -1,12 +1,15 @@
 """`seesay convert`: a model of one layout into another, with the proof that nothing changed."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
+
+if TYPE_CHECKING:
+    from seesay.model.download import Repository
 
 
 def command(
@@ -31,7 +34,8 @@ def command(
         bool,
         typer.Option(
             "--from-pickle",
-            help="Copy the weights in the pickle SRC (.pt, .bin) to the safetensors file DST; no code in it is run.",
+            help="Copy the weights in the pickle SRC (.pt, .bin) to the safetensors file DST, or of a model on the hub "
+            "to the folder DST; no code in it is run.",
         ),
     ] = False,
     force: Annotated[
@@ -46,6 +50,14 @@ def command(
 
     Example: seesay convert runs/mine/model mine-hf --to hf
     """
+    if from_pickle and (repository := _on_hub(source)) is not None:
+        from seesay.model.download import unpickled
+
+        if activation:
+            raise UsageError("a model on the hub names its activation itself; leave --activation out.")
+        with unpickled(repository, tokenizer=tokenizer, force=force) as folder:
+            _convert(source, destination, folder, to=to or "seesay", tokenizer=tokenizer, dtype=dtype)
+        return
     if from_pickle:
         if to or tokenizer or activation:
             raise UsageError(
@@ -56,11 +68,24 @@ def command(
         return
     if to is None:
         raise UsageError("--to is missing; name the layout to write: hf, open_clip or seesay.")
+    _convert(source, destination, source, to=to, tokenizer=tokenizer, activation=activation, dtype=dtype)
+
+
+def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **options: Any) -> None:
     from seesay.model.convert import convert
 
-    proof = convert(source, destination, to=to, tokenizer=tokenizer, activation=activation, dtype=dtype)
+    proof = convert(path, destination, to=to, **options)
     differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
     print(printable(f"{source} -> {destination} ({to}); largest difference {differences}"))
+
+
+def _on_hub(source: str) -> "Repository | None":
+    """The repository that SRC names, unless it is a file on disk."""
+    from seesay.model.download import Repository
+    from seesay.model.hub import find_model
+
+    found = None if Path(source).exists() else find_model(source)
+    return found if isinstance(found, Repository) else None
 
 
 def _from_pickle(source: Path, destination: Path, *, force: bool) -> None:

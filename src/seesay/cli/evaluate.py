@@ -171,14 +171,14 @@ def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 def is_model(word: str) -> bool:
     """Whether a word names a model rather than a set; nothing is loaded."""
     from seesay.data.hub_sets import is_hub_set
-    from seesay.model.known_models import known_source
+    from seesay.model.known_models import HUB_PREFIXES, known_source
 
     path = Path(word)
     if path.is_dir():
         return any((path / name).is_file() for name in MODEL_FILES)
     if path.is_file():
         return path.suffix in MODEL_SUFFIXES
-    return (word.startswith("hf:") and not is_hub_set(word)) or known_source(word) is not None
+    return (word.startswith(HUB_PREFIXES) and not is_hub_set(word)) or known_source(word) is not None
 
 
 def pair_of(shift: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.base.hub import HUB, check_promised, hub_errors
+from seesay.base.hub import ANSWER_SECONDS, HUB, check_promised, commit_in_cache, hub_errors, keep_commit
 
 SPELLING = "hf:OWNER/NAME:SPLIT, such as hf:uoft-cs/cifar10:test"
 KEYS = ("config", "image", "label", "captions")
@@ -144,7 +144,9 @@ def _listed(repository: str, revision: str) -> tuple[str, list[Shard]]:
 
     cache = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="dataset")
     try:
-        info = HfApi(library_name="seesay").dataset_info(repository, revision=revision)
+        info = HfApi(library_name="seesay").dataset_info(repository, revision=revision, timeout=ANSWER_SECONDS)
+        if info.sha:
+            keep_commit(cache, revision, info.sha)
         return info.sha or revision, _shards(file.rfilename for file in info.siblings or ())
     except RevisionNotFoundError:
         return revision, []
@@ -159,10 +161,9 @@ def _listed_in_cache(cache: Path, revision: str, error: Exception) -> tuple[str,
 
     if not (cache / "refs").is_dir():
         raise LocalEntryNotFoundError(str(cache)) from error
-    reference = cache / "refs" / revision
-    if not reference.is_file():
+    commit = commit_in_cache(cache, revision)
+    if commit is None:
         return revision, []
-    commit = reference.read_text(encoding="ascii").strip()
     folder = cache / "snapshots" / commit
     return commit, _shards(path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet"))
 

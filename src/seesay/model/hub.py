@@ -1,72 +1,62 @@
-"""Names to models: a folder, a file, a repository of the Hugging Face hub, or a short name for one.
-
-The one file that opens the network for models: only descriptions, vocabularies and one safetensors file are fetched.
-"""
+"""Names to models: a folder, a file, a repository of the Hugging Face hub, or a short name for one."""
 
 from pathlib import Path
 
-from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.base.hub import check_promised, hub_errors
+from seesay.base.errors import UsageError, nearest
+from seesay.base.hub import HUB
 from seesay.base.names import no_empty_names, same_name
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model, load_folder
-from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, known_source
-from seesay.model.layouts import READERS
+from seesay.model.download import Repository, download
+from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, hub_name, known_source
 from seesay.model.layouts.bare import described_folder, read_bare
-from seesay.model.layouts.hf_images import FILE_NAMES as PREPROCESSORS
-from seesay.model.layouts.hf_tokenizer import CONFIG_NAME as TOKENIZER_CONFIG_NAME
 from seesay.model.layouts.seesay import CONFIG_NAME
-from seesay.model.layouts.vocabulary import FILE_NAMES as VOCABULARIES
-from seesay.model.weights import INDEX_SUFFIX, index_of, weight_files
+from seesay.model.open_clip_names import OPEN_CLIP
 from seesay.nets.presets import PRESETS
 
 # The file that makes a folder a run's, as `training.run_folder` writes it.
 RUN_SETTINGS = "settings.toml"
-DESCRIPTIONS = [
-    *(layout.CONFIG_NAME for layout in READERS),
-    *(layout.WEIGHTS_NAME + INDEX_SUFFIX for layout in READERS),
-    *PREPROCESSORS,
-    TOKENIZER_CONFIG_NAME,
-    "vocab.json",
-    *VOCABULARIES,
-]
-
-
-HUB = "hf:"
 
 
 @no_empty_names
 def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
     """The model of that name or at that path, on the CPU and ready to encode.
 
-    A path is a folder of any layout, a run with its model or one safetensors file, a name is "hf:owner/name" or a short
-    one that `seesay models` lists, in any case and marks; a folder of that name goes before a short name. `tokenizer`
-    names the vocabulary's file where none lies beside the weights, `activation` is for files without a description.
+    A path is a folder of any layout, a run with its model or one safetensors file. A name is "hf:owner/name", perhaps
+    with "@revision", or a short one that `seesay models` lists, in any case and marks; a folder of that name goes
+    before a short name. `tokenizer` names the vocabulary's file where none lies beside the weights, `activation` is for
+    files without a description.
     `UsageError` for what is not there, `RefusedInput` for what holds no whole model, `StorageError` where network or
     disk fail.
     """
     vocabulary = Path(tokenizer) if tokenizer is not None else None
-    path = _path(str(name_or_path))
+    found = find_model(str(name_or_path))
+    path = download(found, tokenizer=vocabulary) if isinstance(found, Repository) else found
     folder = described_folder(path) if path.is_file() else path
     if folder is None:
         return Model.of(read_bare(path, activation=activation, tokenizer=vocabulary))
     if activation is not None:
         raise UsageError(f"{name_or_path} names its activation itself; leave activation={activation!r} out.")
-    return load_folder(folder, tokenizer=vocabulary)
+    model = load_folder(folder, tokenizer=vocabulary)
+    if isinstance(found, Repository) and model.name == folder.name:
+        # The folder in the cache is called after a commit.
+        model.name = found.name.rpartition("/")[2]
+    return model
 
 
-def _path(name: str) -> Path:
-    """Where the model of that name lies on disk, after it was fetched if it has to be."""
+def find_model(name: str) -> Path | Repository:
+    """Where the model of that name is, on disk or on the hub; `UsageError` for a name that is nothing."""
     folder = PACKAGED.get(name, Path(name))
     if folder.exists():
         return _of_run(folder)
     if (whole := find_published(folder)) is not None:
         return whole
-    if name.startswith(HUB):
-        return download(name.removeprefix(HUB))
+    if (written := hub_name(name)) is not None:
+        repository, revision = written
+        return Repository(name=repository, revision=revision)
     if (source := known_source(name)) is not None:
-        return source if isinstance(source, Path) else download(source)
+        return source if isinstance(source, Path) else Repository(name=source)
     raise _unknown(name)
 
 
@@ -92,7 +82,9 @@ def _unknown(name: str) -> UsageError:
     elif same_name(name, PRESETS):
         hint = " It is a size, and has no weights before `seesay train --model` has made some."
     else:
-        hint = nearest(name, [*PACKAGED, *KNOWN]) or nearest(last, KNOWN, part=lambda known: known.rpartition("/")[2])
+        hint = nearest(name, [*PACKAGED, *KNOWN, *OPEN_CLIP]) or nearest(
+            last, KNOWN, part=lambda known: known.rpartition("/")[2]
+        )
         if name.count("/") == 1 and not Path(name).parent.is_dir():
             hint += f" As a repository of huggingface.co it is {HUB}{name}."
     return UsageError(
@@ -116,44 +108,3 @@ def on_device(
         model = (model if isinstance(model, Model) else load(model)).to(runtime.device)
     chosen = model if precision is None else model.with_precision(precision)
     return chosen.with_batch_size(batch_size)
-
-
-def download(repository: str) -> Path:
-    """The folder in the cache that holds what is needed of `owner/name`; fetched unless it is there already.
-
-    Raises what `hub_errors` does, and `RefusedInput` for a repository without a model that can be read, or for bytes
-    other than the hub promised.
-    """
-    with hub_errors(repository, "model"):
-        return _fetch(repository)
-
-
-def _fetch(repository: str) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
-
-    folder = Path(snapshot_download(repository, allow_patterns=DESCRIPTIONS, library_name="seesay"))
-
-    def fetch(name: str) -> None:
-        # The folder is named after the commit its files are from.
-        check_promised(Path(hf_hub_download(repository, name, revision=folder.name, library_name="seesay")))
-
-    for description in sorted(path for path in folder.iterdir() if path.name in DESCRIPTIONS):
-        check_promised(description)
-    for layout in (layout for layout in READERS if layout.is_in(folder)):
-        weights = folder / layout.WEIGHTS_NAME
-        try:
-            fetch(weights.name)
-        except (RemoteEntryNotFoundError, LocalEntryNotFoundError) as error:
-            if index_of(weights).is_file():
-                for file in weight_files(weights):
-                    fetch(file.name)
-            elif isinstance(error, LocalEntryNotFoundError):
-                raise
-            else:
-                continue
-        return folder
-    raise RefusedInput(
-        f"hf:{repository} holds no description with safetensors weights that seesay reads; fetch its pickle yourself "
-        "and turn it into safetensors with `seesay convert --from-pickle`, or name another repository."
-    )

@@ -7,7 +7,10 @@ layout, since that is the one place where all nine lie as safetensors. SigLIP 2 
 from dataclasses import dataclass
 from pathlib import Path
 
+from seesay.base.errors import UsageError
+from seesay.base.hub import HUB, MAIN
 from seesay.base.names import same_name
+from seesay.model.open_clip_names import OPEN_CLIP
 
 # The folder of every model that comes with the package.
 PACKAGED = {"box": Path(__file__).parent / "box"}
@@ -72,13 +75,31 @@ PAPER_REPOSITORIES = {
 }
 
 
+# How the hub is named in front of owner/name, here and by open_clip.
+HUB_PREFIXES = (HUB, "hf-hub:")
+
+
+def hub_name(name: str) -> tuple[str, str] | None:
+    """owner/name and the revision of what is written hf:owner/name, perhaps with @revision; None for any other name."""
+    prefix = next((prefix for prefix in HUB_PREFIXES if name.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    repository, at, revision = name.removeprefix(prefix).partition("@")
+    if at and not revision:
+        raise UsageError(f"{name!r} names no revision behind its @; give a branch, a tag or a commit, or leave it out.")
+    return repository, revision or MAIN
+
+
 def known_source(name: str) -> Path | str | None:
     """Where the model of a short name is, in any spelling: a folder of the package, or a repository `owner/name`.
 
-    A repository of the list stands for itself. None for any other name.
+    A short name is one of this list, or of open_clip's as in ViT-B-32:laion2b_s34b_b79k. A repository of the list
+    stands for itself. None for any other name.
     """
     if (packaged := same_name(name, PACKAGED)) is not None:
         return PACKAGED[packaged]
     if (known := same_name(name, KNOWN)) is not None:
         return KNOWN[known].repository
+    if (known := same_name(name, OPEN_CLIP)) is not None:
+        return OPEN_CLIP[known]
     return name if name in {model.repository for model in KNOWN.values()} else None

@@ -21,6 +21,8 @@ from seesay.base.streams import say
 
 # A guess.
 READ_SECONDS = 600
+# Names under which pickles of weights lie.
+ENDINGS = (".bin", ".pt", ".pth", ".ckpt")
 # Bytes at either end that are looked at: a guess; the list of a zip's files is at its end.
 HEAD, TAIL = 64 << 10, 1 << 20
 # A guess: an answer is a line.

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -20,14 +20,17 @@ from seesay.base import bounded
 from seesay.base.errors import RefusedInput, SeesayError, StorageError
 from seesay.model.pickles import refuse_pickle
 
+SUFFIX = ".safetensors"
 # Both a guess: the largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
 HEADER_LIMIT = 2 << 20
 TENSOR_LIMIT = 3_000
 # What transformers puts behind the name of the one file where it has written several, and a guess at their number.
-INDEX_SUFFIX = ".index.json"
+INDEX = "index.json"
 FILE_LIMIT = 256
 # A file beside the index, and nothing that leads anywhere else.
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}\.safetensors")
+# What transformers and diffusers put into the names of weights that were rounded before they were saved.
+VARIANTS = ("fp16", "bf16", "fp32")
 # Faults that a message lists: a guess at what is still read.
 LISTED = 10
 # A weight beyond this has a square that float32 cannot hold: whatever is measured of it is a zero or no number.
@@ -105,19 +108,45 @@ def _refuse_numbers(path: Path, name: str, tensor: Tensor, *, largest: float) ->
         )
 
 
-def index_of(path: Path) -> Path:
-    """Where the index lies that names several files in place of the file `path`."""
-    return path.with_name(path.name + INDEX_SUFFIX)
+class MissingWeights(RefusedInput):
+    """There is no file of weights where one should be."""
+
+
+def weights_among(names: Container[str], name: str) -> str | None:
+    """Which of `names` says where the weights called `name` are: that file, an index of several, a variant."""
+    stem = name.removesuffix(SUFFIX)
+    candidates = [name, f"{name}.{INDEX}"]
+    for variant in VARIANTS:
+        candidates += [f"{stem}.{variant}{SUFFIX}", f"{name}.{INDEX.removesuffix('json')}{variant}.json"]
+    return next((each for each in candidates if each in names), None)
+
+
+def is_index(name: str) -> bool:
+    """Whether what `weights_among` found names several files, and holds no weights itself."""
+    return name.endswith(".json")
+
+
+def has_weights(path: Path) -> bool:
+    """Whether there is the file `path`, or what stands for it in its folder."""
+    return _found(path) is not None
+
+
+def _found(path: Path) -> Path | None:
+    if path.exists():
+        return path
+    folder = {each.name for each in path.parent.iterdir()} if path.parent.is_dir() else set()
+    name = weights_among(folder, path.name)
+    return None if name is None else path.with_name(name)
 
 
 def weight_files(path: Path) -> list[Path]:
-    """The file itself, or those that its index names where there is one and no such file.
+    """The file itself or, where there is no such file, what stands for it: those of its index, or a rounded variant.
 
     `RefusedInput` for an index that names anything but files beside it; whether they are there is for `read_header`.
     """
-    index = index_of(path)
-    if path.exists() or not index.is_file():
-        return [path]
+    index = _found(path)
+    if index is None or not is_index(index.name):
+        return [index or path]
     try:
         content = bounded.read_json(index)
     except OSError as error:
@@ -161,7 +190,7 @@ def read_header(path: Path) -> dict[str, dict]:
     try:
         # A pipe under this name would leave its reader waiting for ever.
         if not path.is_file():
-            raise RefusedInput(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
+            raise MissingWeights(f"{path} is missing; the model folder is incomplete, save or fetch it again.")
         size = path.stat().st_size
         with path.open("rb") as file:
             prefix = file.read(8)

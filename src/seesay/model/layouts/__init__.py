@@ -9,8 +9,8 @@ from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, open_clip_siglip, seesay
-from seesay.model.pickles import refuse_pickle
-from seesay.model.weights import index_of
+from seesay.model.pickles import ENDINGS, refuse_pickle
+from seesay.model.weights import has_weights
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
@@ -32,8 +32,7 @@ WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf, "open_clip": open_
 def layout_in(folder: Path) -> ModuleType:
     """The layout whose files are in the folder; `RefusedInput` if there is none."""
     described = [layout for layout in READERS if layout.is_in(folder)]
-    weights = {layout: folder / layout.WEIGHTS_NAME for layout in described}
-    whole = [layout for layout in described if weights[layout].exists() or index_of(weights[layout]).exists()]
+    whole = [layout for layout in described if has_weights(folder / layout.WEIGHTS_NAME)]
     if not described:
         raise RefusedInput(
             f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "
@@ -63,5 +62,5 @@ def refuse_foreign(folder: Path) -> None:
 def _refuse_pickles(folder: Path) -> None:
     """Weights of the same model in a file that is not read are named, for that is what people stand before."""
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".bin", ".pt", ".pth", ".ckpt") and path.is_file():
+        if path.suffix in ENDINGS and path.is_file():
             refuse_pickle(path)
