@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seesay.model.cache import zero_shot_classifier as zero_shot_classifier
     from seesay.model.convert import convert as convert
     from seesay.model.hub import load as load
+    from seesay.model.open_clip_like import open_clip_like as open_clip_like
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
     from seesay.preflight.report import DoctorReport as DoctorReport
@@ -67,6 +68,7 @@ _MODULES = {
     "doctor": "preflight.doctor",
     "evaluate": "evaluation.evaluate",
     "load": "model.hub",
+    "open_clip_like": "model.open_clip_like",
     "open_run": "training.run_folder",
     "probe": "tasks.probe",
     "recall_at_k": "tasks.retrieve",
