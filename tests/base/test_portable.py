@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seesay.base import memory, publish
+from seesay.base import memory, publish, sync
 from seesay.base.errors import UsageError
 from seesay.base.memory import available_memory, peak_memory, whole_memory
 from seesay.base.processes import is_alive, usable_cores
@@ -71,7 +71,7 @@ def test_files_and_folders_are_published_without_syncing_folders(tmp_path, monke
 def test_what_is_written_and_synced_on_windows_is_opened_as_bytes_and_for_writing(tmp_path, monkeypatch):
     flags, real, binary = [], os.open, 1 << 28
     monkeypatch.setattr(os, "O_BINARY", binary, raising=False)
-    monkeypatch.setattr(publish, "IS_WINDOWS", True)
+    monkeypatch.setattr(sync, "IS_WINDOWS", True)
     monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
 
     def opened(path, flag, *rest):

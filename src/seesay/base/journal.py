@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from seesay.base.errors import StorageError
-from seesay.base.locks import take_lock
+from seesay.base.locks import take_named_lock
 from seesay.base.publish import publish_file
 from seesay.base.streams import COVER, REDRAW, say
 
@@ -84,7 +83,7 @@ class Journal:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / LOCK_NAME).open("a+", encoding="utf-8", newline="\n")
-            self._take_lock(self._lock)
+            take_named_lock(self._lock, f"run folder {self.folder}")
             # A loader process that outlives a killed run for some seconds must not keep its folder locked.
             if hasattr(os, "register_at_fork"):
                 os.register_at_fork(after_in_child=self._lock.close)
@@ -114,17 +113,6 @@ class Journal:
             self._events.close()
         publish_file(path, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self._events = LineFile(path)
-
-    def _take_lock(self, lock: TextIO) -> None:
-        if not take_lock(lock):
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
-            raise StorageError(f"run folder {self.folder} is in use by process {owner}; wait or stop it.")
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"{os.getpid()} on {socket.gethostname()}")
-        lock.flush()
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

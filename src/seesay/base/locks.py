@@ -1,11 +1,13 @@
 """The one way to hold a file for this process alone. A lock ends with its process, however that ends."""
 
 import os
+import socket
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
+from seesay.base.errors import StorageError
 from seesay.base.streams import say
 
 # The byte that is locked on Windows, where nobody else may read or write it: the last one that `_locking` of its C
@@ -27,6 +29,22 @@ def take_lock(file: IO[Any]) -> bool:
         return lock(module, file)
     _warn()
     return True
+
+
+def take_named_lock(file: TextIO, what: str) -> None:
+    """As `take_lock` of a file open to read and write, and in it stands who holds it.
+
+    Raises `StorageError` where another process does, with its number; `what` is the thing that the lock is for.
+    """
+    if not take_lock(file):
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise StorageError(f"{what} is in use by process {owner}; wait or stop it.")
+    file.seek(0)
+    file.truncate()
+    file.write(f"{os.getpid()} on {socket.gethostname()}")
+    file.flush()
 
 
 def _lock_file(fcntl: ModuleType, file: IO[Any]) -> bool:

@@ -13,8 +13,6 @@ machine that stops between them leaves only the .old: `find_published` gives a r
 A device or a pipe (/dev/null) is refused: a file would take its place.
 
 A process id means something on one machine only: a folder that several machines write to needs one writer.
-
-Windows has no fsync of a folder: NTFS logs renames in their order, and the last ones may be undone after a power cut.
 """
 
 import errno
@@ -29,12 +27,12 @@ from pathlib import Path
 
 from seesay.base.errors import StorageError, UsageError
 from seesay.base.processes import is_alive
+from seesay.base.sync import IS_WINDOWS, sync_folder, sync_tree
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
 # Endings that say how a file is written, those that people take for results: a list of our own.
 FORMAT_ENDINGS = frozenset([".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"])
-IS_WINDOWS = os.name == "nt"
 # Windows replaces no file while a virus scanner, an indexer or a reader has it open: seconds between tries (guesses).
 REPLACE_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8) if IS_WINDOWS else ()
 
@@ -72,7 +70,7 @@ def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MOD
         with _temporary_beside(path) as temporary:
             _write(temporary, chunks, mode=mode)
             _replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
@@ -96,7 +94,7 @@ def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
         with _temporary_beside(folder) as temporary:
             temporary.mkdir()
             write(temporary)
-            _sync_tree(temporary)
+            sync_tree(temporary)
             _swap(temporary, folder)
 
 
@@ -235,7 +233,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     """Make `temporary` the content of `folder`, durably; the old content ends up under the temporary name."""
     if not folder.exists():
         _replace(temporary, folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         return
     aside = _sibling(folder, "old")
     _ours.add(aside.name)
@@ -246,7 +244,7 @@ def _swap(temporary: Path, folder: Path) -> None:
         except BaseException:
             _replace(aside, folder)
             raise
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
         # Renamed before it is deleted, so that whatever is called .old is complete.
         _replace(aside, temporary)
     finally:
@@ -261,7 +259,7 @@ def _restore(folder: Path) -> None:
     match = _LEFTOVER.fullmatch(found.name)
     if match and _is_stale(found, int(match["pid"])):
         _replace(found, folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
 def _is_stale(path: Path, pid: int) -> bool:
@@ -301,7 +299,7 @@ def _make_parents(folder: Path) -> None:
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def _write(path: Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
@@ -312,36 +310,5 @@ def _write(path: Path, chunks: Iterable[bytes], *, mode: int = MODE) -> None:
             while rest:
                 rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_tree(folder: Path) -> None:
-    for inside, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            _sync_file(Path(inside, name))
-        _sync_folder(Path(inside))
-
-
-def _sync_file(path: Path) -> None:
-    """A failed fsync may have thrown the data away, so it is never tried a second time."""
-    # Windows syncs only what is open for writing.
-    handle = os.open(path, os.O_RDWR if IS_WINDOWS else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows: see the top of this file
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # Some network file systems know no fsync of a folder and say so with EINVAL; they order renames themselves.
-        if error.errno != errno.EINVAL:
-            raise
     finally:
         os.close(handle)
