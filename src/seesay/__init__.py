@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from seesay.experiments.compare_runs import compare_runs as compare_runs
     from seesay.experiments.comparison import Comparison as Comparison
     from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
+    from seesay.index.photo_index import Hit as Hit
+    from seesay.index.photo_index import PhotoIndex as PhotoIndex
+    from seesay.index.photo_index import open_index as open_index
+    from seesay.index.refresh import Refreshed as Refreshed
+    from seesay.index.search import Found as Found
+    from seesay.index.search import search as search
     from seesay.model.build import build as build
     from seesay.model.bundle import Model as Model
     from seesay.model.cache import zero_shot_classifier as zero_shot_classifier
@@ -45,10 +51,14 @@ _MODULES = {
     "Comparison": "experiments.comparison",
     "DoctorReport": "preflight.report",
     "Evaluation": "evaluation.evaluate",
+    "Found": "index.search",
+    "Hit": "index.photo_index",
     "Interrupted": "base.errors",
     "LinearProbe": "tasks.linear_probe",
     "Model": "model.bundle",
+    "PhotoIndex": "index.photo_index",
     "ProbeResult": "tasks.probe_result",
+    "Refreshed": "index.refresh",
     "RefusedInput": "base.errors",
     "Run": "training.run_folder",
     "RunsComparison": "experiments.compare_runs",
@@ -69,9 +79,11 @@ _MODULES = {
     "evaluate": "evaluation.evaluate",
     "load": "model.hub",
     "open_clip_like": "model.open_clip_like",
+    "open_index": "index.photo_index",
     "open_run": "training.run_folder",
     "probe": "tasks.probe",
     "recall_at_k": "tasks.retrieve",
+    "search": "index.search",
     "train": "training.train",
     "zero_shot_classifier": "model.cache",
 }

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -235,6 +236,11 @@ def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, in
     Names that begin with a dot are left alone. Links, pipes and devices are not followed or opened but become
     problems, as do folders that cannot be listed. What somebody names may be a link: `folder`, or a row of a table.
     """
+    return ((name, status.st_size) for name, status in statuses_below(folder, problems))
+
+
+def statuses_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, os.stat_result]]:
+    """As `files_below`, with all that the system knows of a file without opening it; one that has just gone is none."""
     waiting = [""]
     while waiting:
         inside = waiting.pop()
@@ -252,7 +258,8 @@ def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, in
             if item.is_dir(follow_symlinks=False):
                 folders.append(name)
             elif item.is_file(follow_symlinks=False):
-                yield name, item.stat(follow_symlinks=False).st_size
+                with suppress(FileNotFoundError):
+                    yield name, item.stat(follow_symlinks=False)
             else:
                 is_link = item.is_symlink()
                 reason = "a link, which is not followed" if is_link else "not a regular file"

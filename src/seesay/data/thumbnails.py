@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 from seesay.data.jpeg import decoding
@@ -30,3 +31,14 @@ def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192, quali
     file = io.BytesIO()
     image.save(file, "webp", quality=quality)
     return file.getvalue()
+
+
+def quick_thumbnail(image_HW3: np.ndarray, *, side: int, quality: int) -> tuple[bytes, np.ndarray]:
+    """A small JPEG of pixels (H, W, 3), with nothing beside them, and its own pixels; larger than WebP.
+
+    It takes a tenth of the time and less (benchmarks/2026-11-29-search).
+    """
+    image = Image.fromarray(image_HW3)
+    image.thumbnail((side, side))
+    small_HW3 = np.ascontiguousarray(image)
+    return simplejpeg.encode_jpeg(small_HW3, quality=quality, colorspace="RGB", colorsubsampling="420"), small_HW3

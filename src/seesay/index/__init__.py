@@ -1,0 +1,1 @@
+"""Photos found by words: their vectors in a folder of its own, and what is asked of them."""

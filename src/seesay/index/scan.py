@@ -1,0 +1,149 @@
+"""What a search reads: the rows of an index and their vectors, as files that are mapped into memory.
+
+It is made of the table and says of which version, so that it can be made again, and a query needs no database.
+N = photos that could be read, D = width of their vectors; the first N rows are theirs, then come files set aside.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from seesay.base.errors import RefusedInput
+from seesay.base.publish import find_published, publish_folder
+from seesay.index.photo_table import PhotoTable, schema
+
+# Its functions are made at run time, where no type checker sees them.
+_COMPUTE: Any = pyarrow.compute
+FOLDER = "scan"
+FORMAT = 1  # of these files; it rises with every change to them
+COLUMNS = ("id", "path", "size", "modified_ns", "taken_s", "hash", "look", "colours", "reason", "detail")
+# Rows whose products are worked out at once, a guess: their scores stay in the cache.
+ROWS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One version of an index, to search in."""
+
+    version: int
+    rows: pa.Table
+    vectors_ND: np.ndarray
+
+    @classmethod
+    def read(cls, folder: Path) -> "Scan | None":
+        """The snapshot in an index's folder; None without one. `RefusedInput` where it is damaged."""
+        location = find_published(folder / FOLDER)
+        if location is None:
+            return None
+        try:
+            facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
+            rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
+            vectors_ND = _mapped(location / "vectors.npy")
+            if facts["format"] != FORMAT or len(rows) != facts["rows"] or len(vectors_ND) != facts["photos"]:
+                raise ValueError(f"it does not hold what it says: {facts}")
+            return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND)
+        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+            raise RefusedInput(f"{location} is damaged ({error}); remove that folder, and it is made again.") from error
+
+    @cached_property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """The columns of numbers as arrays (N,), of the photos alone; a time that no camera wrote is the file's."""
+        photos = self.rows.slice(0, len(self.vectors_ND))
+        changed_s = _COMPUTE.divide(photos["modified_ns"], 1_000_000_000)
+        taken_s = _COMPUTE.coalesce(photos["taken_s"], changed_s)
+        return {
+            "id": photos["id"].to_numpy(),
+            "time_s": taken_s.to_numpy(),
+            "look": photos["look"].to_numpy(),
+        }
+
+    def best(
+        self, query_D: np.ndarray, *, top: int, is_allowed_N: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (T,) of the photos nearest to a vector (D,) and their cosines (T,), best first.
+
+        T is `top`, or as many as there are where `is_allowed_N` is true. Of equal ones the earlier comes first.
+        """
+        scores_N = np.empty(len(self.vectors_ND), np.float32)
+        for first in range(0, len(scores_N), ROWS_AT_ONCE):
+            scores_N[first : first + ROWS_AT_ONCE] = self.vectors_ND[first : first + ROWS_AT_ONCE] @ query_D
+        allowed = np.arange(len(scores_N)) if is_allowed_N is None else np.flatnonzero(is_allowed_N)
+        return _ranked(allowed, scores_N[allowed], top)
+
+
+def _ranked(position_C: np.ndarray, score_C: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+    if len(score_C) > top:
+        least = np.partition(score_C, len(score_C) - top)[len(score_C) - top]
+        # All that are as good as the last one, so that which of them stay is decided by their order.
+        among = score_C >= least
+        position_C, score_C = position_C[among], score_C[among]
+    order = np.lexsort((position_C, -score_C))[:top]
+    return position_C[order], score_C[order]
+
+
+def write_scan(folder: Path, table: PhotoTable, *, width: int) -> Scan:
+    """Make the snapshot of the table as it is now, and open it."""
+    publish_folder(folder / FOLDER, lambda location: _write(location, table, width))
+    scan = Scan.read(folder)
+    assert scan is not None
+    return scan
+
+
+def _write(location: Path, table: PhotoTable, width: int) -> None:
+    chosen = pa.schema([schema(width).field(name) for name in COLUMNS])
+    rows = pa.Table.from_batches([batch.cast(chosen) for batch in table.batches(COLUMNS)], schema=chosen)
+    is_photo = _COMPUTE.equal(rows["reason"], "")
+    photos = rows.filter(is_photo)
+    rows = pa.concat_tables([photos, rows.filter(_COMPUTE.invert(is_photo))]).combine_chunks()
+    with pa.ipc.new_file(str(location / "rows.arrow"), chosen) as file:
+        file.write_table(rows)
+    _write_vectors(location / "vectors.npy", table, photos["id"].to_numpy(), width=width)
+    facts = {
+        "format": FORMAT,
+        "version": table.version,
+        "rows": len(rows),
+        "photos": len(photos),
+    }
+    (location / "scan.json").write_bytes(json.dumps(facts).encode("ascii"))
+
+
+def _write_vectors(path: Path, table: PhotoTable, id_N: np.ndarray, *, width: int) -> None:
+    """The vectors of the photos with these ids, in their order, as a .npy file; never all in memory."""
+    done = 0
+    with path.open("wb") as file:
+        header: Any = {"descr": "<f4", "fortran_order": False, "shape": (len(id_N), width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in table.batches(("id", "vector"), condition="reason = ''"):
+            vectors_BD = _rows_of(batch["vector"], width)
+            if not np.array_equal(batch["id"].to_numpy(), id_N[done : done + len(vectors_BD)]):
+                raise RefusedInput("the table of the index gives its rows in another order each time; index again.")
+            file.write(np.ascontiguousarray(vectors_BD, dtype="<f4").data)
+            done += len(vectors_BD)
+    if done != len(id_N):
+        raise RefusedInput(f"the table of the index holds {done:,} vectors for {len(id_N):,} photos; index again.")
+
+
+def _rows_of(vectors: pa.Array, width: int) -> np.ndarray:
+    return vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), width)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """The array of a .npy file; one without numbers cannot be mapped."""
+    array = np.load(path, mmap_mode="r")
+    return np.asarray(array) if array.size else np.empty(array.shape, array.dtype)
+
+
+def positions_of(scan: Scan, ids: Sequence[int]) -> np.ndarray:
+    """Where the photos with these ids are among the rows, (K,), -1 for one that is not there."""
+    id_N = scan.numbers["id"]
+    order = np.argsort(id_N, kind="stable")
+    at = np.searchsorted(id_N, ids, sorter=order)
+    found = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(ids), np.int64)
+    return np.where(id_N[found] == ids, found, -1) if len(order) else np.full(len(ids), -1)
