@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model as Model
     from seesay.model.cache import zero_shot_classifier as zero_shot_classifier
     from seesay.model.convert import convert as convert
+    from seesay.model.explain import Explanation as Explanation
     from seesay.model.hub import load as load
     from seesay.model.open_clip_like import open_clip_like as open_clip_like
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
     from seesay.preflight.report import DoctorReport as DoctorReport
     from seesay.tasks.classify_folder import classify_folder as classify_folder
+    from seesay.tasks.explain import explain as explain
     from seesay.tasks.linear_probe import LinearProbe as LinearProbe
     from seesay.tasks.probe import probe as probe
     from seesay.tasks.probe_result import ProbeResult as ProbeResult
@@ -51,6 +53,7 @@ _MODULES = {
     "Comparison": "experiments.comparison",
     "DoctorReport": "preflight.report",
     "Evaluation": "evaluation.evaluate",
+    "Explanation": "model.explain",
     "Found": "index.search",
     "Hit": "index.photo_index",
     "Interrupted": "base.errors",
@@ -77,6 +80,7 @@ _MODULES = {
     "convert": "model.convert",
     "doctor": "preflight.doctor",
     "evaluate": "evaluation.evaluate",
+    "explain": "tasks.explain",
     "load": "model.hub",
     "open_clip_like": "model.open_clip_like",
     "open_index": "index.photo_index",

@@ -42,6 +42,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "train": ("seesay.cli.train", "train a model on images with captions"),
     "doctor": ("seesay.cli.doctor", "check pairs, memory and time before a long run"),
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
+    "explain": ("seesay.cli.explain", "which parts of a photo and which words make their similarity"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
     "compare": ("seesay.cli.compare", "train objectives side by side, or lay two runs there"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),

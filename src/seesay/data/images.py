@@ -152,6 +152,15 @@ class Preprocess(BaseModel):
         resized = squash_by_pillow if self.resize == "squash" else centre_by_pillow
         return _planes(resized(image_HW3, self.size, interpolation=self.interpolation))
 
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Top, left, bottom and right of what `pixels` is made of, in pixels of an image of those sides."""
+        if self.resize == "squash":
+            return 0.0, 0.0, float(height), float(width)
+        resized_long, offset = _long_side(height, width, self.size)
+        scale = max(height, width) / resized_long
+        first, last = offset * scale, (offset + self.size) * scale
+        return (0.0, first, float(height), last) if width > height else (first, 0.0, last, float(width))
+
     def normalise(self, pixels_B3SS: torch.Tensor) -> torch.Tensor:
         """(B, 3, S, S) float32: (pixels / 255 - mean) / std, on the device the pixels are on."""
         mean_311 = torch.tensor(self.mean, device=pixels_B3SS.device).view(3, 1, 1)

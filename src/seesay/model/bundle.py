@@ -21,10 +21,11 @@ from seesay.base.records import Ranking
 from seesay.base.runtime import Runtime
 from seesay.data.class_names import ClassName, Descriptions, class_prompts, names_of
 from seesay.data.file_tokenizer import AnyTokenizer
-from seesay.data.image_sources import refuse_single_image
+from seesay.data.image_sources import Source, refuse_single_image
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.encode import BATCH_SIZE, OnError, check_rows, embed_rows, encode_any, in_precision, rounding
+from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
 from seesay.model.weights import FLOATS
@@ -289,6 +290,10 @@ class Model:
             for note in read.notes:
                 warnings.warn(note, stacklevel=2)
         return self.classifier(labels, templates).rank(self.encode_images(images))
+
+    def explain(self, image: Source, text: str, *, contrast: str | None = None) -> Explanation:
+        """Which parts of an image and which words make their cosine, or its lead over that of `contrast`."""
+        return explain_image(self, image, text, contrast=contrast)
 
     def save(
         self,

@@ -77,6 +77,10 @@ class ConvNet(ImageTower):
         """Normalised pixels to the G positions of the last map, (B, G, W)."""
         return self._map(pixels_B3SS).flatten(2).transpose(1, 2)
 
+    def map_modules(self) -> tuple[nn.Module, ...]:
+        """The blocks, each of which gives a map."""
+        return tuple(self.blocks)
+
     def _map(self, pixels_B3SS: Tensor) -> Tensor:
         return self.blocks(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))
 
@@ -189,6 +193,10 @@ class ResNet(ImageTower):
     def project(self, features: Tensor) -> Tensor:
         """Features or positions of a grid, (..., C) to (..., D)."""
         return self.pool.out(features)
+
+    def map_modules(self) -> tuple[nn.Module, ...]:
+        """The stages, each of which gives a map."""
+        return tuple(self.stages)
 
     def give_up_pooling(self) -> None:
         """Leave untrained what only pools, where the grid is read in its stead."""

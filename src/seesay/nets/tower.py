@@ -32,6 +32,10 @@ class ImageTower(nn.Module):
         """Normalised pixels to the grid, projected, (B, G, D)."""
         return self.project(self.grid(pixels_B3SS))
 
+    def map_modules(self) -> tuple[nn.Module, ...]:
+        """The modules whose outputs are maps (B, W, h, w), in turn; none in a transformer."""
+        return ()
+
     def give_up_pooling(self) -> None:
         """Leave untrained what only pools, where the grid is read in its stead."""
 

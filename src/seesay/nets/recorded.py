@@ -1,0 +1,66 @@
+"""What a tower computes on its way to an embedding, with gradients, and without a line about it in the tower.
+
+B = images, H = heads, Q = positions that look, P = positions that are looked at, C = width of a head or of a map,
+h, w = sides of a map.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+
+class RecordedAttention(TorchFunctionMode):
+    """Inside, attention is computed in the open, and `weights` holds that of every layer in turn, (B, H, Q, P).
+
+    The fused function gives no weights; softmax(q k / sqrt(C)) v is the same but for rounding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights: list[Tensor] = []
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **(kwargs or {}))
+        query, key, value = args
+        score = query @ key.mT * query.shape[-1] ** -0.5
+        if (kwargs or {}).get("is_causal"):
+            is_later = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).triu(1)
+            score = score.masked_fill(is_later, -math.inf)
+        weight_BHQP = score.softmax(-1)
+        self.weights.append(weight_BHQP)
+        return weight_BHQP @ value
+
+
+@contextmanager
+def recorded_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Inside, the list gets the output of each of these modules when it is computed, (B, C, h, w) for a map."""
+    outputs: list[Tensor] = []
+    hooks = [module.register_forward_hook(lambda _, __, output: outputs.append(output)) for module in modules]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def recorded_leaf(module: nn.Module) -> Iterator[list[Tensor]]:
+    """As `recorded_outputs` of one module, whose output, of any shape, is a leaf: gradients go no further back."""
+    outputs: list[Tensor] = []
+
+    def begin_here(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1]
+
+    hook = module.register_forward_hook(begin_here)
+    try:
+        yield outputs
+    finally:
+        hook.remove()
