@@ -31,7 +31,7 @@ import seesay
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.formulas.logistic import objective
 from seesay.model.encode import encode_feature_set
-from seesay.tasks.linear_probe import held_out
+from seesay.tasks.penalty_sweep import held_out
 
 PENALTY = 1 / 0.316
 ROUNDS = 3

@@ -46,6 +46,18 @@ def test_without_shots_there_are_two_rows(seesay, sets):
     assert code == 0 and len(out.splitlines()) == 5 and "roc-auc" in out and "chance 50.0" in out
 
 
+def test_from_words_begins_at_zero_shot_and_says_so(seesay, sets):
+    code, out, err = seesay("probe", *sets, "--model", "m", "--from-words", "--shots", "0,1", "--seeds", "1")
+    title, _, _, *rows, _ = out.splitlines()
+    assert (code, err) == (0, "")
+    assert title.startswith("test: accuracy of 6 images, 3 classes, chance 33.3, from words (logits times 0.")
+    assert [" ".join(row.split()[:3]) for row in rows[:3]] == [
+        "zero-shot 0 66.7",
+        "few-shot 0 66.7",
+        "few-shot 1 100.0",
+    ]
+
+
 def test_skipped_images_are_reported_and_too_many_are_exit_3(seesay, sets):
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")

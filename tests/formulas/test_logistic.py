@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 
+from seesay.formulas import examples as ready
 from seesay.formulas import logistic
-from seesay.formulas.logistic import CONVERGED, Until, examples, fit, from_features, objective, slope_at, to_features
+from seesay.formulas.examples import examples, from_features, to_features
+from seesay.formulas.logistic import CONVERGED, Until, fit, objective, slope_at
 
 # What of `Examples` is rounded.
 DOUBLED = ("centred_NW", "mean_W", "axes_WW", "variance_W", "share_K", "own_KW")
@@ -43,7 +45,7 @@ def by_scikit_learn(x_NW, label_N, penalty: float, weight_N=None) -> float:
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 100.0])
 @pytest.mark.parametrize("small_work", [0, 1 << 27])
 def test_the_minimum_is_that_of_scikit_learn(monkeypatch, classes: int, penalty: float, small_work: int):
-    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    monkeypatch.setattr(ready, "SMALL_WORK", small_work)
     x_NW, label_N = blobs(90, 6, classes)
     found = fit(examples(x_NW, label_N, classes), penalty)
     close = 1e-7 * found.value if small_work else 1e-3 * max(found.value, 0.02)
@@ -122,7 +124,7 @@ def test_with_weights_the_gradient_bends_as_the_hessian_of_autograd_says():
 @pytest.mark.parametrize("penalty", [1e-2, 1.0, 100.0])
 @pytest.mark.parametrize("small_work", [0, 1 << 27])
 def test_the_minimum_with_weights_is_that_of_scikit_learn(monkeypatch, classes: int, penalty: float, small_work: int):
-    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    monkeypatch.setattr(ready, "SMALL_WORK", small_work)
     x_NW, label_N = blobs(90, 6, classes)
     weight_N = weighted(90)
     # In float64 to the very end, where the formula itself is compared.
@@ -134,7 +136,7 @@ def test_the_minimum_with_weights_is_that_of_scikit_learn(monkeypatch, classes: 
 
 @pytest.mark.parametrize("small_work", [0, 1 << 27])
 def test_whole_weights_are_repeated_rows_from_the_first_number_to_the_last(monkeypatch, small_work: int):
-    monkeypatch.setattr(logistic, "SMALL_WORK", small_work)
+    monkeypatch.setattr(ready, "SMALL_WORK", small_work)
     x_NW, label_N = blobs(40, 5, 3)
     weight_N = torch.arange(40) % 4 + 1
     given, repeated = (
@@ -160,7 +162,7 @@ def test_weights_that_are_all_the_same_are_a_smaller_penalty():
 
 
 def test_the_value_of_a_fit_in_float32_is_the_objective_by_its_definition(monkeypatch):
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(300, 12, 5)
     given = examples(x_NW, label_N, 5)
     found = fit(given, 0.5)
@@ -222,7 +224,7 @@ def test_features_that_say_nothing_leave_the_shares_of_the_classes():
 
 
 def test_a_penalty_that_allows_next_to_no_weight_still_gives_the_nearest_class(monkeypatch):
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(90, 6, 3, apart=5.0)
     given = examples(x_NW, label_N, 3)
     weights_KW, intercept_K = to_features(given, fit(given, 1e6).end.theta_KW1)
@@ -235,7 +237,7 @@ def test_no_more_steps_are_taken_than_allowed():
 
 
 def test_what_is_known_from_one_penalty_shortens_the_search_for_the_next(monkeypatch):
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(2000, 60, 20, apart=0.3)
     given = examples(x_NW, label_N, 20)
     neighbour = fit(given, 0.2, until=Until(5e-6)).end
@@ -255,7 +257,7 @@ def test_bends_are_those_of_the_loss_without_the_penalty():
 
 
 def test_a_large_penalty_is_fitted_until_its_classes_are_settled_too(monkeypatch):
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(300, 12, 5)
     exact = by_logits(examples(x_NW.double(), label_N, 5), x_NW, Until(1e-12))
     assert (by_logits(examples(x_NW, label_N, 5), x_NW, logistic.SETTLED) == exact).double().mean() > 0.99
@@ -273,7 +275,7 @@ def test_a_search_that_was_told_it_is_enough_ends_there():
 
 
 def test_a_loss_of_next_to_nothing_is_not_lost_in_rounding(monkeypatch):
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(300, 12, 3, apart=30.0)
     given, exact = examples(x_NW, label_N, 3), examples(x_NW.double(), label_N, 3)
     exact = replace(exact, **{name: getattr(exact, name).double() for name in DOUBLED})

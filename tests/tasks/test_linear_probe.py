@@ -17,7 +17,8 @@ import seesay
 from seesay.base.errors import UsageError
 from seesay.formulas import logistic
 from seesay.tasks import linear_probe
-from seesay.tasks.linear_probe import GivenUp, LinearProbe, held_out, peak, penalty_at
+from seesay.tasks.linear_probe import LinearProbe
+from seesay.tasks.penalty_sweep import GivenUp, held_out, peak, penalty_at
 
 
 def blobs(rows: int = 60, classes: int = 3, seed: int = 0):
@@ -51,7 +52,7 @@ def test_tensors_and_lists_are_features_too():
 def test_scikit_learns_tools_take_it():
     x_NW, y_N = blobs()
     probe = LinearProbe(max_iterations=50, penalty=0.1)
-    assert clone(probe).get_params() == {"max_iterations": 50, "penalty": 0.1}
+    assert clone(probe).get_params() == {"max_iterations": 50, "penalty": 0.1, "start": None}
     assert is_classifier(probe)
     scores = cross_val_score(make_pipeline(StandardScaler(), probe), x_NW, y_N, cv=3)
     assert scores.min() > 0.5

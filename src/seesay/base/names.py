@@ -85,10 +85,10 @@ def _spelling(name: str) -> str:
     return re.sub(r"[^a-z0-9]|(?<=\d)px\b", "", name.casefold())
 
 
-def whole_numbers(numbers: Iterable[int], name: str) -> tuple[int, ...]:
-    """The numbers in ascending order, each once; `UsageError` for what is no list of whole numbers of 1 or more."""
+def whole_numbers(numbers: Iterable[int], name: str, *, least: int = 1) -> tuple[int, ...]:
+    """The numbers in ascending order, each once; `UsageError` for what is no list of whole numbers from `least` on."""
     listed = None if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable) else list(numbers)
-    if listed is None or not all(isinstance(each, Integral) and each >= 1 for each in listed):
+    if listed is None or not all(isinstance(each, Integral) and each >= least for each in listed):
         shown = described(numbers) if listed is None else listed
         raise UsageError(f"{name} are {shown}; give whole numbers of 1 or more in a list, as in [1, 2, 4].")
     return tuple(sorted({int(each) for each in listed}))

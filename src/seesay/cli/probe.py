@@ -32,6 +32,10 @@ Metric = Annotated[
     Literal["accuracy", "mean-per-class", "map11", "roc-auc"],
     typer.Option(help="Measured on TEST; map11: mean average precision at 11 recalls, as for PASCAL VOC 2007."),
 ]
+FromWords = Annotated[
+    bool,
+    typer.Option("--from-words", help="Start from the zero-shot classifier and stay near it; --shots may then hold 0."),
+]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
 ]
@@ -55,6 +59,7 @@ def command(
     seeds: Annotated[int, typer.Option(help="Random choices of images for each number of --shots.")] = 3,
     penalty: PenaltyWord = "sweep",
     metric: Metric = "accuracy",
+    from_words: FromWords = False,
     device: Device = None,
     precision: Precision = None,
     batch_size: EncodedAtOnce = None,
@@ -64,13 +69,13 @@ def command(
 
     The protocol is that of Radford et al. 2021: features before the projection, logistic regression by L-BFGS, the
     penalty by a search on a held-out fifth of TRAIN, then a fit on all of it. For --shots the penalty is chosen on
-    images of TRAIN that are not among the shots. All numbers shown are percent. Features are cached under
-    SEESAY_CACHE ("off": not at all).
+    images of TRAIN that are not among the shots; with --from-words on the shots themselves. All numbers shown are
+    percent. Features are cached under SEESAY_CACHE ("off": not at all).
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
     refuse_unwritable_file(json_file, "--json", ending=".json")
-    counts, weight = counts_of(shots), penalty_of(penalty)
+    counts, weight = counts_of(shots, least=0 if from_words else 1), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
     result = probe(
@@ -81,6 +86,7 @@ def command(
         seeds=seeds,
         penalty=weight,
         metric=metric,
+        from_words=from_words,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -100,9 +106,10 @@ def as_text(result: "ProbeResult") -> str:
     """Zero-shot, every number of shots and the whole set, a row each; then where the curve meets zero-shot."""
     from seesay.tasks.probe_result import PROBE_COLUMNS
 
+    started = "" if result.start_scale is None else f", from words (logits times {result.start_scale:.2g})"
     lines = [
         f"{printable(result.set_name)}: {result.metric} of {result.n} images, {result.classes} classes, "
-        f"chance {percent(result.score.chance)}",
+        f"chance {percent(result.score.chance)}{started}",
         table(PROBE_COLUMNS, result.cells()).rstrip("\n"),
     ]
     if result.shots:

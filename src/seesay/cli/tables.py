@@ -14,11 +14,11 @@ from seesay.base.values import with_interval as with_interval
 ALLOWED_SKIPPED = 0.05
 
 
-def counts_of(shots: str | None) -> tuple[int, ...]:
-    """The numbers of a word such as 1,2,4; `UsageError` for anything else."""
+def counts_of(shots: str | None, *, least: int = 1) -> tuple[int, ...]:
+    """The numbers of a word such as 1,2,4, from `least` on; `UsageError` for anything else."""
     words = [word.strip() for word in shots.split(",")] if shots is not None else []
     # Nine digits are more images than a class of anybody's has, and Python reads no more than 4,300.
-    if not all(word.isdecimal() and len(word) <= 9 and int(word) for word in words):
+    if not all(word.isdecimal() and len(word) <= 9 and int(word) >= least for word in words):
         raise UsageError(f"--shots {shots!r} should be numbers of 1 or more with commas between, as in 1,2,4,8,16.")
     return tuple(int(word) for word in words)
 

@@ -7,7 +7,8 @@ What is made small is the sum over examples of the cross-entropy plus penalty / 
 intercepts are free. That is scikit-learn's objective with C = 1 / penalty, which divides it by N, and so do the values
 here. An example of weight w counts w times, as if its row were repeated, and N is then the sum of the weights. With two
 classes scikit-learn has one vector of weights instead of two: the difference of ours, and the same minimum where each
-of ours is charged double.
+of ours is charged double. Logits may begin at an offset instead of 0, one for every example and class, as those of
+another classifier: weights are then what is learned on top of it, and the penalty pulls towards it.
 
 Features are centred, and steps are taken along the axes in which they vary. There the second derivative is nearly
 diagonal, h * variance + penalty / N with h the mean of p (1 - p), once the intercept of a class is taken at the class's
@@ -16,17 +17,16 @@ found once for all penalties.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seesay.formulas.examples import ROWS_FOR_AXES, Examples
 from seesay.formulas.lbfgs import bent_upwards, direction
 
-# Where a problem is so small that float64 costs nothing it is solved to the end.
-SMALL_WORK = 1 << 27
 # Below this loss everything is right, and weights would only grow until the penalty stops them.
 LEAST_LOSS = 1e-2
 # Pairs of a step and a change of the gradient that are remembered: the upper end of 3 to 20 in Nocedal and Wright 2006,
@@ -38,10 +38,6 @@ SUFFICIENT = 1e-4
 SHORTEST = 1e-4
 # A class that is certain already still gets curvature, or the first step would go anywhere.
 LEAST_CURVATURE = 1e-3
-# So many rows show the axes well enough.
-ROWS_FOR_AXES = 8192
-# Of the largest variance: what is below is the rounding of float32.
-FLAT = (16 * torch.finfo(torch.float32).eps) ** 2
 # scikit-learn's `tol` of LogisticRegression.
 FLAT_GRADIENT = 1e-4
 # Certain examples weigh a class about its own mean, uncertain ones about the mean of all: half way was best where it
@@ -78,25 +74,6 @@ TO_THE_END = Until(1e-9)
 ROUGH = Until(1e-2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Examples:
-    """Labelled features about their mean. `share_K` are the shares of the classes, `own_KW` sums of their rows / N.
-
-    The columns of `axes_WW` are the directions in which they vary, by `variance_W`; 0 for a direction that is left out.
-    `total` is the sum of `weight_N`, or the number of examples where that is None and each counts once.
-    """
-
-    centred_NW: Tensor
-    label_N: Tensor
-    weight_N: Tensor | None
-    total: float
-    mean_W: Tensor
-    axes_WW: Tensor
-    variance_W: Tensor
-    share_K: Tensor
-    own_KW: Tensor
-
-
 class Start(NamedTuple):
     """Where a search begins, and what is known of the way the loss bends there.
 
@@ -126,57 +103,14 @@ class Slope:
     curvature: float
 
 
-def examples(features_NW: Tensor, label_N: Tensor, classes: int, weight_N: Tensor | None = None) -> Examples:
-    """Features, labels from 0 to `classes` - 1 and weights, ready for `fit`; in float64 where that costs nothing."""
-    is_small = features_NW.numel() * classes <= SMALL_WORK
-    features_NW = features_NW.to(torch.float64 if is_small else torch.float32)
-    weight_N = None if weight_N is None else weight_N.to(features_NW)
-    mean_W = features_NW.mean(0) if weight_N is None else weight_N @ features_NW / weight_N.sum()
-    centred_NW = features_NW - mean_W
-    every = -(-len(centred_NW) // ROWS_FOR_AXES)
-    seen_NW = centred_NW[::every]
-    if weight_N is None:
-        spread_WW = (seen_NW.T @ seen_NW).double() / len(seen_NW)
-    else:
-        spread_WW = ((seen_NW.T * weight_N[::every]) @ seen_NW).double() / float(weight_N[::every].sum())
-    variance_W, axes_WW = torch.linalg.eigh(spread_WW)
-    # Where all rows were seen a flat direction is flat indeed, and only rounding would move the weights along it.
-    least, is_flat = FLAT * variance_W[-1], variance_W <= FLAT * variance_W[-1]
-    variance_W = variance_W.clamp_min(least).masked_fill(is_flat & (len(seen_NW) == len(centred_NW)), 0)
-    unlabelled = Examples(
-        centred_NW=centred_NW,
-        label_N=label_N,
-        weight_N=weight_N,
-        total=len(label_N),
-        mean_W=mean_W,
-        axes_WW=axes_WW.to(mean_W.dtype),
-        variance_W=variance_W.to(mean_W.dtype),
-        share_K=mean_W.new_empty(classes),
-        own_KW=mean_W.new_empty(classes, len(mean_W)),
-    )
-    return with_own_means(unlabelled)
-
-
-def with_own_means(data: Examples) -> Examples:
-    """`data` with what its examples and labels come to."""
-    count_K = torch.bincount(data.label_N, data.weight_N, minlength=len(data.share_K))
-    total, rows_NW = len(data.label_N), data.centred_NW
-    if data.weight_N is not None:
-        total, rows_NW = float(data.weight_N.sum(dtype=torch.float64)), rows_NW * data.weight_N[:, None]
-    own_KW = torch.zeros_like(data.own_KW).index_add_(0, data.label_N, rows_NW) / total
-    return replace(data, total=total, share_K=count_K.to(own_KW.dtype) / total, own_KW=own_KW)
-
-
 def start_from_part(data: Examples, penalty: float) -> Start | None:
     """The minimum for one example in eight, near that for all of them at an eighth of the cost; None for few."""
     count = len(data.label_N)
     if count < SHARE_OF_SUBSET * LEAST_SUBSET:
         return None
     order_N = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    chosen = order_N[: count // SHARE_OF_SUBSET].to(data.label_N.device)
-    weight_N = None if data.weight_N is None else data.weight_N[chosen]
-    part = replace(data, centred_NW=data.centred_NW[chosen], label_N=data.label_N[chosen], weight_N=weight_N)
-    return Start(fit(with_own_means(part), penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
+    part = data.at(order_N[: count // SHARE_OF_SUBSET].to(data.label_N.device))
+    return Start(fit(part, penalty / SHARE_OF_SUBSET, until=ROUGH).end.theta_KW1)
 
 
 def fit(
@@ -253,12 +187,14 @@ def slope_at(data: Examples, theta_KW1: Tensor, charge: float) -> Slope:
     weights_KW, intercept_K = theta_KW1[:, :-1].contiguous(), theta_KW1[:, -1]
     size = max(1, BLOCK // len(intercept_K))
     blocks = [data.centred_NW.split(size), data.label_N[:, None].split(size)]
-    weights = [None] * len(blocks[0]) if data.weight_N is None else data.weight_N[:, None].split(size)
+    nothing = [None] * len(blocks[0])
+    weights = nothing if data.weight_N is None else data.weight_N[:, None].split(size)
+    offsets = nothing if data.offset_NK is None else data.offset_NK.split(size)
     gradient_KW, excess_K = torch.zeros_like(weights_KW), torch.zeros_like(intercept_K)
     # Summed in float64: single values round at 1e-7, and the gains that are looked for are smaller.
     value = squares = torch.zeros((), dtype=torch.float64, device=weights_KW.device)
-    for centred_BW, label_B1, weight_B1 in zip(*blocks, weights, strict=True):
-        logits_BK = torch.addmm(intercept_K, centred_BW, weights_KW.T)
+    for centred_BW, label_B1, weight_B1, offset_BK in zip(*blocks, weights, offsets, strict=True):
+        logits_BK = torch.addmm(intercept_K if offset_BK is None else offset_BK + intercept_K, centred_BW, weights_KW.T)
         logits_BK -= logits_BK.amax(1, keepdim=True)
         known_B1 = logits_BK.gather(1, label_B1)
         odds_BK = logits_BK.clamp_min_(LEAST_LOGIT).exp_()
@@ -311,22 +247,6 @@ def search(at: Callable[[float], Slope], here: Slope, step_KW1: Tensor) -> tuple
     return None, 0.0
 
 
-def to_features(data: Examples, theta_KW1: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (K, W) and intercepts (K,) for features as they came, in float64.
-
-    The same number on all intercepts changes nothing; they come with a mean of 0.
-    """
-    weights_KW, about_mean_K = theta_KW1[:, :-1].double(), theta_KW1[:, -1].double()
-    intercept_K = about_mean_K - weights_KW @ data.mean_W.double()
-    return weights_KW, intercept_K - intercept_K.mean()
-
-
-def from_features(data: Examples, weights_KW: Tensor, intercept_K: Tensor) -> Tensor:
-    """The inverse of `to_features`, to start from what other examples gave: (K, W + 1)."""
-    about_mean_K = intercept_K.double() + weights_KW.double() @ data.mean_W.double()
-    return torch.cat([weights_KW.double(), about_mean_K[:, None]], dim=1).to(data.mean_W.dtype)
-
-
 def objective(
     features_NW: Tensor,
     label_N: Tensor,
@@ -335,13 +255,15 @@ def objective(
     *,
     penalty: float,
     weight_N: Tensor | None = None,
+    offset_NK: Tensor | None = None,
 ) -> float:
     """The objective by its definition, in float64, for weights (K, W) on features (N, W) as they came."""
     weights_KW, intercept_K = weights_KW.double(), intercept_K.double()
     weight_N = torch.ones_like(features_NW[:, 0]).double() if weight_N is None else weight_N.double()
+    offset_NK = intercept_K.new_zeros(1, 1).expand(len(label_N), 1) if offset_NK is None else offset_NK.double()
     entropy = 0.0
-    blocks = (rows.split(ROWS_FOR_AXES) for rows in (features_NW, label_N, weight_N))
-    for features_BW, label_B, weight_B in zip(*blocks, strict=True):
-        logits_BK = features_BW.double() @ weights_KW.T + intercept_K
+    blocks = (rows.split(ROWS_FOR_AXES) for rows in (features_NW, label_N, weight_N, offset_NK))
+    for features_BW, label_B, weight_B, offset_BK in zip(*blocks, strict=True):
+        logits_BK = features_BW.double() @ weights_KW.T + intercept_K + offset_BK
         entropy += float(F.cross_entropy(logits_BK, label_B, reduction="none") @ weight_B)
     return (entropy + penalty / 2 * float(weights_KW.square().sum())) / float(weight_N.sum())

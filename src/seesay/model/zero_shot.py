@@ -46,6 +46,10 @@ class Classifier(ABC):
         names = ", ".join(self.class_names[:SHOWN_NAMES]) + (", ..." if len(self.class_names) > SHOWN_NAMES else "")
         return printable(f"<{type(self).__name__}: {len(self.class_names):,} classes ({names}), {self._made_of()}>")
 
+    def __deepcopy__(self, memo: object) -> "Classifier":
+        # It is frozen, and a copy would be one of the model's weights too: scikit-learn copies settings by the dozen.
+        return self
+
     @abstractmethod
     def _made_of(self) -> str:
         """A few words on what the scores are made from."""

@@ -16,7 +16,6 @@ import torch
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Score, Skipped
-from seesay.data.class_names import ClassName
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes, shared_images
 from seesay.data.sources import count_reasons
@@ -30,7 +29,7 @@ from seesay.formulas.statistics import (
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_images
 from seesay.model.encode import embeddings_of, encode_feature_set, score_image_set
-from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.model.zero_shot import Classifier, ZeroShotClassifier
 from seesay.tasks.estimator_input import check_settings
 from seesay.tasks.linear_probe import LinearProbe
 from seesay.tasks.probe_result import ProbeResult, ShotsResult
@@ -64,6 +63,29 @@ class Protocol:
     seeds: int
     penalty: Penalty
     metric: str
+    start: "OfFeatures | None" = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfFeatures:
+    """A classifier of embeddings that is asked with the features they are made of; what a probe starts from."""
+
+    model: Model
+    head: Classifier
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the scores."""
+        return self.head.class_names
+
+    @property
+    def scale(self) -> float:
+        """The factor on scores that makes them logits."""
+        return self.head.scale
+
+    def scores(self, features_NW: torch.Tensor) -> torch.Tensor:
+        """Features (N, W) to scores (N, K)."""
+        return self.head.scores(embeddings_of(self.model, features_NW))
 
 
 def probe_sets(
@@ -75,28 +97,33 @@ def probe_sets(
     seeds: int = 3,
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
+    from_words: bool = False,
     cache: EmbeddingCache = NO_CACHE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> ProbeResult:
     """Learn on `train`, measure on `test`; features are those before the projection, not of unit length.
 
     Features are read from `cache` and written to it; `progress` is called with the number of images just encoded.
-    Zero-shot chooses among the classes of `train` too, with the names and templates of `choose_words`. `UsageError`
-    as `check_sets` and `check_protocol`; `RefusedInput` where no image of a set can be read.
+    Zero-shot chooses among the classes of `train` too, with the names and templates of `choose_words`; with
+    `from_words` probes start from it. `UsageError` as `check_sets` and `check_protocol`; `RefusedInput` where no image
+    of a set can be read.
     """
-    check_protocol(shots, seeds, penalty, metric)
+    check_protocol(shots, seeds, penalty, metric, from_words=from_words)
+    if from_words and model.reads_grid:
+        raise UsageError(f"{model.name} reads a grid of an image, not its features; leave --from-words out.")
     check_sets(train, test, shots)
     learned = encode_set(model, train, train, cache, progress)
     tested = encode_set(model, test, train, cache, progress)
     refuse_too_few(train, learned.label_N, shots, "images that can be read")
     words = choose_words(model, (test, train), train.class_names)
-    zero_shot_NK = zero_shot_scores(model, test, tested, words.names, words.templates)
-    zero_shot = measured(metric, zero_shot_NK, tested.label_N)
-    probe = LinearProbe(penalty=penalty).fit(learned.features_NW, learned.label_N)
+    head = model.classifier(words.names, words.templates)
+    zero_shot = measured(metric, zero_shot_scores(model, head, test, tested), tested.label_N)
+    start = OfFeatures(model=model, head=head) if from_words else None
+    probe = LinearProbe(penalty=penalty, start=start).fit(learned.features_NW, learned.label_N)
     whole = measured(metric, probe_scores(probe, tested, train), tested.label_N)
-    protocol = Protocol(seeds=seeds, penalty=penalty, metric=metric)
+    protocol = Protocol(seeds=seeds, penalty=penalty, metric=metric, start=start)
     few = tuple(few_shots(learned, tested, train, count, protocol) for count in shots)
-    points = [(float(entry.shots), entry.mean) for entry in few]
+    points = [(float(entry.shots), entry.mean) for entry in few if entry.shots]
     points.append((len(learned.label_N) / len(train.class_names), whole.value))
     skipped = [*train.problems, *learned.skipped, *test.problems, *tested.skipped]
     return ProbeResult(
@@ -119,6 +146,7 @@ def probe_sets(
         skipped_by_reason=dict(Counter(item.reason for item in skipped).most_common()),
         data_fingerprints=(train.fingerprint, test.fingerprint),
         shared_images=shared_images(train, test),
+        start_scale=probe.start_scale_ if from_words else None,
     )
 
 
@@ -133,13 +161,16 @@ def open_labelled(source: str | Path) -> LabelledSet:
     return evalset
 
 
-def check_protocol(shots: Sequence[int], seeds: int, penalty: Penalty, metric: str) -> None:
+def check_protocol(
+    shots: Sequence[int], seeds: int, penalty: Penalty, metric: str, *, from_words: bool = False
+) -> None:
     """`UsageError` for a penalty, a metric or numbers that there cannot be."""
     check_settings(1, penalty)
     if metric not in METRICS:
         raise UsageError(f"metric {metric!r} is not known.{nearest(metric, METRICS)} Known: {', '.join(METRICS)}.")
-    if any(count < 1 for count in shots) or seeds < 1:
-        raise UsageError(f"shots are {list(shots)} and seeds {seeds}; give numbers of 1 or more.")
+    if any(count < (0 if from_words else 1) for count in shots) or seeds < 1:
+        hint = " A probe of 0 shots is the zero-shot classifier: with --from-words." if 0 in shots else ""
+        raise UsageError(f"shots are {list(shots)} and seeds {seeds}; give numbers of 1 or more.{hint}")
     if seeds > MOST_SEEDS:
         raise UsageError(f"seeds is {seeds}; give {MOST_SEEDS:,} or fewer.")
 
@@ -197,16 +228,16 @@ def encode_set(
 def few_shots(
     learned: EncodedSet, tested: EncodedSet, train: LabelledSet, count: int, protocol: Protocol
 ) -> ShotsResult:
-    """Probes on `count` images per class, chosen anew for every seed."""
+    """Probes on `count` images per class, chosen anew for every seed; of none there is one choice."""
     scores, penalties = [], []
-    for seed in range(protocol.seeds):
+    for seed in range(protocol.seeds if count else 1):
         chosen, further = choose(learned.label_N, count, seed=seed)
         x_NW, label_N = learned.features_NW[chosen], learned.label_N[chosen]
         penalty = protocol.penalty
-        if penalty == "sweep" and len(further):
+        if penalty == "sweep" and len(further) and protocol.start is None:
             validation = learned.features_NW[further], learned.label_N[further]
             penalty = LinearProbe().fit(x_NW, label_N, validation=validation).penalty_
-        probe = LinearProbe(penalty=penalty).fit(x_NW, label_N)
+        probe = LinearProbe(penalty=penalty, start=protocol.start).fit(x_NW, label_N)
         scores.append(score(protocol.metric, probe_scores(probe, tested, train), tested.label_N))
         penalties.append(probe.penalty_)
     interval = mean_interval(np.array(scores))
@@ -234,11 +265,8 @@ def choose(label_N: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, n
     return np.concatenate(chosen), np.concatenate(further)
 
 
-def zero_shot_scores(
-    model: Model, evalset: LabelledSet, tested: EncodedSet, names: Sequence[ClassName], templates: Sequence[str]
-) -> np.ndarray:
+def zero_shot_scores(model: Model, head: Classifier, evalset: LabelledSet, tested: EncodedSet) -> np.ndarray:
     """Probabilities of the training set's classes by their names, for the images in `tested`, (N, K)."""
-    head = model.classifier(names, templates)
     if model.reads_grid:
         score_NK, _, _ = score_image_set(model, head, evalset.image, len(evalset))
         return head.probabilities_of(score_NK).numpy()

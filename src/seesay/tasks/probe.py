@@ -22,6 +22,7 @@ def probe(
     seeds: int = 3,
     penalty: Penalty = "sweep",
     metric: str = "accuracy",
+    from_words: bool = False,
     device: str | None = None,
     precision: str | None = None,
     batch_size: int | None = None,
@@ -32,15 +33,17 @@ def probe(
     Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`.
     `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own. `shots`:
     also with this many images per class, each number with `seeds` random choices of images. `penalty` is on the
-    squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. `precision`
+    squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. With
+    `from_words` probes start from the zero-shot classifier and are pulled towards it, penalties are chosen on the
+    shots alone (`LinearProbe`), and `shots` may hold 0, the zero-shot classifier itself. `precision`
     and `batch_size` are as in `Model.with_precision` and `with_batch_size`. Features are cached under `SEESAY_CACHE`,
     unless `cache` is False.
 
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
     be read, or for a damaged model.
     """
-    counts = whole_numbers(shots, "shots")
-    check_protocol(counts, seeds, penalty, metric)
+    counts = whole_numbers(shots, "shots", least=0 if from_words else 1)
+    check_protocol(counts, seeds, penalty, metric, from_words=from_words)
     train_set, test_set = open_labelled(train), open_labelled(test)
     check_sets(train_set, test_set, counts)
     loaded = on_device(model, device, precision=precision, batch_size=batch_size)
@@ -53,6 +56,7 @@ def probe(
             seeds=seeds,
             penalty=penalty,
             metric=metric,
+            from_words=from_words,
             cache=EmbeddingCache.find() if cache else NO_CACHE,
             progress=advance,
         )

@@ -46,7 +46,8 @@ class ProbeResult:
     `score` is that of a probe on all `n_train` images, found with `penalty`; `validation_scores` are accuracies by the
     penalties that were tried. `features` is the width of a row. `shots_equal_to_zero_shot` is the number of images per
     class that gives the score of zero-shot, None where no number does or no shots were requested. `shared_images` of
-    the set have the same bytes as one of `train`.
+    the set have the same bytes as one of `train`. `start_scale` is the factor on the logits of zero-shot from which
+    that probe started; None where it started from nothing.
     """
 
     train: str
@@ -68,6 +69,7 @@ class ProbeResult:
     skipped_by_reason: Mapping[str, int]
     data_fingerprints: tuple[str, str]
     shared_images: int
+    start_scale: float | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ class ProbeResult:
             "skipped_by_reason": dict(self.skipped_by_reason),
             "data_fingerprints": list(self.data_fingerprints),
             "shared_images": self.shared_images,
+            "start_scale": self.start_scale,
         }
 
     def rows(self) -> list[dict[str, Any]]:

@@ -1,0 +1,202 @@
+"""A probe that starts from another classifier: the minimum is another solver's too, and few labels lose nothing."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+from sklearn.base import clone
+
+from seesay.base.errors import UsageError
+from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.tasks.few_shot import open_labelled, probe_sets
+from seesay.tasks.from_words import PARTS, careful_scale, parts_of
+from seesay.tasks.linear_probe import LinearProbe
+
+NAMES = ("dog", "ape", "cat")
+
+
+def classifier(weights, names=NAMES, scale: float = 10.0) -> ZeroShotClassifier:
+    rows = torch.nn.functional.normalize(torch.as_tensor(weights, dtype=torch.float32), dim=1)
+    return ZeroShotClassifier(class_names=tuple(names), scale=scale, encode_images=lambda images: rows, weights=rows)
+
+
+def images(rows: int, classes: int = 3, width: int = 6, *, noise: float = 0.6, seed: int = 0):
+    """Unit rows about an axis for each class, and numbers of their classes."""
+    generator = np.random.default_rng(seed)
+    label_N = np.arange(rows) % classes
+    x_NW = np.eye(classes, width)[label_N] + noise * generator.normal(size=(rows, width))
+    return (x_NW / np.linalg.norm(x_NW, axis=1, keepdims=True)).astype(np.float32), label_N
+
+
+def by_scipy(x_NW, label_N, start_NK, penalty: float):
+    """Probabilities (N, K) and the least objective, of weights and intercepts that are added to `start_NK`."""
+    x_NW, (N, W), K = x_NW.astype(np.float64), x_NW.shape, start_NK.shape[1]
+
+    def logits(theta):
+        return start_NK + x_NW @ theta[: K * W].reshape(K, W).T + theta[K * W :]
+
+    def value_and_gradient(theta):
+        log_p_NK = log_softmax(logits(theta), axis=1)
+        excess_NK = (np.exp(log_p_NK) - np.eye(K)[label_N]) / N
+        weights_KW = theta[: K * W].reshape(K, W)
+        # Two vectors of weights, where scikit-learn has their difference, cost half as much each.
+        charge = (2 if K == 2 else 1) * penalty / N
+        value = -log_p_NK[np.arange(N), label_N].mean() + charge / 2 * (weights_KW**2).sum()
+        return value, np.concatenate([(excess_NK.T @ x_NW + charge * weights_KW).ravel(), excess_NK.sum(0)])
+
+    options = {"maxiter": 10_000, "gtol": 1e-11, "ftol": 1e-15}
+    found = minimize(value_and_gradient, np.zeros(K * W + K), jac=True, method="L-BFGS-B", options=options)
+    return softmax(logits(found.x), axis=1), found.fun
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("penalty", [1e-2, 1.0, 30.0])
+def test_the_minimum_is_that_of_another_solver_in_float64(classes: int, penalty: float):
+    x_NW, label_N = images(40, classes)
+    start = classifier(np.eye(classes, 6) + np.random.default_rng(1).normal(size=(classes, 6)), names="abcde"[:classes])
+    probe = LinearProbe(penalty=penalty, start=start).fit(x_NW, label_N)
+    assert probe.start_scale_ > 0
+    start_NK = probe.start_scale_ * 10.0 * start.scores(torch.from_numpy(x_NW)).double().numpy()
+    p_NK, least = by_scipy(x_NW, label_N, start_NK, penalty)
+    assert probe.objective_ == pytest.approx(least, rel=1e-7)
+    assert probe.predict_proba(x_NW) == pytest.approx(p_NK, abs=2e-4)
+
+
+def test_without_an_example_it_is_the_classifier_itself():
+    start, (x_NW, _) = classifier(np.eye(3, 6)), images(9)
+    probe = LinearProbe(start=start).fit(np.empty((0, 6)), [])
+    expected_NK = start.probabilities(torch.from_numpy(x_NW)).numpy()
+    assert probe.classes_.tolist() == ["ape", "cat", "dog"]
+    assert probe.predict_proba(x_NW) == pytest.approx(expected_NK[:, [1, 2, 0]], abs=1e-6)
+    two = classifier(np.eye(2, 6), names="ab")
+    pair_NK = LinearProbe(start=two).fit(np.empty((0, 6)), []).predict_proba(x_NW)
+    assert pair_NK == pytest.approx(two.probabilities(torch.from_numpy(x_NW)).numpy(), abs=1e-6)
+
+
+def test_labels_are_names_in_any_order_or_numbers():
+    start, (x_NW, label_N) = classifier(np.eye(3, 6)), images(12)
+    by_number = LinearProbe(start=start).fit(x_NW, label_N)
+    by_name = LinearProbe(start=start).fit(x_NW, np.array(NAMES)[label_N])
+    assert by_number.classes_.tolist() == [0, 1, 2] and by_name.classes_.tolist() == sorted(NAMES)
+    assert np.array(NAMES)[by_number.predict(x_NW)].tolist() == by_name.predict(x_NW).tolist()
+    assert by_number.predict_proba(x_NW)[:, [1, 2, 0]] == pytest.approx(by_name.predict_proba(x_NW), abs=1e-6)
+
+
+@pytest.mark.parametrize("shots", [1, 2, 4])
+def test_few_labels_hardly_harm_the_best_classifier_there_can_be(shots: int):
+    test_NW, test_N = images(600, noise=0.5, seed=9)
+    start, lost, won = classifier(np.eye(3, 6)), [], []
+    zero_shot = (start.scores(torch.from_numpy(test_NW)).argmax(1).numpy() == test_N).mean()
+    for seed in range(5):
+        x_NW, label_N = images(3 * shots, noise=0.5, seed=seed)
+        plain = LinearProbe(penalty=1.0).fit(x_NW, label_N).score(test_NW, test_N)
+        from_words = LinearProbe(start=start).fit(x_NW, label_N).score(test_NW, test_N)
+        lost.append(zero_shot - from_words)
+        won.append(from_words - plain)
+    assert np.mean(lost) < 0.05 and np.mean(won) > 0
+
+
+def test_a_misleading_classifier_is_left_with_a_few_labels_and_many_make_the_plain_probe():
+    wrong = classifier(np.eye(3, 6)[[1, 2, 0]])
+    test_NW, test_N = images(600, seed=9)
+    for rows, close in ((12, 0.05), (3000, 0.01)):
+        x_NW, label_N = images(rows, seed=1)
+        probe, plain = LinearProbe(start=wrong).fit(x_NW, label_N), LinearProbe(penalty=0.3).fit(x_NW, label_N)
+        assert probe.score(test_NW, test_N) == pytest.approx(plain.score(test_NW, test_N), abs=close)
+        assert probe.start_scale_ < 0.05
+
+
+def test_the_scale_is_careful_with_few_labels_and_the_most_likely_one_with_many():
+    x_NW, _ = images(4000, noise=0.8)
+    logits_NK = 10.0 * torch.from_numpy(x_NW[:, :3]).double()
+    generator = np.random.default_rng(0)
+    p_NK = (0.5 * logits_NK).softmax(1).numpy()
+    label_N = torch.from_numpy(np.array([generator.choice(3, p=row / row.sum()) for row in p_NK]))
+    few = [careful_scale(logits_NK[first : first + 6], label_N[first : first + 6]) for first in range(0, 120, 6)]
+    many = careful_scale(logits_NK, label_N)
+    assert np.mean(few) < many and many == pytest.approx(0.5, abs=0.05)
+    twice = careful_scale(logits_NK[:50], label_N[:50], torch.full((50,), 2.0))
+    assert twice == careful_scale(logits_NK[:50].repeat(2, 1), label_N[:50].repeat(2))
+
+
+def test_a_weight_of_two_is_a_row_twice():
+    start, (x_NW, label_N) = classifier(np.eye(3, 6)), images(12)
+    weighted = LinearProbe(start=start, penalty=1.0).fit(x_NW, label_N, sample_weight=np.repeat([2.0, 1.0], 6))
+    repeated = LinearProbe(start=start, penalty=1.0).fit(np.r_[x_NW, x_NW[:6]], np.r_[label_N, label_N[:6]])
+    assert weighted.start_scale_ == repeated.start_scale_
+    assert weighted.predict_proba(x_NW) == pytest.approx(repeated.predict_proba(x_NW), abs=1e-4)
+
+
+def test_penalties_are_validated_on_examples_of_their_own_where_some_are_given():
+    start, (x_NW, label_N) = classifier(np.eye(3, 6)), images(3)
+    alone = LinearProbe(start=start).fit(x_NW, label_N)
+    assert alone.validation_scores_ == {}
+    helped = LinearProbe(start=start).fit(x_NW, label_N, validation=images(30, seed=5))
+    assert helped.penalty_ in helped.validation_scores_ and len(helped.validation_scores_) > 1
+    assert all(value < 0 for value in helped.validation_scores_.values())
+
+
+def test_every_example_is_held_out_once_but_one_that_is_alone():
+    label_N = torch.tensor([0] * 7 + [1] * 2 + [2])
+    parts = list(parts_of(label_N))
+    held = torch.cat([held for _, held in parts])
+    assert len(parts) == PARTS and sorted(held.tolist()) == list(range(9))
+    assert all(sorted([*learned.tolist(), *held.tolist()]) == list(range(10)) for learned, held in parts)
+    assert list(parts_of(torch.tensor([0, 1, 2]))) == []
+
+
+def test_a_copy_shares_the_classifier_and_repr_names_it():
+    start = classifier(np.eye(3, 6))
+    probe = LinearProbe(start=start)
+    assert clone(probe).start is start
+    assert repr(probe).endswith("start=<ZeroShotClassifier: 3 classes (dog, ape, cat), weights (3, 6)>)")
+
+
+@pytest.mark.parametrize(
+    ("start", "labels", "complaint"),
+    [
+        ("words", [0, 1, 2], "start is a str without class_names; give a classifier"),
+        (classifier(np.eye(1, 6), names=["a"]), [0, 0, 0], "start has 1 class"),
+        (classifier(np.eye(3, 6)), ["dog", "ape", "cow"], "labels that start has no class for: 'cow'"),
+        (classifier(np.eye(3, 6)), [0, 1, 3], "labels that start has no class for: 3"),
+        (classifier(np.eye(3, 6)), [0, 1, 1], r"1 of the 3 classes of start have no example \('cat'\)"),
+        (classifier(np.eye(3, 6), names="aab"), ["a", "a", "b"], "start has two classes named 'a'"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused_in_one_line(start, labels, complaint):
+    with pytest.raises(UsageError, match=complaint) as caught:
+        LinearProbe(start=start).fit(images(3)[0], labels)
+    assert "\n" not in str(caught.value)
+
+
+# The protocol
+
+
+@pytest.fixture
+def sets(tmp_path, paint):
+    """Four images per class; "green" is painted yellow, as no class name says."""
+    for part, count in (("train", 4), ("test", 2)):
+        for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
+            for number in range(count):
+                paint(tmp_path / part / name / f"{number}.png", colour, side=4 + (part == "test"))
+    return open_labelled(tmp_path / "train"), open_labelled(tmp_path / "test")
+
+
+def test_zero_shots_are_zero_shot_and_labels_add_what_no_name_says(colour_model, sets):
+    result = probe_sets(colour_model, *sets, shots=(0, 1, 2), seeds=2, from_words=True)
+    none, one, two = result.shots
+    assert none.scores == (result.zero_shot.value,) and none.mean == pytest.approx(4 / 6)
+    assert one.mean == two.mean == result.score.value == 1.0
+    assert result.start_scale is not None and result.to_json()["start_scale"] == result.start_scale
+    assert result.shots_equal_to_zero_shot is not None
+
+
+def test_zero_shots_need_words(colour_model, sets):
+    with pytest.raises(UsageError, match="A probe of 0 shots is the zero-shot classifier: with from_words"):
+        probe_sets(colour_model, *sets, shots=(0, 1))
+
+
+def test_a_model_that_reads_a_grid_is_refused(predictor, sets):
+    with pytest.raises(UsageError, match="reads a grid of an image, not its features"):
+        probe_sets(predictor("masked-caption"), *sets, from_words=True)
