@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seesay.experiments.compare_runs import RunsComparison as RunsComparison
     from seesay.experiments.compare_runs import compare_runs as compare_runs
     from seesay.experiments.comparison import Comparison as Comparison
+    from seesay.finetuning.finetune import finetune as finetune
+    from seesay.finetuning.result import FineTuning as FineTuning
     from seesay.formulas.contrastive import contrastive_loss as contrastive_loss
     from seesay.index.photo_index import Hit as Hit
     from seesay.index.photo_index import PhotoIndex as PhotoIndex
@@ -54,6 +56,7 @@ _MODULES = {
     "DoctorReport": "preflight.report",
     "Evaluation": "evaluation.evaluate",
     "Explanation": "model.explain",
+    "FineTuning": "finetuning.result",
     "Found": "index.search",
     "Hit": "index.photo_index",
     "Interrupted": "base.errors",
@@ -81,6 +84,7 @@ _MODULES = {
     "doctor": "preflight.doctor",
     "evaluate": "evaluation.evaluate",
     "explain": "tasks.explain",
+    "finetune": "finetuning.finetune",
     "load": "model.hub",
     "open_clip_like": "model.open_clip_like",
     "open_index": "index.photo_index",

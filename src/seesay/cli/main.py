@@ -46,6 +46,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
     "compare": ("seesay.cli.compare", "train objectives side by side, or lay two runs there"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
+    "finetune": ("seesay.cli.finetune", "make a model better at your images without losing the rest"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
     "completion": ("seesay.cli.completion", "print what lets bash, zsh or fish complete with the Tab key"),

@@ -43,12 +43,17 @@ def named_by_number(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     numbers = [name for name in names if WORDNET_NUMBER.fullmatch(name)]
     if not numbers:
         return list(names), ()
-    called = json.loads(Path(__file__).with_name("imagenet_names.json").read_text(encoding="utf-8"))
+    called = imagenet_names()
     known = [number for number in numbers if number in called]
     if not known:
         return list(names), ()
     note = f"{len(known)} of {len(names)} classes are WordNet numbers and called as in ImageNet: {known[0]} is"
     return [called.get(name, name) for name in names], (f"{note} {called[known[0]]!r}.",)
+
+
+def imagenet_names() -> dict[str, str]:
+    """OpenAI's names of ImageNet's 1,000 classes by their WordNet numbers."""
+    return json.loads(Path(__file__).with_name("imagenet_names.json").read_text(encoding="utf-8"))
 
 
 def without_words(names: Sequence[ClassName]) -> list[str]:

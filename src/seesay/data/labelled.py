@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.base.records import Skipped
+from seesay.base.records import Pair, Skipped
 from seesay.data.sources import StoredImage, count_reasons, fingerprint
 
 
@@ -63,6 +63,48 @@ class LabelledSet:
     def key(self, index: int) -> str:
         """The name of image `index` in its set."""
         return self._samples[index].key
+
+    def location(self, index: int) -> str:
+        """Where image `index` lies: a path, and the byte in it where it is one of many."""
+        return self._samples[index].image.location
+
+
+class ClassPairs:
+    """Images of a labelled set with the prompts of their class as captions; a `PairSource`.
+
+    `chosen` are the images, by their index in the set, and `prompts` those of each class. All captions of a class
+    suit all of its images: `group` is equal where they do.
+    """
+
+    def __init__(self, labelled: LabelledSet, prompts: Sequence[tuple[str, ...]], *, chosen: Sequence[int]):
+        self.name = labelled.name
+        self.problems = labelled.problems
+        self.notes = labelled.notes
+        self.chosen = tuple(chosen)
+        self._labelled, self._prompts = labelled, prompts
+        self.fingerprint = fingerprint([labelled.fingerprint, self.chosen, tuple(prompts)])
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, index: int) -> Pair:
+        return Pair(key=self.key(index), image=self._labelled.image(self.chosen[index]), captions=self.captions(index))
+
+    def key(self, index: int) -> str:
+        """The name of the image in its set."""
+        return self._labelled.key(self.chosen[index])
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The prompts of its class."""
+        return self._prompts[self._labelled.label(self.chosen[index])]
+
+    def location(self, index: int) -> str:
+        """Where the image lies."""
+        return self._labelled.location(self.chosen[index])
+
+    def group(self, index: int) -> str:
+        """The first prompt of its class, which stands for all of them."""
+        return self.captions(index)[0]
 
 
 def shared_images(first: LabelledSet, second: LabelledSet) -> int:

@@ -190,6 +190,8 @@ class Crops:
         self.captions = captions or CaptionRule()
         self.seed = seed
         self.cache = cache
+        # Of pairs whose captions suit others too, as those of one class do (`ClassPairs`).
+        self._group: Callable[[int], str] = getattr(pairs, "group", lambda index: "")
         # Shared by all loader processes, as the cache is; 0 where no image was read yet.
         self._image_id = SharedArray((len(pairs),), np.int64) if cache else None
 
@@ -222,7 +224,10 @@ class Crops:
             tokens=self.tokenizer.tokens(captions),
             sample_B=torch.tensor(samples, dtype=torch.int64),
             image_id_B=torch.tensor(ids, dtype=torch.int64),
-            caption_id_B=torch.tensor([caption_id(caption) for caption in captions], dtype=torch.int64),
+            caption_id_B=torch.tensor(
+                [caption_id(self._group(sample) or caption) for sample, caption in zip(samples, captions, strict=True)],
+                dtype=torch.int64,
+            ),
             skipped=tuple(skipped),
         )
 

@@ -145,10 +145,11 @@ def text_fingerprint(model: Model) -> str:
 
 def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
     # The device too: its matrix products are rounded in another order.
-    return [__version__, model.device.type, *(_weights(part.state_dict()) for part in parts)]
+    return [__version__, model.device.type, *(weights_sha256(part.state_dict()) for part in parts)]
 
 
-def _weights(tensors: Tensors) -> str:
+def weights_sha256(tensors: Tensors) -> str:
+    """SHA-256 (hex) over names, shapes and numbers of tensors."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("ascii"))

@@ -36,6 +36,14 @@ class RunningStatistics:
             buffer.copy_(torch.stack(moved).mean(0) if buffer.is_floating_point() else moved[0])
 
 
+def train_mode(module: nn.Module, *, has_statistics: bool) -> None:
+    """As `module.train()`, but normalisations go on with the running statistics they have where these are given."""
+    module.train()
+    for layer in module.modules():
+        if has_statistics and isinstance(layer, _BatchNorm):
+            layer.eval()
+
+
 def has_batch_norm(module: nn.Module) -> bool:
     """Whether a row's embedding depends on the other rows it is computed with."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())

@@ -187,9 +187,9 @@ class DualEncoder(Clip):
     def hold_logit_scale(self) -> bool:
         """Bring the logit scale back into [0, ln 100] after a step; True if it had left it (paper, section 2.5).
 
-        With sigmoid scoring it is free, and SigLIP's own are above 100.
+        With sigmoid scoring it is free, and SigLIP's own are above 100. One that is not learned stays as it is.
         """
-        if self.logit_bias is not None:
+        if self.logit_bias is not None or not self.logit_scale.requires_grad:
             return False
         held = self.logit_scale.clamp(0, LOGIT_SCALE_MAX)
         left = bool(held != self.logit_scale)

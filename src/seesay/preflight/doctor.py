@@ -38,6 +38,7 @@ from seesay.training.plan import RunPlan, Steps, choose, repeated_share
 from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
+from seesay.training.start import open_start, with_start
 from seesay.training.trackers import refuse_missing
 from seesay.training.train import Section, Sources, run_request, with_settings
 from seesay.training.validation import ZeroShotCheck
@@ -77,15 +78,21 @@ def examine(
     effort = effort or Effort()
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
+    if (start := open_start(settings.start)) is not None:
+        settings = with_start(settings, start)
+        if not isinstance(start.tokenizer, CaptionTokenizer):
+            raise UsageError(f"{start.name} has a tokenizer.json, whose captions are not examined; leave start out.")
     pairs = open_training_pairs(sources, validation, settings)
     chances = caption_chances(pairs.training)
     facts = data_facts(pairs.training, runtime)
     if not settings.towers.precision:
         facts = replace(facts, is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device))
-    plan = choose(settings, facts, repeats=chances, image_repeats=image_chances(pairs.sampled.image_id_M))
+    repeats = {"repeats": chances, "image_repeats": image_chances(pairs.sampled.image_id_M)}
+    plan = choose(settings, facts, **repeats, start=start.architecture if start else None)
     whole = pairs.training.pairs if isinstance(pairs.training, Subset) else pairs.training
     images = survey_images(whole, sample=effort.sample, seconds=SURVEY_SECONDS, cores=runtime.cores)
-    tokenizer = learn_tokenizer(plan, pairs)
+    tokenizer = start.tokenizer if start else learn_tokenizer(plan, pairs)
+    assert isinstance(tokenizer, CaptionTokenizer)
     captions = survey_captions(whole, tokenizer)
     repeated = repeated_share(chances, plan.batch_size)
     run, batch_size = _run_short(sources, validation, plan, pairs=len(pairs.training), seconds=effort.seconds)
@@ -288,6 +295,7 @@ def doctor(
     schedule: Section = None,
     checkpoint: Section = None,
     log: Section = None,
+    start: Section = None,
     parallel: Literal["ddp", "fsdp"] | None = None,
     parallel_timeout_seconds: float | None = None,
     stuck_minutes: float | None = None,

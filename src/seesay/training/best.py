@@ -26,6 +26,7 @@ from seesay.nets.clip import build_clip
 from seesay.training.plan import RunPlan
 from seesay.training.run_folder import BEST_FOLDER, FACTS_NAME
 from seesay.training.sharding import full_tensors
+from seesay.training.start import without_adapters
 
 if TYPE_CHECKING:
     from seesay.training.state import TrainState
@@ -174,7 +175,7 @@ def whole_model(state: "TrainState", model: Model) -> Model:
         whole.clip = build_clip(model.architecture, seed=0)
         whole.clip.load_state_dict(weights)
     whole.clip.eval()
-    return whole
+    return without_adapters(whole)
 
 
 def save_model(

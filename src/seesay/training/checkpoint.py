@@ -101,7 +101,9 @@ def restore_latest(root: Path, clip: Clip, optimizer: torch.optim.Optimizer) -> 
             state = _read_state(folder)
             expected = optimizer_tensors(clip, optimizer)
             weights = read_tensors(folder / MODEL_NAME, clip.state_dict())
-            moments = read_tensors(folder / OPTIMIZER_NAME, expected)
+            # Older versions wrote zeros for what is not trained.
+            untrained = {f"{name}.{moment}" for name in _untrained(clip) for moment in MOMENTS}
+            moments = read_tensors(folder / OPTIMIZER_NAME, expected, ignored=untrained)
         except OtherFormat:
             raise
         except RefusedInput as error:
@@ -125,9 +127,9 @@ def checkpoints(root: Path) -> list[Path]:
 
 
 def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's step and moments by the name of the parameter; zeros where no step was made yet."""
+    """AdamW's step and moments by the name of each parameter that is trained; zeros where no step was made yet."""
     tensors = {}
-    for name, parameter in clip.named_parameters():
+    for name, parameter in _trained(clip):
         state = optimizer.state.get(parameter, {})
         tensors[f"{name}.step"] = state.get("step", torch.tensor(0.0))
         for moment in MOMENTS[1:]:
@@ -137,12 +139,20 @@ def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str,
 
 def load_moments(clip: Clip, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Give `optimizer` what `optimizer_tensors` gave, whole; each process keeps the parts it holds of a parameter."""
-    for name, parameter in clip.named_parameters():
+    for name, parameter in _trained(clip):
         moments = {moment: tensors[f"{name}.{moment}"].to(parameter.device) for moment in MOMENTS}
         optimizer.state[parameter] = {
             key: like(parameter, value.to(memory_format=_layout(parameter)) if value.ndim == 4 else value)
             for key, value in moments.items()
         }
+
+
+def _trained(clip: Clip) -> list[tuple[str, Tensor]]:
+    return [(name, parameter) for name, parameter in clip.named_parameters() if parameter.requires_grad]
+
+
+def _untrained(clip: Clip) -> list[str]:
+    return [name for name, parameter in clip.named_parameters() if not parameter.requires_grad]
 
 
 def _layout(parameter: Tensor) -> torch.memory_format:

@@ -104,8 +104,12 @@ def _embed_all(
 
 def _send(embedded: Embedded, whole: Embedded, chunk: slice, *, with_scale: bool) -> None:
     """Send a chunk its rows' gradient; scale and bias, which every chunk has, are sent their whole gradient once."""
-    ends = [embedded.image_BD, embedded.text_BD]
-    gradients = [_gradient(whole.image_BD)[chunk], _gradient(whole.text_BD)[chunk]]
+    ends, gradients = [], []
+    for end, leaf in ((embedded.image_BD, whole.image_BD), (embedded.text_BD, whole.text_BD)):
+        # The rows of a tower that is not trained depend on nothing that is learned.
+        if end.requires_grad:
+            ends.append(end)
+            gradients.append(_gradient(leaf)[chunk])
     for end, leaf in ((embedded.scale, whole.scale), (embedded.bias, whole.bias)):
         # A scale that is not learned has no use for a gradient.
         if end is not None and leaf is not None and end.requires_grad:

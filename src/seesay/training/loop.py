@@ -14,6 +14,7 @@ import torch
 from seesay.base.errors import Interrupted, Stopped
 from seesay.base.records import Batch, Skipped
 from seesay.data.loader import Batches
+from seesay.nets.batch_norm import train_mode
 from seesay.training.best import is_stopped_early, keep_best, warn_if_rising
 from seesay.training.checkpoint import CHECKPOINTS, checkpoints, save_checkpoint
 from seesay.training.faults import BadStep, ended_when_stuck, explain_out_of_memory, stop_requests
@@ -76,7 +77,8 @@ def train_step(state: TrainState, batch: Batch) -> None:
     position = state.position
     rows, skipped = _share_out(state, batch)
     learning_rate = _set_learning_rate(state)
-    state.clip.train()
+    # A batch of one target is no sample of the images that the model began with.
+    train_mode(state.clip, has_statistics=state.plan.settings.start.sha256 is not None)
     state.skips.watch(sum(rows), skipped)
     position.step += 1
     if sum(rows) < 2:

@@ -38,12 +38,14 @@ HELD_OUT_EPOCH = 2**40
 class TrainingPairs:
     """What the run learns from, and what it is validated on (None where there is too little).
 
-    `held_out` is the share of the pairs that was held out for it; None where validation pairs were given.
+    `held_out` is the share of the pairs that was held out for it; None where validation pairs were given. `note` says
+    in their place what the run is checked on.
     """
 
     training: PairSource
     validation: PairSource | None
     held_out: float | None = None
+    note: str = ""
 
     @cached_property
     def sampled(self) -> Sampled:
@@ -53,6 +55,8 @@ class TrainingPairs:
 
 def validation_line(pairs: TrainingPairs, *, batch_size: int) -> str:
     """How many pairs are validated on, or why none are, for people."""
+    if pairs.note:
+        return pairs.note
     if pairs.validation is None:
         if pairs.held_out == 0:
             return "none, as data.validation is 0: a rising loss is not seen, and no best model is kept"

@@ -199,15 +199,22 @@ def length_of(settings: TrainSettings, pairs: int) -> Length:
 Chances = np.ndarray | Sequence[tuple[float, float]]
 
 
-def choose(settings: TrainSettings, facts: DataFacts, *, repeats: Chances = (), image_repeats: Chances = ()) -> RunPlan:
+def choose(
+    settings: TrainSettings,
+    facts: DataFacts,
+    *,
+    repeats: Chances = (),
+    image_repeats: Chances = (),
+    start: Architecture | None = None,
+) -> RunPlan:
     """Fill every gap in `settings`; what was given stays as it is.
 
-    `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave.
-    Raises `UsageError` for an unknown size and for fewer pairs than a batch.
+    `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave, `start` the architecture of the
+    model that the run begins with. Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
-    name = preset_name(settings.model or _model_for(facts))
-    objective = objective_of(settings.objective or default_objective(preset(name)))
-    architecture = objective.architecture(preset(name))
+    name = str(settings.model) if start else preset_name(settings.model or _model_for(facts))
+    objective = objective_of(settings.objective or default_objective(start or preset(name)))
+    architecture = start or objective.architecture(preset(name))
     batch_size = settings.batch_size or _batch_for(facts)
     if facts.pairs < batch_size:
         raise UsageError(
@@ -315,6 +322,8 @@ def _reasons(
     sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in plan.sizes)
     why_sizes = ": most is learned at the smaller size, at half the cost" if len(plan.sizes) > 1 else ""
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
+    learned = f"at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions"
+    words = learned if plan.settings.start.sha256 is None else f"that of {plan.model}, with which the run begins"
     return (
         f"model      {plan.model} on {plan.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
         f"objective  {plan.objective.name}",
@@ -326,7 +335,7 @@ def _reasons(
         f"decay      {plan.optimizer.weight_decay:g} on weights, none on gains and biases",
         f"sizes      {sizes}{why_sizes}",
         f"crops      {crops}: the less data, the more they differ",
-        f"vocabulary at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions",
+        f"vocabulary {words}",
         f"repeats    {repeated[0]:.1%} of captions, {repeated[1]:.1%} of images are repeated in their batch: {counted}",
     )
 

@@ -71,9 +71,13 @@ def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequenc
 
 
 def write_beginning(out: Path, plan: RunPlan, pairs: TrainingPairs) -> None:
-    """Write what the run is: the tokenizer, the facts, and last the settings that make the folder a run."""
-    tokenizer = learn_tokenizer(plan, pairs)
-    publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
+    """Write what the run is: its tokenizer, the facts, and last the settings that make the folder a run.
+
+    A run that begins with a model has no tokenizer of its own.
+    """
+    if plan.settings.start.sha256 is None:
+        tokenizer = learn_tokenizer(plan, pairs)
+        publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
     write_settings(out, plan, pairs)
 
 

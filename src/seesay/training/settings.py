@@ -1,6 +1,6 @@
 """Everything that can be set about a run. `None`: `training.plan` chooses from the data, and prints its choice."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,12 @@ CHANGEABLE = (
     "check.",
     "towers.activation_checkpointing",
     "towers.compile",
+    # What counts is start.sha256.
+    "start.model",
 )
+MatrixKind = Literal["query", "key", "value", "out", "mlp", "conv", "projection"]
+KINDS: tuple[MatrixKind, ...] = get_args(MatrixKind)
+TOWERS: tuple[Literal["image", "text"], ...] = ("image", "text")
 
 
 class DataSettings(Settings):
@@ -118,6 +123,25 @@ class LogSettings(Settings):
     to: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
+class StartSettings(Settings):
+    """The model that a run begins with, and which of its parameters are trained.
+
+    `model` is a folder or name, and `sha256` that of its weights, noted when the run begins. `how`: "full" trains all
+    parameters, "lock-image" and "lock-text" all but those of one tower, "image" the image tower and a row for each
+    class, "lora" low-rank updates of matrices, "prompt" vectors in place of a template's words. `rank`, `alpha`,
+    `targets` (kinds of matrices) and `towers` are those of "lora", `context` how many vectors "prompt" has at most.
+    """
+
+    model: str | None = None
+    how: Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"] = "full"
+    sha256: str | None = None
+    rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    alpha: Annotated[float, Field(gt=0, le=4096)] = 16.0
+    targets: Annotated[tuple[MatrixKind, ...], Field(min_length=1)] = KINDS
+    towers: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = TOWERS
+    context: Annotated[int, Field(ge=1, le=256)] = 16
+
+
 class TrainSettings(Settings):
     """One run. Of `steps`, `epochs` and `minutes` at most one is given.
 
@@ -147,6 +171,7 @@ class TrainSettings(Settings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     check: CheckSettings = CheckSettings()
     log: LogSettings = LogSettings()
+    start: StartSettings = StartSettings()
 
     @model_validator(mode="after")
     def _one_length(self):

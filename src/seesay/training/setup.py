@@ -29,6 +29,7 @@ from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import TowerSettings
 from seesay.training.sharding import ParallelModel, parallelize
+from seesay.training.start import learner_from
 from seesay.training.state import TrainState
 from seesay.training.trackers import open_trackers
 from seesay.training.validation import Check, Validation
@@ -39,8 +40,13 @@ CACHE_MARGIN = 1.35
 WITH_MOMENTS = 3
 
 
-def build_model(plan: RunPlan, vocabulary: dict[str, Any], *, name: str) -> Model:
-    """The untrained model of the run; `vocabulary` is its tokenizer as JSON."""
+def build_model(plan: RunPlan, vocabulary: dict[str, Any] | None, *, name: str, start: Model | None = None) -> Model:
+    """The untrained model of the run, or `start` ready to learn; `vocabulary` is its own tokenizer as JSON."""
+    if start is not None:
+        model = learner_from(start, plan.settings, name=name).to(plan.device)
+        set_up_towers(model.clip, plan.settings.towers)
+        return model
+    assert vocabulary is not None
     tokenizer = CaptionTokenizer.from_json(vocabulary)
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
     architecture = plan.architecture.model_copy(update={"text": text})
@@ -182,7 +188,8 @@ def checks_of(
 def warn_of_batch_norm(state: TrainState) -> None:
     """Say where a batch in chunks is not the same sums as the batch in one."""
     plan = state.plan
-    if (state.processes.world_size > 1 or plan.is_divided) and has_batch_norm(state.clip):
+    learns_statistics = plan.settings.start.sha256 is None and has_batch_norm(state.clip)
+    if (state.processes.world_size > 1 or plan.is_divided) and learns_statistics:
         state.line.say(
             f"warning: model {plan.model} normalises over the pairs it sees at once: each process and each "
             "micro-batch by its own, so the gradients are not those of the whole batch at once; take a vit-* or ViT-* "

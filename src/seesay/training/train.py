@@ -46,6 +46,7 @@ from seesay.training.run_folder import (
 from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves, log_chance
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
+from seesay.training.start import open_start, with_start
 from seesay.training.state import TrainState
 from seesay.training.trackers import refuse_missing
 from seesay.training.validation import Check, ZeroShotCheck
@@ -99,6 +100,7 @@ def train(
     schedule: Section = None,
     checkpoint: Section = None,
     log: Section = None,
+    start: Section = None,
     parallel: Literal["ddp", "fsdp"] | None = None,
     parallel_timeout_seconds: float | None = None,
     stuck_minutes: float | None = None,
@@ -177,7 +179,7 @@ def run_request(pairs: Sources, arguments: Mapping[str, Any]) -> RunRequest:
 
 
 def train_model(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path] | TrainingPairs,
     *,
     out: Path,
     settings: TrainSettings,
@@ -185,14 +187,18 @@ def train_model(
     checks: Mapping[str, Check] | None = None,
     allow_change: Sequence[str] = (),
     most_skipped: float = MOST_SKIPPED,
+    start: Model | None = None,
 ) -> Model:
     """As `train`, with settings that are checked; `checks` are measured on the model while it trains.
 
-    Returns the finished model, which also lies in `out/model`; where more than `most_skipped` of the samples had to be
-    left out, `TooManySkipped` says so instead.
+    `sources` may be pairs that are opened already, and `start` the model that the run begins with. Returns the finished
+    model, which also lies in `out/model`; where more than `most_skipped` of the samples had to be left out,
+    `TooManySkipped` says so instead.
     """
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
+    if (start := open_start(settings.start, start)) is not None:
+        settings = with_start(settings, start)
     with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
         if processes.is_main:
             # Before the pairs are read, which may take its time.
@@ -207,7 +213,8 @@ def train_model(
         facts = replace(data_facts(pairs.training, runtime), begun_with=begun["precision"])
         facts = _with_precision(facts, settings, processes=processes)
         chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
-        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1])
+        architecture = start.architecture if start else None
+        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=architecture)
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
         memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
         listing = out if processes.is_main else None
@@ -223,8 +230,8 @@ def train_model(
                     journal.event(event="changed", changes=changes)
                     write_settings(out, plan, pairs)
                     line.say(*(f"changed    {change}" for change in changes))
-            vocabulary = processes.broadcast_from_main(lambda: read_json(out / TOKENIZER_NAME))
-            model = build_model(plan, vocabulary, name=out.name)
+            vocabulary = processes.broadcast_from_main(lambda: None if start else read_json(out / TOKENIZER_NAME))
+            model = build_model(plan, vocabulary, name=out.name, start=start)
             state = begin_or_resume(
                 model, plan, pairs.training, journal=journal, skips=skips, line=line, processes=processes
             )
@@ -262,9 +269,15 @@ def _without_denormals() -> Iterator[None]:
 
 
 def _split(
-    sources: Sequence[str | Path], validation: Sequence[str | Path], settings: TrainSettings, *, share: float | None
+    sources: Sequence[str | Path] | TrainingPairs,
+    validation: Sequence[str | Path],
+    settings: TrainSettings,
+    *,
+    share: float | None,
 ) -> tuple[TrainSettings, TrainingPairs]:
     """The pairs, and the settings with the share that is held out: as given, else `share`, which the run began with."""
+    if isinstance(sources, TrainingPairs):
+        return settings, sources
     if settings.data.validation is None:
         settings = _holding_out(settings, share)
     pairs = open_training_pairs(sources, validation, settings)

@@ -43,5 +43,7 @@ def objective_of(name: str) -> Objective:
 
 
 def default_objective(architecture: Architecture) -> str:
-    """The name of CLIP's objective for the text tower that a preset has."""
+    """The name of CLIP's objective for the text tower that a preset has, or SigLIP's for a model that scores so."""
+    if architecture.scoring == "sigmoid":
+        return Sigmoid.name
     return ContrastiveBow.name if isinstance(architecture.text, BagOfWordsConfig) else Contrastive.name

@@ -1,0 +1,1 @@
+"""A model made better at one thing without losing the others: `seesay finetune`."""

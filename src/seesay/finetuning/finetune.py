@@ -1,0 +1,207 @@
+"""A model, and what it should be better at: the public `seesay.finetune`: open, train, sweep, choose, publish."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from seesay.base.errors import SeesayError, UsageError
+from seesay.base.names import no_empty_names
+from seesay.base.publish import publish_file, refuse_unwritable
+from seesay.base.runtime import Runtime
+from seesay.base.settings import merged, read_settings
+from seesay.base.streams import say
+from seesay.data.memory_pairs import is_in_memory, name_of_memory
+from seesay.data.pairs import listed
+from seesay.finetuning.measures import Measure
+from seesay.finetuning.page import build_page
+from seesay.finetuning.result import FineTuning
+from seesay.finetuning.sweep import chosen_point, interpolated, sweep
+from seesay.finetuning.target import Target, open_guards, open_target
+from seesay.model.bundle import Model
+from seesay.model.cache import weights_sha256
+from seesay.training.run_folder import MODEL_FOLDER, SETTINGS_NAME, open_run
+from seesay.training.settings import TrainSettings
+from seesay.training.start import open_start
+from seesay.training.train import LENGTHS, train_model
+
+How = Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"]
+# One point of a hundred.
+MOST_LOSS = 1.0
+# Wortsman et al. 2022 train 10 epochs; of few images more, so that there are some 200 batches of 16 (a guess).
+EPOCHS, FEWEST_SEEN = 10, 3200
+CHECKS = 0.25
+TRAIN_FOLDER, START_FOLDER = "train", "start"
+RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
+
+
+@no_empty_names
+def finetune(
+    model: Model | str | Path,
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    how: How = "full",
+    guard: Any = (),
+    most_loss: float = MOST_LOSS,
+    val: Any = (),
+    steps: int | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    batch_size: int | None = None,
+    micro_batch: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    workers: int | None = None,
+    overrides: Sequence[str] = (),
+) -> FineTuning:
+    """Make a model better at `data` and measure what it loses elsewhere; all is kept in the run folder `out`.
+
+    `data`: a labelled set, whose classes become prompts, or pairs as for `train`. `how` is what is trained: "full" both
+    towers, "lock-image" or "lock-text" all but one of them, "image" the image tower and a row for each class, "lora"
+    low-rank updates of matrices, "prompt" vectors in place of a template's words. `guard`: labelled or captioned sets
+    whose score may fall by at most `most_loss` points (of a hundred), the end of the 95 % interval counted; without one
+    what the model itself says of held-out images. `val` chooses the model; without it a part of `data` is held out.
+
+    When training is done, the weights between the old model and the new one are measured, and `out/model` is the best
+    of them on the target that is allowed. `out/finetune.json` has the numbers, `out/finetune.html` the curve, and
+    `out/start` and `out/train/model` are the two ends. All else is as in `train`, and so is going on after a stop.
+    Raises `SeesayError` where no model is better and allowed (the ends are there then, and no `out/model`),
+    `UsageError` for a target with one class, a guard that shares images with it, a model without a text tower, and what
+    `train` raises.
+
+    Example: seesay.finetune("box", "digits/", how="lora", guard="photos/").model
+    """
+    check_loss(most_loss)
+    arguments = {key: value for key, value in locals().items() if key in TrainSettings.model_fields and key != "model"}
+    settings = _settings(arguments, model, how, workers=workers, overrides=overrides)
+    old = open_start(settings.start, model if isinstance(model, Model) else None)
+    assert old is not None
+    folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
+    target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
+    guards = open_guards(old, guard, target)
+    settings = with_defaults(settings, target)
+    runtime = Runtime.find(settings.device)
+    is_main = runtime.rank == 0
+    if is_main:
+        refuse_unwritable(folder)
+        say(*described(old, target, guards, settings, most_loss=most_loss, has_guard=bool(len(listed(guard)))))
+    new = train_once(target, old, folder, settings, guards)
+    run = open_run(folder / TRAIN_FOLDER)
+    result = FineTuning(
+        folder=folder,
+        model_name=old.name,
+        how=settings.start.how,
+        target=target.measure,
+        guards=guards,
+        most_loss=most_loss,
+        seconds=float(run.events[-1].get("seconds", 0.0)),
+    )
+    return choose_model(result, old.to(runtime.device), new.to(runtime.device)) if is_main else result
+
+
+def check_loss(most_loss: float) -> None:
+    """`UsageError` for a loss that there cannot be."""
+    if not 0 <= most_loss <= 100:
+        raise UsageError(f"most_loss is {most_loss:g}; give points between 0 and 100.")
+
+
+def _settings(
+    arguments: dict[str, Any], model: Any, how: str, *, workers: int | None, overrides: Sequence[str]
+) -> TrainSettings:
+    named = None if isinstance(model, Model) else str(model)
+    base = merged(arguments, {"start": {"model": named, "how": how}})
+    base = merged(base, {} if workers is None else {"data": {"workers": workers}})
+    overrides = [overrides] if isinstance(overrides, str) else overrides
+    return read_settings(TrainSettings, file=None, overrides=overrides, base=base)
+
+
+def _name_of(data: Any) -> str:
+    first = listed(data)[0]
+    return name_of_memory(first) if is_in_memory(first) else Path(first).absolute().stem.strip("*")
+
+
+def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
+    """The settings with what fine-tuning chooses from the target; what was given stays as it is."""
+    count = len(target.pairs.training)
+    chosen: dict[str, Any] = {"check": {"every": CHECKS}} if "check" not in settings.model_fields_set else {}
+    if not any(getattr(settings, name) for name in LENGTHS):
+        chosen["epochs"] = max(EPOCHS, math.ceil(FEWEST_SEEN / max(1, count)))
+    if target.classes is not None and settings.data.share_repeats is None:
+        # Two images of one class are no mismatch.
+        chosen["data"] = {"share_repeats": True}
+    return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
+
+
+def described(
+    old: Model, target: Target, guards: Sequence[Measure], settings: TrainSettings, *, most_loss: float, has_guard: bool
+) -> list[str]:
+    """Lines for a person: what is trained, what it is chosen by, and what it must not lose."""
+    lines = [f"start      {old.name}: {settings.start.how}", *(f"           {note}" for note in target.notes)]
+    measure = target.measure
+    lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
+    lines += [f"guard      {guard.name}: {guard.what}, on {guard.n:,} images" for guard in guards]
+    if not has_guard:
+        lines.append("           it sees images like the target's alone: name a set you care about with --guard")
+    return [*lines, f"bound      at most {most_loss:g} points lost on a guard, the end of the 95 % interval counted"]
+
+
+def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings, guards: Sequence[Measure]) -> Model:
+    """The trained model of `folder/train`: that of a run that is done, or of one that begins or goes on."""
+    run_folder = folder / TRAIN_FOLDER
+    if (done := _finished(run_folder, target, old, settings)) is not None:
+        return done
+    checks = {"target": target.measure, **{f"guard {guard.name}": guard for guard in guards}}
+    if Runtime.find(settings.device).rank == 0 and not (folder / START_FOLDER).exists():
+        old.save(folder / START_FOLDER)
+    return train_model(
+        target.pairs,
+        out=run_folder,
+        settings=settings,
+        start=old,
+        checks={
+            name: lambda model, check=check: {"score": check.answers(model).mean} for name, check in checks.items()
+        },
+    )
+
+
+def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings) -> Model | None:
+    """The model of a finished run of the same kind, which is then only measured anew; None where there is none."""
+    if not (folder / SETTINGS_NAME).is_file():
+        return None
+    run = open_run(folder)
+    same = (
+        run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint
+        and run.settings.start.sha256 == weights_sha256(old.clip.state_dict())
+        and run.settings.start.how == settings.start.how
+        and all(getattr(run.settings, name) == getattr(settings, name) for name in LENGTHS)
+    )
+    return run.load() if run.is_finished and same else None
+
+
+def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
+    """Measure what lies between the two, write numbers and page, and publish the best that is allowed.
+
+    `SeesayError` where none is.
+    """
+    points = sweep(
+        old, new, target=result.target, guards=result.guards, most_loss=result.most_loss / 100, between=interpolated
+    )
+    result = result.with_points(points, chosen_point(points, result.most_loss / 100))
+    folder, chosen = result.folder, result.chosen
+    if chosen is not None:
+        best = interpolated(old, new, chosen.a).to("cpu")
+        best.name = folder.name
+        best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
+        best.save(folder / MODEL_FOLDER)
+    publish_file(folder / RESULT_NAME, (json.dumps(result.to_json(), indent=1) + "\n").encode())
+    publish_file(folder / PAGE_NAME, build_page(result).encode())
+    if chosen is None:
+        raise SeesayError(
+            f"no model between {old.name} and the trained one is better on {result.target.name} and loses at most "
+            f"{result.most_loss:g} points on {' and '.join(guard.name for guard in result.guards)}; the old one is as "
+            f"it was, both ends and {RESULT_NAME} are in {folder}: allow more with --most-loss, or try --how lora."
+        )
+    say(f"model: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
+    return result

@@ -1,0 +1,181 @@
+"""What a model is measured by while and after it is fine-tuned: images read once, answers of any model to them.
+
+N = images, M = questions, C = classes, S = side in pixels.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesay.base.errors import RefusedInput
+from seesay.base.records import PairSource
+from seesay.base.streams import say
+from seesay.data.class_names import ClassName, imagenet_names, names_of
+from seesay.data.labelled import LabelledSet
+from seesay.data.sources import count_reasons
+from seesay.formulas.metrics import recall_at_k, top_k_hits
+from seesay.formulas.statistics import mean_interval, paired_difference, proportion_interval
+from seesay.model.bundle import Model
+from seesay.model.encode import read_pixels
+from seesay.model.zero_shot import ZeroShotClassifier
+
+# Images that are encoded at once, and the most of a set that are measured (2,000 give a share within 2.2 points).
+BLOCK = 256
+MOST_IMAGES = 2000
+# With fewer images the first ten hold too many of them to say anything (a guess).
+ENOUGH_FOR_TEN = 200
+# Other classes that the model's own answers are among: every fifth name of ImageNet (a guess at what is many).
+OWN_NAMES_STEP = 5
+Read = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answered:
+    """How well each of M questions was answered, from 0 to 1, and which image each is about."""
+
+    value_M: np.ndarray
+    image_M: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The share that was right."""
+        return float(self.value_M.mean())
+
+
+class Measure(Protocol):
+    """`what` is measured in words, on so many images `n` of `name`."""
+
+    name: str
+    what: str
+    n: int
+
+    def answers(self, model: Model) -> Answered:
+        """How well the model answers."""
+        ...
+
+
+class ClassMeasure:
+    """Top-1 of images with a class each; without `templates` those of the model that is measured."""
+
+    def __init__(
+        self,
+        model: Model,
+        labelled: LabelledSet,
+        names: Sequence[ClassName],
+        templates: Sequence[str] | None,
+        *,
+        chosen: Sequence[int] | None = None,
+    ):
+        chosen = self.chosen = evenly(len(labelled), chosen)
+        self.name, self.names, self.templates = labelled.name, names, templates
+        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
+        self._pixels_N3SS, self.n = pixels, len(read)
+        self.label_N = torch.tensor([labelled.label(chosen[number]) for number in read])
+        self.what = f"top-1 among {len(names)} classes"
+
+    def answers(self, model: Model) -> Answered:
+        """Right or wrong for every image."""
+        return self.answers_of(model, class_scores(model, self._pixels_N3SS, self.names, self.templates))
+
+    def answers_of(self, model: Model, score_NC: Tensor) -> Answered:
+        """As `answers`, for scores (N, C) that are there already."""
+        hit_N = top_k_hits(score_NC, self.label_N, ks=(1,))[1]
+        return Answered(value_M=hit_N.astype(float), image_M=np.arange(self.n))
+
+    def interval(self, answered: Answered) -> tuple[float, float]:
+        """The exact 95 % interval of a share."""
+        return proportion_interval(int(answered.value_M.sum()), self.n)
+
+
+class CaptionMeasure:
+    """How often the right image is among the first by its caption, one question for each caption."""
+
+    def __init__(self, model: Model, pairs: PairSource):
+        chosen = evenly(len(pairs), None)
+        self.name = pairs.name
+        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
+        self._pixels_N3SS, self.n = pixels, len(read)
+        captions = [pairs.captions(chosen[number]) for number in read]
+        self._captions = [caption for own in captions for caption in own]
+        self._image_M = np.repeat(np.arange(self.n), [len(own) for own in captions])
+        self.k = 10 if self.n >= ENOUGH_FOR_TEN else 1
+        self.what = f"recall at {self.k} of {self.n:,} images by their captions"
+
+    def answers(self, model: Model) -> Answered:
+        """Found or not for every caption."""
+        text_MD, image_ND = model.encode_texts(self._captions), encoded(model, self._pixels_N3SS)
+        hits = recall_at_k(image_ND, text_MD, torch.from_numpy(self._image_M), ks=(self.k,))["text_to_image"]
+        return Answered(value_M=hits[self.k].astype(float), image_M=self._image_M)
+
+
+class OwnAnswers:
+    """The old model as the teacher: what it says of images among many names that were not trained.
+
+    Its probabilities are taken for true: an answer is worth the probability that the old model gave it. So the old
+    model's own answers are worth what it expects of itself, and one that was nearly as likely costs little.
+    """
+
+    def __init__(self, old: Model, read: Read, count: int, *, name: str, without: Sequence[ClassName]):
+        self.name = f"own answers on {name}"
+        taken = {name.lower() for own in without for name in names_of(own)}
+        names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
+        self.names = names[::OWN_NAMES_STEP]
+        chosen = evenly(count, None)
+        self._pixels_N3SS, found = _read(old, lambda number: read(chosen[number]), len(chosen), self.name)
+        self.n = len(found)
+        self.what = f"expected accuracy among {len(self.names)} names of ImageNet, if the old model is right"
+        score_NC = class_scores(old, self._pixels_N3SS, self.names, None)
+        self.share_NC = (old.logit_scale * score_NC).softmax(1)
+
+    def answers(self, model: Model) -> Answered:
+        """The old model's probability of the answer to every image."""
+        best_N1 = class_scores(model, self._pixels_N3SS, self.names, None).argmax(1, keepdim=True)
+        worth_N = self.share_NC.gather(1, best_N1)[:, 0].double().numpy()
+        return Answered(value_M=worth_N, image_M=np.arange(self.n))
+
+
+def evenly(count: int, chosen: Sequence[int] | None) -> Sequence[int]:
+    """At most `MOST_IMAGES` of the `chosen`, or of all, evenly spread."""
+    chosen = range(count) if chosen is None else chosen
+    most = min(MOST_IMAGES, len(chosen))
+    return [chosen[index * len(chosen) // most] for index in range(most)]
+
+
+def class_scores(
+    model: Model, pixels_N3SS: Tensor, names: Sequence[ClassName], templates: Sequence[str] | None
+) -> Tensor:
+    """Cosines of images and classes, (N, C)."""
+    classifier = model.classifier(names, templates)
+    assert isinstance(classifier, ZeroShotClassifier)
+    return classifier.scores(encoded(model, pixels_N3SS))
+
+
+def encoded(model: Model, pixels_N3SS: Tensor) -> Tensor:
+    """Unit rows of images, (N, D), a block at a time."""
+    return torch.cat([model.encode_pixels(block) for block in pixels_N3SS.split(BLOCK)])
+
+
+def difference(before: Answered, after: Answered) -> tuple[float, tuple[float, float]]:
+    """The mean of what was gained, question by question, and its 95 % interval over images.
+
+    Shares of right answers have a bootstrap over images; where nothing differs it is (0, 0). Values between 0 and 1
+    have Student's interval.
+    """
+    if np.isin(before.value_M, (0, 1)).all() and np.isin(after.value_M, (0, 1)).all():
+        gain, interval, _ = paired_difference(before.value_M, after.value_M, before.image_M)
+        return gain, interval
+    gain_M = after.value_M - before.value_M
+    return float(gain_M.mean()), mean_interval(gain_M) or (-1.0, 1.0)
+
+
+def _read(model: Model, read: Read, count: int, name: str) -> tuple[Tensor, list[int]]:
+    pixels, found, skipped = read_pixels(model, read, count)
+    if not pixels:
+        raise RefusedInput(f"none of the {count} images of {name} can be read ({count_reasons(skipped)}).")
+    if skipped:
+        say(f"{name}: {len(skipped)} of {count} images left out: {count_reasons(skipped)}")
+    return torch.stack(pixels), found

@@ -1,0 +1,91 @@
+"""What fine-tuning came to, as a value: the points between the two models, and the one that is recommended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from seesay.base.values import table, with_interval
+from seesay.finetuning.measures import Measure
+from seesay.finetuning.sweep import Change, Point
+from seesay.model.bundle import Model
+from seesay.model.hub import load
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FineTuning:
+    """A model that was fine-tuned: `points` between the old one and the trained one, and the `chosen` one of them.
+
+    `folder` holds `model`, the one that is recommended, `start` and `train/model`, the two ends, and `finetune.json`.
+    `target` and `guards` say what was measured; `most_loss` is in points of a hundred. With several processes the main
+    one alone has points.
+
+    Example: print(seesay.finetune("box", "digits/", guard="photos/"))
+    """
+
+    folder: Path
+    model_name: str
+    how: str
+    target: Measure
+    guards: Sequence[Measure]
+    most_loss: float
+    seconds: float
+    points: tuple[Point, ...] = ()
+    chosen: Point | None = None
+
+    def with_points(self, points: Sequence[Point], chosen: Point | None) -> "FineTuning":
+        """The same with what was measured."""
+        return replace(self, points=tuple(points), chosen=chosen)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that is recommended."""
+        return load(self.folder / "model")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `finetune.json` holds them: fractions, and intervals of 95 %."""
+        described = [{"name": each.name, "what": each.what, "n": each.n} for each in (self.target, *self.guards)]
+        return {
+            "format": 1,
+            "model": self.model_name,
+            "how": self.how,
+            "target": described[0],
+            "guards": described[1:],
+            "most_loss": self.most_loss,
+            "seconds": self.seconds,
+            "points": [point.to_json() for point in self.points],
+            "chosen": None if self.chosen is None else self.chosen.to_json(),
+            "ends": {"old": "start", "new": "train/model"},
+        }
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The heads of `rows`."""
+        return ("a", f"{self.target.name}, %", "gain [95 %]", *(f"{guard.name} [95 %]" for guard in self.guards), "")
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row per point, for people: `a`, the target, what was gained on it and on the guards, in points."""
+        return [
+            (
+                f"{point.a:.4g}",
+                f"{100 * point.target.value:.1f}",
+                _gained(point.target),
+                *map(_gained, point.guards),
+                _remark(point, self.chosen, self.most_loss / 100),
+            )
+            for point in self.points
+        ]
+
+    def __str__(self) -> str:
+        return table(self.columns, self.rows())
+
+
+def _gained(change: Change) -> str:
+    return with_interval(change.gain, change.interval95, sign=True)
+
+
+def _remark(point: Point, chosen: Point | None, most_loss: float) -> str:
+    if chosen is not None and point.a == chosen.a:
+        return "recommended"
+    return "the old model" if point.a == 0 else "" if point.most_lost <= most_loss else "loses too much"

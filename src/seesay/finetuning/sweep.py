@@ -1,0 +1,135 @@
+"""Between the old model and the new one: weights on the line from one to the other, and the best that forgets little.
+
+Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", equation 1: (1 - a) old + a new, every tensor.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from seesay.base.journal import progress
+from seesay.finetuning.measures import Answered, Measure, difference
+from seesay.model.bundle import Model
+from seesay.nets.clip import empty_clip
+
+# From the old model to the new one in tenths, and how often the step behind the last allowed one is halved (guesses).
+GRID = tuple(step / 10 for step in range(11))
+HALVINGS = 3
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A measure at one point: its mean, and what was gained since the old model, with the 95 % interval of that."""
+
+    name: str
+    value: float
+    gain: float
+    interval95: Interval
+
+    @property
+    def most_lost(self) -> float:
+        """What may have been lost: the lower end of the interval, as a loss."""
+        return max(0.0, -self.interval95[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The model at `a` of the way from the old one (0) to the new one (1); `target` before any of the `guards`."""
+
+    a: float
+    target: Change
+    guards: tuple[Change, ...]
+
+    @property
+    def most_lost(self) -> float:
+        """The largest loss that the interval of a guard does not exclude."""
+        return max(guard.most_lost for guard in self.guards)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as finetune.json holds them."""
+        target, *guards = ({**asdict(each), "interval95": [*each.interval95]} for each in (self.target, *self.guards))
+        return {"a": self.a, "target": target, "guards": guards}
+
+
+def interpolated(old: Model, new: Model, a: float) -> Model:
+    """The model whose floating tensors are (1 - a) old + a new, running statistics too.
+
+    Whole numbers are the new one's. Both have one architecture; at 0 and 1 the tensors are bit-equal to those of one.
+    """
+    tensors = dict(new.clip.state_dict())
+    for name, before in old.clip.state_dict().items():
+        if before.is_floating_point():
+            after = tensors[name].to(before.device)
+            # Written so that equal tensors stay as they are.
+            tensors[name] = after if a == 1 else before + a * (after - before)
+    between = copy.copy(new)
+    between.clip = empty_clip(new.architecture)
+    between.clip.load_state_dict(tensors, assign=True)
+    between.clip.eval()
+    return between
+
+
+def sweep(
+    old: Model,
+    new: Model,
+    *,
+    target: Measure,
+    guards: Sequence[Measure],
+    most_loss: float,
+    between: Callable[[Model, Model, float], Model] = interpolated,
+) -> list[Point]:
+    """Points from 0 to 1, in order: tenths, and finer ones around the last that is allowed, if more would be better."""
+    before: Mapping[str, Answered] = {}
+    points: dict[float, Point] = {}
+
+    def measure(a: float) -> None:
+        nonlocal before
+        model = between(old, new, a)
+        answers = {"target": target.answers(model), **{guard.name: guard.answers(model) for guard in guards}}
+        before = before or answers
+        changes = [change(name, before[name], answer) for name, answer in answers.items()]
+        points[a] = Point(a=a, target=changes[0], guards=tuple(changes[1:]))
+
+    with progress(len(GRID) + HALVINGS, "sweep") as advance:
+        for a in GRID:
+            measure(a)
+            advance(1)
+        for _ in range(HALVINGS):
+            if (a := between_allowed(list(points.values()), most_loss)) is not None:
+                measure(a)
+            advance(1)
+    return [points[a] for a in sorted(points)]
+
+
+def change(name: str, before: Answered, after: Answered) -> Change:
+    """What was gained from one to the other."""
+    gain, interval = difference(before, after)
+    return Change(name=name, value=after.mean, gain=gain, interval95=interval)
+
+
+def between_allowed(points: Sequence[Point], most_loss: float) -> float | None:
+    """The middle between the last allowed point and the next, where that is better on the target; else None."""
+    points = sorted(points, key=lambda point: point.a)
+    allowed = [point.most_lost <= most_loss for point in points]
+    # The old model loses nothing, so there is a first that is not allowed behind one that is.
+    if all(allowed):
+        return None
+    first = allowed.index(False)
+    best = max(point.target.value for point in points[:first])
+    if points[first].target.value <= best:
+        return None
+    return round((points[first - 1].a + points[first].a) / 2, 6)
+
+
+def chosen_point(points: Sequence[Point], most_loss: float) -> Point | None:
+    """The best on the target of those that lose at most `most_loss`; the nearest to the old one of several.
+
+    None where none of them is better than the old model.
+    """
+    old = points[0]
+    allowed = [point for point in points[1:] if point.most_lost <= most_loss]
+    best = max(allowed, key=lambda point: (point.target.value, -point.a), default=None)
+    return best if best is not None and best.target.value > old.target.value else None

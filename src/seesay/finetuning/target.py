@@ -1,0 +1,200 @@
+"""What is learned from and measured: labelled images whose classes become prompts, or pairs; and sets not to be lost.
+
+N = images.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.records import PairSource
+from seesay.data.class_names import ClassName, class_prompts
+from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.labelled import ClassPairs, LabelledSet
+from seesay.data.memory_pairs import is_in_memory
+from seesay.data.pairs import listed
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read
+from seesay.model.bundle import Model
+from seesay.tasks.words import choose_words
+from seesay.training.pairs import TrainingPairs, open_training_pairs
+from seesay.training.settings import TrainSettings
+
+# Guesses: the share of a class that is held out where no validation set is given, and the fewest images to choose by.
+HELD_OUT = 0.2
+FEWEST = 8
+MOST_HELD_OUT = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The classes of a labelled target: what the set calls them, what they are called in prompts, and the templates."""
+
+    class_names: tuple[str, ...]
+    names: tuple[ClassName, ...]
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is learned from, and what the model is chosen by; `classes` is None for pairs.
+
+    `held_out` gives the bytes of the `held_count` images that are measured and not learned from.
+    """
+
+    name: str
+    pairs: TrainingPairs
+    measure: Measure
+    classes: Classes | None
+    held_out: Read
+    held_count: int
+    notes: tuple[str, ...] = ()
+
+    def images(self) -> Iterator[bytes]:
+        """The bytes of all images that are learned from or chosen by, those that can be read."""
+        yield from _images(self.pairs.training)
+        for number in range(self.held_count):
+            with suppress(BrokenSample):
+                yield self.held_out(number)
+
+
+def open_target(model: Model, data: Any, val: Any, settings: TrainSettings, *, own_template: bool) -> Target:
+    """The labelled set, or the pairs, that `data` names; `val` takes the place of what is held out.
+
+    With `own_template` the prompts of a model are its own, whatever they are when it is measured. `UsageError` for one
+    class, several labelled sets, and too little to choose by.
+    """
+    sources = listed(data)
+    opened = [_labelled(source) for source in sources]
+    if not any(opened):
+        return _pairs_target(model, sources, val, settings)
+    if len(opened) > 1 or opened[0] is None:
+        raise UsageError(
+            f"{len(sources)} sources, one of them with classes; fine-tune on one labelled set, or on pairs."
+        )
+    return _labelled_target(model, opened[0], val, settings, own_template=own_template)
+
+
+def _labelled(source: Any) -> LabelledSet | None:
+    """The train part of a labelled set, or all of it where it has none; None for pairs."""
+    if is_in_memory(source):
+        return None
+    opened = open_train_part(source) or open_evalset(source)
+    return opened if isinstance(opened, LabelledSet) else None
+
+
+def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: TrainSettings, *, own_template: bool):
+    if len(labelled.class_names) == 1:
+        raise UsageError(
+            f"{labelled.name} has one class, {labelled.class_names[0]!r}: every answer would be right; add images of "
+            "what is none of it as a second class."
+        )
+    words = choose_words(model, (labelled,), labelled.class_names)
+    training, measured, held, note = _split(labelled, val, seed=settings.seed)
+    templates = None if own_template else words.templates
+    measure = ClassMeasure(model, measured, words.names, templates, chosen=held)
+    if measure.n < FEWEST:
+        raise UsageError(
+            f"{measure.n} images of {measured.name} are held out, too few to choose by; name more with --val."
+        )
+    pairs = ClassPairs(labelled, class_prompts(words.names, words.templates), chosen=training)
+    chosen = measure.chosen
+    return Target(
+        name=labelled.name,
+        pairs=TrainingPairs(training=pairs, validation=None, note=note),
+        measure=measure,
+        classes=Classes(class_names=labelled.class_names, names=tuple(words.names), templates=words.templates),
+        held_out=lambda number: measured.image(chosen[number]),
+        held_count=len(chosen),
+        notes=(*labelled.notes, *words.notes),
+    )
+
+
+def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], LabelledSet, list[int], str]:
+    """What is learned from, and the set and images that are measured: those of `val`, or a fifth of each class."""
+    if val is not None and len(listed(val)):
+        (source,) = listed(val)
+        measured = open_evalset(source)
+        if not isinstance(measured, LabelledSet) or measured.class_names != labelled.class_names:
+            raise UsageError(
+                f"{source} does not have the classes of {labelled.name}; validate on other images of them."
+            )
+        refuse_shared(measured, _images(labelled), labelled.name, "validation set")
+        return list(range(len(labelled))), measured, list(range(len(measured))), f"{len(measured):,} images of --val"
+    generator = np.random.default_rng(seed)
+    label_N = np.array([labelled.label(index) for index in range(len(labelled))])
+    share = min(HELD_OUT, MOST_HELD_OUT / max(1, len(labelled)))
+    held: list[int] = []
+    for label in np.unique(label_N):
+        members = generator.permutation(np.flatnonzero(label_N == label))
+        held += members[: max(1, round(share * len(members))) if len(members) > 1 else 0].tolist()
+    training = sorted(set(range(len(labelled))) - set(held))
+    return training, labelled, sorted(held), f"{len(held):,} images of {len(labelled):,} held out, some of every class"
+
+
+def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: TrainSettings) -> Target:
+    pairs = open_training_pairs(sources, listed(val) if val is not None else (), settings)
+    if pairs.validation is None:
+        raise UsageError(
+            f"{len(pairs.training)} pairs are too few to hold some out to choose by; name some with --val."
+        )
+    held = pairs.validation
+    return Target(
+        name=pairs.training.name,
+        pairs=pairs,
+        measure=CaptionMeasure(model, held),
+        classes=None,
+        held_out=lambda number: held[number].image,
+        held_count=len(held),
+        notes=tuple(pairs.training.notes),
+    )
+
+
+def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
+    """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
+
+    `UsageError` for a set that shares images with the target.
+    """
+    sources = listed(guard) if guard is not None else []
+    if not sources:
+        names = target.classes.names if target.classes else ()
+        return [OwnAnswers(old, target.held_out, target.held_count, name=target.name, without=names)]
+    measures: list[Measure] = []
+    for source in sources:
+        opened = open_evalset(source)
+        refuse_shared(opened, target.images(), target.name, "guard")
+        if not isinstance(opened, LabelledSet):
+            measures.append(CaptionMeasure(old, opened))
+            continue
+        words = choose_words(old, (opened,), opened.class_names)
+        templates = None if words.templates_from == "the model" else words.templates
+        measures.append(ClassMeasure(old, opened, words.names, templates))
+    if len({measure.name for measure in measures}) < len(measures):
+        raise UsageError(f"two guards are called {measures[0].name}; name each set once.")
+    return measures
+
+
+def refuse_shared(measured: LabelledSet | PairSource, learned: Iterable[bytes], name: str, what: str) -> None:
+    """`UsageError` where an image that is learned from, called `name`, is in the measured set too, by its bytes."""
+    known = set(map(_digest, _images(measured)))
+    shared = sum(_digest(data) in known for data in learned)
+    if shared:
+        raise UsageError(
+            f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured.name}, and what is "
+            f"learned is not measured; take a {what} without them."
+        )
+
+
+def _images(images: LabelledSet | PairSource) -> Iterator[bytes]:
+    for index in range(len(images)):
+        # What cannot be read is counted where it is decoded.
+        with suppress(BrokenSample):
+            yield images.image(index) if isinstance(images, LabelledSet) else images[index].image
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

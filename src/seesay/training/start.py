@@ -1,0 +1,93 @@
+"""A run that begins with a model: what is chosen for it, which of its parameters are trained, the plain model again."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from seesay.base.errors import UsageError
+from seesay.base.settings import merged, read_settings
+from seesay.model.bundle import Model
+from seesay.model.cache import weights_sha256
+from seesay.model.hub import load
+from seesay.nets.adapters import add_low_rank, has_adapters, plain_tensors
+from seesay.nets.clip import DualEncoder, empty_clip
+from seesay.training.objectives import default_objective
+from seesay.training.settings import StartSettings, TrainSettings
+
+# Wortsman et al. 2022, "Robust fine-tuning of zero-shot models": 3e-5, and crops of at least 0.9 of the image.
+LEARNING_RATE = 3e-5
+LEAST_CROP = 0.9
+# Guesses (benchmarks/2026-11-29-finetune): a small model, and few numbers in place of many, take larger steps.
+SMALL_MODEL = 20_000_000
+LEARNING_RATE_OF_SMALL = 3e-4
+LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
+
+
+def open_start(settings: StartSettings, model: Model | None = None) -> Model | None:
+    """The model that a run begins with: the one that is given, or that of `start.model`; None for random weights.
+
+    `UsageError` for a model that has no text tower, whose captions are not embedded, or that was rounded.
+    """
+    if model is None and settings.model is None:
+        return None
+    model = model or load(str(settings.model))
+    if not isinstance(model.clip, DualEncoder):
+        raise UsageError(
+            f"{model.name} predicts captions and has no text tower to go on with; start from a model that embeds texts."
+        )
+    if model.precision != "float32":
+        raise UsageError(f"{model.name} was rounded by with_precision; start from the model it was made of.")
+    return model
+
+
+def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
+    """The settings with what a run that begins with `start` chooses otherwise; what was given stays as it is.
+
+    `UsageError` for settings that contradict the model.
+    """
+    objective = default_objective(start.architecture)
+    for name, value, own in (("model", settings.model, start.name), ("objective", settings.objective, objective)):
+        if value not in (None, own):
+            raise UsageError(f"{name} is {value}, but the run begins with {start.name}, whose {name} is {own}.")
+    is_small = sum(parameter.numel() for parameter in start.clip.parameters()) < SMALL_MODEL
+    usual = LEARNING_RATE_OF_SMALL if is_small else LEARNING_RATE
+    chosen: dict[str, Any] = {
+        "model": start.name,
+        "objective": objective,
+        "data": {"augment": {"scale": LEAST_CROP}},
+        "optimizer": {"learning_rate": LEARNING_RATE_OF.get(settings.start.how, usual), "weight_decay": 0.1},
+        "schedule": {"sizes": [[start.architecture.image.image_size, 1.0]]},
+        "start": {"sha256": weights_sha256(start.clip.state_dict())},
+    }
+    return read_settings(TrainSettings, file=None, base=merged(chosen, settings.model_dump(exclude_none=True)))
+
+
+def learner_from(start: Model, settings: TrainSettings, *, name: str) -> Model:
+    """A copy of `start` that trains what `start.how` says and nothing else; `start` itself stays as it is."""
+    how = settings.start
+    clip = copy.deepcopy(start.clip)
+    assert isinstance(clip, DualEncoder)
+    clip.requires_grad_(True)
+    if how.how in ("lock-image", "lock-text"):
+        parts = clip.image_parts() if how.how == "lock-image" else clip.text_parts()
+        nn.ModuleList(parts).requires_grad_(False)
+    elif how.how == "lora":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            add_low_rank(clip, rank=how.rank, alpha=how.alpha, kinds=how.targets, towers=how.towers)
+    learner = copy.copy(start)
+    learner.clip, learner.name, learner.facts = clip, name, {}
+    return learner
+
+
+def without_adapters(model: Model) -> Model:
+    """The model with what its adapters have learned in its weights; itself where it has none."""
+    if not has_adapters(model.clip):
+        return model
+    plain = copy.copy(model)
+    plain.clip = empty_clip(model.architecture)
+    plain.clip.load_state_dict(plain_tensors(model.clip), assign=True)
+    plain.clip.eval()
+    return plain
