@@ -48,8 +48,8 @@ def as_webdataset(source: Path, folder: Path) -> None:
 def by_clip_benchmark(folder: Path, task: str, out: Path) -> dict[str, float]:
     """Its command, with the words a user would type."""
     words = ["eval", "--model_type", "seesay", "--model", "box", "--pretrained", "box",
-             "--dataset", f"wds/{folder.name}", "--dataset_root", str(folder), "--task", task, "--output", str(out), "--no_amp", "--num_workers", "0",
-             "--recall_k", "1", "5", "10"]  # fmt: skip
+             "--dataset", f"wds/{folder.name}", "--dataset_root", str(folder), "--task", task,
+             "--output", str(out), "--no_amp", "--num_workers", "0", "--recall_k", "1", "5", "10"]  # fmt: skip
     sys.argv = ["clip_benchmark", *words]
     cli.main()
     return json.loads(out.read_text())["metrics"]

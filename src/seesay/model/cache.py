@@ -130,7 +130,7 @@ def image_fingerprint(model: Model) -> str:
 
 def space_fingerprint(model: Model) -> str:
     """As `image_fingerprint` for vectors that are stored for years: of whatever device and version of seesay."""
-    weights = [_weights(part.state_dict()) for part in model.clip.image_parts()]
+    weights = [weights_sha256(part.state_dict()) for part in model.clip.image_parts()]
     return key_of(
         weights, model.architecture.image.model_dump(), type(model.preprocess).__name__, model.preprocess.model_dump()
     )

@@ -112,8 +112,8 @@ def choose_penalty(
 ) -> tuple[float, dict[float, float]]:
     """The penalty whose fits give the most likelihood to examples they have not seen; its mean logarithm by penalty.
 
-    `parts` are rows (M,) to learn from and rows to predict. From `USUAL_SHARE` on the neighbour is tried while it is better,
-    by a likelihood that is weighed with a normal prior on the logarithm of the penalty.
+    `parts` are rows (M,) to learn from and rows to predict. From `USUAL_SHARE` on the neighbour is tried while it is
+    better, by a likelihood that is weighed with a normal prior on the logarithm of the penalty.
     """
     if not parts:
         return USUAL_SHARE * data.spread, {}
