@@ -21,7 +21,7 @@ from seesay.finetuning.sweep import chosen_point, interpolated, sweep
 from seesay.finetuning.target import Target, open_guards, open_target
 from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
-from seesay.training.run_folder import MODEL_FOLDER, SETTINGS_NAME, open_run
+from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import TrainSettings
 from seesay.training.start import open_start
 from seesay.training.train import LENGTHS, train_model
@@ -65,11 +65,9 @@ def finetune(
     what the model itself says of held-out images. `val` chooses the model; without it a part of `data` is held out.
 
     When training is done, the weights between the old model and the new one are measured, and `out/model` is the best
-    of them on the target that is allowed. `out/finetune.json` has the numbers, `out/finetune.html` the curve, and
-    `out/start` and `out/train/model` are the two ends. All else is as in `train`, and so is going on after a stop.
-    Raises `SeesayError` where no model is better and allowed (the ends are there then, and no `out/model`),
-    `UsageError` for a target with one class, a guard that shares images with it, a model without a text tower, and what
-    `train` raises.
+    of them that is allowed; `out/start` and `out/train/model` are the ends, `out/finetune.json` and `out/finetune.html`
+    the numbers. All else is as in `train`. Raises `SeesayError` where no model is better and allowed, `UsageError` for
+    one class, a guard that shares images, or a model without a text tower, and what `train` raises.
 
     Example: seesay.finetune("box", "digits/", how="lora", guard="photos/").model
     """
@@ -195,6 +193,8 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         best.name = folder.name
         best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
         best.save(folder / MODEL_FOLDER)
+        if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
+            result.save_adapter(folder / ADAPTER_FOLDER)
     publish_file(folder / RESULT_NAME, (json.dumps(result.to_json(), indent=1) + "\n").encode())
     publish_file(folder / PAGE_NAME, build_page(result).encode())
     if chosen is None:

@@ -6,11 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seesay.base.errors import UsageError
 from seesay.base.values import table, with_interval
 from seesay.finetuning.measures import Measure
 from seesay.finetuning.sweep import Change, Point
+from seesay.model.adapters import Layout, adapter_files, has_peft_layout, read_updates, write_adapter
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.training.run_folder import ADAPTER_FOLDER
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +61,21 @@ class FineTuning:
             "chosen": None if self.chosen is None else self.chosen.to_json(),
             "ends": {"old": "start", "new": "train/model"},
         }
+
+    def save_adapter(self, folder: str | Path, layout: Layout | None = None) -> None:
+        """Write the low-rank updates of the recommended model to a folder, where `how` is "lora".
+
+        In PEFT's format where transformers' CLIPModel has the towers, else in seesay's own, unless `layout` names one.
+        `UsageError` for towers that PEFT's format cannot name, and where no low-rank update is recommended.
+        """
+        learned = self.folder / "train" / ADAPTER_FOLDER
+        if self.chosen is None or not learned.is_dir():
+            raise UsageError(f"{self.folder} has no low-rank updates that are recommended; train them with --how lora.")
+        architecture = load(self.folder / "start").architecture
+        updates = read_updates(learned, architecture)
+        chosen = layout or ("peft" if has_peft_layout(architecture) else "seesay")
+        files = adapter_files(updates, architecture, base=self.model_name, layout=chosen, share=self.chosen.a)
+        write_adapter(Path(folder), files)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ from seesay.training.plan import RunPlan, Steps, choose, repeated_share
 from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
-from seesay.training.start import open_start, with_start
+from seesay.training.start import begin_with
 from seesay.training.trackers import refuse_missing
 from seesay.training.train import Section, Sources, run_request, with_settings
 from seesay.training.validation import ZeroShotCheck
@@ -78,10 +78,9 @@ def examine(
     effort = effort or Effort()
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
-    if (start := open_start(settings.start)) is not None:
-        settings = with_start(settings, start)
-        if not isinstance(start.tokenizer, CaptionTokenizer):
-            raise UsageError(f"{start.name} has a tokenizer.json, whose captions are not examined; leave start out.")
+    start, settings = begin_with(settings)
+    if start is not None and not isinstance(start.tokenizer, CaptionTokenizer):
+        raise UsageError(f"{start.name} has a tokenizer.json, whose captions are not examined; leave start out.")
     pairs = open_training_pairs(sources, validation, settings)
     chances = caption_chances(pairs.training)
     facts = data_facts(pairs.training, runtime)

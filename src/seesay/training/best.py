@@ -20,11 +20,12 @@ from seesay.base.journal import EVENTS_NAME, read_events
 from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
 from seesay.base.streams import say
+from seesay.model.adapters import adapter_files, updates_of, write_adapter
 from seesay.model.bundle import Model
 from seesay.model.layouts.seesay import CONFIG_NAME
 from seesay.nets.clip import build_clip
 from seesay.training.plan import RunPlan
-from seesay.training.run_folder import BEST_FOLDER, FACTS_NAME
+from seesay.training.run_folder import ADAPTER_FOLDER, BEST_FOLDER, FACTS_NAME
 from seesay.training.sharding import full_tensors
 from seesay.training.start import without_adapters
 
@@ -187,6 +188,9 @@ def save_model(
     anything is written.
     """
     whole = whole_model(state, model)
+    if state.processes.is_main and best is None and (updates := updates_of(model.clip)):
+        files = adapter_files(updates, whole.architecture, base=str(state.plan.model), layout="seesay")
+        write_adapter(folder.with_name(ADAPTER_FOLDER), files)
     if state.processes.is_main:
         whole.facts = {"training": {**training_facts(state, checks), **({"best": dict(best)} if best else {})}}
         refuse_unwritable(folder, needed=sum(tensor.nbytes for tensor in whole.clip.state_dict().values()))

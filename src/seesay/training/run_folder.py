@@ -28,6 +28,7 @@ FACTS_NAME = "facts.json"
 TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
+ADAPTER_FOLDER = "adapter"
 PAIRS = "pairs"
 # What may change of a finished run that goes on: its length, and the warm-up that is chosen by it.
 LENGTH = ("steps", "epochs", "minutes", "schedule.warmup")

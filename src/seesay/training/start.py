@@ -25,6 +25,12 @@ LEARNING_RATE_OF_SMALL = 3e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
 
 
+def begin_with(settings: TrainSettings, given: Model | None = None) -> tuple[Model | None, TrainSettings]:
+    """The model that a run begins with, or None, and the settings with what it chooses; raises as the two below."""
+    start = open_start(settings.start, given)
+    return start, settings if start is None else with_start(settings, start)
+
+
 def open_start(settings: StartSettings, model: Model | None = None) -> Model | None:
     """The model that a run begins with: the one that is given, or that of `start.model`; None for random weights.
 

@@ -46,7 +46,7 @@ from seesay.training.run_folder import (
 from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves, log_chance
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
-from seesay.training.start import open_start, with_start
+from seesay.training.start import begin_with
 from seesay.training.state import TrainState
 from seesay.training.trackers import refuse_missing
 from seesay.training.validation import Check, ZeroShotCheck
@@ -191,14 +191,12 @@ def train_model(
 ) -> Model:
     """As `train`, with settings that are checked; `checks` are measured on the model while it trains.
 
-    `sources` may be pairs that are opened already, and `start` the model that the run begins with. Returns the finished
-    model, which also lies in `out/model`; where more than `most_skipped` of the samples had to be left out,
-    `TooManySkipped` says so instead.
+    `sources` may be opened already; `start` is the model to begin with. Returns the finished one, also in `out/model`;
+    where more than `most_skipped` of the samples had to be left out, `TooManySkipped` says so instead.
     """
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
-    if (start := open_start(settings.start, start)) is not None:
-        settings = with_start(settings, start)
+    start, settings = begin_with(settings, start)
     with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
         if processes.is_main:
             # Before the pairs are read, which may take its time.
@@ -213,8 +211,7 @@ def train_model(
         facts = replace(data_facts(pairs.training, runtime), begun_with=begun["precision"])
         facts = _with_precision(facts, settings, processes=processes)
         chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
-        architecture = start.architecture if start else None
-        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=architecture)
+        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=start and start.architecture)
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
         memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
         listing = out if processes.is_main else None

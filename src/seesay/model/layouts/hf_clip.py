@@ -117,17 +117,7 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
 
     Templates and facts have no place in this layout.
     """
-    image, text = parts.architecture.image, parts.architecture.text
-    if not isinstance(image, VisionTransformerConfig) or not isinstance(text, TextTransformerConfig):
-        raise UsageError(
-            f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
-            f"transformer; save the model in the layout seesay ({sizes_hint('transformers')})."
-        )
-    if image.pool != "token" or not image.pre_norm:
-        raise UsageError(
-            "transformers' CLIPModel pools the class token of a ViT with a LayerNorm before its blocks, and this is "
-            "another ViT; save the model in the layout open_clip or seesay."
-        )
+    image, text = refuse_other_towers(parts.architecture)
     tokenizer = clips_own_way(parts, program="transformers' CLIPModel")
     embed_dim = parts.architecture.embed_dim
     config = {
@@ -145,6 +135,22 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
         **preprocess_file(parts.preprocess, processor="CLIPImageProcessor"),
         **tokenizer_files(tokenizer),
     }
+
+
+def refuse_other_towers(architecture: Architecture) -> tuple[VisionTransformerConfig, TextTransformerConfig]:
+    """The two towers; `UsageError` for those that transformers' CLIPModel does not have."""
+    image, text = architecture.image, architecture.text
+    if not isinstance(image, VisionTransformerConfig) or not isinstance(text, TextTransformerConfig):
+        raise UsageError(
+            f"transformers has no CLIP with towers of the kinds {image.kind} and {text.kind}, only vit and "
+            f"transformer; save the model in the layout seesay ({sizes_hint('transformers')})."
+        )
+    if image.pool != "token" or not image.pre_norm:
+        raise UsageError(
+            "transformers' CLIPModel pools the class token of a ViT with a LayerNorm before its blocks, and this is "
+            "another ViT; save the model in the layout open_clip or seesay."
+        )
+    return image, text
 
 
 def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> dict[str, Any]:
