@@ -55,8 +55,14 @@ def long_functions(tree):
 
 
 def forbidden(tree):
-    """What is never done anywhere: code from data, archives unpacked on trust, a shell."""
+    """What is never done anywhere: code from data, archives unpacked on trust, a shell.
+
+    timm is for the file with its towers alone, which the import contract names.
+    """
+    is_timms = "timm" in (ast.get_docstring(tree) or "").partition("\n")[0]
     for line, module in imported_modules(ast.walk(tree)):
+        if is_timms and module.partition(".")[0] == "timm":
+            continue
         if module.partition(".")[0] in FORBIDDEN_MODULES or module in FORBIDDEN_CALLS:
             yield f"line {line}: import of {module}"
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):

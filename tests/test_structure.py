@@ -72,12 +72,15 @@ def circles(graph):
 
 
 def single_importers(graph):
-    """(file, the only other one that imports it); those of a type checker and the package's list of names count too."""
+    """(file, the only other one that imports it); those of a type checker count too.
+
+    The home of a public name has a reader outside, so that the package's list of names is none.
+    """
     by = {}
     for name, imported in graph.items():
         for other in imported:
             by.setdefault(other, []).append(name)
-    return sorted((name, others[0]) for name, others in by.items() if len(others) == 1)
+    return sorted((name, others[0]) for name, others in by.items() if len(others) == 1 and others[0] != ROOT)
 
 
 @pytest.fixture

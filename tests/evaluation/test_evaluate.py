@@ -170,7 +170,7 @@ def test_arguments_that_do_not_fit_are_refused_before_any_model_is_loaded(
 
 def test_the_command_has_the_options_of_the_function():
     ours, function = (list(inspect.signature(each).parameters) for each in (door.command, evaluate))
-    assert [name for name in ours if name not in function] == ["model", "json_file"]
+    assert [name for name in ours if name not in function] == ["words", "json_file"]
     assert [name for name in function if name not in ours] == ["models", "prompts", "cache", "on_entry"]
 
 

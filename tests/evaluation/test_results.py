@@ -69,6 +69,7 @@ PROBE = [
     "skipped_by_reason",
     "data_fingerprints",
     "shared_images",
+    "start_scale",
 ]
 SHOTS = ["shots", "mean", "interval95", "scores", "penalties"]
 SHIFT = [

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.base.errors import UsageError
+from seesay.base.names import no_empty_names
 from seesay.base.records import Tokens
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
@@ -88,6 +89,7 @@ class OpenClipLike(nn.Module):
         return rows if convert_to_tensor else rows.float().cpu().numpy()
 
 
+@no_empty_names
 def open_clip_like(
     model: Model | str | Path, device: str | None = None
 ) -> tuple[OpenClipLike, Callable[[Any], Tensor], Callable[[str | Sequence[str]], Tensor]]:

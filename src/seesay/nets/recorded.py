@@ -42,7 +42,11 @@ class RecordedAttention(TorchFunctionMode):
 def recorded_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """Inside, the list gets the output of each of these modules when it is computed, (B, C, h, w) for a map."""
     outputs: list[Tensor] = []
-    hooks = [module.register_forward_hook(lambda _, __, output: outputs.append(output)) for module in modules]
+
+    def record(_: nn.Module, __: Any, output: Tensor) -> None:
+        outputs.append(output)
+
+    hooks = [module.register_forward_hook(record) for module in modules]
     try:
         yield outputs
     finally:

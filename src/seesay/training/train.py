@@ -198,8 +198,7 @@ def train_model(
     runtime = Runtime.find(settings.device)
     start, settings = begin_with(settings, start)
     with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
-        if processes.is_main:
-            # Before the pairs are read, which may take its time.
+        if processes.is_main:  # before the pairs are read, which may take its time
             refuse_unwritable(out / CHECKPOINTS)
         line = ProgressLine("train") if processes.is_main else QuietLine("train")
         journal = Journal(out) if processes.is_main else QuietJournal(out)
@@ -229,9 +228,8 @@ def train_model(
                     line.say(*(f"changed    {change}" for change in changes))
             vocabulary = processes.broadcast_from_main(lambda: None if start else read_json(out / TOKENIZER_NAME))
             model = build_model(plan, vocabulary, name=out.name, start=start)
-            state = begin_or_resume(
-                model, plan, pairs.training, journal=journal, skips=skips, line=line, processes=processes
-            )
+            held = {"journal": journal, "skips": skips, "line": line, "processes": processes}
+            state = begin_or_resume(model, plan, pairs.training, **held)
             warn_of_batch_norm(state)
             state.checks = checks_of(state, model, pairs.validation, checks or {})
             start_keeping(state, model, pairs.validation)
