@@ -12,8 +12,12 @@ import pytest
 from transformers_folders import nest, split
 
 from seesay.base.errors import SeesayError
+from seesay.data.file_tokenizer import FileTokenizer
+from seesay.data.images import Preprocess
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.nets.architecture import Architecture, TimmImageConfig, TransformersTextConfig
+from seesay.nets.clip import build_clip
 
 # Of what nobody writes: other kinds, no numbers, too large, too small, names that lead elsewhere.
 ODD: tuple[Any, ...] = (
@@ -103,6 +107,46 @@ def attack(folders: dict[str, Path], *, seed: int, count: int, tmp_path: Path) -
 def test_changed_descriptions_are_read_or_refused(folders: dict[str, Path], tmp_path: Path):
     outcomes = attack(folders, seed=0, count=180, tmp_path=tmp_path)
     assert set(outcomes) <= {"read", "RefusedInput", "UsageError"} and outcomes["RefusedInput"] > 60
+
+
+@pytest.fixture
+def borrowed(vit: Model, operators, tmp_path: Path) -> dict[str, Path]:
+    """Folders of models with a tower of timm and one of transformers, where both are installed."""
+    pytest.importorskip("torchvision", reason="timm needs torchvision", exc_type=ImportError)
+    pytest.importorskip("timm")
+    pytest.importorskip("transformers")
+    whole, _ = open_clip_folders.xlm()
+    words = FileTokenizer(whole.to_str(), context=8)
+    image = TimmImageConfig(image_size=64, name="test_convnext", pool="")
+    text = TransformersTextConfig(
+        family="xlm-roberta", context=8, vocab_size=80, pad=1, width=16, layers=1, heads=2, mlp_width=32, positions=20
+    )
+    cases = {
+        "timm": (image, vit.architecture.text, vit.tokenizer, "open_clip"),
+        "timm-seesay": (image, vit.architecture.text, vit.tokenizer, "seesay"),
+        "transformers": (vit.architecture.image, text, words, "seesay"),
+    }
+    for name, (of_image, of_text, tokenizer, layout) in cases.items():
+        architecture = Architecture(embed_dim=24, image=of_image, text=of_text)
+        clip, preprocess = build_clip(architecture, seed=0), Preprocess(size=of_image.image_size)
+        Model(clip, architecture, tokenizer, preprocess=preprocess).save(tmp_path / name, layout)
+    return {name: tmp_path / name for name in cases}
+
+
+@pytest.mark.journey
+@pytest.mark.filterwarnings("ignore")
+def test_changed_descriptions_of_other_libraries_towers_are_read_or_refused(borrowed: dict[str, Path], tmp_path: Path):
+    outcomes = attack(borrowed, seed=1, count=180, tmp_path=tmp_path)
+    assert set(outcomes) <= {"read", "RefusedInput", "UsageError"} and outcomes["RefusedInput"] > 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.filterwarnings("ignore")
+def test_two_thousand_changed_descriptions_of_other_libraries_towers(borrowed: dict[str, Path], tmp_path: Path):
+    outcomes = attack(borrowed, seed=2, count=2000, tmp_path=tmp_path)
+    print(outcomes)
+    assert set(outcomes) <= {"read", "RefusedInput", "UsageError"}
 
 
 @pytest.mark.slow

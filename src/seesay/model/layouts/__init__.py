@@ -9,6 +9,7 @@ from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, open_clip_siglip, seesay
+from seesay.model.layouts.config_file import read_json
 from seesay.model.pickles import ENDINGS, refuse_pickle
 from seesay.model.weights import has_weights
 
@@ -34,6 +35,7 @@ def layout_in(folder: Path) -> ModuleType:
     described = [layout for layout in READERS if layout.is_in(folder)]
     whole = [layout for layout in described if has_weights(folder / layout.WEIGHTS_NAME)]
     if not described:
+        _refuse_other_type(folder)
         raise RefusedInput(
             f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "
             "a model folder holds one of these and its weights."
@@ -57,6 +59,17 @@ def refuse_foreign(folder: Path) -> None:
             raise UsageError(
                 f"folder {folder} holds {path.name}, which is not of a model; choose an empty or new folder."
             )
+
+
+def _refuse_other_type(folder: Path) -> None:
+    """A description of transformers is there, of another of its models."""
+    path = folder / hf_clip.CONFIG_NAME
+    found = read_json(path).get("model_type") if path.is_file() else None
+    if found is not None:
+        raise RefusedInput(
+            f"{path} is of model_type {found!r:.60}, and seesay has no such model; of transformers' it reads "
+            f"{hf_clip.MODEL_TYPE} and {hf_siglip.MODEL_TYPE}."
+        )
 
 
 def _refuse_pickles(folder: Path) -> None:
