@@ -28,6 +28,7 @@ from seesay.model.encode import BATCH_SIZE, OnError, check_rows, embed_rows, enc
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import layout_in, refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
+from seesay.model.layouts.sentence_transformers import clip_folder
 from seesay.model.weights import FLOATS
 from seesay.model.zero_shot import (
     Classifier,
@@ -37,7 +38,7 @@ from seesay.model.zero_shot import (
     labels_read,
     prompt_rows,
 )
-from seesay.nets.architecture import Architecture
+from seesay.nets.architecture import AbsentImageConfig, AbsentTextConfig, Architecture
 from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
 from seesay.nets.head import PreparedTexts
 
@@ -324,6 +325,9 @@ class Model:
 
     def write_files(self, folder: Path, layout: str, *, dtype: torch.dtype | None = None) -> None:
         """The files of `save` into a folder that is there already."""
+        for config in (self.architecture.image, self.architecture.text):
+            if isinstance(config, AbsentImageConfig | AbsentTextConfig):
+                raise UsageError(f"{config.hint.rstrip('.')}, and save that.")
         parts = Parts(
             clip=self.clip,
             architecture=self.architecture,
@@ -342,5 +346,9 @@ def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:
 
     `tokenizer` names the vocabulary of a foreign folder that has none beside its weights.
     """
-    parts = layout_in(folder).read(folder, tokenizer=tokenizer)
-    return Model.of(parts)
+    inner = clip_folder(folder)
+    parts = layout_in(inner).read(inner, tokenizer=tokenizer)
+    model = Model.of(parts)
+    if inner != folder:
+        model.name = folder.resolve().name
+    return model

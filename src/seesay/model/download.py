@@ -7,7 +7,7 @@ weights is read before these are fetched. What is in the cache of `huggingface_h
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -30,6 +30,7 @@ from seesay.base.streams import say
 from seesay.model.layouts import READERS, hf_clip, layout_in, seesay
 from seesay.model.layouts.hf_images import FILE_NAMES as PREPROCESSORS
 from seesay.model.layouts.hf_tokenizer import CONFIG_NAME as TOKENIZER_CONFIG_NAME
+from seesay.model.layouts.sentence_transformers import MODULES, clip_folder
 from seesay.model.layouts.vocabulary import FILE_NAMES as VOCABULARIES
 from seesay.model.pickles import ENDINGS, convert_pickle
 from seesay.model.weights import MissingWeights, is_index, weight_files, weights_among
@@ -64,18 +65,19 @@ class Repository:
 class Listing:
     """The files of a commit and their sizes in bytes, None where the hub does not say; or those that are in the cache.
 
-    `failure` is why the hub was not asked, or gave no answer.
+    `failure` is why the hub was not asked, or gave no answer; `inner` is the folder in the repository that they are in.
     """
 
     repository: Repository
     commit: str
     sizes: Mapping[str, int | None]
     failure: Exception | None = None
+    inner: str = ""
 
     @property
     def folder(self) -> Path:
         """Where the files lie once they are fetched."""
-        return self.repository.cache / "snapshots" / self.commit
+        return self.repository.cache / "snapshots" / self.commit / self.inner
 
     def fetch(self, name: str, *, advance: Callable[[int], None] = lambda count: None) -> None:
         """Fetch the file unless it is there; `advance` is called with the number of bytes that arrived.
@@ -86,8 +88,9 @@ class Listing:
 
         if self.failure is not None and not (self.folder / name).exists():
             raise _not_in_cache(self)
+        inner = f"{self.inner}/{name}" if self.inner else name
         path = hf_hub_download(
-            self.repository.name, name, revision=self.commit, library_name="seesay", tqdm_class=_bar(advance)
+            self.repository.name, inner, revision=self.commit, library_name="seesay", tqdm_class=_bar(advance)
         )
         check_promised(Path(path))
 
@@ -120,7 +123,7 @@ def download(repository: Repository, *, tokenizer: Path | None = None) -> Path:
     can be read, or for bytes other than the hub promised.
     """
     with hub_errors(repository.name, "model", revision=repository.revision):
-        listing = _listed(repository)
+        listing = _inside(_listed(repository))
         layout = _described(listing)
         name = weights_among(listing.sizes, layout.WEIGHTS_NAME)
         if name is None:
@@ -141,7 +144,7 @@ def unpickled(repository: Repository, *, tokenizer: Path | None = None, force: b
     The pickle is read as `convert_pickle` reads it, which `force` is for. Raises as that and `download` do.
     """
     with hub_errors(repository.name, "model", revision=repository.revision):
-        listing = _listed(repository)
+        listing = _inside(_listed(repository))
         layout = _described(listing)
         if weights_among(listing.sizes, layout.WEIGHTS_NAME) is not None:
             raise UsageError(f"{repository} has safetensors weights; leave --from-pickle out.")
@@ -201,13 +204,28 @@ def _listed(repository: Repository) -> Listing:
 
 def _in_cache(repository: Repository, commit: str, *, failure: Exception | None = None) -> Listing:
     folder = repository.cache / "snapshots" / commit
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
     return Listing(repository=repository, commit=commit, sizes=sizes, failure=failure)
+
+
+def _inside(listing: Listing) -> Listing:
+    """The files of the folder in which a `SentenceTransformer` has its CLIP, or all of them."""
+    if MODULES not in listing.sizes:
+        return listing
+    listing.fetch(MODULES)
+    if not (inner := clip_folder(listing.folder).relative_to(listing.folder).as_posix().lstrip(".")):
+        return listing
+    sizes = {
+        name.removeprefix(f"{inner}/"): size for name, size in listing.sizes.items() if name.startswith(f"{inner}/")
+    }
+    return replace(listing, inner=inner, sizes=sizes)
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether a folder of the cache holds a description and all of its weights."""
     try:
+        folder = clip_folder(folder)
         return folder.is_dir() and all(file.is_file() for file in weight_files(folder / layout_in(folder).WEIGHTS_NAME))
     except RefusedInput:
         return False

@@ -271,6 +271,25 @@ class MaskedCaptionerConfig(BlocksConfig):
     fusion: Literal["tfm", "att-fc"] = "tfm"
 
 
+class AbsentImageConfig(Settings):
+    """No image tower: the model was saved without, as `hint` says."""
+
+    SIZE: ClassVar[int] = 224
+
+    kind: Literal["absent"] = "absent"
+    image_size: Side = SIZE
+    hint: str
+
+
+class AbsentTextConfig(Settings):
+    """No text tower: the model was saved without, as `hint` says."""
+
+    kind: Literal["absent"] = "absent"
+    context: Context = 3
+    vocab_size: Vocabulary = 514
+    hint: str
+
+
 PREDICTING = BagOfWordsHeadConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig
 
 
@@ -287,7 +306,12 @@ class Architecture(Growing):
 
     embed_dim: Width
     image: Annotated[
-        VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig | TimmImageConfig,
+        VisionTransformerConfig
+        | ResNetConfig
+        | ConvNetConfig
+        | SiglipImageConfig
+        | TimmImageConfig
+        | AbsentImageConfig,
         Field(discriminator="kind"),
     ]
     text: Annotated[
@@ -299,7 +323,8 @@ class Architecture(Growing):
         | NGramsConfig
         | CaptionerConfig
         | BicaptionerConfig
-        | MaskedCaptionerConfig,
+        | MaskedCaptionerConfig
+        | AbsentTextConfig,
         Field(discriminator="kind"),
     ]
     scoring: Scoring = "softmax"

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from seesay.base.extras import needing
 from seesay.base.records import Embedded, Outputs, Predicted, Tokens
+from seesay.nets.absent import Absent
 from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
@@ -50,6 +51,7 @@ IMAGE_TOWERS: dict[str, Callable[[Any, int], ImageTower]] = {
     "resnet": ResNet,
     "conv": ConvNet,
     "siglip-image": SiglipImage,
+    "absent": Absent,
 }
 TEXT_SIDES: dict[str, Callable[[Any, int], nn.Module]] = {
     "transformer": TextTransformer,
@@ -60,6 +62,7 @@ TEXT_SIDES: dict[str, Callable[[Any, int], nn.Module]] = {
     "words": BagOfWordsHead,
     "n-grams": NGrams,
     "masked-captioner": MaskedCaptioner,
+    "absent": Absent,
 }
 # Radford et al. 2021, section 2.5: the start, and the bound that training may not pass.
 LOGIT_SCALE_START = math.log(1 / 0.07)

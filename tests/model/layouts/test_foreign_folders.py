@@ -370,5 +370,5 @@ def test_a_pickle_is_refused_by_content_whatever_its_name_and_never_read(layout,
 def test_a_model_of_another_kind_is_no_model_folder(saved):
     folder = saved("hf")
     rewrite(folder / "config.json", lambda config: config.update(model_type="blip"))
-    with pytest.raises(RefusedInput, match=r"config\.json is of model_type 'blip', and .* it reads clip and siglip"):
+    with pytest.raises(RefusedInput, match="is of model_type 'blip', which seesay does not read"):
         load(folder)

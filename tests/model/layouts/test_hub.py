@@ -1,5 +1,6 @@
 """The hub as it is: every way in which it fails has a line of its own, and only what is needed is fetched from it."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_a_token_goes_to_the_hub_and_not_to_where_large_files_lie(hub: Hub, monk
     assert any(path.startswith("/large/") for path in hub.asked("GET"))
     assert {token for _, token in hub.tokens} == {"Bearer hf_secret"}
     assert not [path for path, _ in hub.tokens if path.startswith("/large/")]
+
+
+def test_the_clip_of_a_sentence_transformer_is_fetched_from_its_folder_alone(hub: Hub, vit: Model, monkeypatch):
+    folder = hub.repositories["somebody/tiny"]
+    vit.save(folder / "0_CLIPModel", "hf")
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).unlink()
+    module = {"idx": 0, "name": "0", "path": "0_CLIPModel", "type": "sentence_transformers.models.CLIPModel"}
+    (folder / "modules.json").write_text(json.dumps([module]))
+    model = load(NAME)
+    assert model.name == "tiny" and torch.equal(model.encode_texts(TEXTS), vit.encode_texts(TEXTS))
+    files = [path.partition("/resolve/")[2].partition("/")[2] for path in hub.asked("HEAD")]
+    assert files[0] == "modules.json" and all(name.startswith("0_CLIPModel/") for name in files[1:])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert load(NAME).name == load(f"{NAME}@{COMMIT}").name == "tiny"
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+def test_weights_that_lie_only_rounded_are_fetched(variant: str, hub: Hub, vit: Model):
+    weights_of(hub).rename(weights_of(hub).with_name(f"model.{variant}.safetensors"))
+    assert torch.equal(load(NAME).encode_texts(TEXTS), vit.encode_texts(TEXTS))
 
 
 LIST, WEIGHTS = "/revision/main", "model.safetensors"

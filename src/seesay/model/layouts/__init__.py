@@ -8,14 +8,24 @@ from pathlib import Path
 from types import ModuleType
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.model.layouts import hf, hf_clip, hf_images, hf_siglip, hf_tokenizer, open_clip, open_clip_siglip, seesay
+from seesay.model.layouts import (
+    hf,
+    hf_clip,
+    hf_half,
+    hf_images,
+    hf_siglip,
+    hf_tokenizer,
+    open_clip,
+    open_clip_siglip,
+    seesay,
+)
 from seesay.model.layouts.config_file import read_json
 from seesay.model.pickles import ENDINGS, refuse_pickle
 from seesay.model.weights import has_weights
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
-READERS: tuple[ModuleType, ...] = (seesay, open_clip_siglip, open_clip, hf_clip, hf_siglip)
+READERS: tuple[ModuleType, ...] = (seesay, open_clip_siglip, open_clip, hf_clip, hf_siglip, hf_half)
 # All that any layout writes.
 FILE_NAMES = frozenset(
     {
@@ -35,7 +45,7 @@ def layout_in(folder: Path) -> ModuleType:
     described = [layout for layout in READERS if layout.is_in(folder)]
     whole = [layout for layout in described if has_weights(folder / layout.WEIGHTS_NAME)]
     if not described:
-        _refuse_other_type(folder)
+        _refuse_other_type(folder / hf_clip.CONFIG_NAME)
         raise RefusedInput(
             f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "
             "a model folder holds one of these and its weights."
@@ -61,14 +71,14 @@ def refuse_foreign(folder: Path) -> None:
             )
 
 
-def _refuse_other_type(folder: Path) -> None:
-    """A description of transformers is there, of another of its models."""
-    path = folder / hf_clip.CONFIG_NAME
-    found = read_json(path).get("model_type") if path.is_file() else None
-    if found is not None:
+def _refuse_other_type(path: Path) -> None:
+    """A configuration of transformers for another model is named, with what is read of that program's."""
+    if path.is_file():
+        kind = read_json(path).get("model_type")
+        known = [hf_clip.MODEL_TYPE, hf_siglip.MODEL_TYPE, *hf_half.MODEL_TYPES]
         raise RefusedInput(
-            f"{path} is of model_type {found!r:.60}, and seesay has no such model; of transformers' it reads "
-            f"{hf_clip.MODEL_TYPE} and {hf_siglip.MODEL_TYPE}."
+            f"{path} is of model_type {kind!r:.60}, which seesay does not read; of transformers it reads "
+            f"{', '.join(known)}."
         )
 
 

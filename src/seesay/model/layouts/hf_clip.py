@@ -12,11 +12,14 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.base.errors import RefusedInput, UsageError
+from seesay.data.bpe_file import read_bpe, read_text
+from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
-from seesay.model.layouts.hf_clip_tensors import IGNORED, links
+from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
+from seesay.model.layouts.hf_clip_tensors import links as links
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
-from seesay.model.layouts.hf_tokenizer import refuse_other_than_clips
+from seesay.model.layouts.hf_tokenizer import FILE_NAME, read_file_tokenizer, refuse_other_than_clips
 from seesay.model.layouts.hf_towers import Tower, block_section, blocks
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
@@ -39,7 +42,9 @@ class _Tower(Tower):
     num_hidden_layers: int = 12
 
 
-class _Text(_Tower):
+class Text(_Tower):
+    """What decides about texts."""
+
     vocab_size: int = 49_408
     hidden_size: int = 512
     intermediate_size: int = 2048
@@ -57,14 +62,14 @@ class _Vision(_Tower):
     patch_size: int = 32
 
 
-class _Config(BaseModel):
+class Config(BaseModel):
     """`*_config_dict`, where an old file has it, is what transformers builds from."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     projection_dim: int = 512
-    text_config: _Text = _Text()
-    text_config_dict: _Text | None = None
+    text_config: Text = Text()
+    text_config_dict: Text | None = None
     vision_config: _Vision = _Vision()
     vision_config_dict: _Vision | None = None
 
@@ -80,13 +85,11 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     path = folder / CONFIG_NAME
     content = read_json(path)
     refuse_own_code(path, content)
-    config = checked_as(_Config, content, path=path)
+    config = checked_as(Config, content, path=path)
     text = config.text_config_dict or config.text_config
-    architecture = checked_as(Architecture, _architecture(config, text), path=path)
+    architecture = checked_as(Architecture, architecture_of(config), path=path)
     preprocess = read_preprocess(folder)
-    if tokenizer is None:
-        refuse_other_than_clips(folder)
-    vocabulary = read_tokenizer(folder, tokenizer, context=architecture.text.context)
+    vocabulary = vocabulary_of(folder, tokenizer, text)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     if text.eos_token_id not in (NO_END_TOKEN, vocabulary.end):
         raise RefusedInput(
@@ -101,8 +104,27 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     )
 
 
-def _architecture(config: _Config, text: _Text) -> dict[str, Any]:
+def vocabulary_of(folder: Path, given: Path | None, text: Text) -> AnyTokenizer:
+    """CLIP's tokenizer, or the whole tokenizer.json where its tokens are in another order or others were added."""
+    if given is None:
+        refuse_other_than_clips(folder)
+    path, context = given or folder / FILE_NAME, text.max_position_embeddings
+    is_whole = path.name == FILE_NAME and path.is_file() and text.eos_token_id != NO_END_TOKEN
+    try:
+        vocabulary = read_tokenizer(folder, given, context=context)
+        if vocabulary.vocab_size == text.vocab_size or not is_whole:
+            return vocabulary
+    except RefusedInput:
+        if not is_whole:
+            raise
+        # Only the order of its ids may be another; what is no such vocabulary at all is refused as before.
+        read_bpe(read_text(path), where=str(path))
+    return read_file_tokenizer(folder, given, context=context, end=text.eos_token_id)[0]
+
+
+def architecture_of(config: Config) -> dict[str, Any]:
     """The towers, as values that are still to be checked."""
+    text = config.text_config_dict or config.text_config
     vision = config.vision_config_dict or config.vision_config
     return {
         "embed_dim": config.projection_dim,

@@ -87,7 +87,9 @@ class _Vision(_Tower):
     vision_use_head: Literal[True] = True
 
 
-class _Config(BaseModel):
+class Config(BaseModel):
+    """The two sections, each with the defaults of its class."""
+
     model_config = ConfigDict(strict=True, extra="ignore")
 
     text_config: _Text = _Text()
@@ -111,9 +113,9 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     path = folder / CONFIG_NAME
     content = read_json(path)
     refuse_own_code(path, content)
-    config = checked_as(_Config, content, path=path)
+    config = checked_as(Config, content, path=path)
     # Refused before anything is made of it: a context is what the tokenizer is built with.
-    values = _architecture(config)
+    values = architecture_of(config)
     checked_as(Architecture, values, path=path)
     preprocess = read_preprocess(folder)
     vocabulary, pad = read_file_tokenizer(folder, tokenizer, context=config.text_config.max_position_embeddings)
@@ -128,7 +130,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     )
 
 
-def _architecture(config: _Config) -> dict[str, Any]:
+def architecture_of(config: Config) -> dict[str, Any]:
     """The towers, as values that are still to be checked; the tokenizer then says what `pad` is."""
     text, vision = config.text_config, config.vision_config
     return {
