@@ -162,3 +162,105 @@ def test_the_command_prints_the_sweep_and_ends_with_1_where_nothing_is_better(sm
     bare = [*words, "--steps", "1", "--device", "cpu", "--set", "optimizer.learning_rate=1e-12"]
     assert main(bare) == 1
     assert "no model between" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["image", "lock-image", "lock-text", "lora", "prompt"])
+def test_each_way_trains_what_it_says_and_nothing_else(how, small_model, squares, tmp_path):
+    try:
+        tuned(small_model, squares(), tmp_path / "run", how=how)
+    except SeesayError as error:
+        # Towers that know nothing answer nothing better by other words.
+        assert how in ("prompt", "lock-image") and "no model between" in str(error)
+    end = seesay.load(tmp_path / "run" / "train" / "model")
+    old, new = small_model.clip.state_dict(), end.clip.state_dict()
+    table = "text_tower.token_embedding.weight"
+    changed = {name for name in old if name != table and not torch.equal(old[name], new[name])}
+    towers = {name.partition(".")[0] for name in changed}
+    expected = {"image": {"image_tower"}, "lock-image": {"text_tower", "logit_scale"}, "prompt": set()}
+    expected |= {"lock-text": {"image_tower", "logit_scale"}, "lora": {"image_tower", "text_tower"}}
+    assert towers == expected[how]
+    assert not any("running_" in name for name in changed), "statistics are those of the old model"
+    same = new[table][: len(old[table])]
+    assert torch.equal(same, old[table]) == (how != "lock-image")
+
+
+def test_a_learned_prompt_is_a_template_of_words_without_letters_and_survives_its_folder(
+    small_model, squares, tmp_path
+):
+    from seesay.training.settings import StartSettings, TrainSettings
+    from seesay.training.start import learner_from, without_adapters
+
+    settings = TrainSettings(start=StartSettings(how="prompt"))
+    learner = learner_from(small_model, settings, name="prompt")
+    assert learner.templates == ("<|learned-1|> <|learned-2|> <|learned-3|> <|learned-4|> {}",)
+    trained = [name for name, parameter in learner.clip.named_parameters() if parameter.requires_grad]
+    assert trained == ["text_tower.token_embedding.parametrizations.weight.0.context_MW"]
+    # Before the first step the learned words are those of the template.
+    plain = without_adapters(learner)
+    rows = plain.encode_texts(["<|learned-1|> <|learned-2|> <|learned-3|> <|learned-4|> red dog"])
+    assert torch.allclose(rows, small_model.encode_texts(["a photo of a red dog"]), atol=1e-6)
+    plain.save(tmp_path / "model")
+    again = seesay.load(tmp_path / "model")
+    assert again.templates == learner.templates and again.tokenizer.learned == 4
+    assert torch.equal(again.classifier(["red", "blue"]).weights, plain.classifier(["red", "blue"]).weights)
+    with pytest.raises(UsageError, match=r"14 learned words leave no room .* set start.context to 13 or less"):
+        tuned(small_model, squares(), tmp_path / "run", how="prompt", overrides=["start.context=14"])
+
+
+def test_a_learned_prompt_has_no_place_in_the_layouts_of_others(small_vit, tmp_path):
+    from seesay.training.settings import StartSettings, TrainSettings
+    from seesay.training.start import learner_from, without_adapters
+
+    prompt = without_adapters(learner_from(small_vit, TrainSettings(start=StartSettings(how="prompt")), name="prompt"))
+    for layout in ("hf", "open_clip"):
+        with pytest.raises(UsageError, match=r"no place for the \d learned words"):
+            prompt.save(tmp_path / layout, layout=layout)
+
+
+def test_low_rank_updates_of_the_recommended_model_are_an_adapter_beside_it(small_vit, squares, tmp_path):
+    from seesay.model.adapters import with_adapter
+
+    result = tuned(small_vit, squares(), tmp_path / "run", how="lora", steps=12)
+    assert result.chosen is not None
+    again = with_adapter(small_vit, tmp_path / "run" / "adapter")
+    texts = ["a photo of a red square."]
+    assert torch.allclose(again.encode_texts(texts), result.model.encode_texts(texts), atol=1e-6)
+    files = {path.name: path.stat().st_size for path in (tmp_path / "run" / "adapter").iterdir()}
+    weights = (tmp_path / "run" / "model" / "model.safetensors").stat().st_size
+    assert files["adapter_model.safetensors"] < weights / 2
+    assert "PEFT" in (result.save_adapter.__doc__ or "")
+    result.save_adapter(tmp_path / "own", "seesay")
+    assert torch.equal(with_adapter(small_vit, tmp_path / "own").encode_texts(texts), again.encode_texts(texts))
+
+
+def test_pefts_format_of_towers_that_hugging_face_does_not_have_is_refused(small_model, squares, tmp_path):
+    result = tuned(small_model, squares(), tmp_path / "run", how="lora", steps=12)
+    with pytest.raises(UsageError, match="transformers has no CLIP with towers of the kinds conv"):
+        result.save_adapter(tmp_path / "peft", "peft")
+    other = tuned(small_model, squares("b"), tmp_path / "full", steps=2)
+    with pytest.raises(UsageError, match="no low-rank updates"):
+        other.save_adapter(tmp_path / "x")
+
+
+@pytest.mark.parametrize("how", ["lora", "image", "lock-image"])
+def test_a_batch_in_chunks_has_the_gradients_of_the_whole(how, small_model, squares, tmp_path):
+    data = squares()
+    wholes = tuned(small_model, data, tmp_path / "whole", how=how, steps=3)
+    parts = tuned(small_model, data, tmp_path / "parts", how=how, steps=3, micro_batch=3)
+    ends = [seesay.load(each.folder / "train" / "model").clip.state_dict() for each in (wholes, parts)]
+    apart = max(float((a - b).abs().max()) for a, b in zip(ends[0].values(), ends[1].values(), strict=True))
+    # AdamW makes a step of any gradient's sign: those that are all but 0 may differ.
+    assert apart < 2e-3
+    first = [read_loss(each.folder / "train") for each in (wholes, parts)]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+
+
+def read_loss(folder):
+    run = seesay.open_run(folder)
+    return run.events[-1]["loss"]
+
+
+@pytest.mark.parametrize("how", ["image", "prompt"])
+def test_captions_are_no_classes(how, small_model, coloured_pairs, tmp_path):
+    with pytest.raises(UsageError, match=f"--?how {how} learns classes|how {how} learns classes"):
+        tuned(small_model, coloured_pairs(60), tmp_path / "run", how=how)

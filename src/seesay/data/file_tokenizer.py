@@ -125,7 +125,7 @@ def with_context(tokenizer: AnyTokenizer, context: int) -> AnyTokenizer:
     """The same tokenizer that cuts captions to `context`."""
     if isinstance(tokenizer, FileTokenizer):
         return FileTokenizer(tokenizer.text, context=context, **tokenizer.rules)
-    return CaptionTokenizer(tokenizer.merges, context=context)
+    return CaptionTokenizer(tokenizer.merges, context=context, learned=tokenizer.learned)
 
 
 def parsed(text: str) -> Tokenizer:

@@ -50,18 +50,18 @@ MEMO_LETTERS = 24
 
 
 class CaptionTokenizer:
-    """Captions to lists of ids with start and end token, cut to `context`, the end token included."""
+    """Captions to lists of ids with start and end token, cut to `context`; ids of `learned_words` are behind them."""
 
-    def __init__(self, merges: Sequence[tuple[str, str]], *, context: int):
+    def __init__(self, merges: Sequence[tuple[str, str]], *, context: int, learned: int = 0):
         self.merges = tuple(merges)
-        self.context = context
+        self.context, self.learned = context, learned
         self.read_limit = max(4096, 64 * context)
         vocabulary = _vocabulary(self.merges)
-        self.vocab_size = len(vocabulary) + 2
-        self.start = self.vocab_size - 2
-        self.end = self.vocab_size - 1
+        self.start, self.end = len(vocabulary), len(vocabulary) + 1
+        self.vocab_size = len(vocabulary) + 2 + learned
         self._bpe = _tokenizer(models.BPE(vocab=vocabulary, merges=list(self.merges), end_of_word_suffix=WORD_END))
-        self._ids_of = _Memo(self._bpe, between=_packed([self.end, self.start]))
+        ids = {word: [self.end + number] for number, word in enumerate(learned_words(learned), 1)}
+        self._ids_of = _Memo(self._bpe, {BETWEEN: [self.end, self.start], **ids})
 
     def __call__(self, captions: Sequence[str]) -> list[list[int]]:
         """`TypeError` names the first that is no string, and refuses a string in place of a list of them."""
@@ -126,11 +126,13 @@ class CaptionTokenizer:
     def spellings(self) -> list[str]:
         """What every id stands for, with a space behind it where it ends a word; nothing for start and end."""
         symbols = [self._bpe.id_to_token(index) or "" for index in range(self.start)]
-        return [*(_unbyte(symbol.replace(WORD_END, " ")) for symbol in symbols), "", ""]
+        return [*(_unbyte(symbol.replace(WORD_END, " ")) for symbol in symbols), *[""] * (2 + self.learned)]
 
     def to_json(self) -> dict:
         """What `model.json` holds of it: kind, context and merges."""
-        return {"kind": "clip-bpe", "context": self.context, "merges": [" ".join(pair) for pair in self.merges]}
+        learned = {"learned": self.learned} if self.learned else {}
+        merges = [" ".join(pair) for pair in self.merges]
+        return {"kind": "clip-bpe", "context": self.context, "merges": merges, **learned}
 
     @classmethod
     def from_json(cls, value: dict) -> "CaptionTokenizer":
@@ -138,7 +140,7 @@ class CaptionTokenizer:
         merges = value.get("merges")
         if value.get("kind") != "clip-bpe" or not isinstance(merges, list) or not isinstance(value.get("context"), int):
             raise RefusedInput("the tokenizer in the model file is not of kind clip-bpe; save the model again.")
-        return cls(pairs(merges, where="the model file"), context=value["context"])
+        return cls(pairs(merges, where="the model file"), context=value["context"], learned=value.get("learned", 0))
 
     @classmethod
     def from_file(cls, path: str | Path, *, context: int = PAPER_CONTEXT) -> "CaptionTokenizer":
@@ -190,20 +192,20 @@ class _Memo(dict[str, bytes]):
     the order in which they are applied to the word alone.
     """
 
-    def __init__(self, bpe: Tokenizer, *, between: bytes):
+    def __init__(self, bpe: Tokenizer, known: dict[str, list[int]]):
         super().__init__()
         self._bpe = bpe
         self._tokenize = bpe.model.tokenize
         self._id_of = bpe.model.token_to_id
-        self._between = between
+        self._known = known
 
     def __missing__(self, word: str) -> bytes:
+        if word in self._known:
+            return _packed(self._known[word])
         is_ascii = word.isascii()
         pieces = [word] if not is_ascii or word.isalpha() else _ASCII_PIECES.findall(word)
         if len(pieces) > 1:
             ids = b"".join([self[piece] for piece in pieces])
-        elif word == BETWEEN:
-            ids = self._between
         elif is_ascii:
             # Printable ASCII is its own symbols, and the model alone takes half the time of the whole pipeline.
             whole = self._id_of(word + WORD_END)
@@ -215,6 +217,11 @@ class _Memo(dict[str, bytes]):
                 self.clear()
             self[word] = ids
         return ids
+
+
+def learned_words(count: int) -> list[str]:
+    """How words that stand for no letters are written."""
+    return [f"<|learned-{number}|>" for number in range(1, count + 1)]
 
 
 def _packed(ids: Sequence[int]) -> bytes:

@@ -12,12 +12,13 @@ from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.runtime import Runtime
 from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
+from seesay.data.class_names import names_of
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.finetuning.measures import Measure
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
-from seesay.finetuning.sweep import chosen_point, interpolated, sweep
+from seesay.finetuning.sweep import between, chosen_point, sweep
 from seesay.finetuning.target import Target, open_guards, open_target
 from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
@@ -126,6 +127,9 @@ def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
     chosen: dict[str, Any] = {"check": {"every": CHECKS}} if "check" not in settings.model_fields_set else {}
     if not any(getattr(settings, name) for name in LENGTHS):
         chosen["epochs"] = max(EPOCHS, math.ceil(FEWEST_SEEN / max(1, count)))
+    if target.classes is not None and settings.start.how == "image":
+        names = [names_of(name)[0] for name in target.classes.names]
+        chosen["start"] = {"classes": names, "templates": [*target.classes.templates]}
     if target.classes is not None and settings.data.share_repeats is None:
         # Two images of one class are no mismatch.
         chosen["data"] = {"share_repeats": True}
@@ -183,13 +187,11 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
 
     `SeesayError` where none is.
     """
-    points = sweep(
-        old, new, target=result.target, guards=result.guards, most_loss=result.most_loss / 100, between=interpolated
-    )
+    points = sweep(old, new, target=result.target, guards=result.guards, most_loss=result.most_loss / 100)
     result = result.with_points(points, chosen_point(points, result.most_loss / 100))
     folder, chosen = result.folder, result.chosen
     if chosen is not None:
-        best = interpolated(old, new, chosen.a).to("cpu")
+        best = between(old, new, chosen.a).to("cpu")
         best.name = folder.name
         best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
         best.save(folder / MODEL_FOLDER)

@@ -12,6 +12,7 @@ from seesay.base.journal import progress
 from seesay.finetuning.measures import Answered, Measure, difference
 from seesay.model.bundle import Model
 from seesay.nets.clip import empty_clip
+from seesay.training.start import with_first_context
 
 # From the old model to the new one in tenths, and how often the step behind the last allowed one is halved (guesses).
 GRID = tuple(step / 10 for step in range(11))
@@ -72,6 +73,15 @@ def interpolated(old: Model, new: Model, a: float) -> Model:
     return between
 
 
+def between(old: Model, new: Model, a: float) -> Model:
+    """As `interpolated`; of a learned prompt the old model is the one without it, and a is from its first words on."""
+    if a == 0:
+        return old
+    if new.architecture == old.architecture:
+        return interpolated(old, new, a)
+    return interpolated(with_first_context(old, new), new, a)
+
+
 def sweep(
     old: Model,
     new: Model,
@@ -79,7 +89,7 @@ def sweep(
     target: Measure,
     guards: Sequence[Measure],
     most_loss: float,
-    between: Callable[[Model, Model, float], Model] = interpolated,
+    between: Callable[[Model, Model, float], Model] = between,
 ) -> list[Point]:
     """Points from 0 to 1, in order: tenths, and finer ones around the last that is allowed, if more would be better."""
     before: Mapping[str, Answered] = {}

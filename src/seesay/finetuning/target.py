@@ -13,7 +13,7 @@ import numpy as np
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource
-from seesay.data.class_names import ClassName, class_prompts
+from seesay.data.class_names import ClassName, class_prompts, names_of
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import ClassPairs, LabelledSet
 from seesay.data.memory_pairs import is_in_memory
@@ -23,6 +23,7 @@ from seesay.model.bundle import Model
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, open_training_pairs
 from seesay.training.settings import TrainSettings
+from seesay.training.start import class_captions, learned_template
 
 # Guesses: the share of a class that is held out where no validation set is given, and the fewest images to choose by.
 HELD_OUT = 0.2
@@ -101,7 +102,13 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
         raise UsageError(
             f"{measure.n} images of {measured.name} are held out, too few to choose by; name more with --val."
         )
-    pairs = ClassPairs(labelled, class_prompts(words.names, words.templates), chosen=training)
+    prompts = class_prompts(words.names, words.templates)
+    names = tuple(names_of(name)[0] for name in words.names)
+    if settings.start.how == "image":
+        prompts = [(caption,) for caption in class_captions(names, words.templates)]
+    elif own_template:
+        prompts = class_prompts(words.names, (_template_that_fits(model, words.names, settings),))
+    pairs = ClassPairs(labelled, prompts, chosen=training)
     chosen = measure.chosen
     return Target(
         name=labelled.name,
@@ -112,6 +119,19 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
         held_count=len(chosen),
         notes=(*labelled.notes, *words.notes),
     )
+
+
+def _template_that_fits(model: Model, names: Sequence[ClassName], settings: TrainSettings) -> str:
+    """The template that is learned; `UsageError` where a name behind it would be cut."""
+    template = learned_template(model, settings.start)
+    longest = max(len(row) for name in names for row in model.tokenizer(names_of(name)))
+    count, room = len(template.split()) - 1, model.tokenizer.context - longest
+    if count > room:
+        raise UsageError(
+            f"{count} learned words leave no room for the longest class name in the {model.tokenizer.context} tokens "
+            f"that {model.name} reads; set start.context to {max(1, room)} or less."
+        )
+    return template
 
 
 def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], LabelledSet, list[int], str]:
@@ -137,6 +157,8 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
 
 
 def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: TrainSettings) -> Target:
+    if settings.start.how in ("prompt", "image"):
+        raise UsageError(f"--how {settings.start.how} learns classes, and {sources[0]} has captions; take another.")
     pairs = open_training_pairs(sources, listed(val) if val is not None else (), settings)
     if pairs.validation is None:
         raise UsageError(

@@ -127,9 +127,10 @@ class StartSettings(Settings):
     """The model that a run begins with, and which of its parameters are trained.
 
     `model` is a folder or name, and `sha256` that of its weights, noted when the run begins. `how`: "full" trains all
-    parameters, "lock-image" and "lock-text" all but those of one tower, "image" the image tower and a row for each
-    class, "lora" low-rank updates of matrices, "prompt" vectors in place of a template's words. `rank`, `alpha`,
-    `targets` (kinds of matrices) and `towers` are those of "lora", `context` how many vectors "prompt" has at most.
+    parameters, "lock-image" and "lock-text" all but those of one tower, "image" the image tower before the zero-shot
+    classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
+    template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
+    many vectors "prompt" has, without it as many as the model's first template has words before the name.
     """
 
     model: str | None = None
@@ -139,7 +140,9 @@ class StartSettings(Settings):
     alpha: Annotated[float, Field(gt=0, le=4096)] = 16.0
     targets: Annotated[tuple[MatrixKind, ...], Field(min_length=1)] = KINDS
     towers: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = TOWERS
-    context: Annotated[int, Field(ge=1, le=256)] = 16
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    context: Annotated[int, Field(ge=1, le=256)] | None = None
 
 
 class TrainSettings(Settings):

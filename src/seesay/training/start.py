@@ -1,6 +1,7 @@
 """A run that begins with a model: what is chosen for it, which of its parameters are trained, the plain model again."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,12 +9,17 @@ from torch import nn
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import merged, read_settings
+from seesay.data.prompts import fill
+from seesay.data.tokenizer import CaptionTokenizer, learned_words
 from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
 from seesay.model.hub import load
-from seesay.nets.adapters import add_low_rank, has_adapters, plain_tensors
+from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.nets.adapters import add_context, add_low_rank, has_adapters, plain_tensors
+from seesay.nets.class_encoder import ClassEncoder
 from seesay.nets.clip import DualEncoder, empty_clip
 from seesay.training.objectives import default_objective
+from seesay.training.objectives.classes import Classes
 from seesay.training.settings import StartSettings, TrainSettings
 
 # Wortsman et al. 2022, "Robust fine-tuning of zero-shot models": 3e-5, and crops of at least 0.9 of the image.
@@ -21,7 +27,7 @@ LEARNING_RATE = 3e-5
 LEAST_CROP = 0.9
 # Guesses (benchmarks/2026-11-29-finetune): a small model, and few numbers in place of many, take larger steps.
 SMALL_MODEL = 20_000_000
-LEARNING_RATE_OF_SMALL = 3e-4
+LEARNING_RATE_OF_SMALL = 1e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
 
 
@@ -53,7 +59,7 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
 
     `UsageError` for settings that contradict the model.
     """
-    objective = default_objective(start.architecture)
+    objective = Classes.name if settings.start.how == "image" else default_objective(start.architecture)
     for name, value, own in (("model", settings.model, start.name), ("objective", settings.objective, objective)):
         if value not in (None, own):
             raise UsageError(f"{name} is {value}, but the run begins with {start.name}, whose {name} is {own}.")
@@ -79,13 +85,78 @@ def learner_from(start: Model, settings: TrainSettings, *, name: str) -> Model:
     if how.how in ("lock-image", "lock-text"):
         parts = clip.image_parts() if how.how == "lock-image" else clip.text_parts()
         nn.ModuleList(parts).requires_grad_(False)
+    elif how.how == "image":
+        clip = _class_encoder(start, clip, how)
     elif how.how == "lora":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             add_low_rank(clip, rank=how.rank, alpha=how.alpha, kinds=how.targets, towers=how.towers)
     learner = copy.copy(start)
     learner.clip, learner.name, learner.facts = clip, name, {}
+    return _with_context(learner, settings) if how.how == "prompt" else learner
+
+
+def class_captions(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """The caption that stands for each class where classes are learned: its name in the first template."""
+    return fill(templates[:1], classes)
+
+
+def _class_encoder(start: Model, clip: DualEncoder, settings: StartSettings) -> ClassEncoder:
+    if len(settings.classes) < 2:
+        raise UsageError("start.how is image, but start.classes names no classes; use `seesay finetune MODEL DATA`.")
+    captions = class_captions(settings.classes, settings.templates)
+    classifier = start.classifier(settings.classes, settings.templates)
+    assert isinstance(classifier, ZeroShotClassifier)
+    ids = start.tokenizer(captions)
+    if len(set(map(tuple, ids))) < len(ids):
+        raise UsageError(f"two classes are the same words to {start.name}; rename one of them.")
+    nn.ModuleList(clip.text_parts()).requires_grad_(False)
+    clip.logit_scale.requires_grad_(False)
+    return ClassEncoder(clip, classifier.weights, ids)
+
+
+def learned_template(start: Model, settings: StartSettings) -> str:
+    """The template that "prompt" learns: words without letters, and the name behind them.
+
+    `UsageError` for a tokenizer that has no room for such words.
+    """
+    if not isinstance(start.tokenizer, CaptionTokenizer):
+        raise UsageError(f"{start.name} has a tokenizer.json, which takes no learned words; choose another --how.")
+    count = settings.context or max(1, len(_first_words(start)))
+    return " ".join([*learned_words(start.tokenizer.learned + count)[start.tokenizer.learned :], "{}"])
+
+
+def _first_words(start: Model) -> list[int]:
+    """The ids of what stands before the name in the model's first template."""
+    return start.tokenizer([start.templates[0].partition("{}")[0]])[0][1:-1]
+
+
+def _with_context(learner: Model, settings: TrainSettings) -> Model:
+    """A model that learns rows of its token table alone: they begin as the words of its template, or as noise."""
+    template, table = learned_template(learner, settings.start), learner.clip.text_tower.token_embedding
+    assert isinstance(learner.tokenizer, CaptionTokenizer) and isinstance(table, nn.Embedding)
+    count = len(template.split()) - 1
+    # CoOp's start (Zhou et al. 2022) for what no word of the template stands for.
+    noise_MW = 0.02 * torch.randn(
+        count, table.embedding_dim, generator=torch.Generator().manual_seed(settings.seed % 2**63)
+    )
+    words = _first_words(learner)[:count]
+    context_MW = torch.cat([table.weight.detach()[words].cpu(), noise_MW[len(words) :]])
+    learner.clip.requires_grad_(False)
+    add_context(table, context_MW.to(table.weight.device))
+    tokenizer = learner.tokenizer
+    learned = tokenizer.learned + count
+    learner.tokenizer = CaptionTokenizer(tokenizer.merges, context=tokenizer.context, learned=learned)
+    text = learner.architecture.text.model_copy(update={"vocab_size": learner.tokenizer.vocab_size})
+    learner.architecture = learner.architecture.model_copy(update={"text": text})
+    learner.templates = (template,)
     return learner
+
+
+def with_first_context(start: Model, learned: Model) -> Model:
+    """`start` with the context that `learned`, which a run saved, began with."""
+    settings = read_settings(TrainSettings, file=None, base=learned.facts["training"]["settings"])
+    return without_adapters(learner_from(start, settings, name=start.name))
 
 
 def without_adapters(model: Model) -> Model:

@@ -65,4 +65,9 @@ def clips_own_way(parts: Parts, *, program: str) -> CaptionTokenizer:
         raise UsageError(
             f"{program} has CLIP's vocabulary only, not a tokenizer.json; save the model in the layout seesay."
         )
+    if parts.tokenizer.learned:
+        raise UsageError(
+            f"{program} has no place for the {parts.tokenizer.learned} learned words of a prompt; save the model in "
+            "the layout seesay."
+        )
     return parts.tokenizer

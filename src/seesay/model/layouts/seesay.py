@@ -34,6 +34,7 @@ class _Tokenizer(Settings):
     kind: Literal["clip-bpe"]
     context: int
     merges: list[str]
+    learned: Annotated[int, Field(ge=0, le=256)] = 0
 
 
 class _FileTokenizer(Settings):

@@ -7,6 +7,7 @@ from seesay.training.objectives.bag_of_words import BagOfWordsPrediction
 from seesay.training.objectives.base import Objective
 from seesay.training.objectives.bicaption import Bicaption
 from seesay.training.objectives.caption import Caption
+from seesay.training.objectives.classes import Classes
 from seesay.training.objectives.contrastive import Contrastive
 from seesay.training.objectives.contrastive_bow import ContrastiveBow
 from seesay.training.objectives.convirt import Convirt
@@ -35,6 +36,8 @@ OBJECTIVES: dict[str, Objective] = {
 
 def objective_of(name: str) -> Objective:
     """The objective of that name; `UsageError` with the nearest names if there is none."""
+    if name == Classes.name:
+        return Classes()
     found = same_name(name, OBJECTIVES)
     if found is None:
         known = ", ".join(OBJECTIVES)

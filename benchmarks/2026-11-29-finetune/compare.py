@@ -1,0 +1,218 @@
+"""Fine-tuning the box on two targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
+
+    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 1
+
+Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
+measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
+captions, which no choice sees. Results go to WORK/results.jsonl, one line each; what is there is not done again.
+"""
+
+import argparse
+import io
+import json
+import random
+import resource
+import tarfile
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+import seesay
+from seesay.data.augment import Augment
+from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.labelled import ClassPairs
+from seesay.data.loader import Batches, Crops
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure
+from seesay.finetuning.sweep import Change, Point, between, chosen_point
+from seesay.tasks.words import choose_words
+
+TARGETS = ("eval-mnist", "eval-rsicd30")
+GUARD, CAPTIONS, GUARD_IMAGES = "eval-tinyimagenet-val", "eval-flickr8k-dev", 800
+STEPS, BATCH, RATE = 120, 32, 1e-4
+HOWS = ("full", "image", "lora", "prompt", "lock-text")
+BOUNDS = (1.0, 3.0, 5.0)
+
+
+def split(source: Path, folder: Path, *, first: str, second: str, count: int | None = None) -> Path:
+    """The set's images in two parts, by class and with a fixed seed: half and half, or `count` and the rest."""
+    if (folder / "classnames.txt").exists():
+        return folder
+    samples: dict[bytes, list] = {}
+    for path in sorted(source.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            members: dict[str, dict] = {}
+            for member in tar:
+                key, _, ending = member.name.partition(".")
+                members.setdefault(key, {})[ending] = tar.extractfile(member).read()
+        for key, parts in members.items():
+            samples.setdefault(parts["cls"], []).append((key, parts))
+    total, generator = sum(map(len, samples.values())), random.Random(0)
+    share = 0.5 if count is None else count / total
+    for name in (first, second):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / first / "0.tar", "w") as one, tarfile.open(folder / second / "0.tar", "w") as other:
+        for _, own in sorted(samples.items()):
+            generator.shuffle(own)
+            for index, (key, parts) in enumerate(own):
+                for ending, data in parts.items():
+                    header = tarfile.TarInfo(f"{key}.{ending}")
+                    header.size = len(data)
+                    (one if index < round(share * len(own)) else other).addfile(header, io.BytesIO(data))
+    for name in (first, second):
+        (folder / name / "classnames.txt").write_text((source / "classnames.txt").read_text())
+    (folder / "classnames.txt").write_text((source / "classnames.txt").read_text())
+    return folder
+
+
+def measures(old, target: Path, guard: Path, captions: Path):
+    """What every model is measured by at the end, on images that no choice has seen."""
+    found = {}
+    for name, source in (("target", target), ("tinyimagenet", guard)):
+        # Of a folder with parts this is test/, under the name that says which words the paper has for it.
+        opened = open_evalset(source)
+        words = choose_words(old, (opened,), opened.class_names)
+        found[name] = ClassMeasure(old, opened, words.names, words.templates)
+    found["flickr8k r10"] = CaptionMeasure(old, open_evalset(captions))
+    return found
+
+
+def naive(old, target: Path, *, seed: int):
+    """A loop as open_clip has it: one caption each, other images all mismatches, everything trained, the end taken.
+
+    AdamW (0.9, 0.98), epsilon 1e-6, decay 0.2 but for gains and biases, warm-up and a cosine, statistics of the batch.
+    """
+    learner = seesay.load("box")
+    clip = learner.clip.train()
+    labelled = open_train_part(target)
+    words = choose_words(old, (labelled,), labelled.class_names)
+    prompts = [tuple(template.replace("{}", str(name)) for template in words.templates) for name in words.names]
+    pairs = ClassPairs(labelled, prompts, chosen=range(len(labelled)))
+    crops = Crops(pairs, learner.tokenizer, augment=Augment(scale=0.9), seed=seed, cache=None)
+    side = learner.preprocess.size
+    stream = Batches(crops, batch_size=BATCH).starting_at(0, size_at=lambda step: side, workers=0)
+    decayed = [p for p in clip.parameters() if p.ndim > 1]
+    others = [p for p in clip.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.2}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+    warmup = STEPS // 20
+    schedule = torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS - warmup),
+        ],
+        [warmup],
+    )
+    for _ in range(STEPS):
+        batch = next(stream)
+        out = clip(learner.preprocess.normalise(batch.pixels_B3SS), batch.tokens)
+        logits = out.scale * out.image_BD @ out.text_BD.T
+        labels = torch.arange(len(logits))
+        loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            clip.logit_scale.clamp_(0, 4.6052)
+    clip.eval()
+    trained = sum(p.numel() for p in clip.parameters())
+    return learner, {"trained": trained}
+
+
+def points_of(values) -> list[Point]:
+    """The points of a finetune.json."""
+
+    def change(entry):
+        return Change(**{**entry, "interval95": tuple(entry["interval95"])})
+
+    return [
+        Point(a=each["a"], target=change(each["target"]), guards=tuple(map(change, each["guards"])))
+        for each in values["points"]
+    ]
+
+
+def ours(old, target: Path, guard: Path, folder: Path, *, how: str, seed: int):
+    """(bound or "end", a, model) of `seesay.finetune`: the recommended one at each bound, and the trained one."""
+    overrides = ["towers.precision=float32", "check.every=1.0"]
+    if how not in ("lora", "prompt"):
+        overrides.append(f"optimizer.learning_rate={RATE}")
+    settings = {"steps": STEPS, "batch_size": BATCH, "seed": seed, "device": "cpu", "workers": 0}
+    try:
+        seesay.finetune("box", target, out=folder, how=how, guard=guard / "train", overrides=overrides, **settings)
+    except seesay.SeesayError as error:
+        if "no model between" not in str(error):
+            raise
+    written = json.loads((folder / "finetune.json").read_text())
+    points, new = points_of(written), seesay.load(folder / "train" / "model")
+    for bound in BOUNDS:
+        chosen = chosen_point(points, bound / 100)
+        yield f"bound {bound:g}", 0.0 if chosen is None else chosen.a, between(old, new, chosen.a if chosen else 0)
+    yield "end", 1.0, new
+
+
+def trained_numbers(how: str) -> int:
+    """How many numbers of the box a run trains."""
+    from seesay.training.settings import StartSettings, TrainSettings
+    from seesay.training.start import learner_from
+
+    start = StartSettings(how=how, classes=("a", "b"), templates=("{}",))
+    learner = learner_from(seesay.load("box"), TrainSettings(start=start), name="x")
+    return sum(p.numel() for p in learner.clip.parameters() if p.requires_grad)
+
+
+def main() -> None:
+    """Do what is not done yet."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results = arguments.work / "results.jsonl"
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
+    guard = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=GUARD_IMAGES)
+    old = seesay.load("box")
+    for name in TARGETS:
+        target = split(arguments.data / name, arguments.work / name, first="train", second="test")
+        measured = measures(old, target, guard, arguments.data / CAPTIONS)
+
+        def write(run, model, *, seconds, measured=measured, **more) -> None:
+            scores = {key: each.answers(model).mean for key, each in measured.items()}
+            line = {"run": run, **scores, "seconds": round(seconds, 1), **more}
+            with results.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
+
+        for how in arguments.only:
+            for seed in range(1 if how in ("zero-shot", "probe") else arguments.seeds):
+                run = [name, how, seed]
+                if tuple(run) in done:
+                    continue
+                began = time.monotonic()
+                if how == "zero-shot":
+                    write(run, old, seconds=0.0, trained=0)
+                elif how == "probe":
+                    result = seesay.probe(target / "train", target / "test", model="box")
+                    line = {"run": run, "target": result.score.value, "seconds": round(time.monotonic() - began, 1)}
+                    with results.open("a") as file:
+                        file.write(json.dumps(line) + "\n")
+                elif how == "naive":
+                    model, more = naive(old, target, seed=seed)
+                    write(run, model, seconds=time.monotonic() - began, **more)
+                else:
+                    folder = arguments.work / f"{name}-{how}-{seed}"
+                    variants = list(ours(old, target, guard, folder, how=how, seed=seed))
+                    seconds = time.monotonic() - began
+                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+                    for variant, a, model in variants:
+                        more = {"variant": variant, "a": a, "trained": trained_numbers(how), "peak_mib": peak}
+                        write(run, model, seconds=seconds, **more)
+
+
+if __name__ == "__main__":
+    main()
