@@ -4,6 +4,7 @@ from seesay.base.runtime import Runtime
 from seesay.data.images import Preprocess
 from seesay.nets.clip import Clip
 from seesay.training.objectives import OBJECTIVES
+from seesay.training.objectives.base import Objective
 from seesay.training.process_group import ProcessGroup
 from seesay.training.sharding import ParallelModel, parallelize
 from seesay.training.step import Stepper
@@ -13,7 +14,7 @@ ALL = 2**30
 
 def stepper_for(
     clip: Clip,
-    objective: str = "contrastive",
+    objective: str | Objective = "contrastive",
     *,
     micro_batch: int | None = None,
     processes: ProcessGroup | None = None,
@@ -26,7 +27,7 @@ def stepper_for(
     return Stepper(
         parallel=shared(clip, processes, parallel),
         preprocess=preprocess or Preprocess(size=16),
-        objective=OBJECTIVES[objective],
+        objective=OBJECTIVES[objective] if isinstance(objective, str) else objective,
         seed=seed,
         micro_batch=ALL if micro_batch is None else micro_batch,
         **settings,

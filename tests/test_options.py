@@ -17,7 +17,7 @@ OTHERWISE = {"set_": "overrides"}
 # On the command line these are --set section.key=value, or --set key=value.
 SET_BY_KEY = [
     *("data", "towers", "optimizer", "schedule", "checkpoint", "log", "start"),
-    *("parallel", "parallel_timeout_seconds", "stuck_minutes"),
+    *("widths", "parallel", "parallel_timeout_seconds", "stuck_minutes"),
 ]
 
 

@@ -14,8 +14,9 @@ from patience import PATIENCE
 from PIL import Image
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError
-from seesay.model.bundle import Model, load_folder
+from seesay.model.bundle import Model
 from seesay.model.encode import BATCH_SIZE, encode_image_set, prefetch_blocks
+from seesay.model.hub import load_folder
 
 
 def image(index: int) -> bytes:

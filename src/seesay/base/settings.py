@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, ClassVar, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,8 +33,10 @@ class Settings(BaseModel, metaclass=_Checked):
 
     What is wrong is a `UsageError`. A check across fields raises ValueError with the whole sentence in a validator of
     the model; the message reaches the user as it is. A field that may be None has None as its default, since TOML can
-    only leave it out.
+    only leave it out. `aliases`: other names that an override may use, with the setting they stand for.
     """
+
+    aliases: ClassVar[Mapping[str, str]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -73,7 +75,7 @@ def read_settings(
         if file is not None:
             values = merged(values, _read_toml(file))
         for override in overrides:
-            values = merged(values, _parse_override(override, values))
+            values = merged(values, _parse_override(override, values, cls.aliases))
         # Through JSON, because strictness then still lets a list be a tuple and a string be a path.
         return cls.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
@@ -149,9 +151,9 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not valid TOML: {error}.") from error
 
 
-def _parse_override(override: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_override(override: str, values: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
+    parts = aliases.get(key.strip(), key.strip()).split(".")
     if not equals or not all(parts):
         raise UsageError(
             f"--set {override!r} is not of the form section.key=value, as in optimizer.learning_rate=0.001."

@@ -8,6 +8,10 @@ Precision = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(metavar="KIND", help="bfloat16 or float16 [default: float32]."),
 ]
+Width = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Rows cut to N numbers, for a model with objective.widths [default: whole]."),
+]
 EncodedAtOnce = Annotated[
     int | None, typer.Option("--batch-size", min=1, metavar="N", help="Images at once [default: 64].")
 ]

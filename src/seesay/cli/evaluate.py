@@ -9,7 +9,7 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Precision, Width
 from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
 
@@ -86,6 +86,7 @@ def command(
     preprocess: PreprocessOption = "exact",
     device: Device = None,
     precision: Precision = None,
+    width: Width = None,
     batch_size: EncodedAtOnce = None,
 ) -> None:
     """Measure models on labelled images (zero-shot accuracy) or captioned ones (retrieval), in percent.
@@ -97,8 +98,7 @@ def command(
     """
     refuse_unwritable_file(json_file, "--json", ending=".json")
     refuse_unwritable_file(report, "--report", ending=".html")
-    models, sources = split_words(words)
-    counts = counts_of(shots)
+    (models, sources), counts = split_words(words), counts_of(shots)
     from seesay.evaluation.evaluate import evaluate
 
     entries: list[Entry] = []
@@ -118,6 +118,7 @@ def command(
             preprocess=preprocess,
             device=device,
             precision=precision,
+            width=width,
             batch_size=batch_size,
             on_entry=lambda entry: remember(entry, entries),
         )
@@ -126,8 +127,7 @@ def command(
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
     sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
     write_files(evaluation, json_file=json_file, report=report)
-    for entry in evaluation.entries:
-        result = entry.result
+    for result in (entry.result for entry in evaluation.entries):
         refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
 
 

@@ -58,6 +58,7 @@ def evaluate(
     preprocess: Literal["exact", "fast"] = "exact",
     device: str | None = None,
     precision: str | None = None,
+    width: int | None = None,
     batch_size: int | None = None,
     image_column: str | None = None,
     caption_column: str | None = None,
@@ -74,7 +75,7 @@ def evaluate(
     many images per class; where there is none, the entry's `result.remarks` say so. `prompts`: also the accuracy of
     every single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of
     standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values
-    in another one; `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`. The two columns
+    in another one; `precision`, `width` and `batch_size` are as in `Model.with_precision` and so on. The two columns
     are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
     False. `on_entry` is called with every entry once it is measured.
 
@@ -93,10 +94,11 @@ def evaluate(
     chosen, standard = check_shift_arguments(shift, baseline, sources)
     more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
     request = Request(question=question, sources=sources, columns=columns, shift=chosen, **more)
-    settings = settings_of(words, probe=probe, shots=shots, preprocess=preprocess, precision=precision, shift=chosen)
+    how = {"preprocess": preprocess, "precision": precision, "width": width}
+    settings = settings_of(words, how, probe=probe, shots=shots, shift=chosen)
     evaluation = Evaluation(entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard)
-    models_in_turn = open_models(arguments, preprocess, device=device, precision=precision, batch_size=batch_size)
-    evaluation = measure_all(evaluation, models_in_turn, request, results, on_entry)
+    encoding = {"device": device, "precision": precision, "width": width, "batch_size": batch_size}
+    evaluation = measure_all(evaluation, open_models(arguments, preprocess, **encoding), request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
     return evaluation
@@ -214,13 +216,15 @@ def open_models(
     *,
     device: str | None,
     precision: str | None,
+    width: int | None,
     batch_size: int | None,
 ) -> Iterator[tuple[str, Model]]:
     """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
     behind its own."""
     names: dict[str, Model] = {}
     for argument in models:
-        model = on_device(argument, device, precision=precision, batch_size=batch_size).with_preprocess(preprocess)
+        model = on_device(argument, device, precision=precision, width=width, batch_size=batch_size)
+        model = model.with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")
         names[name] = model
@@ -305,11 +309,10 @@ def check_outputs(report: str | Path | None, results: str | Path | None) -> None
 
 def settings_of(
     words: Mapping[str, object],
+    how: Mapping[str, object],
     *,
     probe: bool,
     shots: Sequence[int],
-    preprocess: str,
-    precision: str | None,
     shift: Shift | None,
 ) -> dict[str, Any]:
     """The arguments as the JSON files hold them: text or None, and a list or an object where that is what was given."""
@@ -321,8 +324,7 @@ def settings_of(
         **plain,
         "probe": probe,
         "shots": ",".join(map(str, shots)) or None,
-        "preprocess": preprocess,
-        "precision": precision,
+        **how,
         "shift": None if shift is None else f"{shift.natural}={shift.shifted}",
     }
 

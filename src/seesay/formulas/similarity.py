@@ -19,6 +19,11 @@ def unit(x_ND: Tensor) -> Tensor:
     return F.normalize(widened(x_ND), dim=-1).to(x_ND.dtype)
 
 
+def prefix(x_ND: Tensor, width: int) -> Tensor:
+    """The first `width` numbers of every row at unit length, (N, width): what `Matryoshka` trains rows for."""
+    return unit(x_ND[..., :width])
+
+
 def top_k(query_QD: Tensor, key_ND: Tensor, k: int, *, block: int = 4096) -> tuple[Tensor, Tensor]:
     """The `k` keys with the largest dot product for every query, best first: scores (Q, K), row numbers (Q, K).
 

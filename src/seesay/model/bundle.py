@@ -24,20 +24,22 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.image_sources import Source, refuse_single_image
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.model.encode import BATCH_SIZE, OnError, check_rows, embed_rows, encode_any, in_precision, rounding
-from seesay.model.explain import Explanation, explain_image
-from seesay.model.layouts import layout_in, refuse_foreign, writer
-from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
-from seesay.model.layouts.sentence_transformers import clip_folder
-from seesay.model.weights import FLOATS
-from seesay.model.zero_shot import (
-    Classifier,
-    LabelsRead,
-    LikelihoodClassifier,
-    ZeroShotClassifier,
-    labels_read,
-    prompt_rows,
+from seesay.model.encode import (
+    BATCH_SIZE,
+    OnError,
+    check_rows,
+    check_width,
+    cut,
+    embed_rows,
+    encode_any,
+    in_precision,
+    rounding,
 )
+from seesay.model.explain import Explanation, explain_image
+from seesay.model.layouts import refuse_foreign, writer
+from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
+from seesay.model.weights import FLOATS
+from seesay.model.zero_shot import Classifier, LabelsRead, classifier_of, labels_read
 from seesay.nets.architecture import AbsentImageConfig, AbsentTextConfig, Architecture
 from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
 from seesay.nets.head import PreparedTexts
@@ -46,8 +48,9 @@ from seesay.nets.head import PreparedTexts
 class Model:
     """Images and texts to unit vectors of one space."""
 
-    # How it encodes, and nothing that is saved: `with_precision`, `with_batch_size`.
+    # How it encodes, and nothing that is saved: `with_precision`, `with_width`, `with_batch_size`.
     precision = "float32"
+    width: int | None = None
     batch_size = BATCH_SIZE
 
     def __init__(
@@ -155,6 +158,15 @@ class Model:
         other.clip, other.precision = in_precision(self, precision), precision
         return other
 
+    def with_width(self, width: int | None) -> "Model":
+        """This model, its towers shared, whose rows are cut to `width` numbers and of unit length again (None: whole).
+
+        A model trained with `objective.widths` still answers then. `UsageError` for more than rows have.
+        """
+        other = copy.copy(self)
+        other.width = check_width(self, width)
+        return other
+
     def with_batch_size(self, batch_size: int | None) -> "Model":
         """This model, its towers shared, that encodes so many images at once (None: as it does now)."""
         if batch_size is not None and batch_size < 1:
@@ -163,13 +175,21 @@ class Model:
         other.batch_size = batch_size or self.batch_size
         return other
 
-    def encode_images(self, images: Iterable, *, batch_size: int | None = None, on_error: OnError = "raise") -> Tensor:
+    def encode_images(
+        self,
+        images: Iterable,
+        *,
+        batch_size: int | None = None,
+        width: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Tensor:
         """Images of any kind to (N, D) float32 unit rows on the CPU, one for each image and in their order.
 
         An image is a path, bytes, an open binary file, a Pillow image, a uint8 array (H, W, 3) or a uint8 tensor
         (3, H, W); `images` is a list of them, a generator, or one array or tensor of four dimensions. They are decoded
-        in threads, those of the next batch while one is encoded. Raises `UsageError` for a path that is not there and
-        `BrokenSample`, with its path or its index in the list, for what is no image.
+        in threads, those of the next batch while one is encoded. `width` is as in `with_width`. Raises
+        `UsageError` for a path that is not there and `BrokenSample`, with its path or its index in the list, for what
+        is no image.
 
         With `on_error="skip"` such an image does not end the work: its row is NaN, and one `UserWarning` at the end
         counts them by reason. A function in place of "skip" is called with each `Skipped` instead, whose `key` is the
@@ -178,7 +198,8 @@ class Model:
         refuse_single_image(images, "encode_images")
         if on_error not in ("raise", "skip") and not callable(on_error):
             raise UsageError(f'on_error is {on_error!r}; it should be "raise", "skip" or a function.')
-        return encode_any(self.with_batch_size(batch_size), images, on_error=on_error)
+        model = self if width is None else self.with_width(width)
+        return encode_any(model.with_batch_size(batch_size), images, on_error=on_error)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels_B3SS: Tensor) -> Tensor:
@@ -188,22 +209,24 @@ class Model:
         """
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
         with rounding(self):
-            return check_rows(self.clip, self.clip.embed_images(pixels).cpu())
+            return cut(self, check_rows(self.clip, self.clip.embed_images(pixels).cpu()))
 
-    def encode_texts(self, texts: Iterable[str]) -> Tensor:
+    def encode_texts(self, texts: Iterable[str], *, width: int | None = None) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context and still ends in its end token.
 
-        Equal texts and beginnings that texts have in common are worked on once.
+        Equal texts and beginnings that texts have in common are worked on once. `width` is as in `with_width`.
         """
+        if width is not None:
+            return self.with_width(width).encode_texts(texts)
         texts = text_list(texts, "texts")
         if not texts:
-            return torch.empty(0, self.architecture.embed_dim)
+            return torch.empty(0, self.width or self.architecture.embed_dim)
         if not isinstance(self.clip, DualEncoder):
             raise UsageError(
                 f"{self.name} predicts captions, and has no embedding of a text; classify with it instead."
             )
         with rounding(self):
-            return embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context)
+            return cut(self, embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context))
 
     def classifier(
         self,
@@ -227,23 +250,7 @@ class Model:
             raise UsageError("no class names are given; name what an image may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompts = class_prompts(class_names, chosen, descriptions)
-        names = tuple(names_of(class_name)[0] for class_name in class_names)
-        if not self.embeds_texts:
-            return LikelihoodClassifier(
-                class_names=names,
-                prompts=self.prepare([prompt for own in prompts for prompt in own]),
-                sizes=tuple(len(own) for own in prompts),
-                log_likelihoods=self.log_likelihoods,
-                scale=self.logit_scale,
-                encode_images=self.encode_images,
-            )
-        return ZeroShotClassifier(
-            class_names=names,
-            weights=rows(prompts) if rows else prompt_rows(self.encode_texts, prompts),
-            scale=self.logit_scale,
-            bias=self.logit_bias,
-            encode_images=self.encode_images,
-        )
+        return classifier_of(self, class_names, prompts, rows)
 
     def read_labels(
         self, class_names: Sequence[ClassName], templates: str | Path | Sequence[str] | None = None
@@ -339,16 +346,3 @@ class Model:
         )
         for name, data in writer(layout).files(parts, dtype=dtype).items():
             (folder / name).write_bytes(data)
-
-
-def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:
-    """The model in a folder of any layout; `RefusedInput` if anything in it is missing, damaged or not understood.
-
-    `tokenizer` names the vocabulary of a foreign folder that has none beside its weights.
-    """
-    inner = clip_folder(folder)
-    parts = layout_in(inner).read(inner, tokenizer=tokenizer)
-    model = Model.of(parts)
-    if inner != folder:
-        model.name = folder.resolve().name
-    return model

@@ -27,7 +27,7 @@ from seesay.base.records import Skipped
 from seesay.base.version import __version__
 from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
 from seesay.model.bundle import Model
-from seesay.model.encode import BATCH_SIZE, encode_image_set, prefetch_blocks, score_image_set
+from seesay.model.encode import BATCH_SIZE, cut, encode_image_set, prefetch_blocks, score_image_set
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, prompt_rows
 
 SETTING = "SEESAY_CACHE"
@@ -138,8 +138,9 @@ def space_fingerprint(model: Model) -> str:
 
 def text_fingerprint(model: Model) -> str:
     """As `image_fingerprint` for token ids; how a text becomes ids is not in it."""
+    cut = [] if model.width is None else [model.width]
     return key_of(
-        _weights_of(model, model.clip.text_parts()), model.architecture.text.model_dump(), model.tokenizer.context
+        _weights_of(model, model.clip.text_parts()), model.architecture.text.model_dump(), model.tokenizer.context, *cut
     )
 
 
@@ -186,7 +187,10 @@ def cached_encode_images(
     Another `encode`, such as `encode_feature_set`, needs a `kind` of its own, the folder in which it is cached.
     All bytes are read in either case: an image that was changed without changing its size is a new image.
     """
-    return _cached(model, read, count, cache=cache, progress=progress, kind=kind, encode=encode)
+    # Whole rows, which serve every width.
+    whole = model.with_width(None)
+    row_NX, index, skipped = _cached(whole, read, count, cache=cache, progress=progress, kind=kind, encode=encode)
+    return cut(model, row_NX) if kind == "images" else row_NX, index, skipped
 
 
 def _cached(

@@ -14,8 +14,8 @@ from torch import Tensor
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
-from seesay.model.bundle import Model, load_folder
-from seesay.model.hub import load
+from seesay.model.bundle import Model
+from seesay.model.hub import load, load_folder
 from seesay.nets.architecture import Activation
 
 # Guesses: between rounding, 1e-7 for unit rows in float32, and 1e-3, which could change an answer; and twenty times the

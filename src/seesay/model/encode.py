@@ -23,6 +23,7 @@ from seesay.base.printable import printable
 from seesay.base.records import Skipped
 from seesay.data.sources import count_reasons
 from seesay.data.tokenizer import pad
+from seesay.formulas.similarity import prefix
 from seesay.nets.clip import Clip, DualEncoder
 from seesay.nets.text import TextTransformer
 
@@ -134,6 +135,29 @@ def check_unit_length(rows_BD: Tensor) -> Tensor:
         )
     # Rows that were rounded have lengths that were.
     return rows_BD if rows_BD.dtype == torch.float32 else F.normalize(rows_BD.float(), dim=-1)
+
+
+def check_width(model: "Model", width: int | None) -> int | None:
+    """`width` as it is; `UsageError` where rows have not so many numbers, a `UserWarning` where they were not trained
+    to be cut there."""
+    if width is None:
+        return None
+    whole, widths = model.architecture.embed_dim, model.architecture.widths or ()
+    if not model.embeds_texts:
+        raise UsageError(f"{model.name} predicts captions, and has no rows that could be cut to width {width}.")
+    if not 1 <= width <= whole:
+        raise UsageError(f"width is {width}, and a row of {model.name} has {whole} numbers; give 1 to {whole}.")
+    if width not in (*widths, whole):
+        trained = (
+            f"widths {', '.join(map(str, widths))}" if widths else "its whole width alone (--set objective.widths)"
+        )
+        warnings.warn(f"{model.name} was trained for {trained}; rows cut to {width} answer worse.", stacklevel=3)
+    return width
+
+
+def cut(model: "Model", row_NX: Tensor) -> Tensor:
+    """Rows (N, X) as long as the model's `width` wants them, of unit length again."""
+    return row_NX if model.width is None else prefix(row_NX, model.width)
 
 
 def check_rows(clip: Clip, row_BX: Tensor) -> Tensor:
@@ -312,4 +336,4 @@ def embeddings_of(model: "Model", features_NW: Tensor) -> Tensor:
     Not where a head `reads_grid`: features are the grid's mean.
     """
     with rounding(model):
-        return check_rows(model.clip, model.clip.embed_features(features_NW.to(model.device)).cpu())
+        return cut(model, check_rows(model.clip, model.clip.embed_features(features_NW.to(model.device)).cpu()))

@@ -7,11 +7,13 @@ from seesay.base.hub import HUB
 from seesay.base.names import no_empty_names, same_name
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
-from seesay.model.bundle import Model, load_folder
+from seesay.model.bundle import Model
 from seesay.model.download import Repository, download
 from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, hub_name, known_source
+from seesay.model.layouts import layout_in
 from seesay.model.layouts.bare import described_folder, read_bare
 from seesay.model.layouts.seesay import CONFIG_NAME
+from seesay.model.layouts.sentence_transformers import clip_folder
 from seesay.model.open_clip_names import OPEN_CLIP
 from seesay.nets.presets import PRESETS
 
@@ -98,13 +100,28 @@ def on_device(
     device: str | None = None,
     *,
     precision: str | None = None,
+    width: int | None = None,
     batch_size: int | None = None,
 ) -> Model:
     """A name loaded to `device`, raising as `load`, and without one to the best there is; a `Model` stays where it is
-    unless a device is named. `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`, None:
-    as it is. `UsageError` for a device that is not here."""
+    unless a device is named. `precision`, `width` and `batch_size` are as in `Model.with_precision`, `with_width` and
+    `with_batch_size`, None: as it is. `UsageError` for a device that is not here."""
     if not isinstance(model, Model) or device is not None:
         runtime = Runtime.find(device)
         model = (model if isinstance(model, Model) else load(model)).to(runtime.device)
     chosen = model if precision is None else model.with_precision(precision)
+    chosen = chosen if width is None else chosen.with_width(width)
     return chosen.with_batch_size(batch_size)
+
+
+def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:
+    """The model in a folder of any layout; `RefusedInput` if anything in it is missing, damaged or not understood.
+
+    `tokenizer` names the vocabulary of a foreign folder that has none beside its weights.
+    """
+    inner = clip_folder(folder)
+    parts = layout_in(inner).read(inner, tokenizer=tokenizer)
+    model = Model.of(parts)
+    if inner != folder:
+        model.name = folder.resolve().name
+    return model

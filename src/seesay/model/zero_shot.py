@@ -7,6 +7,7 @@ N = images, B = images worked on at once.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +15,13 @@ from torch import Tensor
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.records import Ranking
+from seesay.data.class_names import ClassName, names_of
 from seesay.data.file_tokenizer import AnyTokenizer, with_context
 from seesay.formulas.similarity import class_head, log_mean_exp, match_probabilities, probabilities, widened
 from seesay.nets.head import PreparedTexts
+
+if TYPE_CHECKING:
+    from seesay.model.bundle import Model
 
 # A guess: 65,536 embeddings of 512 numbers are 128 MiB.
 PROMPTS_AT_ONCE = 1 << 16
@@ -142,6 +147,32 @@ class LikelihoodClassifier(Classifier):
         if len(set(self.sizes)) == 1:
             return log_mean_exp(log_p_BP.reshape(-1, self.sizes[0])).view(len(log_p_BP), -1)
         return torch.stack([log_mean_exp(class_BK) for class_BK in log_p_BP.split(self.sizes, dim=1)], dim=1)
+
+
+def classifier_of(
+    model: "Model",
+    class_names: Sequence[ClassName],
+    prompts: Sequence[Sequence[str]],
+    rows: Callable[[Sequence[Sequence[str]]], Tensor] | None,
+) -> Classifier:
+    """As `Model.classifier`, with the prompts of every class; `rows` makes their unit rows (C, D), None as usual."""
+    names = tuple(names_of(class_name)[0] for class_name in class_names)
+    if not model.embeds_texts:
+        return LikelihoodClassifier(
+            class_names=names,
+            prompts=model.prepare([prompt for own in prompts for prompt in own]),
+            sizes=tuple(len(own) for own in prompts),
+            log_likelihoods=model.log_likelihoods,
+            scale=model.logit_scale,
+            encode_images=model.encode_images,
+        )
+    return ZeroShotClassifier(
+        class_names=names,
+        weights=rows(prompts) if rows else prompt_rows(model.encode_texts, prompts),
+        scale=model.logit_scale,
+        bias=model.logit_bias,
+        encode_images=model.encode_images,
+    )
 
 
 def prompt_rows(encode_texts: Callable[[Sequence[str]], Tensor], prompts: Sequence[Sequence[str]]) -> Tensor:

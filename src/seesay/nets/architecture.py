@@ -13,6 +13,7 @@ Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Scoring = Literal["softmax", "sigmoid"]
 Projection = Literal["linear", "mlp"]
 Width = Annotated[int, Field(ge=8, le=8192)]
+PrefixWidth = Annotated[int, Field(ge=1, le=8192)]
 Count = Annotated[int, Field(ge=1, le=128)]
 Side = Annotated[int, Field(ge=8, le=2048)]
 Context = Annotated[int, Field(ge=3, le=4096)]
@@ -299,10 +300,10 @@ class Architecture(Growing):
     "softmax" weighs captions against one another (CLIP). "sigmoid" scores each pair alone, with a learned bias
     (SigLIP, Zhai et al. 2023). `projection` "mlp" has a ReLU and a second linear map behind each tower (ConVIRT).
     The text side may be a head that predicts captions; `embed_dim` is then what it is given of the image: in all,
-    or for each position of the grid.
+    or for each position of the grid. `widths` are those that rows may be cut to, if they were trained for it.
     """
 
-    added: ClassVar[tuple[str, ...]] = ("scoring", "projection")
+    added: ClassVar[tuple[str, ...]] = ("scoring", "projection", "widths")
 
     embed_dim: Width
     image: Annotated[
@@ -329,6 +330,13 @@ class Architecture(Growing):
     ]
     scoring: Scoring = "softmax"
     projection: Projection = "linear"
+    widths: tuple[PrefixWidth, ...] | None = None
+
+    @model_validator(mode="after")
+    def _has_such_widths(self):
+        if self.widths and max(self.widths) > self.embed_dim:
+            raise ValueError(f"widths has {max(self.widths)}, but embed_dim is {self.embed_dim}; rows have no more")
+        return self
 
     @model_validator(mode="after")
     def _meets_in_one_space(self):

@@ -276,6 +276,7 @@ def doctor(
     out: str | Path | None = None,
     model: str | None = None,
     objective: str | None = None,
+    widths: Sequence[int] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,

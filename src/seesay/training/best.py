@@ -95,8 +95,10 @@ def start_keeping(state: "TrainState", model: Model, validation: PairSource | No
 
 
 def validation_digest(pairs: PairSource, plan: RunPlan) -> str:
-    """What a validation loss depends on beside the model: its pairs, the batch size and the objective."""
+    """What a validation loss depends on beside the model: its pairs, the batch size, the objective, its widths."""
     words = f"{pairs.fingerprint} {plan.batch_size} {plan.objective.name}"
+    if plan.settings.widths:
+        words += f" {list(plan.settings.widths)}"
     return hashlib.sha256(words.encode()).hexdigest()
 
 

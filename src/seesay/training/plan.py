@@ -144,7 +144,7 @@ class RunPlan:
         return cls(
             settings=settings,
             architecture=architecture,
-            objective=objective_of(_decided("objective", settings.objective)),
+            objective=objective_of(_decided("objective", settings.objective), settings.widths),
             model=_decided("model", settings.model),
             device=_decided("device", settings.device),
             length=length_of(settings, pairs),
@@ -213,7 +213,7 @@ def choose(
     model that the run begins with. Raises `UsageError` for an unknown size and for fewer pairs than a batch.
     """
     name = str(settings.model) if start else preset_name(settings.model or _model_for(facts))
-    objective = objective_of(settings.objective or default_objective(start or preset(name)))
+    objective = objective_of(settings.objective or default_objective(start or preset(name)), settings.widths)
     architecture = start or objective.architecture(preset(name))
     batch_size = settings.batch_size or _batch_for(facts)
     if facts.pairs < batch_size:
@@ -326,7 +326,7 @@ def _reasons(
     words = learned if plan.settings.start.sha256 is None else f"that of {plan.model}, with which the run begins"
     return (
         f"model      {plan.model} on {plan.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
-        f"objective  {plan.objective.name}",
+        f"objective  {plan.objective.name}{_of_widths(plan.architecture)}",
         f"export     {export_line(plan.architecture)}",
         f"precision  {plan.precision}{_why_precision(facts, given)}",
         f"batch      {plan.batch_size}: as large as leaves many steps for this many pairs",
@@ -338,6 +338,13 @@ def _reasons(
         f"vocabulary {words}",
         f"repeats    {repeated[0]:.1%} of captions, {repeated[1]:.1%} of images are repeated in their batch: {counted}",
     )
+
+
+def _of_widths(architecture: Architecture) -> str:
+    if not architecture.widths:
+        return ""
+    widths = sorted({*architecture.widths, architecture.embed_dim})
+    return f", on rows cut to {', '.join(map(str, widths[:-1]))} of their {widths[-1]} numbers and on whole ones"
 
 
 def _why_precision(facts: DataFacts, given: TowerSettings) -> str:

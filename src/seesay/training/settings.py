@@ -1,11 +1,13 @@
 """Everything that can be set about a run. `None`: `training.plan` chooses from the data, and prints its choice."""
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from seesay.base.settings import Settings
 from seesay.data.augment import Augment
+from seesay.nets.architecture import PrefixWidth
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -148,15 +150,19 @@ class StartSettings(Settings):
 class TrainSettings(Settings):
     """One run. Of `steps`, `epochs` and `minutes` at most one is given.
 
-    `objective` is a name in `training.objectives`; without one CLIP's own, with the text tower of `model`.
+    `objective` is a name in `training.objectives`; without one CLIP's own, with the text tower of `model`. `widths` (or
+    `objective.widths`): it is learned for rows cut to so many numbers as well.
     `micro_batch`: at most so many pairs go through the towers at once, on each process; all of them if None.
     `parallel`: what several processes (`torchrun`) do with the weights: each holds all of them ("ddp"), or each holds
     a part ("fsdp"). A process that is not heard of for `parallel_timeout_seconds` ends the run, and so do
     `stuck_minutes` without a step, a check or a checkpoint.
     """
 
+    aliases: ClassVar[Mapping[str, str]] = {"objective.widths": "widths"}
+
     model: str | None = None
     objective: str | None = None
+    widths: Annotated[tuple[PrefixWidth, ...], Field(min_length=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None

@@ -63,11 +63,18 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
     for name, value, own in (("model", settings.model, start.name), ("objective", settings.objective, objective)):
         if value not in (None, own):
             raise UsageError(f"{name} is {value}, but the run begins with {start.name}, whose {name} is {own}.")
+    widths = None if settings.start.how == "image" else start.architecture.widths
+    if settings.widths not in (None, widths):
+        raise UsageError(
+            f"widths is {list(settings.widths)}, but the run begins with {start.name}, which learns rows of "
+            f"{list(widths) if widths else 'one width'}; leave it out."
+        )
     is_small = sum(parameter.numel() for parameter in start.clip.parameters()) < SMALL_MODEL
     usual = LEARNING_RATE_OF_SMALL if is_small else LEARNING_RATE
     chosen: dict[str, Any] = {
         "model": start.name,
         "objective": objective,
+        **({"widths": list(widths)} if widths else {}),
         "data": {"augment": {"scale": LEAST_CROP}},
         "optimizer": {"learning_rate": LEARNING_RATE_OF.get(settings.start.how, usual), "weight_decay": 0.1},
         "schedule": {"sizes": [[start.architecture.image.image_size, 1.0]]},

@@ -81,6 +81,7 @@ def train(
     out: str | Path | None = None,
     model: str | None = None,
     objective: str | None = None,
+    widths: Sequence[int] | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -108,9 +109,9 @@ def train(
     """Train a model on image-caption pairs and return it; everything is kept in the run folder `out`.
 
     `pairs`, `val`: folders, tables or tar shards to learn from and to validate on, or frames of pandas, polars or
-    Arrow, or a sequence of (image, caption). `check`: labelled sets measured
-    zero-shot while training. What is None is chosen from the data and printed: `model` is a size (`seesay train --help`
-    has the list of all options), `objective` what is learned, the length one of `steps`, `epochs` and `minutes`,
+    Arrow, or a sequence of (image, caption). `check`: labelled sets measured zero-shot while training. What is None is
+    chosen from the data and printed: `model` is a size (`seesay train --help` has the list of all options), `objective`
+    what is learned, for rows cut to each of `widths` too, the length one of `steps`, `epochs` and `minutes`,
     `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
     images, `device` "cpu", "cuda" or "mps". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
     `optimizer={"learning_rate": 1e-3}`; `print(seesay.TrainSettings())` lists them. What is named here wins over the

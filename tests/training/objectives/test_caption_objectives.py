@@ -10,7 +10,8 @@ from seesay.base.errors import UsageError
 from seesay.base.records import Batch
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer, pad
-from seesay.model.bundle import Model, load_folder
+from seesay.model.bundle import Model
+from seesay.model.hub import load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig, VisionTransformerConfig
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset

@@ -12,11 +12,16 @@ from seesay.base.runtime import Runtime
 from seesay.data.tokenizer import CaptionTokenizer, pad
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import CaptionPredictor, build_clip
-from seesay.training.objectives import OBJECTIVES
+from seesay.training.objectives import OBJECTIVES, objective_of
 from seesay.training.process_group import open_process_group
 from seesay.training.sharding import full_tensor, full_tensors
 
 pytestmark = pytest.mark.journey
+LEARNED = {
+    **OBJECTIVES,
+    "contrastive, cut": objective_of("contrastive", [4, 8]),
+    "sigmoid, cut": objective_of("sigmoid", [4, 8]),
+}
 CAPTIONS = ["a red dog", "two cats and a ball", "the dog runs", "a green ball left of a cat", "grass", "a cat on grass"]
 
 
@@ -24,8 +29,8 @@ def clip_of(name):
     tokenizer = CaptionTokenizer.train(CAPTIONS, vocab_size=530, context=16)
     text = TextTransformerConfig(width=16, layers=1, heads=2, context=16, vocab_size=tokenizer.vocab_size)
     base = Architecture(embed_dim=16, image=ConvNetConfig(image_size=16, width=8, depths=(1, 1)), text=text)
-    clip = build_clip(OBJECTIVES[name].architecture(base), seed=0)
-    OBJECTIVES[name].set_up(clip)
+    clip = build_clip(LEARNED[name].architecture(base), seed=0)
+    LEARNED[name].set_up(clip)
     if isinstance(clip, CaptionPredictor) and clip.head.needs_vocabulary:
         spelling = [tokenizer.decode([index]) for index in range(tokenizer.vocab_size)]
         clip.head.fit_vocabulary(tokenizer(CAPTIONS), spelling)
@@ -49,7 +54,7 @@ def batch(tokenizer, rows: slice) -> Batch:
 def gradients(processes, name, parallel, part, *, micro_batch=None, held=4):
     clip, tokenizer = clip_of(name)
     settings = {"processes": processes, "parallel": parallel, "share_repeats": True}
-    stepper = stepper_for(clip, name, micro_batch=micro_batch, **settings)
+    stepper = stepper_for(clip, LEARNED[name], micro_batch=micro_batch, **settings)
     ends = [0, held, 6] if processes.world_size > 1 else [0, 6]
     rows = [last - first for first, last in pairwise(ends)]
     value, norm = stepper.gradients(batch(tokenizer, slice(ends[part], ends[part + 1])), rows, step=3, done=1.0)
@@ -63,7 +68,7 @@ def gradients(processes, name, parallel, part, *, micro_batch=None, held=4):
 def on_two(rank):
     found = {}
     with open_process_group(Runtime.find("cpu"), timeout_seconds=60) as processes:
-        for name in OBJECTIVES:
+        for name in LEARNED:
             # In the last, the second process has none.
             for case in (("ddp", None, 4), ("ddp", 1, 4), ("fsdp", None, 4), ("ddp", None, 6)):
                 parallel, micro_batch, held = case
@@ -74,7 +79,7 @@ def on_two(rank):
 def test_two_processes_have_the_loss_and_the_gradients_of_one(in_processes):
     wanted = {}
     with open_process_group(Runtime.find("cpu"), timeout_seconds=60) as processes:
-        for name in OBJECTIVES:
+        for name in LEARNED:
             wanted[name] = gradients(processes, name, "ddp", 0)
     for told in in_processes(2, on_two):
         for (name, *case), (value, norm, found) in told.items():

@@ -11,7 +11,8 @@ from seesay.base.records import Batch
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.language import jelinek_mercer
-from seesay.model.bundle import Model, load_folder
+from seesay.model.bundle import Model
+from seesay.model.hub import load_folder
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import CaptionPredictor, build_clip
 from seesay.nets.presets import preset

@@ -1,10 +1,12 @@
 """One objective per file; the dict that names them."""
 
+from collections.abc import Sequence
+
 from seesay.base.errors import UsageError, nearest
 from seesay.base.names import same_name
 from seesay.nets.architecture import Architecture, BagOfWordsConfig
 from seesay.training.objectives.bag_of_words import BagOfWordsPrediction
-from seesay.training.objectives.base import Objective
+from seesay.training.objectives.base import Objective, PredictionObjective
 from seesay.training.objectives.bicaption import Bicaption
 from seesay.training.objectives.caption import Caption
 from seesay.training.objectives.classes import Classes
@@ -12,6 +14,7 @@ from seesay.training.objectives.contrastive import Contrastive
 from seesay.training.objectives.contrastive_bow import ContrastiveBow
 from seesay.training.objectives.convirt import Convirt
 from seesay.training.objectives.masked_caption import MaskedCaption, MaskedCaptionAttFc
+from seesay.training.objectives.matryoshka import Matryoshka
 from seesay.training.objectives.n_grams import VisualNGrams
 from seesay.training.objectives.sigmoid import Sigmoid
 from seesay.training.objectives.vse import Vse
@@ -34,15 +37,23 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 
-def objective_of(name: str) -> Objective:
-    """The objective of that name; `UsageError` with the nearest names if there is none."""
-    if name == Classes.name:
+def objective_of(name: str, widths: Sequence[int] | None = None) -> Objective:
+    """The objective of that name; `UsageError` with the nearest names if there is none.
+
+    With `widths` on rows cut to each of them too (`Matryoshka`), which `UsageError` refuses where there are no rows.
+    """
+    if name == Classes.name and widths is None:
         return Classes()
     found = same_name(name, OBJECTIVES)
     if found is None:
         known = ", ".join(OBJECTIVES)
         raise UsageError(f"objective {name!r} is not known.{nearest(name, OBJECTIVES)} Known: {known}.")
-    return OBJECTIVES[found]
+    objective = OBJECTIVES[found]
+    if widths and isinstance(objective, PredictionObjective):
+        raise UsageError(
+            f"objective {found} predicts captions, and has no rows of widths {list(widths)}; leave them out."
+        )
+    return Matryoshka(objective, widths) if widths else objective
 
 
 def default_objective(architecture: Architecture) -> str:
