@@ -30,6 +30,12 @@ def command(
         Literal["float32", "float16", "bfloat16"] | None,
         typer.Option(help="Round the weights to it [default: as they are]."),
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="For images of N px: position tables are interpolated.")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(metavar="N", help="For texts of N tokens: positions from the 20th on are stretched.")
+    ] = None,
     from_pickle: Annotated[
         bool,
         typer.Option(
@@ -42,7 +48,7 @@ def command(
         bool, typer.Option("--force", help="Read a pickle even if its process cannot be cut off from the network.")
     ] = False,
 ) -> None:
-    """Write a model in the layout of another program.
+    """Write a model in the layout of another program, or for images of another size and longer texts.
 
     The new folder is read back, and both models embed the same few images and captions. The largest difference of
     their embeddings is printed; if it is above 1e-5 (with --dtype, above its rounding) nothing is written.
@@ -50,25 +56,21 @@ def command(
 
     Example: seesay convert runs/mine/model mine-hf --to hf
     """
+    options = {"to": to, "tokenizer": tokenizer, "dtype": dtype, "image_size": image_size, "context": context}
     if from_pickle and (repository := _on_hub(source)) is not None:
         from seesay.model.download import unpickled
 
         if activation:
             raise UsageError("a model on the hub names its activation itself; leave --activation out.")
         with unpickled(repository, tokenizer=tokenizer, force=force) as folder:
-            _convert(source, destination, folder, to=to or "seesay", tokenizer=tokenizer, dtype=dtype)
+            _convert(source, destination, folder, **{**options, "to": to or "seesay"})
         return
     if from_pickle:
-        if to or tokenizer or activation:
-            raise UsageError(
-                "--from-pickle only writes a safetensors file: leave --to, --tokenizer and --activation out, and "
-                "convert that file in a second step."
-            )
+        if activation or any(options.values()):
+            raise UsageError("--from-pickle only writes a safetensors file; convert that file in a second step.")
         _from_pickle(Path(source), destination, force=force)
         return
-    if to is None:
-        raise UsageError("--to is missing; name the layout to write: hf, open_clip or seesay.")
-    _convert(source, destination, source, to=to, tokenizer=tokenizer, activation=activation, dtype=dtype)
+    _convert(source, destination, source, activation=activation, **options)
 
 
 def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **options: Any) -> None:
@@ -76,7 +78,7 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
 
     proof = convert(path, destination, to=to, **options)
     differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
-    print(printable(f"{source} -> {destination} ({to}); largest difference {differences}"))
+    print(printable(f"{source} -> {destination} ({to or 'seesay'}); largest difference {differences}"))
 
 
 def _on_hub(source: str) -> "Repository | None":

@@ -16,6 +16,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
 from seesay.model.bundle import Model
 from seesay.model.hub import load, load_folder
+from seesay.model.reshape import reshape
 from seesay.nets.architecture import Activation
 
 # Guesses: between rounding, 1e-7 for unit rows in float32, and 1e-3, which could change an answer; and twenty times the
@@ -43,18 +44,26 @@ def convert(
     source: Model | str | Path,
     destination: str | Path,
     *,
-    to: Literal["seesay", "hf", "open_clip"],
+    to: Literal["seesay", "hf", "open_clip"] | None = None,
     tokenizer: str | Path | None = None,
     activation: Activation | None = None,
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    image_size: int | None = None,
+    context: int | None = None,
 ) -> Proof:
     """Write a model to the folder `destination` in the layout `to`, read it back, and compare both on fixed inputs.
+
+    With `image_size` or `context` it is the model for images of another size or texts of another length
+    (`model.reshape`), and "seesay" is the layout if none is named.
 
     `source` is a model, or what `seesay.load` takes together with `tokenizer` and `activation`; raises as that does.
     Weights are written as they are, or rounded to `dtype`. `UsageError` if the folder exists and is not empty, or the
     layout has no such towers. `SeesayError` if the rows differ by more than 1e-5 (rounded ones by more than
     `ALLOWED_DIFFERENCE`), `RefusedInput` if they are not of unit length; then nothing is left at `destination`.
     """
+    if to is None and image_size is None and context is None:
+        raise UsageError("--to is missing; name the layout to write: hf, open_clip or seesay.")
+    layout = to or "seesay"
     if dtype is not None and dtype not in ALLOWED_DIFFERENCE:
         raise UsageError(f"dtype is {dtype!r}; a model is written in {', '.join(ALLOWED_DIFFERENCE)}.")
     allowed = ALLOWED_DIFFERENCE[dtype or "float32"]
@@ -64,10 +73,12 @@ def convert(
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
         refuse_unwritable(folder.parent)
     model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
+    if image_size is not None or context is not None:
+        model = reshape(model, image_size=image_size, context=context)
     proofs = []
 
     def write(path: Path) -> None:
-        model.write_files(path, to, dtype=None if dtype is None else getattr(torch, dtype))
+        model.write_files(path, layout, dtype=None if dtype is None else getattr(torch, dtype))
         proofs.append(compare(model, load_folder(path)))
         # A difference that is no number is not allowed either.
         if not all(difference <= allowed for difference in (proofs[0].images, proofs[0].texts)):
