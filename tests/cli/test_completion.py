@@ -24,6 +24,8 @@ def completed(words, monkeypatch, capfd):
         ("tr", ["train"]),
         ("c", ["classify", "compare", "convert", "completion"]),
         ("train --mi", ["--minutes", "--micro-batch"]),
+        ("sea", ["search"]),
+        ("search photos --format p", ["paths"]),
         ("doctor photos/ --max", ["--max-bad"]),
         ("probe --metric m", ["mean-per-class", "map11"]),
         ("convert a b --to ", ["hf", "open_clip", "seesay"]),

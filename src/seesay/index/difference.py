@@ -63,7 +63,6 @@ class Difference:
     gone: list[int] = field(default_factory=list)
     unchanged: int = 0
     moved: int = 0
-    changed: int = 0
     missing: int = 0
 
 
@@ -127,7 +126,6 @@ def difference(
         else:
             result.fresh.append(path)
     _settle(root, known, doubtful, lost=lost, result=result)
-    result.changed = sum(path in known for path in result.fresh)
     _let_go(known, lost, folder, result=result, is_pruned=is_pruned)
     return result
 

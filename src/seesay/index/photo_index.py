@@ -125,8 +125,8 @@ class PhotoIndex:
         found = plan.found
         return Refreshed(
             photos=len(self),
-            added=len(found.fresh) - found.changed,
-            changed=found.changed,
+            added=plan.added,
+            changed=plan.changed,
             moved=found.moved,
             removed=len(found.gone),
             unchanged=found.unchanged,

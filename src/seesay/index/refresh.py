@@ -69,6 +69,8 @@ class Refresh:
     known: dict[bytes, KnownPhoto]
     found: Difference
     next_id: int
+    added: int = 0
+    changed: int = 0
 
     @classmethod
     def of(cls, root: Path, model: "Model", rows: pa.Table, *, again: Sequence[str] = (), is_pruned: bool) -> "Refresh":
@@ -145,6 +147,8 @@ class Refresh:
             image_KD = self.model.encode_pixels(torch.from_numpy(read.pixels_K3SS)).numpy()
         vector_BD = np.zeros((len(paths), width), np.float32)
         is_photo = np.array([not reason for reason in reasons])
+        self.changed += sum(path in self.known and not reason for path, reason in zip(paths, reasons, strict=True))
+        self.added += sum(path not in self.known and not reason for path, reason in zip(paths, reasons, strict=True))
         vector_BD[is_photo] = image_KD
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(vector_BD.reshape(-1)), width, mask=pa.array(~is_photo))
         files = [self.folder.photos[path] for path in paths]

@@ -17,6 +17,7 @@ import pyarrow.compute
 
 from seesay.base.errors import RefusedInput
 from seesay.base.publish import find_published, publish_folder
+from seesay.index import compressed
 from seesay.index.photo_table import PhotoTable, schema
 
 # Its functions are made at run time, where no type checker sees them.
@@ -35,6 +36,7 @@ class Scan:
     version: int
     rows: pa.Table
     vectors_ND: np.ndarray
+    compressed: compressed.CompressedRows | None
 
     @classmethod
     def read(cls, folder: Path) -> "Scan | None":
@@ -46,9 +48,10 @@ class Scan:
             facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
             rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
             vectors_ND = _mapped(location / "vectors.npy")
+            small = compressed.CompressedRows.read(location) if facts["is_compressed"] else None
             if facts["format"] != FORMAT or len(rows) != facts["rows"] or len(vectors_ND) != facts["photos"]:
                 raise ValueError(f"it does not hold what it says: {facts}")
-            return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND)
+            return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND, compressed=small)
         except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
             raise RefusedInput(f"{location} is damaged ({error}); remove that folder, and it is made again.") from error
 
@@ -71,6 +74,9 @@ class Scan:
 
         T is `top`, or as many as there are where `is_allowed_N` is true. Of equal ones the earlier comes first.
         """
+        if self.compressed is not None:
+            candidate_C = np.sort(self.compressed.candidates(query_D, top=top, is_allowed_N=is_allowed_N))
+            return _ranked(candidate_C, self.vectors_ND[candidate_C] @ query_D, top)
         scores_N = np.empty(len(self.vectors_ND), np.float32)
         for first in range(0, len(scores_N), ROWS_AT_ONCE):
             scores_N[first : first + ROWS_AT_ONCE] = self.vectors_ND[first : first + ROWS_AT_ONCE] @ query_D
@@ -105,11 +111,15 @@ def _write(location: Path, table: PhotoTable, width: int) -> None:
     with pa.ipc.new_file(str(location / "rows.arrow"), chosen) as file:
         file.write_table(rows)
     _write_vectors(location / "vectors.npy", table, photos["id"].to_numpy(), width=width)
+    is_compressed = compressed.is_worth_it(len(photos), width)
+    if is_compressed:
+        compressed.write(location, _mapped(location / "vectors.npy"))
     facts = {
         "format": FORMAT,
         "version": table.version,
         "rows": len(rows),
         "photos": len(photos),
+        "is_compressed": is_compressed,
     }
     (location / "scan.json").write_bytes(json.dumps(facts).encode("ascii"))
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seesay.base.errors import UsageError
 from seesay.base.names import no_empty_names
 from seesay.data.sources import missing_location
@@ -72,31 +74,44 @@ def search(
     """
     if words is None and like is None and not plus:
         raise UsageError("nothing to search for; give words, --like PHOTO or --plus WORDS.")
-    opened = open_for(photos, model, index=index, device=device)
-    vector_D = opened.vector(
-        words if like is None else _as_photo(like), plus=_all_words(words, like, plus), minus=minus
-    )
+    from seesay.model.hub import on_device
+
+    refuse_no_folder(Path(photos))
+    loaded = on_device(model if model is not None else PACKAGED_MODEL, device)
+    name = str(model) if isinstance(model, str | Path) else None if model is None else loaded.name
+    opened = open_for(photos, loaded, index=index, name=name)
+    vector_D = query_of(opened, words, like, plus=_words(plus), minus=_words(minus))
     refreshed = opened.refresh(prune=prune)
     hits = opened.search_vector(vector_D, top=top, since=since, folder=folder)
     return Found(hits=tuple(hits), refreshed=refreshed, index=opened)
 
 
-def open_for(
-    photos: str | Path, model: "Model | str | Path | None", *, index: str | Path | None, device: str | None
-) -> PhotoIndex:
-    """The index of a folder of photos by a model, made where there is none yet; nothing is encoded."""
-    from seesay.model.hub import on_device
-
-    root = Path(photos)
-    if not root.exists():
-        raise missing_location(root)
-    if not root.is_dir():
+def refuse_no_folder(photos: Path) -> None:
+    """`UsageError` for what is no folder."""
+    if not photos.exists():
+        raise missing_location(photos)
+    if not photos.is_dir():
         raise UsageError(f"PHOTOS {str(photos)!r} is a file; name the folder it is in.")
-    loaded = on_device(model if model is not None else PACKAGED_MODEL, device)
-    name = os.path.abspath(model) if isinstance(model, str | Path) and os.path.exists(model) else str(model or "")
-    is_object = model is not None and not isinstance(model, str | Path)
-    location = Path(index) if index is not None else default_folder(root, loaded)
-    return PhotoIndex.create(location, root, loaded, name=loaded.name if is_object else name or PACKAGED_MODEL)
+
+
+def open_for(photos: str | Path, model: "Model", *, index: str | Path | None, name: str | None) -> PhotoIndex:
+    """The index of a folder of photos by a model, made where there is none yet; nothing is encoded.
+
+    `name` is what the model is opened by later, None for the one in the package.
+    """
+    location = Path(index) if index is not None else default_folder(Path(photos), model)
+    opened_by = os.path.abspath(name) if name is not None and os.path.exists(name) else name
+    return PhotoIndex.create(location, Path(photos), model, name=opened_by or PACKAGED_MODEL)
+
+
+def query_of(
+    index: PhotoIndex, words: str | None, like: Any, *, plus: Sequence[str], minus: Sequence[str]
+) -> np.ndarray:
+    """The vector (D,) that `search` looks for: words and `like` are added where both are given."""
+    if like is None:
+        return index.vector(words, plus=plus, minus=minus)
+    photo = Path(like) if isinstance(like, str) else like
+    return index.vector(photo, plus=[*([] if words is None else [words]), *plus], minus=minus)
 
 
 def default_folder(photos: Path, model: "Model") -> Path:
@@ -111,10 +126,5 @@ def default_folder(photos: Path, model: "Model") -> Path:
     return cache / "indexes" / f"{''.join(filter(str.isalnum, os.path.basename(root)))[:32] or 'photos'}-{key}"
 
 
-def _all_words(words: str | None, like: Any, plus: str | Sequence[str]) -> list[str]:
-    added = [plus] if isinstance(plus, str) else list(plus)
-    return [words, *added] if words is not None and like is not None else added
-
-
-def _as_photo(like: Any) -> Any:
-    return Path(like) if isinstance(like, str) else like
+def _words(words: str | Sequence[str]) -> list[str]:
+    return [words] if isinstance(words, str) else list(words)
