@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ZERO_SHOT_COLUMNS = ["set", "n", "task", "top-1 [95 %]", "top-5", "mean per class", "chance"]
 RETRIEVAL_COLUMNS = ["set", "n", "captions", "task", "R@1", "R@5", "R@10 [95 %]", "chance"]
+PROBE_COLUMNS = ["set", "zero-shot", "linear probe [95 %]", "chance"]
 SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", "effective robustness [95 %]"]
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
 # What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run.
@@ -33,7 +34,7 @@ MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 WORDS = (
     "Models (folder or name), then sets: folders with a folder per class, shards with classnames.txt, images with "
-    "captions, or hf:OWNER/NAME:SPLIT of the Hugging Face hub."
+    "captions, hf:OWNER/NAME:SPLIT of the Hugging Face hub, or limits[:NAME[:COUNT]], drawn on the spot."
 )
 TemplatesOption = Annotated[
     str | None,
@@ -125,6 +126,7 @@ def command(
     finally:
         # Where one set fails, those before it are shown all the same.
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
+    sys.stdout.write(probe_table(evaluation.entries, several=len(models) > 1))
     sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
     write_files(evaluation, json_file=json_file, report=report)
     for result in (entry.result for entry in evaluation.entries):
@@ -245,6 +247,21 @@ def retrieval_rows(result: "RetrievalResult") -> list[list[str]]:
         names = [result.set_name, str(result.n), str(result.captions), direction.replace("_", " ")]
         rows.append([*names, *cells, percent(recalls["r10"].chance)])
     return rows
+
+
+def probe_table(entries: "Sequence[Entry]", *, several: bool) -> str:
+    """Linear probes beside zero-shot; empty where there are none."""
+    from seesay.evaluation.results import ZeroShotResult
+
+    rows = []
+    for entry in entries:
+        if entry.probe is not None and isinstance(entry.result, ZeroShotResult):
+            score = entry.probe.score
+            zero_shot = percent(entry.result.top1.value)
+            before = [entry.name] if several else []
+            rows.append([*before, entry.result.set_name, zero_shot, shown(score), percent(score.chance)])
+    columns = [*(["model"] if several else []), *PROBE_COLUMNS]
+    return "\n" + table(columns, rows, left=1 + several) if rows else ""
 
 
 def shown(score: "Score") -> str:

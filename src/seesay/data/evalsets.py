@@ -8,6 +8,7 @@ from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import named_by_number
+from seesay.data.drawn_sets import is_drawn_set, open_drawn_set
 from seesay.data.folders import tables_with_captions, tars_in
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
@@ -45,12 +46,14 @@ def open_evalset(
     folder of images per class, or with parts (train/, val/, test/) of such folders, of which test/ counts, else val/.
     What most images in folders are decides: a caption beside one of many does not make them pairs. Captioned: whatever
     `open_pairs` opens, and a folder with test/*.tar; the columns are those of a table. Either: a data set of the
-    Hugging Face hub, as `hub_sets` says. A source that is neither is a `UsageError`; labels that contradict the class
-    names are `RefusedInput`.
+    Hugging Face hub, as `hub_sets` says. limits:NAME is drawn on the spot (`drawn_sets`). A source that is neither is a
+    `UsageError`; labels that contradict the class names are `RefusedInput`.
     """
     (source,) = on_disk(source)
     if is_hub_set(source):
         return open_hub_set(source)
+    if is_drawn_set(source):
+        return open_drawn_set(source)
     folder = Path(source)
     columns = {"image_column": image_column, "caption_column": caption_column}
     columns = columns if any(columns.values()) and has_columns(folder, columns) else {}
@@ -70,6 +73,8 @@ def open_evalset(
 
 def name_of_set(source: str | Path) -> str:
     """The name of a set, known without opening it."""
+    if is_drawn_set(source):
+        return str(source)
     return read_name(source).name if is_hub_set(source) else Path(source).absolute().name
 
 
@@ -81,6 +86,8 @@ def open_train_part(source: str | Path) -> LabelledSet | None:
     """
     if is_hub_set(source):
         return open_train_split(source)
+    if is_drawn_set(source):
+        return open_drawn_set(source, is_train=True)
     folder = Path(source)
     if (folder / CLASS_NAMES).is_file():
         tars = _tars_of(folder, TRAIN)

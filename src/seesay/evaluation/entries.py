@@ -11,6 +11,7 @@ import torch
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score
 from seesay.data.class_names import class_prompts
+from seesay.data.drawn_sets import is_drawn_set
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
@@ -85,7 +86,7 @@ class Entry:
     def to_json(self) -> list[dict[str, Any]]:
         """One object per task, with the model's name and the set's path or address, null in memory."""
         source = self.source
-        if source is not None and not is_hub_set(source):
+        if source is not None and not (is_hub_set(source) or is_drawn_set(source)):
             source = str(Path(source).absolute())
         results = [self.result.to_json()]
         if self.probe is not None:
@@ -112,7 +113,9 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
     if request.prompts and question.descriptions is None and model.embeds_texts:
         entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
-    if request.probe and place and (train := open_train_part(place)) is not None:
+    # A drawn set has a probe in any case: does the tower know it, or do words not reach it?
+    is_probed = place and (request.probe or is_drawn_set(place))
+    if is_probed and (train := open_train_part(place)) is not None:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
     elif request.probe and isinstance(measured.result, ZeroShotResult):
         note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."

@@ -16,6 +16,7 @@ from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime, machine_facts
 from seesay.base.values import html_table, percent, score_row, to_pandas, with_interval
 from seesay.data.class_names import CLASS_NAMES, Descriptions, read_descriptions
+from seesay.data.drawn_sets import drawn_sources, is_drawn_set
 from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.memory_pairs import is_in_memory
@@ -250,11 +251,11 @@ def check_models(models: Model | str | Path | Sequence[Model | str | Path]) -> t
 def check_sources(sets: Any, columns: Mapping[str, str | None]) -> list[Any]:
     """The sets, each path once; `UsageError` for none, one that is not there, and a wrong spelling of a hub's."""
     sources = listed(sets)
-    paths = list(dict.fromkeys(str(source) for source in sources if not is_in_memory(source)))
+    paths = list(dict.fromkeys(drawn_sources([str(source) for source in sources if not is_in_memory(source)])))
     for path in paths:
         if is_hub_set(path):
             read_name(path)
-        elif not glob.has_magic(path) and not Path(path).exists():
+        elif not is_drawn_set(path) and not glob.has_magic(path) and not Path(path).exists():
             raise missing_location(Path(path))
     in_memory = [source for source in sources if is_in_memory(source)]
     if not paths and not in_memory:
