@@ -3,6 +3,7 @@
 import ast
 import functools
 import inspect
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ ROOT = "seesay"
 MOST_FILES_TO_THE_LOSS = 5
 MOST_FILES_IN_TRAINING = 20
 # Of all files; it was a third before the house was rebuilt, 63 of 186.
-MOST_READ_TOGETHER = 0.2
+MOST_READ_TOGETHER = 0.16
+# A file that alone imports so many is the list of a kind.
+A_LIST = 5
 
 
 def is_typing_only(node):
@@ -160,6 +163,7 @@ def test_a_circle_is_found():
 def test_few_files_are_imported_by_one_other_file_only():
     """Two files that are only read together are one file, but for one kind of many, as a tower or an objective."""
     modules = imports(with_typing=True)
-    alone = single_importers(modules)
+    lists = {name for name, count in Counter(user for _, user in single_importers(modules)).items() if count >= A_LIST}
+    alone = [(name, user) for name, user in single_importers(modules) if user not in lists]
     listed = "\n".join(f"{name} <- {importer}" for name, importer in alone)
     assert len(alone) < MOST_READ_TOGETHER * len(modules), f"{len(alone)} of {len(modules)} files:\n{listed}"

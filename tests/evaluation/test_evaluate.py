@@ -173,7 +173,7 @@ def test_the_command_has_the_options_of_the_function():
     ours, function = (list(inspect.signature(each).parameters) for each in (door.command, evaluate))
     assert [name for name in ours if name not in function] == ["words", "json_file"]
     # The columns are for frames, which the command line has none of.
-    alone = ["models", "prompts", "image_column", "caption_column", "cache", "on_entry"]
+    alone = ["models", "sets", "prompts", "image_column", "caption_column", "cache", "on_entry"]
     assert [name for name in function if name not in ours] == alone
 
 

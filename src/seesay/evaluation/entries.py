@@ -114,8 +114,9 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     if request.prompts and question.descriptions is None and model.embeds_texts:
         entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
     # A drawn set has a probe in any case: does the tower know it, or do words not reach it?
-    is_probed = place and (request.probe or is_drawn_set(place))
-    if is_probed and (train := open_train_part(place)) is not None:
+    is_probed = request.probe or (place is not None and is_drawn_set(place))
+    train = open_train_part(place) if place is not None and is_probed else None
+    if train is not None:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
     elif request.probe and isinstance(measured.result, ZeroShotResult):
         note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."

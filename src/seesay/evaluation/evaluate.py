@@ -81,9 +81,8 @@ def evaluate(
     False. `on_entry` is called with every entry once it is measured.
 
     `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
-    an HTML page, written at the end, which implies `prompts`. Images that are left out are counted by reason in
-    the `result.remarks` of an entry, and shown in a notebook. `UsageError` for arguments that do not fit, before any
-    model is loaded; later what `measure_set` and `seesay.load` raise.
+    an HTML page, written at the end, which implies `prompts`. What is left out is counted in the `result.remarks` of an
+    entry. `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
     """
     arguments = check_models(models)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}

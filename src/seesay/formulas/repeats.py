@@ -3,12 +3,23 @@
 N = pairs, M = those of them that share their image or their caption with another pair, D = embedding width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seesay.formulas.similarity import widened
+
+# (weight, chance) of things that may be drawn more than once, each row or pair of them.
+Chances = np.ndarray | Sequence[tuple[float, float]]
+
+
+def repeated_share(chances: Chances, batch_size: int) -> float:
+    """The expected share of a batch that stands in it again: the sum of weight (1 - (1 - chance)^(B - 1))."""
+    weight_N, chance_N = np.asarray(chances, dtype=np.float64).reshape(-1, 2).T
+    return float(weight_N @ (1 - (1 - chance_N) ** (batch_size - 1)))
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,11 @@ def text_positions(position_LW: Tensor, context: int) -> Tensor:
 def _architecture(old: Architecture, *, image_size: int | None, context: int | None) -> Architecture:
     image, text = old.image, old.text
     if image_size is not None:
+        if not isinstance(image, Image):
+            raise UsageError(
+                f"the image tower {image.kind} of {old.image.image_size} px is not written here, and its size is not "
+                "changed; leave image_size out."
+            )
         _refuse_remainder(image, image_size)
         image = type(image)(**{**image.model_dump(), "image_size": image_size})
     if context is not None:
@@ -140,5 +145,5 @@ def _rows_before(architecture: Architecture) -> int:
 def _side(architecture: Architecture) -> int:
     """Positions along a side of the image."""
     image = architecture.image
-    assert not isinstance(image, ConvNetConfig)
+    assert isinstance(image, VisionTransformerConfig | ResNetConfig | SiglipImageConfig)
     return image.image_size // (32 if isinstance(image, ResNetConfig) else image.patch)

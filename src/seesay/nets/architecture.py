@@ -8,16 +8,22 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seesay.base.settings import Settings
+from seesay.nets.foreign_architecture import (
+    AbsentImageConfig,
+    AbsentTextConfig,
+    Context,
+    Count,
+    PrefixWidth,
+    Side,
+    TimmImageConfig,
+    TransformersTextConfig,
+    Vocabulary,
+    Width,
+)
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Scoring = Literal["softmax", "sigmoid"]
 Projection = Literal["linear", "mlp"]
-Width = Annotated[int, Field(ge=8, le=8192)]
-PrefixWidth = Annotated[int, Field(ge=1, le=8192)]
-Count = Annotated[int, Field(ge=1, le=128)]
-Side = Annotated[int, Field(ge=8, le=2048)]
-Context = Annotated[int, Field(ge=3, le=4096)]
-Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
 
 
 class Growing(Settings):
@@ -135,21 +141,6 @@ class ConvNetConfig(Settings):
     depths: Annotated[tuple[Count, ...], Field(min_length=1, max_length=4)]
 
 
-class TimmImageConfig(Settings):
-    """An image tower of the library timm, by its name there, built as open_clip builds it (`nets/timm_tower.py`).
-
-    `head` is what stands behind it: timm's own classifier, a linear layer (with a bias or without), two of them, or
-    nothing. `pool` is timm's `global_pool`; "" leaves it what it is, except with timm's own classifier or nothing.
-    """
-
-    kind: Literal["timm"] = "timm"
-    image_size: Side
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
-    pool: Annotated[str, Field(pattern=r"^[a-z]*$", max_length=20)] = "avg"
-    head: Literal["linear", "mlp", "classifier", "none"] = "linear"
-    head_bias: bool = False
-
-
 class TextTransformerConfig(BlocksConfig):
     """A causal transformer, pooled at the end-of-text token."""
 
@@ -179,38 +170,6 @@ class SiglipTextConfig(BlocksConfig):
     def _knows_its_pad(self):
         if self.pad >= self.vocab_size:
             raise ValueError(f"pad {self.pad} is none of the {self.vocab_size} ids")
-        return self
-
-
-class TransformersTextConfig(Settings):
-    """A text encoder of the library transformers, built as open_clip builds it (`nets/transformers_text.py`).
-
-    `family` is transformers' model_type, `positions` the rows of its table of positions (mt5 has none). `pool` is the
-    mean, the first token, or transformers' own layer on that; `head` is what stands behind it.
-    """
-
-    kind: Literal["transformers"] = "transformers"
-    family: Literal["roberta", "xlm-roberta", "mt5", "m2m_100"]
-    context: Context
-    vocab_size: Vocabulary
-    pad: Annotated[int, Field(ge=0, le=100)]
-    width: Width
-    layers: Count
-    heads: Count
-    mlp_width: Annotated[int, Field(ge=8, le=65_536)]
-    positions: Annotated[int, Field(ge=0, le=8192)] = 0
-    pool: Literal["mean", "first", "dense"] = "mean"
-    head: Literal["linear", "mlp", "none"] = "mlp"
-
-    @model_validator(mode="after")
-    def _fits(self):
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}")
-        # RoBERTa and M2M100 count positions from behind the padding's id.
-        if self.family != "mt5" and self.positions < self.context + self.pad + 1:
-            raise ValueError(f"positions {self.positions} are too few for a context of {self.context}")
-        if self.pool == "dense" and self.family not in ("roberta", "xlm-roberta"):
-            raise ValueError(f"pool is dense, and {self.family} has no such layer")
         return self
 
 
@@ -270,25 +229,6 @@ class MaskedCaptionerConfig(BlocksConfig):
     context: Context
     vocab_size: Vocabulary
     fusion: Literal["tfm", "att-fc"] = "tfm"
-
-
-class AbsentImageConfig(Settings):
-    """No image tower: the model was saved without, as `hint` says."""
-
-    SIZE: ClassVar[int] = 224
-
-    kind: Literal["absent"] = "absent"
-    image_size: Side = SIZE
-    hint: str
-
-
-class AbsentTextConfig(Settings):
-    """No text tower: the model was saved without, as `hint` says."""
-
-    kind: Literal["absent"] = "absent"
-    context: Context = 3
-    vocab_size: Vocabulary = 514
-    hint: str
 
 
 PREDICTING = BagOfWordsHeadConfig | NGramsConfig | CaptionerConfig | BicaptionerConfig | MaskedCaptionerConfig

@@ -1,14 +1,12 @@
 """What a run chooses for itself, from the data and the machine, and why."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-import numpy as np
-
 from seesay.base.errors import UsageError
 from seesay.data.augment import Augment
+from seesay.formulas.repeats import Chances, repeated_share
 from seesay.model.layouts.programs import export_line
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset, preset_name
@@ -196,9 +194,6 @@ def length_of(settings: TrainSettings, pairs: int) -> Length:
     return Steps(math.ceil(_decided("epochs", settings.epochs) * pairs / _decided("batch_size", settings.batch_size)))
 
 
-Chances = np.ndarray | Sequence[tuple[float, float]]
-
-
 def choose(
     settings: TrainSettings,
     facts: DataFacts,
@@ -243,12 +238,6 @@ def choose(
         )
     plan = RunPlan.of(filled, architecture, pairs=facts.pairs)
     return replace(plan, reasons=_reasons(plan, facts, given=settings.towers, repeated=repeated))
-
-
-def repeated_share(chances: Chances, batch_size: int) -> float:
-    """The expected share of a batch that stands in it again, by `chances`: sum of weight (1 - (1 - chance)^(B - 1))."""
-    weight_N, chance_N = np.asarray(chances, dtype=np.float64).reshape(-1, 2).T
-    return float(weight_N @ (1 - (1 - chance_N) ** (batch_size - 1)))
 
 
 def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repeated: float) -> DataSettings:
