@@ -118,8 +118,7 @@ def train(
     TOML file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling
     again goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`
     names. Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the
-    disk fails, `Stopped` when stopped after saving, `TooManySkipped` where more than 5 % of the samples had to be left
-    out: the model is saved then, and `seesay.open_run(out).load()` has it.
+    disk fails, `Stopped` when stopped after saving, `TooManySkipped` after saving a model without 5 % of its samples.
     """
     request = run_request(pairs, locals())
     if isinstance(check, Mapping):
