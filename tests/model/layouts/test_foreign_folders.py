@@ -173,6 +173,7 @@ def test_open_clips_files_go_before_a_config_of_another_program_in_the_same_fold
         ),
         ("open_clip", "model_cfg.text_cfg.norm_kwargs", {"eps": 1e-6}, "norm_kwargs.eps"),
         ("open_clip", "model_cfg.init_logit_bias", -10.0, "missing logit_bias"),
+        ("open_clip", "model_cfg.init_logit_bias", "no", "init_logit_bias"),
         ("open_clip", "model_cfg.multimodal_cfg", {}, "is a CoCa, whose decoder and pooling seesay does not have"),
         ("open_clip", "model_cfg.text_cfg", None, "text_cfg"),
         ("open_clip", "preprocess_cfg.resize_mode", "longest", "resize_mode"),

@@ -12,6 +12,7 @@ from seesay.data.images import Preprocess
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 from seesay.model.layouts import hf_clip_tensors, open_clip_tensors
+from seesay.nets.clip import build_clip
 
 TEXTS = ["a red dog", "", "blue " * 30]
 VITS = {
@@ -157,3 +158,28 @@ def test_hugging_face_keeps_two_activations_apart(make_vit, tmp_path: Path):
     model = make_vit(activation="gelu", text_activation="quick_gelu")
     model.save(tmp_path / "model", "hf")
     same(model, load(tmp_path / "model"))
+
+
+def test_a_bias_goes_to_open_clip_and_comes_back(vit: Model, tmp_path: Path):
+    architecture = vit.architecture.model_copy(update={"scoring": "sigmoid"})
+    clip = build_clip(architecture, seed=0)
+    with torch.no_grad():
+        clip.logit_bias.fill_(-7.25)
+    model = Model(clip, architecture, vit.tokenizer, preprocess=vit.preprocess)
+    model.save(tmp_path / "out", "open_clip")
+    config = json.loads((tmp_path / "out" / "open_clip_config.json").read_text())
+    assert config["model_cfg"]["init_logit_bias"] == -7.25
+    again = load(tmp_path / "out")
+    assert again.logit_bias == -7.25 and again.architecture == model.architecture
+    assert torch.equal(again.encode_texts(["a red dog"]), model.encode_texts(["a red dog"]))
+
+
+def test_a_siglip_of_open_clip_goes_back_as_it_came(open_clip_siglip_folder: Path, tmp_path: Path):
+    model = load(open_clip_siglip_folder)
+    model.save(tmp_path / "out", "open_clip")
+    again = load(tmp_path / "out")
+    assert again.architecture == model.architecture and again.preprocess == model.preprocess
+    for name, tensor in model.clip.state_dict().items():
+        assert torch.equal(again.clip.state_dict()[name], tensor), name
+    texts = ["a red dog", "A Red, dog!", ""]
+    assert again.tokenizer(texts) == model.tokenizer(texts) and again.logit_bias == model.logit_bias

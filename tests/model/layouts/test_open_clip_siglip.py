@@ -142,5 +142,3 @@ def test_other_layouts_that_cannot_hold_it_say_why(folder: Path, tmp_path: Path)
     found = load(folder)
     with pytest.raises(UsageError, match=r"FileTokenizer with open_clip's rules \(canonicalize\): save"):
         found.save(tmp_path / "hf", "hf")
-    with pytest.raises(UsageError, match="layout hf or seesay"):
-        found.save(tmp_path / "open_clip", "open_clip")

@@ -9,10 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from seesay.data.file_tokenizer import FileTokenizer
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 from seesay.model.layouts.vocabulary import tokenizer_files
+from seesay.nets.clip import build_clip
 
 # Their own warnings are not ours to mend.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("operators")]
@@ -77,6 +79,42 @@ def test_open_clip_embeds_what_we_wrote_as_we_do(
     peer = open_clip.create_model(f"local-dir:{tmp_path / 'model'}", precision="fp32", device="cpu").eval()
     pixels, ids = inputs(model)
     compare(model, peer.encode_image(pixels), peer.encode_text(ids))
+
+
+@torch.inference_mode()
+def test_open_clip_scores_a_sigmoid_trained_model_as_we_do(vit: Model, open_clip, tmp_path: Path):
+    architecture = vit.architecture.model_copy(update={"scoring": "sigmoid"})
+    clip = build_clip(architecture, seed=0)
+    clip.logit_bias.fill_(-7.25)
+    Model(clip, architecture, vit.tokenizer, preprocess=vit.preprocess).save(tmp_path / "model", "open_clip")
+    model = load(tmp_path / "model")
+    peer = open_clip.create_model(f"local-dir:{tmp_path / 'model'}", precision="fp32", device="cpu").eval()
+    pixels, ids = inputs(model)
+    image_BD, text_BD, scale, bias = peer(pixels, ids)
+    assert float(bias) == model.logit_bias == -7.25 and float(scale) == pytest.approx(model.logit_scale)
+    torch.testing.assert_close(image_BD, model.clip.embed_images(pixels), rtol=0, atol=LIMIT)
+    torch.testing.assert_close(text_BD, model.encode_texts(TEXTS), rtol=0, atol=LIMIT)
+
+
+@torch.inference_mode()
+@pytest.mark.slow
+def test_open_clip_and_timm_read_the_siglip_that_we_wrote(
+    make_siglip: Callable, open_clip, transformers, tmp_path: Path
+):
+    """As large as timm's smallest name has it."""
+    tower = {"width": 768, "layers": 12, "heads": 12, "mlp_width": None, "activation": "gelu_tanh"}
+    text = {f"text_{name}": value for name, value in tower.items()} | {"text_layers": 2}
+    made = make_siglip(image_size=256, patch=32, **tower, **text)
+    tokenizer = FileTokenizer(made.tokenizer.text, context=made.tokenizer.context, cleaner="canonicalize")
+    Model(made.clip, made.architecture, tokenizer, preprocess=made.preprocess).save(tmp_path / "model", "open_clip")
+    model = load(tmp_path / "model")
+    peer = open_clip.create_model(f"local-dir:{tmp_path / 'model'}", precision="fp32", device="cpu").eval()
+    ids = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'model'}")(TEXTS)
+    pixels = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    image_BD, text_BD, scale, bias = peer(pixels, ids)
+    assert float(bias) == model.logit_bias and float(scale) == pytest.approx(model.logit_scale)
+    torch.testing.assert_close(image_BD, model.clip.embed_images(pixels), rtol=0, atol=LIMIT)
+    torch.testing.assert_close(text_BD, model.encode_texts(TEXTS), rtol=0, atol=LIMIT)
 
 
 def test_transformers_reads_our_vocabulary_as_the_same_ids(vit: Model, transformers, tmp_path: Path):

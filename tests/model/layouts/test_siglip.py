@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seesay.base.errors import RefusedInput, UsageError
+from seesay.data.file_tokenizer import FileTokenizer
 from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
@@ -212,9 +213,20 @@ def test_a_sentencepiece_file_alone_is_refused_with_the_way_out(folder: Path, si
 # What other programs have no place for
 
 
-def test_open_clips_layout_is_not_written(siglip: Model, tmp_path: Path):
-    with pytest.raises(UsageError, match=r"open_clip takes SigLIP's towers from timm.*layout hf or seesay"):
-        siglip.save(tmp_path / "out", "open_clip")
+def test_towers_that_timm_has_under_no_name_and_ids_of_another_rule_do_not_go_to_open_clip(
+    siglip: Model, small_siglip: Model, tmp_path: Path
+):
+    def cleaned(model: Model) -> Model:
+        tokenizer = FileTokenizer(model.tokenizer.text, context=model.tokenizer.context, cleaner="canonicalize")
+        return Model(model.clip, model.architecture, tokenizer, preprocess=model.preprocess)
+
+    with pytest.raises(UsageError, match=r"open_clip cleans captions .*ids would be others.*layout hf or seesay"):
+        small_siglip.save(tmp_path / "out", "open_clip")
+    with pytest.raises(
+        UsageError, match=r"timm, from which open_clip takes .*has none of width 32.*layout hf or seesay"
+    ):
+        cleaned(siglip).save(tmp_path / "out", "open_clip")
+    cleaned(small_siglip).save(tmp_path / "out", "open_clip")
 
 
 def test_a_bias_or_a_vocabulary_that_a_layout_has_no_place_for_is_not_dropped(
@@ -222,9 +234,9 @@ def test_a_bias_or_a_vocabulary_that_a_layout_has_no_place_for_is_not_dropped(
 ):
     words = CaptionTokenizer.train(TEXTS, vocab_size=520, context=8)
     sigmoid = vit.architecture.model_copy(update={"scoring": "sigmoid"})
+    with pytest.raises(UsageError, match=r"no place for the bias of sigmoid scoring; .* seesay or open_clip"):
+        Model(vit.clip, sigmoid, vit.tokenizer, preprocess=vit.preprocess).save(tmp_path / "out", "hf")
     for layout in ("hf", "open_clip"):
-        with pytest.raises(UsageError, match="no place for the bias of sigmoid scoring"):
-            Model(vit.clip, sigmoid, vit.tokenizer, preprocess=vit.preprocess).save(tmp_path / "out", layout)
         with pytest.raises(UsageError, match=r"CLIP's vocabulary only, not a tokenizer\.json"):
             Model(vit.clip, vit.architecture, siglip.tokenizer, preprocess=vit.preprocess).save(
                 tmp_path / "out", layout

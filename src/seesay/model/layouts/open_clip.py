@@ -11,14 +11,23 @@ import torch
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.file_tokenizer import AnyTokenizer
-from seesay.data.images import Preprocess
 from seesay.data.tokenizer import CaptionTokenizer
+from seesay.model.layouts import open_clip_siglip
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.hf_tokenizer import clips_padding, read_file_tokenizer, refuse_other_than_clips
 from seesay.model.layouts.mapping import read_linked, to_theirs
 from seesay.model.layouts.open_clip_config import CONFIG_NAME as CONFIG_NAME
+from seesay.model.layouts.open_clip_config import (
+    SELF,
+    CleaningSection,
+    TextSection,
+    TransformersSection,
+    bias_section,
+    block_options,
+    preprocess_of,
+    preprocess_section,
+)
 from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
-from seesay.model.layouts.open_clip_config import CleaningSection, TextSection, TransformersSection, preprocess_of
 from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
 from seesay.model.layouts.open_clip_towers import architecture_values, config_type
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
@@ -36,8 +45,6 @@ from seesay.nets.architecture import (
 )
 from seesay.nets.clip import empty_clip
 
-# What `hf_tokenizer_name` is where the tokenizer lies in the same folder.
-SELF = "."
 # OpenAI's on the hub: all of them hold CLIP's own vocabulary.
 CLIPS_REPOSITORIES = "openai/clip-vit-"
 
@@ -137,14 +144,11 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
     if isinstance(parts.architecture.text, TransformersTextConfig):
         raise UsageError("text towers of transformers are not written in open_clip's layout; save the model in seesay.")
     if isinstance(parts.architecture.text, SiglipTextConfig):
-        raise UsageError(
-            "open_clip takes SigLIP's towers from timm, under names that seesay does not write, and so are those that "
-            "read captions as they do; save the model in the layout hf or seesay."
-        )
-    tokenizer = clips_own_way(parts, program="open_clip")
+        return open_clip_siglip.files(parts, dtype=dtype)
+    tokenizer = clips_own_way(parts, program="open_clip", has_bias=True)
     config = {
-        "model_cfg": _model_section(parts.architecture, tokenizer),
-        "preprocess_cfg": _preprocess_section(parts.preprocess),
+        "model_cfg": _model_section(parts.architecture, tokenizer) | bias_section(parts.clip),
+        "preprocess_cfg": preprocess_section(parts.preprocess),
     }
     ours = parts.clip.state_dict()
     tensors = to_theirs(links(parts.architecture, names=ours), ours)
@@ -196,7 +200,7 @@ def _vision_section(image: _Image) -> dict[str, Any]:
         section |= {"pool_type": "avg", "final_ln_after_pool": True}
     if not image.pre_norm:
         section["no_ln_pre"] = True
-    return section | {"patch_size": image.patch, "head_width": image.width // image.heads} | _block_options(image)
+    return section | {"patch_size": image.patch, "head_width": image.width // image.heads} | block_options(image)
 
 
 def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> dict[str, Any]:
@@ -210,23 +214,4 @@ def _text_section(text: TextTransformerConfig, tokenizer: CaptionTokenizer) -> d
     if not is_clips_own(tokenizer):
         # Without a name open_clip takes the vocabulary it carries itself; with one it looks in the model's own folder.
         section["hf_tokenizer_name"] = SELF
-    return section | _block_options(text)
-
-
-def _block_options(tower: VisionTransformerConfig | TextTransformerConfig) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if tower.mlp_width is not None:
-        # open_clip cuts the product down to a whole number, so half a step more than the exact ratio is safe.
-        options["mlp_ratio"] = (tower.mlp_width + 0.5) / tower.width
-    if tower.activation == "gelu_tanh":
-        options["act_kwargs"] = {"approximate": "tanh"}
-    return options
-
-
-def _preprocess_section(preprocess: Preprocess) -> dict[str, Any]:
-    return {
-        "mean": list(preprocess.mean),
-        "std": list(preprocess.std),
-        "interpolation": preprocess.interpolation,
-        "resize_mode": preprocess.resize,
-    }
+    return section | block_options(text)

@@ -5,16 +5,20 @@ folder gives.
 """
 
 from pathlib import Path
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from seesay.base.settings import Settings
 from seesay.data.images import Preprocess
 from seesay.model.layouts.config_file import checked_as
+from seesay.nets.architecture import SiglipTextConfig, TextTransformerConfig, VisionTransformerConfig
+from seesay.nets.clip import Clip
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+# What `hf_tokenizer_name` is where the tokenizer lies in the same folder.
+SELF = "."
 
 
 class _Nothing(Settings):
@@ -183,3 +187,29 @@ def mlp_width(width: int, ratio: float) -> int | None:
     """The width between the two layers of a block, None where it is four times that of the tower."""
     hidden = int(width * ratio)
     return None if hidden == 4 * width else hidden
+
+
+def bias_section(clip: Clip) -> dict[str, Any]:
+    """With `init_logit_bias` open_clip makes room for a bias, whose value is a weight."""
+    return {} if clip.logit_bias is None else {"init_logit_bias": float(clip.logit_bias.detach())}
+
+
+def block_options(tower: VisionTransformerConfig | TextTransformerConfig | SiglipTextConfig) -> dict[str, Any]:
+    """What of a stack of blocks has a default there."""
+    options: dict[str, Any] = {}
+    if tower.mlp_width is not None:
+        # open_clip cuts the product down to a whole number, so half a step more than the exact ratio is safe.
+        options["mlp_ratio"] = (tower.mlp_width + 0.5) / tower.width
+    if tower.activation == "gelu_tanh":
+        options["act_kwargs"] = {"approximate": "tanh"}
+    return options
+
+
+def preprocess_section(preprocess: Preprocess) -> dict[str, Any]:
+    """What `preprocess_of` reads."""
+    return {
+        "mean": list(preprocess.mean),
+        "std": list(preprocess.std),
+        "interpolation": preprocess.interpolation,
+        "resize_mode": preprocess.resize,
+    }

@@ -5,6 +5,7 @@ open_clip's text tower where nothing else is said, have the exact GELU where tra
 tanh, and captions are cleaned before they are tokenized. Each layout is followed as its own program does.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +16,30 @@ from pydantic import Field
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.settings import Settings
+from seesay.data.file_tokenizer import FileTokenizer
 from seesay.model.layouts.config_file import checked_as, read_json
-from seesay.model.layouts.hf_tokenizer import read_file_tokenizer
-from seesay.model.layouts.mapping import Link, link, read_linked, weight_and_bias
+from seesay.model.layouts.hf_tokenizer import file_tokenizer_files, read_file_tokenizer
+from seesay.model.layouts.mapping import Link, link, read_linked, to_theirs, weight_and_bias
 from seesay.model.layouts.open_clip_config import CONFIG_NAME as CONFIG_NAME
-from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
 from seesay.model.layouts.open_clip_config import (
+    SELF,
     CleaningSection,
     PreprocessSection,
     SiglipSection,
     TowerSection,
+    bias_section,
+    block_options,
     mlp_width,
     preprocess_of,
+    preprocess_section,
 )
+from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
 from seesay.model.layouts.open_clip_tensors import IGNORED, TEXT_PREFIX, block, siglip_image
 from seesay.model.layouts.parts import Parts, refuse_strangers
+from seesay.model.weights import write_tensors
 from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.clip import empty_clip
+from seesay.nets.siglip import EPS
 
 # timm 1.0.31, `vision_transformer.py`: width, layers, heads and the width between the layers of a block, by size.
 SIZES = {
@@ -39,6 +47,15 @@ SIZES = {
     "large": (1024, 24, 16, 4096),
     "so400m": (1152, 27, 16, 4304),
     "giantopt": (1536, 40, 16, 6144),
+}
+# The sides in pixels that it has names for.
+SIDES = {
+    ("base", 32): (256,),
+    ("base", 16): (224, 256, 384, 512),
+    ("large", 16): (256, 384, 512),
+    ("so400m", 14): (224, 378, 384),
+    ("so400m", 16): (256, 384, 512),
+    ("giantopt", 16): (256, 384),
 }
 TIMM_NAME = re.compile(r"vit_(base|large|so400m|giantopt)_patch(14|16|32)_siglip_(\d{3})")
 # There, too: the names whose activation is the approximation by tanh; all others have the exact GELU.
@@ -125,8 +142,81 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
 
 
 def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
-    """`UsageError`: this layout is read and not written."""
-    raise UsageError("SigLIP is not written in open_clip's layout; save the model in the layout hf or seesay.")
+    """The files of an open_clip folder of a SigLIP; `UsageError` for towers that timm has under no name.
+
+    Templates and facts have no place in this layout.
+    """
+    architecture, tokenizer = parts.architecture, parts.tokenizer
+    image, text = architecture.image, architecture.text
+    if (
+        not isinstance(image, SiglipImageConfig)
+        or not isinstance(text, SiglipTextConfig)
+        or text.eps != EPS
+        or text.pool != "last"
+    ):
+        raise UsageError(
+            f"open_clip has no {image.kind} tower beside one that reads captions as SigLIP's; save the model in the "
+            "layout seesay."
+        )
+    if not isinstance(tokenizer, FileTokenizer) or tokenizer.cleaner is None or tokenizer.rules.keys() != {"cleaner"}:
+        raise UsageError(
+            "open_clip cleans captions before it tokenizes them, and this model does not or has more rules, so that "
+            "its ids would be others there; save it in the layout hf or seesay."
+        )
+    config = {
+        "model_cfg": {
+            "embed_dim": architecture.embed_dim,
+            "custom_text": True,
+            **bias_section(parts.clip),
+            "vision_cfg": {
+                "image_size": image.image_size,
+                "timm_model_name": _timm_name(image),
+                "timm_model_pretrained": False,
+                "timm_pool": "map",
+                "timm_proj": "none",
+            },
+            "text_cfg": _text_section(text, tokenizer),
+        },
+        "preprocess_cfg": preprocess_section(parts.preprocess),
+    }
+    tensors = to_theirs(links(architecture), parts.clip.state_dict())
+    return {
+        WEIGHTS_NAME: write_tensors(tensors, dtype=dtype),
+        CONFIG_NAME: (json.dumps(config, indent=2) + "\n").encode(),
+        **file_tokenizer_files(tokenizer, pad=text.pad),
+    }
+
+
+def _timm_name(image: SiglipImageConfig) -> str:
+    """The name of such a tower in timm, of its size where there is one; `UsageError` for a tower of no name."""
+    measures = image.width, image.layers, image.heads, image.hidden
+    names = [
+        f"vit_{size}_patch{patch}_siglip_{side}"
+        for (size, patch), sides in SIDES.items()
+        for side in sorted(sides, key=lambda side: side != image.image_size)
+        if SIZES[size] == measures and patch == image.patch
+    ]
+    alike = [name for name in names if ("gelu_tanh" if WITH_TANH.match(name) else "gelu") == image.activation]
+    if not alike:
+        raise UsageError(
+            f"timm, from which open_clip takes SigLIP's image tower, has none of width {image.width}, {image.layers} "
+            f"layers, patch {image.patch} and activation {image.activation}; save the model in the layout hf or seesay."
+        )
+    return alike[0]
+
+
+def _text_section(text: SiglipTextConfig, tokenizer: FileTokenizer) -> dict[str, Any]:
+    section: dict[str, Any] = {
+        "context_length": text.context,
+        "vocab_size": text.vocab_size,
+        "hf_tokenizer_name": SELF,
+        "tokenizer_kwargs": {"clean": tokenizer.cleaner},
+        "no_causal_mask": True,
+        "proj_bias": True,
+        "pool_type": "last",
+        "norm_kwargs": {"eps": EPS},
+    }
+    return section | {"width": text.width, "heads": text.heads, "layers": text.layers} | block_options(text)
 
 
 def _architecture(model: _ModelSection) -> dict[str, Any]:

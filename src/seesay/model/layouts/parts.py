@@ -49,12 +49,15 @@ def refuse_strangers(where: object, architecture: Architecture, *, tokenizer: An
         )
 
 
-def clips_own_way(parts: Parts, *, program: str) -> CaptionTokenizer:
-    """The tokenizer, if the model scores and reads captions as CLIP does; `UsageError` for any other."""
-    if parts.architecture.scoring != "softmax":
+def clips_own_way(parts: Parts, *, program: str, has_bias: bool = False) -> CaptionTokenizer:
+    """The tokenizer, if the model scores and reads captions as CLIP does; `UsageError` for any other.
+
+    `has_bias`: the program has a place for the bias of sigmoid scoring.
+    """
+    if parts.architecture.scoring != "softmax" and not has_bias:
         raise UsageError(
-            f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay, or train it "
-            "with --objective contrastive."
+            f"{program} has no place for the bias of sigmoid scoring; save the model in the layout seesay or "
+            "open_clip, or train it with --objective contrastive."
         )
     if parts.architecture.projection != "linear":
         raise UsageError(

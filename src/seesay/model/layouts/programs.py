@@ -5,6 +5,8 @@ from seesay.nets.presets import PAPER_SIZES, PRESETS
 
 # Image towers that each has beside CLIP's text transformer, as the layouts `hf` and `open_clip` write them.
 IMAGE_TOWERS = {"transformers": ("vit",), "open_clip": ("vit", "resnet", "timm")}
+# How pairs may be scored there: only open_clip has a place for a bias.
+SCORINGS = {"transformers": ("softmax",), "open_clip": ("softmax", "sigmoid")}
 
 
 def reads(program: str, architecture: Architecture) -> bool:
@@ -12,7 +14,8 @@ def reads(program: str, architecture: Architecture) -> bool:
     return (
         architecture.image.kind in IMAGE_TOWERS[program]
         and architecture.text.kind == "transformer"
-        and (architecture.scoring, architecture.projection) == ("softmax", "linear")
+        and architecture.scoring in SCORINGS[program]
+        and architecture.projection == "linear"
     )
 
 
