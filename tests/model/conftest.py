@@ -65,3 +65,15 @@ def with_tower(model: Model) -> Callable[[str], Model]:
 def folder(model: Model, tmp_path: Path) -> Path:
     model.save(tmp_path / "model")
     return tmp_path / "model"
+
+
+@pytest.fixture(scope="session")
+def operators() -> torch.library.Library:
+    """torchvision built for another torch can be imported once these operators have a schema."""
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
+        try:
+            library.define(schema)
+        except RuntimeError:  # a torchvision that fits this torch has defined them
+            break
+    return library

@@ -8,11 +8,13 @@ import pytest
 from seesay.base.errors import UsageError
 from seesay.base.names import same_name
 from seesay.cli.evaluate import split_words
+from seesay.cli.main import main
 from seesay.model import hub
 from seesay.model.build import build
 from seesay.model.bundle import Model
 from seesay.model.hub import load
 from seesay.model.known_models import KNOWN, PAPER_REPOSITORIES
+from seesay.model.open_clip_names import OPEN_CLIP
 from seesay.nets.presets import PRESETS, preset_name
 from seesay.training.objectives import OBJECTIVES, objective_of
 
@@ -131,3 +133,54 @@ def test_a_model_beside_settings_stays_the_model(model: Model, run_folder: Path)
 def test_a_device_that_is_not_there_is_one_line(model: Model, device):
     with pytest.raises(UsageError, match="device"):
         model.to(device)
+
+
+# open_clip's names
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("ViT-B-32:laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+        ("ViT-L-14/openai", "timm/vit_large_patch14_clip_224.openai"),
+        ("vit-b-16-siglip:webli", "timm/ViT-B-16-SigLIP"),
+        ("hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    ],
+)
+def test_open_clips_names_are_taken_as_people_write_them(name, repository, folder: Path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(hub, "download", lambda repository, **_: fetched.append(repository.name) or folder)
+    assert load(name).name == "tiny" and fetched == [repository]
+    assert split_words([name, "pets"]) == ((name,), ("pets",))
+
+
+def test_no_name_of_open_clips_is_one_of_the_short_list_or_of_another():
+    assert [same_name(name, OPEN_CLIP) for name in OPEN_CLIP] == list(OPEN_CLIP)
+    assert not [name for name in OPEN_CLIP if same_name(name, KNOWN)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("operators")
+def test_both_lists_are_those_of_open_clip_itself():
+    pytest.importorskip("torchvision", reason="open_clip needs torchvision", exc_type=ImportError)
+    open_clip = pytest.importorskip("open_clip")
+    table = {
+        f"{model}:{tag}": "/".join(entry["hf_hub"].split("/")[:2])
+        for model, tags in open_clip.pretrained._PRETRAINED.items()
+        for tag, entry in tags.items()
+    }
+    assert table == OPEN_CLIP
+    theirs = set(table.values())
+    ours = {known.repository for known in KNOWN.values() if not known.repository.startswith("google/")}
+    assert ours <= theirs
+
+
+def test_every_list_is_printed_and_the_long_one_is_named_by_the_short(capsys):
+    assert main(["models"]) == 0
+    short = capsys.readouterr()
+    assert "196 more go by open_clip's names" in short.err and "ViT-B-32:laion2b_s34b_b79k" not in short.out
+    assert main(["models", "--all"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert set(KNOWN) | set(OPEN_CLIP) <= rows.keys()
+    assert rows["ViT-B-32:laion2b_s34b_b79k"].split()[-1] == "MIT"
+    assert rows["ViTamin-S:datacomp1b"].split()[-1] == "hf:jienengchen/ViTamin-S"

@@ -185,18 +185,6 @@ def vocabularies() -> dict[str, Tokenizer]:
     return {"unigram": unigram(), "gemma": gemma()}
 
 
-@pytest.fixture(scope="session")
-def operators() -> torch.library.Library:
-    """torchvision built for another torch can be imported once these operators have a schema."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in ("nms(Tensor a, Tensor b, float c) -> Tensor", "qnms(Tensor a, Tensor b, float c) -> Tensor"):
-        try:
-            library.define(schema)
-        except RuntimeError:  # a torchvision that fits this torch has defined them
-            break
-    return library
-
-
 @pytest.fixture
 def small_siglip(monkeypatch) -> Model:
     """Towers as small as `OPEN_CLIPS_SIGLIP` says, once each size of timm's is small."""
