@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
     from seesay.preflight.report import DoctorReport as DoctorReport
+    from seesay.tasks.audit import audit as audit
+    from seesay.tasks.audit_result import Audit as Audit
     from seesay.tasks.classify_folder import classify_folder as classify_folder
     from seesay.tasks.explain import explain as explain
     from seesay.tasks.linear_probe import LinearProbe as LinearProbe
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
 _MODULES = {
+    "Audit": "tasks.audit_result",
     "BrokenSample": "base.errors",
     "Comparison": "experiments.comparison",
     "DoctorReport": "preflight.report",
@@ -75,6 +78,7 @@ _MODULES = {
     "TrainSettings": "training.settings",
     "UsageError": "base.errors",
     "ZeroShotClassifier": "model.zero_shot",
+    "audit": "tasks.audit",
     "build": "model.build",
     "classify_folder": "tasks.classify_folder",
     "compare": "experiments.compare",

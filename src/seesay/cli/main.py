@@ -46,6 +46,8 @@ DOORS: dict[str, tuple[str, str]] = {
     "explain": ("seesay.cli.explain", "which parts of a photo and which words make their similarity"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
     "compare": ("seesay.cli.compare", "train objectives side by side, or show two runs so"),
+    "audit": ("seesay.cli.audit", "compare what a model calls photos of different groups"),
+    "compare": ("seesay.cli.compare", "train objectives side by side, and see what each needs"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "finetune": ("seesay.cli.finetune", "make a model better at your images without losing the rest"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),

@@ -1,0 +1,62 @@
+"""`seesay audit`: what a model calls photos of different groups, with one label set and with more labels."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seesay.base.publish import publish_file, refuse_unwritable_file
+from seesay.cli.run_options import Device
+from seesay.cli.tables import percent, refuse_too_many, say, table, write_json
+
+
+def command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or name.")],
+    photos: Annotated[str, typer.Argument(metavar="PHOTOS", help="A folder, a photo, or a pattern in quotes.")],
+    *,
+    groups: Annotated[
+        Path, typer.Option(metavar="TABLE.csv", help="A column of file names, and columns of groups (any).")
+    ],
+    labels: Annotated[
+        str, typer.Option(metavar="NAME|FILE.toml", help="Label set: denigration, occupations, or a file of yours.")
+    ] = "denigration",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="Write tables there, without photos.")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Compare what a model calls photos of different groups, in percent.
+
+    Rates of harmful answers by group with exact intervals, without and with added labels (as 'child'); labels that mark
+    a group, by chi-squared; whom a search finds; accuracy by group where the label set names a column of right labels.
+
+    Example: seesay audit box faces --groups faces.csv --report audit.html
+    """
+    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_file(report, "--report", ending=".html")
+    from seesay.tasks.audit import audit
+    from seesay.tasks.audit_page import audit_page
+    from seesay.tasks.audit_result import COLUMNS
+
+    result = audit(model, photos, groups=groups, labels=labels, device=device)
+    lines = [f"{result.title}: {result.n:,} photos, {result.labels} labels"]
+    if cells := result.cells():
+        lines.append(table(COLUMNS, cells, left=2).rstrip("\n"))
+    lines += [
+        f"{own.answer} by {own.column}: largest gap {percent(own.gap)} points, p {own.p:.2g} (chi-squared)"
+        for own in (*result.without, *result.accuracy)
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    for note in result.notes:
+        say(note)
+    if json_file is not None:
+        write_json(json_file, result.to_json())
+    if report is not None:
+        publish_file(report, audit_page(result).encode())
+    if result.skipped:
+        say(f"skipped {result.skipped} photos: {dict(result.skipped_by_reason)}")
+    refuse_too_many(result.skipped, result.skipped + result.n, "photos")
