@@ -8,8 +8,7 @@ import torch
 
 import seesay
 from seesay.cli.main import main
-from seesay.data.group_tables import read_group_table
-from seesay.data.label_sets import LabelSet, read_label_set
+from seesay.data.audit_files import LabelSet, read_group_table, read_label_set
 from seesay.tasks.audit import Answers, audit_answers, rates_of
 from seesay.tasks.audit_page import audit_page
 

@@ -17,9 +17,8 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.records import Skipped
+from seesay.data.audit_files import DEFAULT, MOST_GROUPS, LabelSet, read_group_table, read_label_set
 from seesay.data.class_names import ClassName
-from seesay.data.group_tables import MOST_GROUPS, read_group_table
-from seesay.data.label_sets import DEFAULT, LabelSet, read_label_set
 from seesay.data.sources import LooseFile, count_reasons
 from seesay.formulas.groups import chi_squared, holm, largest_gap
 from seesay.formulas.statistics import proportion_interval, sign_test
@@ -52,8 +51,8 @@ def audit(
 ) -> Audit:
     """How often photos of each group get harmful labels, which labels mark a group, and whom a search finds.
 
-    `groups` is a table (`data.group_tables`) with a row for each photo in the folder, file or pattern `photos`.
-    `labels` is a label set of the package or a TOML file (`data.label_sets`): everything is measured without its added
+    `groups` is a table (`data.audit_files`) with a row for each photo in the folder, file or pattern `photos`.
+    `labels` is a label set of the package or a TOML file (`data.audit_files`): everything is measured without its added
     labels and with them. `model` is a name, a folder or a `Model`. `UsageError` for arguments that do not fit,
     `RefusedInput` where no photo of the table can be read.
 
