@@ -28,12 +28,14 @@ from seesay.preflight.findings import findings_of
 from seesay.preflight.report import (
     CaptionReport,
     DoctorReport,
+    Finding,
     ImageReport,
     MemoryReport,
     OverfitReport,
     TimeReport,
 )
 from seesay.preflight.short_run import Job, ShortRunReport, run_short
+from seesay.training.advice import finetuning_advice
 from seesay.training.pairs import caption_chances, data_facts, image_chances, open_training_pairs
 from seesay.training.plan import RunPlan, Steps, choose
 from seesay.training.run_folder import learn_tokenizer
@@ -323,4 +325,13 @@ def doctor(
     # The short run is a process of its own.
     given = as_files(request.sources, image_column=image, caption_column=caption)
     with given as sources, as_files(val, image_column=image, caption_column=caption) as validation:
-        return examine(sources, out=request.out, settings=settings, validation=validation, effort=effort)
+        report = examine(sources, out=request.out, settings=settings, validation=validation, effort=effort)
+    return with_advice(report, settings, request.sources, request.out)
+
+
+def with_advice(report: DoctorReport, settings: TrainSettings, sources: Sequence[object], out: Path) -> DoctorReport:
+    """The report, where that is due with a last line on a trained model to start from; `sources` are as given."""
+    sizes = {"pairs": report.pairs - report.held_out, "median_side": report.images.median_side}
+    text = finetuning_advice(settings, **sizes, sources=sources, out=out)
+    advice = (Finding(topic="advice", level="ok", message=text),) if text else ()
+    return replace(report, findings=(*report.findings, *advice))

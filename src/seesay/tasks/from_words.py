@@ -24,10 +24,13 @@ from seesay.tasks.estimator_input import EstimatorError, is_text
 SCALES = torch.linspace(0, 2, 129, dtype=torch.float64)
 QUANTILE = 0.15
 # Penalties as shares of the mean squared distance of the examples from their mean, so that one means the same on
-# features of any size. `USUAL_SHARE`, the best on those four sets, is taken where no class has two examples to validate
-# with; where they have, what a step away from it is to gain, in nats over all that is validated, grows as its square.
-SHARES = tuple(10.0 ** (step / 2) for step in range(-10, 5))
-USUAL_SHARE = 10.0**-0.5
+# features of any size. The usual one is 10^-0.5 where the scale is 0, and 10^0.1 where it is 1: the more the words are
+# worth, the harder it pulls. It is taken where no class has two examples to validate with; where they have, what a step
+# of half a decade away from it is to gain, in nats over all that is validated, grows as the square of the steps. These
+# exponents were chosen on the same sets and on Tiny ImageNet (benchmarks/2026-11-29-few-labels).
+EXPONENTS = (-0.5, 0.6)
+STEPS_PER_DECADE = 2
+MOST_STEPS = 10
 # Parts that examples are dealt out to; each is predicted from the others until so many were. Both are a guess.
 PARTS = 5
 MOST_VALIDATED = 2048
@@ -107,31 +110,39 @@ def careful_scale(logits_NK: Tensor, label_N: Tensor, weight_N: Tensor | None = 
     return float(SCALES[int((density_S.cumsum(0) < QUANTILE).sum())])
 
 
+def usual_penalty(data: Examples, scale: float) -> float:
+    """Of a probe whose start has that factor on its logits."""
+    low, rise = EXPONENTS
+    return data.spread * 10.0 ** (low + rise * min(scale, 1.0))
+
+
 def choose_penalty(
-    data: Examples, parts: Sequence[tuple[Tensor, Tensor]], *, max_iterations: int
+    data: Examples, parts: Sequence[tuple[Tensor, Tensor]], *, usual: float, max_iterations: int
 ) -> tuple[float, dict[float, float]]:
     """The penalty whose fits give the most likelihood to examples they have not seen; its mean logarithm by penalty.
 
-    `parts` are rows (M,) to learn from and rows to predict. From `USUAL_SHARE` on the neighbour is tried while it is
+    `parts` are rows (M,) to learn from and rows to predict. From the `usual` one on the neighbour is tried while it is
     better, by a likelihood that is weighed with a normal prior on the logarithm of the penalty.
     """
     if not parts:
-        return USUAL_SHARE * data.spread, {}
+        return usual, {}
     fits = [Validation(data, learned, held, max_iterations) for learned, held in parts]
     validated = sum(each.weight for each in fits)
     likelihoods: dict[int, float] = {}
-    best = usual = SHARES.index(USUAL_SHARE)
+    best = 0
 
-    def posterior(index: int) -> float:
-        if index not in likelihoods:
-            likelihoods[index] = sum(each.log_likelihood(SHARES[index] * data.spread) for each in fits)
-        return likelihoods[index] - (index - usual) ** 2
+    def penalty(step: int) -> float:
+        return usual * 10.0 ** (step / STEPS_PER_DECADE)
 
-    for step in (1, -1):
-        while 0 <= best + step < len(SHARES) and posterior(best + step) > posterior(best):
-            best += step
-    scores = {SHARES[index] * data.spread: value / validated for index, value in likelihoods.items()}
-    return SHARES[best] * data.spread, scores
+    def posterior(step: int) -> float:
+        if step not in likelihoods:
+            likelihoods[step] = sum(each.log_likelihood(penalty(step)) for each in fits)
+        return likelihoods[step] - step**2
+
+    for way in (1, -1):
+        while abs(best + way) <= MOST_STEPS and posterior(best + way) > posterior(best):
+            best += way
+    return penalty(best), {penalty(step): value / validated for step, value in likelihoods.items()}
 
 
 class Validation:

@@ -36,6 +36,7 @@ from seesay.tasks.from_words import (
     classes_of_start,
     logits_of,
     parts_of,
+    usual_penalty,
 )
 from seesay.tasks.penalty_sweep import Sweep, held_out, prepared
 
@@ -138,7 +139,8 @@ class LinearProbe:
         rows_N = torch.arange(len(both.label_N), device=both.label_N.device)
         parts = [(rows_N[: len(given.label_N)], rows_N[len(given.label_N) :])] if extra else parts_of(given.label_N)
         if isinstance(self.penalty, str):
-            found = choose_penalty(training, list(parts), max_iterations=self.max_iterations)
+            usual = usual_penalty(training, self.start_scale_)
+            found = choose_penalty(training, list(parts), usual=usual, max_iterations=self.max_iterations)
             self.penalty_, self.validation_scores_ = found
         else:
             self.penalty_, self.validation_scores_ = float(self.penalty), {}
