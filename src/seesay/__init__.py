@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from seesay.tasks.audit import audit as audit
     from seesay.tasks.audit_result import Audit as Audit
     from seesay.tasks.classify_folder import classify_folder as classify_folder
+    from seesay.tasks.embed import EmbeddingsFile as EmbeddingsFile
+    from seesay.tasks.embed import embed as embed
     from seesay.tasks.explain import explain as explain
     from seesay.tasks.linear_probe import LinearProbe as LinearProbe
     from seesay.tasks.probe import probe as probe
@@ -57,6 +59,7 @@ _MODULES = {
     "BrokenSample": "base.errors",
     "Comparison": "experiments.comparison",
     "DoctorReport": "preflight.report",
+    "EmbeddingsFile": "tasks.embed",
     "Evaluation": "evaluation.evaluate",
     "Explanation": "model.explain",
     "FineTuning": "finetuning.result",
@@ -86,6 +89,7 @@ _MODULES = {
     "contrastive_loss": "formulas.contrastive",
     "convert": "model.convert",
     "doctor": "preflight.doctor",
+    "embed": "tasks.embed",
     "evaluate": "evaluation.evaluate",
     "explain": "tasks.explain",
     "finetune": "finetuning.finetune",

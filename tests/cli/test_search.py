@@ -116,3 +116,11 @@ def test_without_a_cache_folder_an_index_has_to_be_named_and_with_one_it_need_no
 def test_a_file_in_place_of_a_folder_is_refused(seesay, photos):
     code, _, err = seesay("search", photos / "red.png", "red")
     assert code == 2 and "is a file; name the folder it is in" in err
+
+
+def test_embed_writes_a_file_and_says_what_it_left_out(seesay, photos, tmp_path):
+    (photos / "broken.png").write_bytes(b"no image")
+    code, out, err = seesay("embed", photos, "--out", tmp_path / "a.npy")
+    assert (code, out) == (3, f"4 vectors of 3 numbers -> {tmp_path / 'a.npy'}\n") and "broken.png: not an image" in err
+    assert seesay("embed", photos, "--out", tmp_path / "a.npy", "--max-bad", 0.5)[0] == 0
+    assert seesay("embed", photos, "--out", tmp_path / "a.txt")[0] == 2

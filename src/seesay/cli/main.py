@@ -44,6 +44,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "classify": ("seesay.cli.classify", "sort images into classes that are named in words"),
     "search": ("seesay.cli.search", "find photos by words, by a photo, or by sums of these"),
     "explain": ("seesay.cli.explain", "which parts of a photo and which words make their similarity"),
+    "embed": ("seesay.cli.embed", "write the vectors of images or texts to a file"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
     "audit": ("seesay.cli.audit", "compare what a model calls photos of different groups"),
     "compare": ("seesay.cli.compare", "train objectives side by side, or show two runs so"),
