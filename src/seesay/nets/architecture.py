@@ -8,18 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seesay.base.settings import Settings
-from seesay.nets.foreign_architecture import (
-    AbsentImageConfig,
-    AbsentTextConfig,
-    Context,
-    Count,
-    PrefixWidth,
-    Side,
-    TimmImageConfig,
-    TransformersTextConfig,
-    Vocabulary,
-    Width,
-)
+from seesay.nets.borrowed import AbsentImageConfig, AbsentTextConfig, TimmImageConfig, TransformersTextConfig
+from seesay.nets.bounds import Context, Count, PrefixWidth, Side, Vocabulary, Width
 
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Scoring = Literal["softmax", "sigmoid"]
@@ -64,16 +54,19 @@ class BlocksConfig(Growing):
 class VisionTransformerConfig(BlocksConfig):
     """A ViT with class token; `image_size` fixes its position table.
 
-    What is pooled is the class token or the mean of the patches; before the blocks is one LayerNorm or none (CLIPA).
+    What is pooled is the class token, the mean of the patches, or what `queries` learned ones with `query_heads` see of
+    all of them (CoCa); before the blocks is one LayerNorm or none (CLIPA).
     """
 
-    added: ClassVar[tuple[str, ...]] = ("pool", "pre_norm")
+    added: ClassVar[tuple[str, ...]] = ("pool", "pre_norm", "queries", "query_heads")
 
     kind: Literal["vit"] = "vit"
     image_size: Side
     patch: Annotated[int, Field(ge=1, le=64)]
-    pool: Literal["token", "patches"] = "token"
+    pool: Literal["token", "patches", "queries"] = "token"
     pre_norm: bool = True
+    queries: Annotated[int, Field(ge=1, le=4096)] = 256
+    query_heads: Count = 8
 
     @model_validator(mode="after")
     def _splits_into_patches(self):
@@ -145,6 +138,15 @@ class TextTransformerConfig(BlocksConfig):
     """A causal transformer, pooled at the end-of-text token."""
 
     kind: Literal["transformer"] = "transformer"
+    context: Context
+    vocab_size: Vocabulary
+
+
+class CocaTextConfig(BlocksConfig):
+    """CoCa's causal transformer, pooled at a class token that stands behind the context."""
+
+    kind: Literal["coca-text"] = "coca-text"
+    activation: Activation = "gelu"
     context: Context
     vocab_size: Vocabulary
 
@@ -259,6 +261,7 @@ class Architecture(Growing):
         TextTransformerConfig
         | BagOfWordsConfig
         | SiglipTextConfig
+        | CocaTextConfig
         | TransformersTextConfig
         | BagOfWordsHeadConfig
         | NGramsConfig
@@ -284,7 +287,13 @@ class Architecture(Growing):
             raise ValueError(
                 f"embed_dim is {self.embed_dim}, and a siglip-image tower gives its own width, {self.image.width}"
             )
-        text = self.text
+        image, text = self.image, self.text
+        if (
+            isinstance(image, VisionTransformerConfig)
+            and image.pool == "queries"
+            and self.embed_dim % image.query_heads
+        ):
+            raise ValueError(f"query_heads {image.query_heads} does not divide embed_dim {self.embed_dim}")
         if isinstance(text, TransformersTextConfig) and text.head == "none" and text.width != self.embed_dim:
             raise ValueError(f"embed_dim is {self.embed_dim}, and the text tower gives its own width, {text.width}")
         return self
@@ -292,6 +301,9 @@ class Architecture(Growing):
     @model_validator(mode="after")
     def _gives_what_the_head_reads(self):
         text = self.text
+        image = self.image
+        if isinstance(text, PREDICTING) and isinstance(image, VisionTransformerConfig) and image.pool == "queries":
+            raise ValueError("an image tower that pools by queries is CoCa's, whose decoder is not here; take another")
         if isinstance(text, PREDICTING) and isinstance(self.image, SiglipImageConfig):
             raise ValueError("a siglip-image tower is trained with its own text tower; take another image tower")
         if isinstance(text, CaptionerConfig):

@@ -15,6 +15,7 @@ from seesay.nets.absent import Absent
 from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
+from seesay.nets.coca import CocaText
 from seesay.nets.convolutional import ConvNet, ResNet
 from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
@@ -57,6 +58,7 @@ TEXT_SIDES: dict[str, Callable[[Any, int], nn.Module]] = {
     "transformer": TextTransformer,
     "bag-of-words": BagOfWords,
     "siglip-text": SiglipText,
+    "coca-text": CocaText,
     "captioner": Captioner,
     "bicaptioner": Bicaptioner,
     "words": BagOfWordsHead,

@@ -14,7 +14,7 @@ from timm.layers import Mlp  # type: ignore[import-not-found]
 from torch import Tensor, nn
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.nets.architecture import TimmImageConfig
+from seesay.nets.borrowed import TimmImageConfig
 from seesay.nets.tower import ComputesBuffers, ImageTower
 
 # What timm's constructors raise for arguments that a tower of theirs does not take.

@@ -12,7 +12,7 @@ import transformers  # type: ignore[import-not-found]
 from torch import Tensor, nn
 
 from seesay.base.records import Tokens
-from seesay.nets.architecture import TransformersTextConfig
+from seesay.nets.borrowed import TransformersTextConfig
 from seesay.nets.tower import ComputesBuffers
 
 
@@ -55,7 +55,7 @@ class TransformersText(ComputesBuffers):
         empty = [name for name, buffer in self.transformer.named_buffers() if buffer.is_meta]
         if not empty:
             return
-        small = _encoder(self.config.model_copy(update={"layers": 1, "vocab_size": self.config.pad + 1}))
+        small = _encoder(self.config.model_copy(update={"layers": 1, "vocab_size": self.config.pad + 3}))
         for name in empty:
             owner, _, key = name.rpartition(".")
             self.transformer.get_submodule(owner)._buffers[key] = small.get_buffer(name)

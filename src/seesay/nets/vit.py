@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_torch
+from seesay.nets.coca import QueryPool
 from seesay.nets.packing import Group
 from seesay.nets.row_random import row_uniforms
 from seesay.nets.tower import ImageTower
@@ -16,7 +17,8 @@ from seesay.nets.tower import ImageTower
 class VisionTransformer(ImageTower):
     """Patches, a class token, one LayerNorm before the blocks, the class token pooled after them.
 
-    Or no such LayerNorm, and the patches' mean pooled (Li et al. 2023, "An Inverse Scaling Law for CLIP Training").
+    Or no such LayerNorm, and the patches' mean pooled (Li et al. 2023, "An Inverse Scaling Law for CLIP Training"), or
+    CoCa's pooling by queries.
 
     `patch_dropout` is the share of patches that a training step leaves out, other ones for every image: less work, and
     room for a larger batch (Li et al. 2022, "Scaling Language-Image Pre-training via Masking").
@@ -38,6 +40,10 @@ class VisionTransformer(ImageTower):
         self.ln_pre = nn.LayerNorm(width) if config.pre_norm else nn.Identity()
         blocks = [Block(config, causal=False) for _ in range(config.layers)]
         self.blocks = Blocks(blocks)
+        self.query_pool = None
+        if config.pool == "queries":
+            self.query_pool = QueryPool(width, embed_dim, queries=config.queries, heads=config.query_heads)
+            width = embed_dim
         self.ln_post = nn.LayerNorm(width)
         for block in blocks:
             start_as_torch(block)
@@ -48,6 +54,9 @@ class VisionTransformer(ImageTower):
         """Normalised pixels to (B, W): what a linear probe reads."""
         x_BLW = self._start(pixels_B3SS)
         count, length, _ = x_BLW.shape
+        if self.query_pool is not None:
+            x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
+            return self.ln_post(self.query_pool(x_TW.unflatten(0, (count, length))))
         if self.pools_patches:
             x_TW = self.blocks(x_BLW.flatten(0, 1), [Group(count, length)])
             return self.ln_post(x_TW.unflatten(0, (count, length))[:, 1:].mean(1))

@@ -28,7 +28,7 @@ from seesay.model.layouts.open_clip_config import (
     preprocess_section,
 )
 from seesay.model.layouts.open_clip_config import WEIGHTS_NAME as WEIGHTS_NAME
-from seesay.model.layouts.open_clip_tensors import IGNORED, links, text_prefix
+from seesay.model.layouts.open_clip_tensors import DECODER, IGNORED, links, text_prefix
 from seesay.model.layouts.open_clip_towers import architecture_values, config_type
 from seesay.model.layouts.parts import Parts, clips_own_way, refuse_strangers
 from seesay.model.layouts.programs import sizes_hint
@@ -60,7 +60,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in an open_clip folder, with the vocabulary in `tokenizer` or else the one beside the weights."""
     path, weights_path = folder / CONFIG_NAME, folder / WEIGHTS_NAME
     content = read_json(path)
-    config = checked_as(config_type(path, content), content, path=path)
+    config = checked_as(config_type(content), content, path=path)
     text = config.model_cfg.text_cfg
     values = architecture_values(path, config.model_cfg)
     architecture = checked_as(Architecture, values, path=path)
@@ -76,15 +76,22 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
         )
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
-    ours, prefix = clip.state_dict(), text_prefix(read_names(weights_path))
-    tensor_links = list(links(architecture, text_prefix=prefix, names=ours))
-    tensors = read_linked(weights_path, tensor_links, ours, ignored=IGNORED)
+    ours, header = clip.state_dict(), read_names(weights_path)
+    tensor_links = list(links(architecture, text_prefix=text_prefix(header), names=ours))
+    has_decoder = config.model_cfg.multimodal_cfg is not None
+    decoder = [name for name in header if has_decoder and name.startswith(DECODER)]
+    tensors = read_linked(weights_path, tensor_links, ours, ignored=[*IGNORED, *decoder])
     if isinstance(architecture.text, SiglipTextConfig):
         # open_clip's projection has none.
         tensors["text_tower.head.bias"] = torch.zeros(architecture.embed_dim)
     clip.fill(tensors)
     return Parts(
-        clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
+        clip=clip,
+        architecture=architecture,
+        tokenizer=vocabulary,
+        preprocess=preprocess,
+        name=folder.resolve().name,
+        facts={"left out": f"the decoder, {len(decoder)} tensors"} if decoder else {},
     )
 
 
@@ -97,8 +104,13 @@ def _vocabulary(folder: Path, given: Path | None, text: TextSection | Transforme
         if given is None:
             _refuse_other_vocabulary(folder, text.hf_tokenizer_name, vocabulary)
         # open_clip's own tokenizer fills up with 0, and transformers', where it is named, with what its file says.
-        is_seen = text.no_causal_mask and text.hf_tokenizer_name is not None
-        return vocabulary, clips_padding(folder, vocabulary) if is_seen else 0
+        is_seen = text.no_causal_mask or text.embed_cls
+        pad = clips_padding(folder, vocabulary) if is_seen and text.hf_tokenizer_name is not None else 0
+        if text.embed_cls and pad:
+            raise RefusedInput(
+                f"{folder} has a CoCa and a tokenizer that fills up with id {pad}; no CoCa was trained so."
+            )
+        return vocabulary, pad
     return read_file_tokenizer(
         folder,
         given,
@@ -161,7 +173,7 @@ def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]
 
 def _model_section(architecture: Architecture, tokenizer: CaptionTokenizer) -> dict[str, Any]:
     image, text = architecture.image, architecture.text
-    if not isinstance(text, TextTransformerConfig) or not isinstance(image, _Image):
+    if not isinstance(text, TextTransformerConfig) or not isinstance(image, _Image) or _is_cocas(image):
         raise UsageError(
             f"open_clip has no towers of the kinds {image.kind} and {text.kind}, only vit, resnet or timm with "
             "transformer; "
@@ -181,6 +193,10 @@ def _model_section(architecture: Architecture, tokenizer: CaptionTokenizer) -> d
         "vision_cfg": _vision_section(image),
         "text_cfg": _text_section(text, tokenizer),
     }
+
+
+def _is_cocas(image: _Image) -> bool:
+    return isinstance(image, VisionTransformerConfig) and image.pool == "queries"
 
 
 def _vision_section(image: _Image) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class VisionSection(TowerSection):
     patch_size: int | None = None  # open_clip writes null beside a ResNet, and where it is left out it is 16
     image_size: int = 224
     patch_dropout: float = 0.0
-    attentional_pool: Literal[False] = False
+    attentional_pool: bool = False
     attn_pooler_queries: int = 256
     attn_pooler_heads: int = 8
     no_ln_pre: bool = False
@@ -110,8 +110,8 @@ class TextSection(TowerSection):
     hf_tokenizer_name: str | None = None
     tokenizer_mode: None = None
     tokenizer_kwargs: CleaningSection | None = None
-    embed_cls: Literal[False] = False
-    pad_id: int = 0
+    embed_cls: bool = False
+    pad_id: Literal[0] = 0
     eos_id: int = 2
     no_causal_mask: bool = False
     pool_type: Literal["argmax", "eos", "last"] = "argmax"
@@ -146,6 +146,8 @@ class ModelSection(Settings, Generic[VisionT, TextT]):
     vision_cfg: VisionT
     text_cfg: TextT
     quick_gelu: bool = False
+    # The decoder of a CoCa, which is left out.
+    multimodal_cfg: dict[str, Any] | None = None
     custom_text: bool = False
     init_logit_scale: float | None = None
     init_logit_bias: float | None = None

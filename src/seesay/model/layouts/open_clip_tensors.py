@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from seesay.model.layouts.mapping import Link, batch_norm, link, weight_and_bias, wrapper_of
 from seesay.nets.architecture import (
     Architecture,
+    CocaTextConfig,
     ResNetConfig,
     SiglipImageConfig,
     SiglipTextConfig,
@@ -17,6 +18,8 @@ from seesay.nets.architecture import (
 # Written by OpenAI's archives, by older training code and by older transformers; none of them is a weight.
 IGNORED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "text.attn_mask")
 IGNORED += ("text.transformer.embeddings.position_ids", "text.transformer.embed_positions.weights")
+# In front of the names of a CoCa's decoder.
+DECODER = "text_decoder."
 # What open_clip's class with an exchangeable text tower puts in front of the text tower's names.
 TEXT_PREFIX = "text."
 
@@ -48,7 +51,7 @@ def links(architecture: Architecture, *, text_prefix: str = "", names: Collectio
     if isinstance(text, TransformersTextConfig):
         yield from _as_named(names, "text_tower.", TEXT_PREFIX)
     else:
-        assert isinstance(text, TextTransformerConfig | SiglipTextConfig)
+        assert isinstance(text, TextTransformerConfig | SiglipTextConfig | CocaTextConfig)
         yield from _text_transformer(text, text_prefix)
 
 
@@ -66,11 +69,26 @@ def _vision_transformer(image: VisionTransformerConfig) -> Iterator[Link]:
     if image.pre_norm:
         yield from weight_and_bias("image_tower.ln_pre", "visual.ln_pre")
     yield from weight_and_bias("image_tower.ln_post", "visual.ln_post")
+    if image.pool == "queries":
+        yield from _query_pool()
     for index in range(image.layers):
         yield from block(f"image_tower.blocks.{index}", f"visual.transformer.resblocks.{index}")
 
 
-def _text_transformer(text: TextTransformerConfig | SiglipTextConfig, prefix: str) -> Iterator[Link]:
+def _query_pool() -> Iterator[Link]:
+    ours, theirs = "image_tower.query_pool", "visual.attn_pool"
+    yield link(f"{ours}.queries", f"{theirs}.query")
+    yield from weight_and_bias(f"{ours}.ln_query", f"{theirs}.ln_q")
+    yield from weight_and_bias(f"{ours}.ln_key", f"{theirs}.ln_k")
+    for part, short in {"query": "q", "key": "k", "value": "v"}.items():
+        yield link(f"{ours}.{part}_weight", f"{theirs}.attn.{short}_proj_weight")
+    yield link(f"{ours}.qkv_bias", f"{theirs}.attn.in_proj_bias")
+    yield from weight_and_bias(f"{ours}.out", f"{theirs}.attn.out_proj")
+
+
+def _text_transformer(text: TextTransformerConfig | SiglipTextConfig | CocaTextConfig, prefix: str) -> Iterator[Link]:
+    if isinstance(text, CocaTextConfig):
+        yield link("text_tower.class_token", f"{prefix}cls_emb")
     yield link("text_tower.positions", f"{prefix}positional_embedding")
     if isinstance(text, SiglipTextConfig):
         yield link("text_tower.head.weight", f"{prefix}text_projection", transposed=True)

@@ -34,12 +34,10 @@ TEXT_TOWERS = {
 }
 
 
-def config_type(path: Path, content: dict[str, Any]) -> type[Config]:
-    """The file as the sections of the towers that it names; `RefusedInput` for what is beside the two."""
+def config_type(content: dict[str, Any]) -> type[Config]:
+    """The file as the sections of the towers that it names."""
     model = content.get("model_cfg")
     vision, text = (model.get(name) for name in ("vision_cfg", "text_cfg")) if isinstance(model, dict) else (None, None)
-    if isinstance(model, dict) and "multimodal_cfg" in model:
-        raise RefusedInput(f"{path} is a CoCa, whose decoder and pooling seesay does not have; nothing is read.")
     image_type, name = VisionSection, vision.get("timm_model_name") if isinstance(vision, dict) else None
     if name is not None:
         image_type = SiglipSection if isinstance(name, str) and TIMM_NAME.fullmatch(name) else TimmSection
@@ -107,6 +105,8 @@ def _timm_values(path: Path, vision: TimmSection) -> dict[str, Any]:
 
 
 def _image_values(path: Path, vision: VisionSection, model: ModelSection[Any, Any]) -> dict[str, Any]:
+    if vision.attentional_pool and (vision.pool_type, vision.final_ln_after_pool) != ("tok", False):
+        raise RefusedInput(f"{path}: vision_cfg has attentional_pool and another pooling behind it, which no CoCa has.")
     if vision.pool_type == "avg" and not vision.final_ln_after_pool:
         raise RefusedInput(
             f"{path}: vision_cfg has pool_type 'avg' without final_ln_after_pool; seesay has it with it."
@@ -114,14 +114,18 @@ def _image_values(path: Path, vision: VisionSection, model: ModelSection[Any, An
     image: dict[str, Any] = {"image_size": vision.image_size, "width": vision.width, "layers": vision.layers}
     if isinstance(vision.layers, tuple):
         return image | {"kind": "resnet", "heads": vision.width * 32 // vision.head_width}
+    if vision.attentional_pool:
+        of_pool = {"pool": "queries", "queries": vision.attn_pooler_queries, "query_heads": vision.attn_pooler_heads}
+    else:
+        of_pool = {"pool": "patches" if vision.pool_type == "avg" else "token"}
     return image | {
         "kind": "vit",
         "patch": vision.patch_size if "patch_size" in vision.model_fields_set else 16,
         "heads": vision.width // vision.head_width,
         "activation": _activation(model, vision),
         "mlp_width": mlp_width(vision.width, vision.mlp_ratio),
-        "pool": "patches" if vision.pool_type == "avg" else "token",
         "pre_norm": not vision.no_ln_pre,
+        **of_pool,
     }
 
 
@@ -140,6 +144,10 @@ def _text_values(path: Path, text: TextSection, model: ModelSection[Any, Any]) -
 def _kind_of_text(path: Path, text: TextSection) -> dict[str, Any]:
     """Which positions see which, and which one is pooled."""
     kind = (text.pool_type, text.no_causal_mask)
+    if text.embed_cls and kind == ("argmax", False):
+        return {"kind": "coca-text"}
+    if text.embed_cls:
+        raise RefusedInput(f"{path}: text_cfg has embed_cls and another pooling or mask, which no CoCa has.")
     if kind in (("argmax", False), ("eos", False)):
         return {"kind": "transformer"}
     if kind in (("last", True), ("argmax", True)):

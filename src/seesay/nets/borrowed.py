@@ -1,20 +1,11 @@
-"""Towers that are not written here, as checked values: those of other libraries, and one that a file came without.
-
-Bounds of any tower's values are here too.
-"""
+"""Towers that are not written here, as checked values: those of other libraries, and one that a file came without."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from seesay.base.settings import Settings
-
-Width = Annotated[int, Field(ge=8, le=8192)]
-PrefixWidth = Annotated[int, Field(ge=1, le=8192)]
-Count = Annotated[int, Field(ge=1, le=128)]
-Side = Annotated[int, Field(ge=8, le=2048)]
-Context = Annotated[int, Field(ge=3, le=4096)]
-Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
+from seesay.nets.bounds import Context, Count, Side, Vocabulary, Width
 
 
 class TimmImageConfig(Settings):

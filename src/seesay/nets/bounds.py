@@ -1,0 +1,12 @@
+"""How large the parts of a model may be: generous for real ones, and no file that lies about its size gets far."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+Width = Annotated[int, Field(ge=8, le=8192)]
+PrefixWidth = Annotated[int, Field(ge=1, le=8192)]
+Count = Annotated[int, Field(ge=1, le=128)]
+Side = Annotated[int, Field(ge=8, le=2048)]
+Context = Annotated[int, Field(ge=3, le=4096)]
+Vocabulary = Annotated[int, Field(ge=3, le=1_000_000)]
