@@ -10,10 +10,12 @@ and few ids. TEMPORARY/rows.json keeps the rows that are done, and the same comm
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -116,16 +118,21 @@ def built(config: dict) -> torch.nn.Module:
     return model
 
 
-def tokenizer_of(text: dict, folder: Path):
+@functools.cache
+def tokenizer_of(kind: Callable[[Path], None], context: int, rules: str, folder: Path):
     """The tokenizer that the folder is given, and the one that open_clip takes for it."""
-    name = text.get("hf_tokenizer_name", "")
+    own = folder / f"{kind.__name__}-{context}"
+    kind(own)
+    written = HFTokenizer(str(own), context_length=context, **json.loads(rules))
+    return written, SimpleTokenizer(context_length=context) if kind is before.clips_own else written
+
+
+def kind_of(name: str) -> Callable[[Path], None]:
+    """Which vocabulary stands for the published one of that name."""
     of_kind = {"": before.clips_own, "bert-base-uncased": before.bert, "facebook/xlm-v-base": before.xlm}
     of_kind |= {"roberta-base": own_kinds.roberta, "xlm-roberta-base": before.xlm, "xlm-roberta-large": before.xlm}
     of_kind |= {each: own_kinds.nllb for each in SIZES if "nllb" in each}
-    of_kind.get(name, before.unigram)(folder)
-    context = text.get("context_length", 77)
-    written = HFTokenizer(str(folder), context_length=context, **text.get("tokenizer_kwargs", {}))
-    return written, written if name else SimpleTokenizer(context_length=context)
+    return of_kind.get(name, before.unigram)
 
 
 def write(name: str, tag: str, folder: Path):
@@ -147,7 +154,13 @@ def write(name: str, tag: str, folder: Path):
         "resize_mode": published.get("resize_mode") or ("squash" if squash else "shortest"),
     }
     open_clip.model.set_model_preprocess_cfg(model, preprocess)
-    written, tokenizer = tokenizer_of(config["text_cfg"], folder.with_name("tokenizer"))
+    text = config["text_cfg"]
+    written, tokenizer = tokenizer_of(
+        kind_of(text.get("hf_tokenizer_name", "")),
+        text.get("context_length", 77),
+        json.dumps(text.get("tokenizer_kwargs", {})),
+        folder.with_name("tokenizers"),
+    )
     save_for_hf(model, written, config, str(folder), safe_serialization=True)
     return model, tokenizer
 

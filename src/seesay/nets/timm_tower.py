@@ -125,11 +125,19 @@ def _head(config: TimmImageConfig, width: int, embed_dim: int) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def _refuse_other_side(config: TimmImageConfig, trunk: nn.Module) -> None:
-    """Towers with a table of positions take one size alone."""
-    sides = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
-    if sides and tuple(sides) != (config.image_size, config.image_size):
+def _refuse_other_side(config: TimmImageConfig, trunk: Any) -> None:
+    """Towers with a table of positions take one size alone; others say a size and take any."""
+    side = config.image_size
+    made_for = getattr(getattr(trunk, "patch_embed", None), "img_size", None)
+    if not made_for or tuple(made_for) == (side, side):
+        return
+    device = next(trunk.parameters()).device
+    try:
+        with torch.no_grad():
+            trunk.eval()(torch.zeros(1, 3, side, side, device=device))
+    except FAULTS as error:
         raise RefusedInput(
-            f"timm's {config.name} takes images of {sides[0]} px, and the model is described with {config.image_size}; "
-            "its description is not of this tower."
-        )
+            f"timm's {config.name} takes images of {made_for[0]} px, and the model is described with {side}; its "
+            "description is not of this tower."
+        ) from error
+    trunk.train()
