@@ -1,9 +1,11 @@
-"""What transformers 5.24 does to a folder: weights in several files with an index, and a nested processor."""
+"""What transformers 5.24 and sentence-transformers leave: several files, one tower, added tokens, a wrapper."""
 
 import json
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import AddedToken, Tokenizer
 
 INDEX, FILES = "model.safetensors.index.json", ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
@@ -28,3 +30,37 @@ def nest(folder: Path, **change) -> None:
     (folder / "processor_config.json").write_text(
         json.dumps({"image_processor": section, "processor_class": "CLIPProcessor"})
     )
+
+
+SIDES = {"vision": ("vision_model.", "visual_projection."), "text": ("text_model.", "text_projection.")}
+
+
+def halved(folder: Path, side: str, *, projection: bool = True) -> Path:
+    """One tower of a folder of transformers, as its class for that tower saves it."""
+    config = json.loads((folder / "config.json").read_text())
+    section = config[f"{side}_config"]
+    tensors = load_file(folder / "model.safetensors")
+    prefixes = SIDES[side] if projection else SIDES[side][:1]
+    save_file({name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}, folder / "new")
+    (folder / "new").replace(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(section))
+    return folder
+
+
+def with_added_tokens(folder: Path, words: list[str]) -> None:
+    """As `add_tokens` and `resize_token_embeddings` of transformers leave a folder."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["vocab_size"] += len(words)
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors, name = load_file(folder / "model.safetensors"), "text_model.embeddings.token_embedding.weight"
+    tensors[name] = torch.cat([tensors[name], torch.full((len(words), tensors[name].shape[1]), 0.3)])
+    save_file(tensors, folder / "model.safetensors")
+
+
+def wrapped(folder: Path, modules: list[tuple[str, str]]) -> None:
+    """The list of modules of a SentenceTransformer."""
+    listed = [{"idx": n, "name": str(n), "path": path, "type": kind} for n, (path, kind) in enumerate(modules)]
+    (folder / "modules.json").write_text(json.dumps(listed))

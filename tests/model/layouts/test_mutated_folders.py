@@ -9,7 +9,7 @@ from typing import Any
 
 import open_clip_folders
 import pytest
-from transformers_folders import nest, split
+from transformers_folders import halved, nest, split, with_added_tokens, wrapped
 
 from seesay.base.errors import SeesayError
 from seesay.data.file_tokenizer import FileTokenizer
@@ -80,7 +80,15 @@ def folders(vit: Model, resnet: Model, siglip: Model, open_clip_siglip_folder: P
     nest(tmp_path / "shards")
     open_clip_folders.clipa(tmp_path / "clipa")
     open_clip_folders.worldwide(tmp_path / "worldwide")
+    for name, side in (("images", "vision"), ("texts", "text")):
+        vit.save(tmp_path / name, "hf")
+        halved(tmp_path / name, side)
+    vit.save(tmp_path / "added", "hf")
+    with_added_tokens(tmp_path / "added", ["<zebra>"])
+    vit.save(tmp_path / "wrapped" / "0_CLIPModel", "hf")
+    wrapped(tmp_path / "wrapped", [("0_CLIPModel", "sentence_transformers.models.CLIPModel")])
     names = ("hf", "shards", "hf-siglip", "open_clip", "resnet", "seesay", "clipa", "worldwide")
+    names += ("images", "texts", "added", "wrapped")
     return {name: tmp_path / name for name in names} | {"open_clip-siglip": open_clip_siglip_folder}
 
 

@@ -41,7 +41,7 @@ PROJECTIONS = {"image": "visual_projection.weight", "text": "text_projection.wei
 def is_in(folder: Path) -> bool:
     """Whether one tower alone is described there."""
     path = folder / CONFIG_NAME
-    return path.is_file() and read_json(path).get("model_type") in MODEL_TYPES
+    return path.is_file() and str(read_json(path).get("model_type")) in MODEL_TYPES
 
 
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
