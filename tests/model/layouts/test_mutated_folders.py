@@ -41,7 +41,7 @@ def changed(value: Any, rng: random.Random) -> Any:
         inner = value
         for key in above:
             inner = inner[key]
-        if not isinstance(inner, dict | list) or (isinstance(inner, dict) and last not in inner):
+        if not isinstance(inner, dict | list) or last not in (inner if isinstance(inner, dict) else range(len(inner))):
             continue
         fate = rng.random()
         if fate < 0.2:
