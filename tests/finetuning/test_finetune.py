@@ -152,7 +152,7 @@ def test_wrong_targets_and_guards_are_one_line_each(small_model, predictor, squa
 
 def test_the_command_prints_the_sweep_and_ends_with_1_where_nothing_is_better(small_model, squares, tmp_path, capsys):
     small_model.save(tmp_path / "model")
-    words = ["finetune", str(tmp_path / "model"), str(squares()), "--out", str(tmp_path / "run"), "--workers", "0"]
+    words = ["finetune", str(tmp_path / "model"), str(squares()), "--out", str(tmp_path / "run")]
     words += ["--batch-size", "8", "--set", "towers.precision=float32", "--set", "optimizer.learning_rate=0.003"]
     assert main([*words, "--steps", "25", "--most-loss", "100", "--device", "cpu"]) == 0
     printed = capsys.readouterr()

@@ -32,6 +32,7 @@ How = Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"]
 MOST_LOSS = 1.0
 # Wortsman et al. 2022 train 10 epochs; of few images more, so that there are some 200 batches of 16 (a guess).
 EPOCHS, FEWEST_SEEN = 10, 3200
+RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
@@ -73,7 +74,7 @@ def finetune(
     Example: seesay.finetune("box", "digits/", how="lora", guard="photos/").model
     """
     check_loss(most_loss)
-    arguments = {key: value for key, value in locals().items() if key in TrainSettings.model_fields and key != "model"}
+    arguments = {key: value for key, value in locals().items() if key in RUN_ARGUMENTS}
     settings = _settings(arguments, model, how, workers=workers, overrides=overrides)
     old = open_start(settings.start, model if isinstance(model, Model) else None)
     assert old is not None

@@ -47,6 +47,11 @@ class TrainingPairs:
     held_out: float | None = None
     note: str = ""
 
+    def lines(self) -> list[str]:
+        """How many there are and where from, for people."""
+        notes = (f"           {note}" for note in self.training.notes)
+        return [f"pairs      {len(self.training):,} from {self.training.name}", *notes]
+
     @cached_property
     def sampled(self) -> Sampled:
         """Some images of the training pairs, read once."""

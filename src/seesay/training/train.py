@@ -199,14 +199,13 @@ def train_model(
     runtime = Runtime.find(settings.device)
     start, settings = begin_with(settings, start)
     with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
-        if processes.is_main:  # before the pairs are read, which may take its time
-            refuse_unwritable(out / CHECKPOINTS)
+        if processes.is_main:
+            refuse_unwritable(out / CHECKPOINTS)  # before the pairs are read, which may take its time
         line = ProgressLine("train") if processes.is_main else QuietLine("train")
         journal = Journal(out) if processes.is_main else QuietJournal(out)
         begun = processes.broadcast_from_main(lambda: begun_with(out))
         settings, pairs = _split(sources, validation, settings, share=begun["validation"])
-        notes = (f"           {note}" for note in pairs.training.notes)
-        line.say(f"pairs      {len(pairs.training):,} from {pairs.training.name}", *notes)
+        line.say(*pairs.lines())
         processes.check_equal(_same_everywhere(settings, pairs))
         facts = replace(data_facts(pairs.training, runtime), begun_with=begun["precision"])
         facts = _with_precision(facts, settings, processes=processes)
@@ -214,8 +213,8 @@ def train_model(
         plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=start and start.architecture)
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
         memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
-        listing = out if processes.is_main else None
-        with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
+        skip_log = SkipLog(out if processes.is_main else None, len(pairs.training))
+        with memory, journal, skip_log as skips, _without_denormals():
             skips.note(pairs.training.problems)
             line.say(*plan.reasons, f"validation {validation_line(pairs, batch_size=plan.batch_size)}")
             if processes.is_main:
