@@ -213,8 +213,8 @@ def train_model(
         plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=start and start.architecture)
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
         memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
-        skip_log = SkipLog(out if processes.is_main else None, len(pairs.training))
-        with memory, journal, skip_log as skips, _without_denormals():
+        listing = out if processes.is_main else None
+        with memory, journal, SkipLog(listing, len(pairs.training)) as skips, _without_denormals():
             skips.note(pairs.training.problems)
             line.say(*plan.reasons, f"validation {validation_line(pairs, batch_size=plan.batch_size)}")
             if processes.is_main:
