@@ -16,7 +16,6 @@ from sklearn.preprocessing import StandardScaler
 import seesay
 from seesay.base.errors import UsageError
 from seesay.formulas import logistic
-from seesay.tasks import linear_probe
 from seesay.tasks.linear_probe import LinearProbe
 from seesay.tasks.penalty_sweep import GivenUp, held_out, peak, penalty_at
 
@@ -121,7 +120,7 @@ def test_the_sweep_chooses_what_it_would_with_every_fit_taken_to_its_end(monkeyp
     quick = LinearProbe().fit(x_NW, y_N)
     monkeypatch.setattr(logistic, "SMALL_WORK", 1 << 60)
     monkeypatch.setattr(linear_probe, "SETTLED", logistic.TO_THE_END)
-    monkeypatch.setattr(linear_probe.GivenUp, "__call__", lambda *_: False)
+    monkeypatch.setattr(GivenUp, "__call__", lambda *_: False)
     whole = LinearProbe().fit(x_NW, y_N)
     assert 1e-6 < quick.penalty_ == whole.penalty_ < 1e6
     assert quick.objective_ == pytest.approx(whole.objective_, rel=1e-3)
