@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 import seesay
 from seesay.base.errors import UsageError
-from seesay.formulas import logistic
+from seesay.formulas import examples, logistic
+from seesay.tasks import penalty_sweep
 from seesay.tasks.linear_probe import LinearProbe
 from seesay.tasks.penalty_sweep import GivenUp, held_out, peak, penalty_at
 
@@ -116,10 +117,10 @@ def test_the_sweep_chooses_what_it_would_with_every_fit_taken_to_its_end(monkeyp
     y_N = np.arange(600) % 5
     spread_NW = generator.normal(size=(5, 40))[y_N] * 0.3 + generator.normal(size=(600, 40))
     x_NW = (spread_NW * (1 + np.arange(40)) ** -0.8 + 1).astype(np.float32)
-    monkeypatch.setattr(logistic, "SMALL_WORK", 0)
+    monkeypatch.setattr(examples, "SMALL_WORK", 0)
     quick = LinearProbe().fit(x_NW, y_N)
-    monkeypatch.setattr(logistic, "SMALL_WORK", 1 << 60)
-    monkeypatch.setattr(linear_probe, "SETTLED", logistic.TO_THE_END)
+    monkeypatch.setattr(examples, "SMALL_WORK", 1 << 60)
+    monkeypatch.setattr(penalty_sweep, "SETTLED", logistic.TO_THE_END)
     monkeypatch.setattr(GivenUp, "__call__", lambda *_: False)
     whole = LinearProbe().fit(x_NW, y_N)
     assert 1e-6 < quick.penalty_ == whole.penalty_ < 1e6
