@@ -1,7 +1,7 @@
 """Queries per second over 1,000,000 x 512 vectors: flat float32 by NumPy, faiss flat where it is installed, and seesay.
 
-Usage: OMP_NUM_THREADS=1 python query.py FOLDER [COUNT]. FOLDER gets 2.1 GB. One thread each, one query per call, the
-ways in turn within each round; seconds are CPU seconds, since the machine has other work, and the median of rounds.
+Usage: OMP_NUM_THREADS=1 python query.py FOLDER [COUNT [falling|isotropic]]. FOLDER gets 2.1 GB.
+One thread each, one query per call, the ways in turn within each round; seconds are CPU seconds, since the machine has other work, and the median of rounds.
 Vectors: 1,000 clusters around a common mean, the spectrum falling as rank ** -0.7 ("falling") or flat ("isotropic").
 Queries: half of them vectors like those of the index, half further off, as words are from images.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from seesay.index import compressed
 from seesay.index.scan import Scan
 
-WIDTH, TOP, QUERIES, ROUNDS = 512, 10, 32, 3
+WIDTH, TOP, QUERIES, ROUNDS = 512, 10, 24, 3
 
 
 def unit(rows):
@@ -50,9 +50,9 @@ def seconds_of(work, queries):
     return (time.process_time() - begun) / len(queries), found
 
 
-def main(folder, count):
+def main(folder, count, kinds=("falling", "isotropic")):
     results = []
-    for name, spread in (("falling", 0.7), ("isotropic", 0.0)):
+    for name, spread in ((kind, {"falling": 0.7, "isotropic": 0.0}[kind]) for kind in kinds):
         vectors, queries = make(folder / "vectors.npy", count, spread)
         begun = time.process_time()
         compressed.write(folder, vectors)
@@ -102,4 +102,4 @@ def main(folder, count):
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
-    main(target, int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)
+    main(target, int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000, *([sys.argv[3:]] if sys.argv[3:] else []))
