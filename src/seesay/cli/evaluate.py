@@ -126,8 +126,7 @@ def command(
     finally:
         # Where one set fails, those before it are shown all the same.
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
-    sys.stdout.write(probe_table(evaluation.entries, several=len(models) > 1))
-    sys.stdout.write(shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons))
+    sys.stdout.write(further_tables(evaluation, several=len(models) > 1))
     write_files(evaluation, json_file=json_file, report=report)
     for result in (entry.result for entry in evaluation.entries):
         refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
@@ -247,6 +246,12 @@ def retrieval_rows(result: "RetrievalResult") -> list[list[str]]:
         names = [result.set_name, str(result.n), str(result.captions), direction.replace("_", " ")]
         rows.append([*names, *cells, percent(recalls["r10"].chance)])
     return rows
+
+
+def further_tables(evaluation: "Evaluation", *, several: bool) -> str:
+    """Probes, shifts and comparisons, where there are any."""
+    probes = probe_table(evaluation.entries, several=several)
+    return probes + shift_table(evaluation.shifts) + comparison_table(evaluation.comparisons)
 
 
 def probe_table(entries: "Sequence[Entry]", *, several: bool) -> str:

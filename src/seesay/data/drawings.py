@@ -19,7 +19,7 @@ COLOURS: dict[str, Colour] = {
     "purple": (130, 50, 160),
     "orange": (245, 130, 30),
 }
-# A guess: light and dark, so that no colour is told by its ground.
+# Guesses at what each colour stands out from.
 GROUNDS: Sequence[Colour] = ((250, 250, 248), (225, 230, 235), (240, 228, 205), (60, 65, 75), (205, 225, 205))
 # Tries to find room for an object before the others are placed anew; a guess.
 TRIES = 60
