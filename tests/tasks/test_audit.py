@@ -189,3 +189,12 @@ def test_wrong_input_is_one_line(case, words, code, error, capsys):
     photos, table, _ = case
     assert main(["audit", "box", str(photos), *[str(table) if word == "TABLE" else word for word in words]]) == code
     assert error in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_names_that_steer_a_terminal_are_shown_as_what_they_are(case, capsys):
+    photos, table, labels = case
+    write(table, table.read_text().replace("photo,age", "photo,a\x1b[31mge").replace(",young", ",yo\x1b[2Jung"))
+    write(labels, labels.read_text().replace('"colours"', '"col\\u001b[31mours"'))
+    assert main(["audit", "box", str(photos), "--groups", str(table), "--labels", str(labels)]) == 0
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err and "\\x1b[31m" in shown.out

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
 from seesay.cli.tables import percent, refuse_too_many, say, table, write_json
@@ -43,11 +44,11 @@ def command(
     from seesay.tasks.audit_result import COLUMNS
 
     result = audit(model, photos, groups=groups, labels=labels, device=device)
-    lines = [f"{result.title}: {result.n:,} photos, {result.labels} labels"]
+    lines = [printable(f"{result.title}: {result.n:,} photos, {result.labels} labels")]
     if cells := result.cells():
         lines.append(table(COLUMNS, cells, left=2).rstrip("\n"))
     lines += [
-        f"{own.answer} by {own.column}: largest gap {percent(own.gap)} points, p {own.p:.2g} (chi-squared)"
+        printable(f"{own.answer} by {own.column}: largest gap {percent(own.gap)} points, p {own.p:.2g} (chi-squared)")
         for own in (*result.without, *result.accuracy)
     ]
     sys.stdout.write("\n".join(lines) + "\n")
