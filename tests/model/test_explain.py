@@ -237,6 +237,19 @@ def test_words_of_a_transformer_are_explained_too(model):
     assert "score" in repr(explanation)
 
 
+def test_towers_that_run_again_for_their_gradients_are_explained_alike(with_tower):
+    """As those of a model that was trained with activation checkpointing, and they go on doing so."""
+    model = with_transformer(with_tower("vit"))
+    photo = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    plain = explain_image(model, photo, "a red dog")
+    for tower in (model.clip.image_tower, model.clip.text_tower):
+        tower.blocks.recompute = True
+    again = explain_image(model, photo, "a red dog")
+    np.testing.assert_allclose(again.heat_HW, plain.heat_HW, atol=1e-6)
+    assert [word.weight for word in again.words] == pytest.approx([word.weight for word in plain.words])
+    assert model.clip.image_tower.blocks.recompute and model.clip.text_tower.blocks.recompute
+
+
 def test_an_empty_text_and_a_model_of_captions_are_refused(model, predictor):
     photo = Image.new("RGB", (20, 20))
     with pytest.raises(UsageError, match="text is empty"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
@@ -20,7 +20,7 @@ from seesay.data.jpeg import decoding
 from seesay.formulas.relevance import attention_relevance, in_image, joined, map_relevance
 from seesay.model.encode import check_unit_length, rounding
 from seesay.nets.clip import DualEncoder
-from seesay.nets.recorded import RecordedAttention, recorded_leaf, recorded_outputs
+from seesay.nets.recorded import RecordedAttention, all_stored, recorded_leaf, recorded_outputs
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -168,8 +168,9 @@ def relevance(model: "Model", pixels_B3SS: Tensor, text_BD: Tensor) -> tuple[Ten
     """
     pixels = model.preprocess.normalise(pixels_B3SS.clone().to(model.device)).requires_grad_()
     modules = model.clip.image_tower.map_modules()
-    with rounding(model), RecordedAttention() as attention, recorded_outputs(modules) as outputs:
-        image_BD = model.clip.embed_images(pixels)
+    towers = model.clip
+    with rounding(model), all_stored(towers), RecordedAttention() as attention, recorded_outputs(modules) as outputs:
+        image_BD = towers.embed_images(pixels)
         score = (image_BD.float() * text_BD.clone().to(image_BD.device)).sum()
     if modules:
         by_side = {output.shape[-1]: output for output in outputs}
@@ -198,8 +199,10 @@ def word_weights(model: "Model", text: str, words: Sequence[str], image_D: Tenso
     Gradient times token vector, summed over the tokens of the word; 0 for a word beyond the model's context.
     """
     tokens = model.tokenizer.tokens([text]).to(model.device)
-    with rounding(model), recorded_leaf(model.clip.text_tower.token_embedding) as outputs:  # type: ignore[arg-type]
-        row_1D = model.clip.embed_texts(tokens)  # type: ignore[operator]
+    towers = model.clip
+    embedding: nn.Module = towers.text_tower.token_embedding  # type: ignore[assignment]
+    with rounding(model), all_stored(towers), recorded_leaf(embedding) as outputs:
+        row_1D = towers.embed_texts(tokens)  # type: ignore[operator]
         score = (row_1D.float() * image_D.clone().to(row_1D.device)).sum()
     (vectors,) = outputs
     (gradient,) = torch.autograd.grad(score, [vectors])

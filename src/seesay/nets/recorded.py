@@ -39,14 +39,30 @@ class RecordedAttention(TorchFunctionMode):
 
 
 @contextmanager
+def all_stored(model: nn.Module) -> Iterator[None]:
+    """Inside, blocks that would run again for the gradients (`Blocks.recompute`) store what they compute instead.
+
+    Run again outside of `RecordedAttention`, they would not compute what was recorded.
+    """
+    changed = [module for module in model.modules() if getattr(module, "recompute", False)]
+    for module in changed:
+        module.recompute = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.recompute = True  # type: ignore[assignment]
+
+
+@contextmanager
 def recorded_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """Inside, the list gets the output of each of these modules when it is computed, (B, C, h, w) for a map."""
     outputs: list[Tensor] = []
 
-    def record(_: nn.Module, __: Any, output: Tensor) -> None:
+    def remember(_: nn.Module, __: Any, output: Tensor) -> None:
         outputs.append(output)
 
-    hooks = [module.register_forward_hook(record) for module in modules]
+    hooks = [module.register_forward_hook(remember) for module in modules]
     try:
         yield outputs
     finally:
