@@ -74,37 +74,37 @@ KINDS: dict[str, DrawnKind] = {
         class_names=tuple(f"{count} object{'s' * (count != 'one')}" for count in COUNTS),
         templates=("a drawing of {}.", "there are {} in the image.", "{}."),
         draw=drawings.counting,
-        paper="CLEVR counts, 8 classes: zero-shot 24.8 %, probe 60.3 %",
+        paper="the paper's CLIP on CLEVR counts, 8 classes: zero-shot 24.8 %, probe 60.3 %",
     ),
     "distance": DrawnKind(
         class_names=("very near", "at a medium distance", "far away", "not there at all"),
         templates=("a road, and the nearest car is {}.", "the nearest car is {}."),
         draw=drawings.distance,
-        paper="KITTI distance, 4 classes: zero-shot 21.9 %, probe 69.2 %",
+        paper="the paper's CLIP on KITTI distance, 4 classes: zero-shot 21.9 %, probe 69.2 %",
     ),
     "words": DrawnKind(
         class_names=WORDS,
         templates=('the word "{}".', 'a sign that says "{}".', "{}"),
         draw=_word,
-        paper="IIIT5K with 1,000 words for each image: zero-shot 90.0 %",
+        paper="the paper's CLIP on IIIT5K with 1,000 words for each image: zero-shot 90.0 %",
     ),
     "sentences": DrawnKind(
         class_names=("positive", "negative"),
         templates=("a {} review of a movie.",),
         draw=_sentence,
-        paper="Rendered SST-2: zero-shot 67.9 %, probe 80.5 %",
+        paper="the paper's CLIP on Rendered SST-2: zero-shot 67.9 %, probe 80.5 %",
     ),
     "numbers": DrawnKind(
         class_names=NUMBERS,
         templates=('the number "{}".', 'a house with the number "{}".', "{}"),
         draw=_number,
-        paper="SVHN, whole numbers: zero-shot 51.0 %",
+        paper="the paper's CLIP on SVHN, whole numbers: zero-shot 51.0 %",
     ),
     "species": DrawnKind(
         class_names=tuple(name for name, _, _ in drawings.SPECIES),
         templates=("a drawing of a bird with {}.", "a bird with {}."),
         draw=drawings.species,
-        paper="FGVC Aircraft and other kinds that differ in a part are named as weak, without one number",
+        paper="the paper names kinds that differ in a part, as aircraft, as weak, without one number",
     ),
     "position": DrawnKind(
         class_names=("to the left of", "to the right of", "above", "below"),
@@ -167,7 +167,7 @@ def open_drawn_set(source: str | Path, *, is_train: bool = False) -> LabelledSet
     for index in range(count * (TRAIN_SHARE if is_train else 1)):
         key, label = f"{name}-{part}-{index:06}", index % len(kind.class_names)
         samples.append(Labelled(key, label, DrawnImage(png_of(kind, key, label), f"{source}, {part} {index}")))
-    note = f"drawn here; the paper's CLIP (ViT-L/14@336): {kind.paper}."
+    note = f"drawn here; {kind.paper}."
     return LabelledSet(
         f"{PREFIX}:{name}{'/train' * is_train}",
         kind.class_names,
