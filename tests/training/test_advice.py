@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 import seesay
-from seesay.training.advice import finetuning_advice
 from seesay.training.settings import TrainSettings
+from seesay.training.start import finetuning_advice
 
 
 def advice(*, pairs=2000, median_side=96, sources=("photos",), out="runs/photos", **settings) -> str:

@@ -68,7 +68,7 @@ def interpolated(old: Model, new: Model, a: float) -> Model:
             tensors[name] = after if a == 1 else before + a * (after - before)
     between = copy.copy(new)
     between.clip = empty_clip(new.architecture)
-    between.clip.load_state_dict(tensors, assign=True)
+    between.clip.fill(tensors)
     between.clip.eval()
     return between
 

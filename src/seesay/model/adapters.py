@@ -150,7 +150,7 @@ def with_adapter(model: Model, folder: str | Path) -> Model:
         _add(tensors, update, where=folder)
     updated = copy.copy(model)
     updated.clip = empty_clip(model.architecture)
-    updated.clip.load_state_dict(tensors, assign=True)
+    updated.clip.fill(tensors)
     updated.clip.eval()
     return updated
 

@@ -47,7 +47,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
     if isinstance(old.text, TextTransformerConfig) and architecture.text.context != old.text.context:
         weights[TEXT_TABLE] = text_positions(weights[TEXT_TABLE], architecture.text.context)
     clip = empty_clip(architecture)
-    clip.load_state_dict(weights, assign=True)
+    clip.fill(weights)
     size = architecture.image.image_size
     return Model(
         clip,

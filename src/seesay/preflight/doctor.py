@@ -35,13 +35,12 @@ from seesay.preflight.report import (
     TimeReport,
 )
 from seesay.preflight.short_run import Job, ShortRunReport, run_short
-from seesay.training.advice import finetuning_advice
 from seesay.training.pairs import caption_chances, data_facts, image_chances, open_training_pairs
 from seesay.training.plan import RunPlan, Steps, choose
 from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
-from seesay.training.start import begin_with
+from seesay.training.start import begin_with, finetuning_advice
 from seesay.training.trackers import refuse_missing
 from seesay.training.train import Section, Sources, run_request, with_settings
 from seesay.training.validation import ZeroShotCheck

@@ -21,7 +21,6 @@ from seesay.base.version import __version__
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.model.bundle import Model
-from seesay.training.advice import finetuning_advice
 from seesay.training.best import best_line, is_stopped_early, save_model, start_keeping
 from seesay.training.checkpoint import CHECKPOINTS
 from seesay.training.faults import MOST_SKIPPED, SkipLog
@@ -47,7 +46,7 @@ from seesay.training.run_folder import (
 from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves, log_chance
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
-from seesay.training.start import begin_with
+from seesay.training.start import advice_lines, begin_with
 from seesay.training.state import TrainState
 from seesay.training.trackers import refuse_missing
 from seesay.training.validation import Check, ZeroShotCheck
@@ -221,7 +220,7 @@ def train_model(
                 remove_stale(out)
                 if begins:
                     write_beginning(out, plan, pairs)
-                    line.say(*_advice(settings, facts, sources, out))
+                    line.say(*advice_lines(settings, facts, sources, out))
                 elif changes:
                     # First the event: a kill in between must not leave a run that is finished and of the new length.
                     journal.event(event="changed", changes=changes)
@@ -239,12 +238,6 @@ def train_model(
             model = _finish(state, model)
             _refuse_too_many_skipped(state, pairs, most=most_skipped)
             return model
-
-
-def _advice(settings: TrainSettings, facts: DataFacts, sources: Sequence[str | Path], out: Path) -> tuple[str, ...]:
-    sizes = {"pairs": facts.pairs, "median_side": facts.median_side}
-    text = finetuning_advice(settings, **sizes, sources=sources, out=out)
-    return (f"advice     {text}",) if text else ()
 
 
 def _same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, str]:

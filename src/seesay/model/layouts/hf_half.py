@@ -74,7 +74,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     tensors = read_linked(weights, list(_links(full, side, whole)), clip.state_dict(), ignored=whole.IGNORED)
     # One tower has no cosines that a factor could be for.
     tensors["logit_scale"] = torch.tensor(0.0)
-    clip.load_state_dict(tensors, assign=True)
+    clip.fill(tensors)
     return Parts(
         clip=clip, architecture=architecture, tokenizer=vocabulary, preprocess=preprocess, name=folder.resolve().name
     )
