@@ -2,8 +2,8 @@
 
 Usage: OMP_NUM_THREADS=1 python first_answer.py PHOTOS FOLDER. FOLDER gets an index of every file below PHOTOS, its
 vectors drawn at random (what is measured is not how good they are); then `seesay search PHOTOS WORDS` runs ROUNDS
-times, in turn with a process that only loads the model. The clock and the CPU seconds of each; the machine has
-other work.
+times, in turn with a process that only loads the model. The clock and the CPU seconds of each;
+the machine has other work.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Queries per second over 1,000,000 x 512 vectors: flat float32 by NumPy, faiss flat where it is installed, and seesay.
 
 Usage: OMP_NUM_THREADS=1 python query.py FOLDER [COUNT [falling|isotropic]]. FOLDER gets 2.1 GB.
-One thread each, one query per call, the ways in turn within each round; seconds are CPU seconds, since the machine
-has other work, and the median of rounds.
+One thread each, one query per call, the ways in turn within each round; seconds are CPU seconds, since the machine has
+other work, and the median of rounds.
 Vectors: 1,000 clusters around a common mean, the spectrum falling as rank ** -0.7 ("falling") or flat ("isotropic").
 Queries: half of them vectors like those of the index, half further off, as words are from images.
 """

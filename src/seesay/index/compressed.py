@@ -22,7 +22,10 @@ WIDTHS = (64, 128, 256)
 SAMPLE, QUERIES, ROWS_AT_ONCE, SEED = 50_000, 64, 1 << 15, 0
 # Candidates of a query for ten photos, and the share of the ten best that must be among them: guesses.
 CANDIDATES, SHOWN = 2000, 10
-LEAST_RECALL = 0.99
+LEAST_RECALL = 0.995
+# How much of a photo is in a query that is as far off as words are, a guess; and every how manieth score is looked at
+# for a limit that leaves somewhat more than are wanted.
+FAR, STRIDE, SPARE = 0.6, 61, 1.5
 # What a product of bytes may hold on processors that add two of them in 16 bits: 2 x 255 x 63 < 32,768.
 CODE_LIMIT, QUERY_LIMIT = 127, 63
 
@@ -73,6 +76,9 @@ def write(folder: Path, vectors_ND: np.ndarray) -> None:
     mean_D = sample_SD.mean(0)
     directions_DD = np.linalg.eigh(np.cov((sample_SD - mean_D).T))[1][:, ::-1].astype(np.float32)
     query_QD = sample_SD[random.choice(len(sample_SD), min(QUERIES, len(sample_SD)), replace=False)]
+    # Words lie further off than photos: every second query is mostly a direction of its own.
+    away_QD = random.standard_normal(query_QD[::2].shape, dtype=np.float32)
+    query_QD[::2] = FAR * query_QD[::2] + away_QD / np.linalg.norm(away_QD, axis=1, keepdims=True)
     best_QT = _exactly(vectors_ND, query_QD)
     width = vectors_ND.shape[1]
     for wanted in (*(size for size in WIDTHS if size < width), width):
@@ -106,14 +112,20 @@ def _exactly(vectors_ND: np.ndarray, query_QD: np.ndarray) -> np.ndarray:
 
 
 def _recall(rows: CompressedRows, query_QD: np.ndarray, best_QT: np.ndarray) -> float:
-    # Half of the candidates: words lie further off than the photos that are tried here.
-    tried = [_largest(rows._scores(query_D), CANDIDATES // 2) for query_D in query_QD]
+    tried = [_largest(rows._scores(query_D), CANDIDATES) for query_D in query_QD]
     return float(np.mean([np.isin(best_T, few) for best_T, few in zip(best_QT, tried, strict=True)]))
 
 
 def _largest(score_N: np.ndarray, count: int) -> np.ndarray:
     if len(score_N) <= count:
         return np.arange(len(score_N))
+    few = score_N[::STRIDE]
+    wanted = int(count / STRIDE * SPARE) + 1
+    if wanted < len(few):
+        # A tenth of the time of a partition of all, where the scores looked at are like the others.
+        found = np.flatnonzero(score_N >= np.partition(few, len(few) - wanted)[len(few) - wanted])
+        if count <= len(found) <= 4 * count:
+            return found
     return np.argpartition(score_N, len(score_N) - count)[len(score_N) - count :]
 
 
