@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
     from seesay.preflight.report import DoctorReport as DoctorReport
+    from seesay.service.serve import serve as serve
     from seesay.tasks.audit import audit as audit
     from seesay.tasks.audit_result import Audit as Audit
     from seesay.tasks.classify_folder import classify_folder as classify_folder
@@ -100,6 +101,7 @@ _MODULES = {
     "probe": "tasks.probe",
     "recall_at_k": "tasks.retrieve",
     "search": "index.search",
+    "serve": "service.serve",
     "train": "training.train",
     "zero_shot_classifier": "model.cache",
 }

@@ -1,0 +1,246 @@
+"""What stands before every request: who may call and from where, how much at once, how large, and for how long.
+
+It is decided from the headers, and what is refused is refused before its body is read. A browser sends `Origin` and
+`Sec-Fetch-Site`, which a page cannot change, so no other site can use a service of this machine through its visitor.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from seesay.service.forms import MAX_BODY
+from seesay.service.measures import Measures
+from seesay.service.refusals import Refusal
+
+# Requests for the model that are in hand at once, and all others, such as thumbnails: guesses
+# (benchmarks/2026-11-29-serve has what comes of the first).
+WORK_AT_ONCE, OTHERS_AT_ONCE = 8, 128
+# Seconds for a body to arrive, and for an answer to be made: guesses.
+BODY_SECONDS, ANSWER_SECONDS = 30.0, 60.0
+# Bytes of a body that is read though it is not used, so that its connection can be used again: a guess.
+IGNORED_BYTES = 1 << 16
+# What holds nothing of anybody's, and a probe of a container has no token.
+WITHOUT_TOKEN = ("/", "/page.js", "/style.css", "/icon.svg", "/healthz", "/readyz")
+LOCAL_NAMES = ("localhost", "localhost.localdomain")
+# blob: is a photo that the page itself made of what was dropped, or fetched with its token.
+POLICY = (
+    "default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+_HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9.-]{1,253}))(?::\d{1,5})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may call: with `token`, if there is one; by an address, or one of `names`; on loopback by its own alone."""
+
+    is_loopback: bool
+    token: str | None = None
+    names: tuple[str, ...] = ()
+
+    def check(self, scope: Scope) -> None:
+        """`Refusal` with 400 or 403 for a wrong Host or another site, 401 without the token."""
+        headers = _single(scope["headers"], "host", "origin", "sec-fetch-site", "authorization")
+        host = headers["host"].lower()
+        if not self._is_ours(host):
+            raise Refusal(403 if host else 400, "the Host of the request is not this service.")
+        origin = headers["origin"].lower()
+        if origin and origin.partition("://")[::2] not in (("http", host), ("https", host)):
+            raise Refusal(403, "the request comes from another site.")
+        is_page = scope["method"] == "GET" and scope["path"] in WITHOUT_TOKEN
+        if headers["sec-fetch-site"] in ("cross-site", "same-site") and not is_page:
+            raise Refusal(403, "the request comes from another site.")
+        if self.token is not None and not is_page and not self._is_known(headers["authorization"]):
+            challenge = {"www-authenticate": "Bearer"}
+            raise Refusal(401, "a token is needed, as in `Authorization: Bearer TOKEN`.", headers=challenge)
+
+    def _is_ours(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        name = (match[1] or match[2]) if match else ""
+        try:
+            # An address is never resolved, so no name of an attacker can stand for it.
+            return not self.is_loopback or ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name in (*LOCAL_NAMES, *self.names)
+
+    def _is_known(self, authorization: str) -> bool:
+        kind, _, token = authorization.partition(" ")
+        is_equal = hmac.compare_digest(token.strip().encode("latin-1"), (self.token or "").encode())
+        return is_equal and kind.lower() == "bearer"
+
+
+def _single(headers: list[tuple[bytes, bytes]], *names: str) -> dict[str, str]:
+    """These headers, "" for one that is missing; `Refusal` for one that is there twice."""
+    found = dict.fromkeys(names, "")
+    for key, value in headers:
+        name = key.decode("latin-1")
+        if name in found:
+            if found[name]:
+                raise Refusal(400, f"the header {name} is there more than once.")
+            found[name] = value.decode("latin-1")
+    return found
+
+
+@dataclass(kw_only=True)
+class Guard:
+    """The service as a server calls it (ASGI)."""
+
+    app: ASGIApp
+    access: Access
+    measures: Measures
+    in_hand: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        reply = Reply(scope, send, self.measures)
+        try:
+            self.access.check(scope)
+            with self._admitted(scope):
+                body = await _body(scope, receive)
+                await self._answer(scope, body, receive, reply)
+        except Refusal as refusal:
+            await reply.refuse(refusal, is_last=_is_unread(scope))
+        except ConnectionAbortedError:
+            reply.count("gone")
+
+    @contextmanager
+    def _admitted(self, scope: Scope) -> Iterator[None]:
+        is_work = scope["method"] == "POST"
+        if self.in_hand[is_work] >= (WORK_AT_ONCE if is_work else OTHERS_AT_ONCE):
+            raise Refusal.busy("too many requests at once; try again.")
+        self.in_hand[is_work] += 1
+        self.measures.in_hand.inc()
+        try:
+            yield
+        finally:
+            self.in_hand[is_work] -= 1
+            self.measures.in_hand.dec()
+
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive, reply: "Reply") -> None:
+        """Run the application until it has answered; ended when the caller goes away, or time is up."""
+        scope["request_id"] = reply.request_id
+        work = asyncio.ensure_future(self.app(scope, _replay(body), reply.send))
+        gone = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({work, gone}, timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if work.done() or reply.is_complete:
+                await work
+                return
+            is_gone = gone.done()
+            work.cancel()
+            await asyncio.wait({work})
+            if is_gone:
+                raise ConnectionAbortedError
+            raise Refusal.busy(f"no answer within {ANSWER_SECONDS:.0f} s; try again.")
+        finally:
+            gone.cancel()
+            work.cancel()
+
+
+def _is_unread(scope: Scope) -> bool:
+    """Whether a body may be coming that is too large to be thrown away."""
+    headers = _lengths(scope)
+    return b"transfer-encoding" in headers or _number(headers.get(b"content-length", b"0")) > IGNORED_BYTES
+
+
+def _lengths(scope: Scope) -> dict[bytes, bytes]:
+    return {key: value for key, value in scope["headers"] if key in (b"transfer-encoding", b"content-length")}
+
+
+def _number(digits: bytes) -> int:
+    return int(digits) if digits.isdigit() and len(digits) < 16 else MAX_BODY + 1
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The whole body; `Refusal` where it is too large, 413, or too slow, 408."""
+    if _number(_lengths(scope).get(b"content-length", b"0")) > MAX_BODY:
+        raise Refusal(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ConnectionAbortedError
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MAX_BODY:
+                    raise Refusal(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError as error:
+        raise Refusal(
+            408, f"the body did not arrive within {BODY_SECONDS:.0f} s.", headers={"connection": "close"}
+        ) from error
+
+
+def _replay(body: bytes) -> Receive:
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        # The guard watches for the end of the connection.
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    return receive
+
+
+class Reply:
+    """One answer on its way: it gets the headers of every answer, and is counted once."""
+
+    def __init__(self, scope: Scope, send: Send, measures: Measures):
+        self.request_id = uuid.uuid4().hex[:16]
+        self.is_complete = False
+        self._scope, self._send, self._measures = scope, send, measures
+        self._started = measures.clock()
+        self._is_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Hand a message of the application on."""
+        if message["type"] == "http.response.start":
+            self._is_begun = True
+            own = {**HEADERS, "x-request-id": self.request_id}
+            given = {key.lower() for key, _ in message.get("headers", [])}
+            if b"cache-control" not in given:
+                own["cache-control"] = "no-store"
+            extra = [(name.encode(), value.encode()) for name, value in own.items()]
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+            self.count(str(message["status"]))
+        self.is_complete |= message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
+
+    async def refuse(self, refusal: Refusal, *, is_last: bool) -> None:
+        """Answer with an error; after the last one the connection is closed, so that no more of it is read."""
+        if self._is_begun:
+            return
+        body = refusal.body(self.request_id)
+        headers = {**refusal.headers, "content-length": str(len(body))} | ({"connection": "close"} if is_last else {})
+        raw: Any = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body})
+
+    def count(self, status: str) -> None:
+        """Count the request by its route and status."""
+        route = getattr(self._scope.get("route"), "path", "other")
+        self._measures.answered(route, status, self._measures.clock() - self._started)

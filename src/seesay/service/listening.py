@@ -1,0 +1,135 @@
+"""The one file that listens: a socket, uvicorn on it, its deadlines, and how it ends.
+
+Ctrl-C is a `KeyboardInterrupt` once the requests in hand are answered, SIGTERM an ordinary end.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from seesay.base.errors import SeesayError, UsageError
+
+# Guesses, all. Seconds: for the headers of a request, between requests, for an answer to be taken, and for those in
+# hand when the service ends.
+HEADER_SECONDS, IDLE_SECONDS, TAKING_SECONDS, LAST_SECONDS = 10.0, 5, 30.0, 10
+# Bytes of all headers of a request, and connections at once, below the 1,024 files that a process may open.
+HEADER_BYTES, CONNECTIONS = 16 << 10, 512
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket on which nobody can call yet; `UsageError` for an address that is none, `SeesayError` for one in use."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, UnicodeError, OverflowError) as error:
+        raise UsageError(f"--host {host!r} is no address of this machine; 127.0.0.1 is its own.") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise SeesayError(f"port {port} of {host} cannot be used ({error.strerror}); try another --port.") from error
+    return listener
+
+
+def server_of(app: ASGIApp, *, on_start: Callable[[], None] = lambda: None) -> "Server":
+    """What answers, with `run(sockets=[...])`, until the process is told to end; `KeyboardInterrupt` at Ctrl-C.
+
+    `on_start` is called when anybody can call.
+    """
+    config = uvicorn.Config(
+        app,
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="off",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=LAST_SECONDS,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    # What it says of requests that are none would let a stranger fill the log.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    return Server(config, on_start)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, whose end is one of this program's."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]):
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._on_start()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Inside, Ctrl-C and SIGTERM let the requests in hand be answered."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if signal.SIGINT in self._captured_signals:
+            raise KeyboardInterrupt
+
+
+class DeadlineProtocol(H11Protocol):
+    """A connection whose headers must come in time, and whose answers must be taken in time."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for headers."""
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; however many pieces the headers come in, their time is one."""
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._arm()
+        else:
+            self._disarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close; where the last answer has not been taken yet, it still may be for some seconds."""
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+
+    def _arm(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

@@ -1,0 +1,136 @@
+"""What the service answers: vectors, labels, photos, and what a caller is told where it cannot."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SQUARES = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1]}
+
+
+def names(answer):
+    return [photo["path"] for photo in answer.json["photos"]]
+
+
+def test_texts_and_images_become_unit_vectors_in_their_order(client, png):
+    answer = client.post("/v1/embed", {"texts": ["blue", "red"], "images": [base64.b64encode(png("red")).decode()]})
+    assert answer.status == 200 and answer.json["width"] == 3 and answer.json["model"] == "colours"
+    assert np.allclose(answer.json["texts"], [SQUARES["blue"], SQUARES["red"]])
+    assert np.allclose(answer.json["images"], [SQUARES["red"]])
+    assert np.allclose(client.upload("/v1/embed", ("images", png("blue"))).json["images"], [SQUARES["blue"]])
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+def test_embeddings_have_the_form_of_openais_service(client, form):
+    asked = {"model": "colours", "input": ["red", "green"], "encoding_format": form}
+    answer = client.post("/v1/embeddings", asked).json
+    assert answer["object"] == "list" and answer["model"] == "colours" and set(answer["usage"]) >= {"prompt_tokens"}
+    assert [item["index"] for item in answer["data"]] == [0, 1]
+    rows = [item["embedding"] for item in answer["data"]]
+    if form == "base64":
+        rows = [np.frombuffer(base64.b64decode(row), "<f4") for row in rows]
+    assert np.allclose(rows, [SQUARES["red"], SQUARES["green"]])
+
+
+def test_another_model_or_width_than_the_one_that_is_served_is_refused(client):
+    assert client.post("/v1/embeddings", {"model": "other", "input": "red"}).status == 404
+    assert client.post("/v1/embeddings", {"model": "colours", "input": "red", "dimensions": 2}).status == 400
+    assert json.loads(client("GET", "/v1/models").body)["data"][0]["id"] == "colours"
+
+
+def test_more_texts_than_a_batch_come_back_in_their_order(client):
+    texts = [list(SQUARES)[index % 3] for index in range(200)]
+    rows = client.post("/v1/embed", {"texts": texts}).json["texts"]
+    assert np.allclose(rows, [SQUARES[text] for text in texts])
+
+
+def test_a_photo_is_classified_as_the_function_does(client, png, colour_model):
+    answer = client.upload("/v1/classify", ("image", png("red")), ("labels", "red"), ("labels", "green"))
+    (ranking,) = colour_model.classify([Image.new("RGB", (16, 16), "red")], ["red", "green"])
+    found = {each["label"]: each["probability"] for each in answer.json["labels"]}
+    assert found == pytest.approx(ranking.to_dict())
+    assert [each["label"] for each in answer.json["labels"]] == ["red", "green"]
+    asked = {"image": base64.b64encode(png("green")).decode(), "labels": ["red", "green"], "top": 1}
+    assert [each["label"] for each in client.post("/v1/classify", asked).json["labels"]] == ["green"]
+
+
+def test_labels_that_cannot_be_told_apart_or_are_alone_are_refused_and_doubles_are_noted(client, png):
+    red = ("image", png())
+    assert client.upload("/v1/classify", red, ("labels", "red"), ("labels", "RED")).status == 400
+    assert client.upload("/v1/classify", red, ("labels", "red")).status == 400
+    answer = client.upload("/v1/classify", red, ("labels", "red"), ("labels", "blue"), ("labels", "red"))
+    assert "more than once" in answer.json["notes"][0] and len(answer.json["labels"]) == 2
+    bad = client.upload("/v1/classify", red, ("labels", "red"), ("labels", "blue"), ("templates", "/etc/passwd"))
+    assert bad.status == 400 and "{}" in bad.json["error"]["message"]
+
+
+def test_words_a_photo_and_an_id_find_photos_best_first(client, png):
+    answer = client.post("/v1/search", {"text": "red", "top": 2})
+    assert names(answer) == ["red.png", "below/yellow.jpg"]
+    assert answer.json["photos"][0]["score"] == pytest.approx(1.0, abs=0.02)
+    assert names(client.upload("/v1/search", ("image", png("blue")), ("top", 1))) == ["blue.png"]
+    like = {"like": answer.json["photos"][0]["id"], "top": 1}
+    assert names(client.post("/v1/search", like)) == ["below/yellow.jpg"]
+    assert names(client.post("/v1/search", {"text": "red", "plus": ["green"], "top": 1})) == ["below/yellow.jpg"]
+    assert client.post("/v1/search", {"text": "red", "minus": ["red"]}).status == 422
+    assert client.post("/v1/search", {"like": 99}).status == 404
+
+
+def test_a_thumbnail_is_a_jpeg_without_anything_beside_its_pixels(client):
+    number = client.post("/v1/search", {"text": "red", "top": 1}).json["photos"][0]["id"]
+    answer = client("GET", f"/v1/thumbnails/{number}")
+    assert answer.headers["content-type"] == "image/jpeg" and answer.body.startswith(b"\xff\xd8\xff")
+    assert b"Exif" not in answer.body
+    assert client("GET", "/v1/thumbnails/99").status == 404
+
+
+def test_what_another_process_adds_to_the_index_is_found(client, photos, paint, index, monkeypatch):
+    monkeypatch.setattr("seesay.service.answering.LOOK_SECONDS", 0.0)
+    assert len(names(client.post("/v1/search", {"text": "white"}))) == 4
+    paint(photos / "white.png", "white", side=16)
+    index.refresh()
+    assert names(client.post("/v1/search", {"text": "white", "top": 1})) == ["white.png"]
+
+
+def test_without_photos_there_is_no_search_and_everything_else(serve_model, colour_model, png):
+    client = serve_model(colour_model)
+    assert client.post("/v1/search", {"text": "red"}).status == 404
+    assert client.upload("/v1/embed", ("images", png("blue"))).status == 200
+    assert client("GET", "/healthz").status == client("GET", "/readyz").status == 200
+
+
+def test_a_model_that_predicts_captions_classifies_and_has_no_embeddings(serve_model, predictor, png):
+    client = serve_model(predictor("bag-of-words"))
+    assert client.post("/v1/embed", {"texts": ["red"]}).status == 400
+    answer = client.upload("/v1/classify", ("image", png()), ("labels", "red dog"), ("labels", "blue dog"))
+    assert answer.status == 200 and len(answer.json["labels"]) == 2
+
+
+def test_measures_count_requests_by_route_and_status(client):
+    client.post("/v1/embed", {"texts": ["red"]})
+    client("GET", "/nowhere")
+    text = client("GET", "/metrics").body.decode()
+    assert 'seesay_requests_total{route="/v1/embed",status="200"} 1.0' in text
+    assert 'seesay_requests_total{route="other",status="404"} 1.0' in text
+    assert "seesay_batch_rows_count 1.0" in text and "seesay_photos 4.0" in text
+
+
+def test_the_description_has_every_route_with_an_example(client):
+    description = json.loads(client("GET", "/openapi.json").body)
+    posts = {path: item["post"] for path, item in description["paths"].items() if "post" in item}
+    assert set(posts) == {"/v1/embed", "/v1/embeddings", "/v1/classify", "/v1/search"}
+    for route in posts.values():
+        assert route["requestBody"]["content"]["application/json"]["schema"]["examples"]
+    assert {"/v1/thumbnails/{number}", "/healthz", "/readyz", "/metrics", "/v1/models"} <= set(description["paths"])
+
+
+def test_an_own_mistake_is_a_number_for_the_caller_and_a_trace_for_the_log(client, monkeypatch, capfd):
+    async def broken(*_):
+        raise ZeroDivisionError("of /home/somebody")
+
+    monkeypatch.setattr(client.service, "embed", broken)
+    answer = client.post("/v1/embed", {"texts": ["red"]})
+    assert answer.status == 500 and "somebody" not in str(answer.json)
+    assert answer.json["error"]["request_id"] in capfd.readouterr().err
