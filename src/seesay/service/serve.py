@@ -100,13 +100,16 @@ def _opened(
     photos: str | Path | None, model: "Model | str | Path | None", *, index: str | Path | None, device: str | None
 ) -> "tuple[Model, PhotoIndex | None]":
     from seesay.index.photo_index import open_index
-    from seesay.index.search import open_for
+    from seesay.index.search import open_for, refuse_no_folder
     from seesay.model.hub import on_device
 
     if photos is not None:
-        opened = open_for(photos, model, index=index, device=device)
+        refuse_no_folder(Path(photos))
+        loaded = on_device(PACKAGED_MODEL if model is None else model, device)
+        name = str(model) if isinstance(model, str | Path) else None if model is None else loaded.name
+        opened = open_for(photos, loaded, index=index, name=name)
         say(str(opened.refresh()))
-        return opened.model, opened
+        return loaded, opened
     if index is not None:
         opened = open_index(index, model=None if model is None else on_device(model, device))
         return opened.model, opened
