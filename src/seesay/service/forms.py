@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from seesay.base.bounded import refuse_values
@@ -236,6 +236,13 @@ async def _fields(request: Request, kind: type[Form]) -> dict[str, Any]:
         form = await parser.parse()
     except MultiPartException as error:
         raise Refusal(400, f"the form cannot be read: {error.message}") from error
+    try:
+        return await _by_name(form, kind)
+    finally:
+        await form.close()
+
+
+async def _by_name(form: FormData, kind: type[Form]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         content = await value.read() if isinstance(value, UploadFile) else value
@@ -246,7 +253,6 @@ async def _fields(request: Request, kind: type[Form]) -> dict[str, Any]:
             raise Refusal(422, f"{name}: it should be there once.")
         else:
             fields[name] = content
-    await form.close()
     return fields
 
 

@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,9 +20,10 @@ from seesay.service.forms import MAX_BODY
 from seesay.service.measures import Measures
 from seesay.service.refusals import Refusal
 
-# Requests for the model that are in hand at once, and all others, such as thumbnails: guesses
-# (benchmarks/2026-11-29-serve has what comes of the first).
-WORK_AT_ONCE, OTHERS_AT_ONCE = 8, 128
+# Requests for the model that are in hand at once, and all that are, those included whose bodies are still arriving:
+# guesses (benchmarks/2026-11-29-serve has what comes of the first). And bytes of all bodies together.
+WORK_AT_ONCE, ALL_AT_ONCE = 8, 400
+ALL_BYTES = 8 * MAX_BODY
 # Seconds for a body to arrive, and for an answer to be made: guesses.
 BODY_SECONDS, ANSWER_SECONDS = 30.0, 60.0
 # Bytes of a body that is read though it is not used, so that its connection can be used again: a guess.
@@ -76,9 +77,10 @@ class Access:
         name = (match[1] or match[2]) if match else ""
         try:
             # An address is never resolved, so no name of an attacker can stand for it.
-            return not self.is_loopback or ipaddress.ip_address(name).is_loopback
+            address = ipaddress.ip_address(name)
         except ValueError:
             return name in (*LOCAL_NAMES, *self.names)
+        return address.is_loopback or not self.is_loopback
 
     def _is_known(self, authorization: str) -> bool:
         kind, _, token = authorization.partition(" ")
@@ -105,7 +107,9 @@ class Guard:
     app: ASGIApp
     access: Access
     measures: Measures
-    in_hand: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    working: int = 0
+    in_hand: int = 0
+    bytes_held: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -114,26 +118,44 @@ class Guard:
         reply = Reply(scope, send, self.measures)
         try:
             self.access.check(scope)
-            with self._admitted(scope):
-                body = await _body(scope, receive)
-                await self._answer(scope, body, receive, reply)
+            with self._counted():
+                await self._take(scope, receive, reply)
         except Refusal as refusal:
             await reply.refuse(refusal, is_last=_is_unread(scope))
         except ConnectionAbortedError:
             reply.count("gone")
 
-    @contextmanager
-    def _admitted(self, scope: Scope) -> Iterator[None]:
+    async def _take(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
+        """Read the body, and have it answered; a slow body takes nobody's turn at the model."""
         is_work = scope["method"] == "POST"
-        if self.in_hand[is_work] >= (WORK_AT_ONCE if is_work else OTHERS_AT_ONCE):
+        parts: list[bytes] = []
+        try:
+            self._refuse_work(is_work)
+            await self._receive(scope, receive, parts)
+            self._refuse_work(is_work)
+            self.working += is_work
+            try:
+                await self._answer(scope, b"".join(parts), receive, reply)
+            finally:
+                self.working -= is_work
+        finally:
+            self.bytes_held -= sum(map(len, parts))
+
+    def _refuse_work(self, is_work: bool) -> None:
+        if is_work and self.working >= WORK_AT_ONCE:
             raise Refusal.busy("too many requests at once; try again.")
-        self.in_hand[is_work] += 1
-        self.measures.in_hand.inc()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.in_hand >= ALL_AT_ONCE:
+            raise Refusal.busy("too many requests at once; try again.")
+        self.in_hand += 1
+        self.measures.in_hand.set(self.in_hand)
         try:
             yield
         finally:
-            self.in_hand[is_work] -= 1
-            self.measures.in_hand.dec()
+            self.in_hand -= 1
+            self.measures.in_hand.set(self.in_hand)
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, reply: "Reply") -> None:
         """Run the application until it has answered; ended when the caller goes away, or time is up."""
@@ -155,6 +177,30 @@ class Guard:
             gone.cancel()
             work.cancel()
 
+    async def _receive(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
+        """The whole body, counted in `bytes_held`; `Refusal` where it is too large, 413, or too slow, 408."""
+        too_large = Refusal(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
+        if _number(_lengths(scope).get(b"content-length", b"0")) > MAX_BODY:
+            raise too_large
+        left, has_more = MAX_BODY, True
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while has_more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ConnectionAbortedError
+                    parts.append(message.get("body", b""))
+                    has_more = message.get("more_body", False)
+                    left -= len(parts[-1])
+                    self.bytes_held += len(parts[-1])
+                    if left < 0:
+                        raise too_large
+                    if self.bytes_held > ALL_BYTES:
+                        raise Refusal.busy("too many large requests at once; try again.")
+        except TimeoutError as error:
+            late = f"the body did not arrive within {BODY_SECONDS:.0f} s."
+            raise Refusal(408, late, headers={"connection": "close"}) from error
+
 
 def _is_unread(scope: Scope) -> bool:
     """Whether a body may be coming that is too large to be thrown away."""
@@ -168,29 +214,6 @@ def _lengths(scope: Scope) -> dict[bytes, bytes]:
 
 def _number(digits: bytes) -> int:
     return int(digits) if digits.isdigit() and len(digits) < 16 else MAX_BODY + 1
-
-
-async def _body(scope: Scope, receive: Receive) -> bytes:
-    """The whole body; `Refusal` where it is too large, 413, or too slow, 408."""
-    if _number(_lengths(scope).get(b"content-length", b"0")) > MAX_BODY:
-        raise Refusal(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ConnectionAbortedError
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > MAX_BODY:
-                    raise Refusal(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError as error:
-        raise Refusal(
-            408, f"the body did not arrive within {BODY_SECONDS:.0f} s.", headers={"connection": "close"}
-        ) from error
 
 
 def _replay(body: bytes) -> Receive:
