@@ -64,8 +64,9 @@ def server_of(app: ASGIApp, *, on_start: Callable[[], None] = lambda: None) -> "
         timeout_graceful_shutdown=LAST_SECONDS,
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
-    # What it says of requests that are none would let a stranger fill the log.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    # What they say of requests that are none would let a stranger fill the log.
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return Server(config, on_start)
 
 
