@@ -104,6 +104,7 @@ function showPhotos(photos) {
     const words = document.createElement("span");
     const name = document.createElement("span");
     const score = document.createElement("span");
+    const hint = document.createElement("span");
     button.type = "button";
     button.tabIndex = index ? -1 : 0;
     button.title = photo.path;
@@ -114,11 +115,12 @@ function showPhotos(photos) {
     score.className = "score";
     name.textContent = photo.path.split("/").pop();
     score.textContent = photo.score.toFixed(3);
-    button.setAttribute("aria-label", `${photo.path}, score ${photo.score.toFixed(3)}; more like this`);
+    hint.className = "unseen";
+    hint.textContent = "more like this";
     button.addEventListener("click", () => searchLike(photo, image.src));
     setThumbnail(image, photo.thumbnail);
     words.append(name, score);
-    button.append(image, words);
+    button.append(image, words, hint);
     item.append(button);
     return item;
   }));
