@@ -1,4 +1,7 @@
-"""Open loop at four times the capacity: latencies of what is accepted, of 503, and goodput. Usage: overload.py ADDRESS"""
+"""Open loop at four times the capacity: latencies of what is accepted, of 503, and goodput.
+
+Usage: overload.py ADDRESS
+"""
 
 import asyncio
 import json
