@@ -1,7 +1,4 @@
-"""Open loop at four times the capacity: latencies of what is accepted, of 503, and goodput.
-
-Usage: overload.py ADDRESS
-"""
+"""Open loop at four times the capacity: latencies of what is accepted and of 503, goodput. Usage: overload.py ADDRESS"""
 
 import asyncio
 import json
