@@ -1,4 +1,4 @@
-"""Open loop at four times the capacity: latencies of what is accepted and of 503, goodput. Usage: overload.py ADDRESS"""
+"""Open loop at 4 times the capacity: latencies of what is accepted and of 503, goodput. Usage: overload.py ADDRESS"""
 
 import asyncio
 import json
