@@ -69,5 +69,7 @@ def test_it_serves_a_folder_and_ends_as_it_is_told_without_a_trace(number, code,
         _, error = served.communicate(timeout=PATIENCE)
     finally:
         served.kill()
+        # Its pipes are closed and it is waited for, whatever went wrong.
+        served.communicate()
     assert served.returncode == code, error
     assert "Traceback" not in error and "rror" not in error

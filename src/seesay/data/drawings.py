@@ -25,7 +25,7 @@ GROUNDS: Sequence[Colour] = ((250, 250, 248), (225, 230, 235), (240, 228, 205), 
 TRIES = 60
 
 
-def canvas(chance: random.Random) -> Image.Image:
+def ground(chance: random.Random) -> Image.Image:
     """An empty ground of one of a few colours."""
     return Image.new("RGB", (CANVAS, CANVAS), chance.choice(GROUNDS))
 
@@ -58,7 +58,7 @@ def apart(chance: random.Random, count: int, radius: float, *, edge: float = 6) 
 
 def counting(chance: random.Random, label: int) -> Image.Image:
     """`label` + 1 objects in one of three styles: discs of one colour, mixed shapes, or shaded balls."""
-    image = canvas(chance)
+    image = ground(chance)
     draw = ImageDraw.Draw(image)
     style = chance.choice(("discs", "shapes", "balls"))
     radius = chance.uniform(24, 34)
@@ -204,7 +204,7 @@ def species(chance: random.Random, label: int) -> Image.Image:
 
 def position(chance: random.Random, label: int) -> Image.Image:
     """A red circle left of, right of, above or below (0 to 3) a blue square."""
-    image = canvas(chance)
+    image = ground(chance)
     draw = ImageDraw.Draw(image)
     radius, gap = chance.uniform(34, 48), chance.uniform(110, 150)
     along, across = CANVAS / 2 + chance.uniform(-30, 30), CANVAS / 2 + chance.uniform(-70, 70)
@@ -218,7 +218,7 @@ def position(chance: random.Random, label: int) -> Image.Image:
 
 def negation(chance: random.Random, label: int) -> Image.Image:
     """Three or four shapes, a circle among them (0) or not (1)."""
-    image = canvas(chance)
+    image = ground(chance)
     draw = ImageDraw.Draw(image)
     count = chance.randint(3, 4)
     others = [chance.choice(("square", "triangle", "star")) for _ in range(count)]
@@ -231,7 +231,7 @@ def negation(chance: random.Random, label: int) -> Image.Image:
 
 def binding(chance: random.Random, label: int) -> Image.Image:
     """A red square and a blue circle (0), or a blue square and a red circle (1)."""
-    image = canvas(chance)
+    image = ground(chance)
     draw = ImageDraw.Draw(image)
     radius = chance.uniform(36, 52)
     names = ("red", "blue") if label == 0 else ("blue", "red")

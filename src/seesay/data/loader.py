@@ -171,6 +171,11 @@ def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tupl
     return samples[len(samples) * k // n : len(samples) * (k + 1) // n]
 
 
+def _no_group(index: int) -> str:
+    """That of pairs whose captions are their own."""
+    return ""
+
+
 class Crops:
     """Pairs as training batches: a random crop and one of the captions each, drawn from (seed, sample, epoch)."""
 
@@ -191,7 +196,7 @@ class Crops:
         self.seed = seed
         self.cache = cache
         # Of pairs whose captions suit others too, as those of one class do (`ClassPairs`).
-        self._group: Callable[[int], str] = getattr(pairs, "group", lambda index: "")
+        self._group: Callable[[int], str] = getattr(pairs, "group", _no_group)
         # Shared by all loader processes, as the cache is; 0 where no image was read yet.
         self._image_id = SharedArray((len(pairs),), np.int64) if cache else None
 
