@@ -55,6 +55,7 @@ def test_a_sheet_is_drawn_with_every_photo_found(search, tmp_path):
     assert search("red", "--sheet", tmp_path / "found.csv")[0] == 2
 
 
+@pytest.mark.journey
 def test_duplicates_come_in_groups(search, photos):
     assert search("--duplicates", "--format", "json")[1] == "[]\n"
     noise = Image.effect_noise((200, 160), 90).convert("RGB")

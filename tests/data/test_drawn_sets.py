@@ -24,6 +24,7 @@ def drawn(found, index):
     return np.asarray(Image.open(io.BytesIO(found.image(index))).convert("RGB")).astype(int)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("name", KINDS)
 def test_made_twice_it_is_the_same_bytes(name):
     first, again = open_evalset(small(name)), open_evalset(small(name))
@@ -32,6 +33,7 @@ def test_made_twice_it_is_the_same_bytes(name):
     assert [first.label(index) for index in range(len(first))] == 2 * list(range(len(first.class_names)))
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("name", KINDS)
 def test_no_image_to_learn_from_is_one_that_is_measured(name):
     test, train = open_evalset(small(name)), open_train_part(small(name))
@@ -41,6 +43,7 @@ def test_no_image_to_learn_from_is_one_that_is_measured(name):
     assert not {train.key(index) for index in range(len(train))} & {test.key(index) for index in range(len(test))}
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("name", KINDS)
 def test_a_longer_set_begins_with_the_shorter_one(name):
     short, longer = open_evalset(small(name)), open_drawn_set(f"limits:{name}:{3 * len(KINDS[name].class_names)}")
@@ -112,6 +115,7 @@ def test_what_is_not_drawn_is_refused_in_one_line(source, error, capsys):
     assert error in capsys.readouterr().err
 
 
+@pytest.mark.journey
 def test_every_set_has_the_papers_number_or_says_that_there_is_none():
     for name in KINDS:
         (note,) = open_evalset(small(name)).notes

@@ -21,6 +21,7 @@ def tuned(model, data, out, **named):
     return finetune(model, data, out=out, **{**QUICK, "overrides": SURE, "steps": 25, "most_loss": 100.0, **named})
 
 
+@pytest.mark.journey
 def test_a_model_learns_classes_and_the_run_keeps_both_ends_the_numbers_and_a_page(small_model, squares, tmp_path):
     before = weights_sha256(small_model.clip.state_dict())
     result = tuned(small_model, squares(), tmp_path / "run")
@@ -41,6 +42,7 @@ def test_a_model_learns_classes_and_the_run_keeps_both_ends_the_numbers_and_a_pa
     assert torch.equal(result.model.encode_texts(["red"]), model.encode_texts(["red"]))
 
 
+@pytest.mark.journey
 def test_the_same_call_goes_on_with_a_finished_run_and_measures_it_anew(small_model, squares, tmp_path, monkeypatch):
     data = squares()
     first = tuned(small_model, data, tmp_path / "run")
@@ -49,6 +51,7 @@ def test_the_same_call_goes_on_with_a_finished_run_and_measures_it_anew(small_mo
     assert again.to_json() == first.to_json()
 
 
+@pytest.mark.journey
 def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(small_model, small_vit, squares, tmp_path):
     data = squares()
     tuned(small_model, data, tmp_path / "unbroken", steps=8)
@@ -96,6 +99,7 @@ def test_images_of_one_class_are_matches_of_all_its_prompts(squares, small_model
     assert len({tuple(row) for row in batch.tokens.ids_BL.tolist()}) > 4, "but the words differ"
 
 
+@pytest.mark.journey
 def test_nothing_is_recommended_where_too_much_would_be_lost(small_model, squares, tmp_path):
     model, before = tmp_path / "model", tmp_path / "model" / "model.safetensors"
     trained = tuned(small_model, squares(), tmp_path / "first").model
@@ -115,11 +119,13 @@ def test_nothing_is_recommended_where_too_much_would_be_lost(small_model, square
     assert (tmp_path / "second" / "train" / "model").is_dir() and (tmp_path / "second" / "finetune.html").is_file()
 
 
+@pytest.mark.journey
 def test_pairs_are_learned_from_too_and_chosen_by_recall(small_model, coloured_pairs, tmp_path):
     result = tuned(small_model, coloured_pairs(120), tmp_path / "run", steps=3)
     assert "recall at 1" in result.target.what and result.guards[0].name.startswith("own answers on")
 
 
+@pytest.mark.journey
 def test_a_captioned_guard_is_measured_by_recall(small_model, squares, coloured_pairs, tmp_path):
     result = tuned(
         small_model, squares(seed=8), tmp_path / "run", guard=[coloured_pairs(12), squares("g", seed=3)], steps=3
@@ -150,6 +156,7 @@ def test_wrong_targets_and_guards_are_one_line_each(small_model, predictor, squa
     assert not out.exists()
 
 
+@pytest.mark.journey
 def test_the_command_prints_the_sweep_and_ends_with_1_where_nothing_is_better(small_model, squares, tmp_path, capsys):
     small_model.save(tmp_path / "model")
     words = ["finetune", str(tmp_path / "model"), str(squares()), "--out", str(tmp_path / "run")]
@@ -164,6 +171,7 @@ def test_the_command_prints_the_sweep_and_ends_with_1_where_nothing_is_better(sm
     assert "no model between" in capsys.readouterr().err
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("how", ["image", "lock-image", "lock-text", "lora", "prompt"])
 def test_each_way_trains_what_it_says_and_nothing_else(how, small_model, squares, tmp_path):
     try:
@@ -217,6 +225,7 @@ def test_a_learned_prompt_has_no_place_in_the_layouts_of_others(small_vit, tmp_p
             prompt.save(tmp_path / layout, layout=layout)
 
 
+@pytest.mark.journey
 def test_low_rank_updates_of_the_recommended_model_are_an_adapter_beside_it(small_vit, squares, tmp_path):
     from seesay.model.adapters import with_adapter
 
@@ -233,6 +242,7 @@ def test_low_rank_updates_of_the_recommended_model_are_an_adapter_beside_it(smal
     assert torch.equal(with_adapter(small_vit, tmp_path / "own").encode_texts(texts), again.encode_texts(texts))
 
 
+@pytest.mark.journey
 def test_pefts_format_of_towers_that_hugging_face_does_not_have_is_refused(small_model, squares, tmp_path):
     result = tuned(small_model, squares(), tmp_path / "run", how="lora", steps=12)
     with pytest.raises(UsageError, match="transformers has no CLIP with towers of the kinds conv"):
@@ -242,6 +252,7 @@ def test_pefts_format_of_towers_that_hugging_face_does_not_have_is_refused(small
         other.save_adapter(tmp_path / "x")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("how", ["lora", "image", "lock-image"])
 def test_a_batch_in_chunks_has_the_gradients_of_the_whole(how, small_model, squares, tmp_path):
     data = squares()

@@ -49,6 +49,7 @@ def test_only_what_is_allowed_is_found_and_more_is_found_where_more_is_asked(tmp
     assert len(set(scan.best(vectors[5], top=3_000)[0].tolist())) == 3_000
 
 
+@pytest.mark.journey
 def test_as_many_numbers_are_stored_as_the_photos_need(tmp_path):
     for name in ("narrow", "wide"):
         (tmp_path / name).mkdir()

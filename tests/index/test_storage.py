@@ -30,6 +30,7 @@ def test_fifty_kills_lose_no_acknowledged_row_and_bring_none_back_or_twice(tmp_p
     assert "50 kills" in done.stdout and "0 rows lost" in done.stdout
 
 
+@pytest.mark.journey
 @needs_limits
 def test_a_size_limit_on_files_is_told_and_leaves_the_index_as_it_was(tmp_path):
     """RLIMIT_FSIZE fails LanceDB's own writes, as a full disk does; the limit is raised again in the same process."""
@@ -42,6 +43,7 @@ def test_a_size_limit_on_files_is_told_and_leaves_the_index_as_it_was(tmp_path):
     ]
 
 
+@pytest.mark.journey
 def test_a_disk_that_is_really_full_is_told_and_takes_rows_again_once_there_is_space(tmp_path):
     mounted = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
                'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"', str(tmp_path)]  # fmt: skip

@@ -133,6 +133,7 @@ def test_every_matrix_of_a_transformer_is_reached_and_parts_of_one_alone():
     assert all(torch.equal(plain[name], old[name]) for name in old if "qkv" not in name or "text" in name)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("kind", MODELS)
 def test_an_adapter_is_a_small_file_that_gives_the_merged_model_again(kind, tmp_path):
     model = MODELS[kind]()

@@ -48,6 +48,7 @@ ORIGINS = [
 ]
 
 
+@pytest.mark.journey
 def test_no_path_leads_out_of_the_page(client, tmp_path):
     assert len(PATHS) > 200
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=PATIENCE)
@@ -60,6 +61,7 @@ def test_no_path_leads_out_of_the_page(client, tmp_path):
     connection.close()
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("host", HOSTS)
 def test_another_host_is_not_answered(client, host):
     """DNS rebinding: a name of an attacker that resolves to this machine."""
@@ -73,11 +75,13 @@ def test_a_host_that_is_missing_or_doubled_is_not_answered(client):
     assert client.raw(doubled).split()[1] == b"400"
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:8000", "LOCALHOST:80", "127.8.8.8"])
 def test_names_of_this_machine_are_answered(client, host):
     assert client("GET", "/healthz", Host=host).status == 200
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_another_site_can_neither_ask_nor_read(client, origin):
     for kind in ("application/json", "text/plain", "application/x-www-form-urlencoded"):
@@ -110,6 +114,7 @@ def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(client):
         assert "server" not in answer.headers
 
 
+@pytest.mark.journey
 def test_every_route_but_the_page_and_the_probes_needs_the_token(serve_model, colour_model, index):
     client = serve_model(colour_model, index, token=TOKEN, is_loopback=False)
     routes = [("POST", f"/v1/{name}") for name in ("embed", "embeddings", "classify", "search")]
@@ -131,6 +136,7 @@ def test_beyond_loopback_addresses_are_answered_and_names_are_not(serve_model, c
     assert statuses == [200, 200, 403]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     ("kind", "body", "status"),
     [
@@ -172,6 +178,7 @@ def bomb(side):
     )
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("data", [bomb(60_000), bomb(1_000_000), b"GIF89a", b"", b"\xff\xd8\xff\xe0" * 9, b"<svg/>"])
 def test_bombs_and_other_bad_images_are_refused_and_the_next_is_answered(client, data, png):
     assert client.upload("/v1/embed", ("images", data)).status == 422
@@ -194,6 +201,7 @@ def test_too_many_files_fields_and_texts_are_refused(client, png):
     assert client.post("/v1/classify", asked).status == 413
 
 
+@pytest.mark.journey
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(client):
     head = b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for length in (MAX_BODY + 1, 10**15):
@@ -233,6 +241,7 @@ def test_two_lengths_or_both_kinds_of_length_are_refused(client):
     assert client.raw(head + large)[:12] in (b"", b"HTTP/1.1 400", b"HTTP/1.1 415", b"HTTP/1.1 431")
 
 
+@pytest.mark.journey
 def test_slow_headers_and_slow_bodies_are_ended_and_others_answered(client, monkeypatch):
     monkeypatch.setattr(listening, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
@@ -296,6 +305,7 @@ def test_who_goes_away_is_not_encoded_for(held, colour_model):
     assert colour_model.texts_seen[len(before) :] == ["blue"]
 
 
+@pytest.mark.journey
 def test_an_answer_that_takes_too_long_is_503(held, monkeypatch):
     client, _ = held
     monkeypatch.setattr(guard, "ANSWER_SECONDS", 0.1)
@@ -303,6 +313,7 @@ def test_an_answer_that_takes_too_long_is_503(held, monkeypatch):
     assert answer.status == 503 and answer.headers["retry-after"] == "1"
 
 
+@pytest.mark.journey
 def test_names_of_files_are_one_line_of_plain_text(serve_model, colour_model, tmp_path, paint):
     from seesay.index.photo_index import PhotoIndex
 

@@ -40,6 +40,7 @@ def test_another_model_or_width_than_the_one_that_is_served_is_refused(client):
     assert json.loads(client("GET", "/v1/models").body)["data"][0]["id"] == "colours"
 
 
+@pytest.mark.journey
 def test_more_texts_than_a_batch_come_back_in_their_order(client):
     texts = [list(SQUARES)[index % 3] for index in range(200)]
     rows = client.post("/v1/embed", {"texts": texts}).json["texts"]
@@ -86,6 +87,7 @@ def test_a_thumbnail_is_a_jpeg_without_anything_beside_its_pixels(client):
     assert client("GET", "/v1/thumbnails/99").status == 404
 
 
+@pytest.mark.journey
 def test_what_another_process_adds_to_the_index_is_found(client, photos, paint, index, monkeypatch):
     monkeypatch.setattr("seesay.service.answering.LOOK_SECONDS", 0.0)
     assert len(names(client.post("/v1/search", {"text": "white"}))) == 4

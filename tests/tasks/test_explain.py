@@ -63,6 +63,7 @@ def test_the_verb_in_python_draws_and_tells_all(photo):
     assert image.format == "PNG" and np.asarray(image.convert("L")).std() > 5
 
 
+@pytest.mark.journey
 def test_long_texts_are_drawn_in_several_lines(photo):
     explanation = seesay.load("box").explain(photo, "word " * 60)
     lines = word_lines(explanation.words)

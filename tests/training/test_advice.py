@@ -35,6 +35,7 @@ def test_where_it_is_not_due_nothing_is_said(run):
     assert advice(**run) == ""
 
 
+@pytest.mark.journey
 def test_a_run_says_it_once_when_it_begins_and_doctor_as_its_last_line(tmp_path: Path, capfd):
     folder = tmp_path / "photos"
     folder.mkdir()

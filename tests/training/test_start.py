@@ -32,6 +32,7 @@ def begun(tmp_path):
     return model, tmp_path / "model"
 
 
+@pytest.mark.journey
 def test_train_goes_on_with_a_model_its_words_and_its_templates(begun, coloured_pairs, tmp_path, one_thread):
     old, folder = begun
     pairs = coloured_pairs(48)
@@ -52,6 +53,7 @@ def new_tensors(model):
     return [tensor for tensor in model.clip.state_dict().values() if tensor.is_floating_point()]
 
 
+@pytest.mark.journey
 def test_a_run_goes_on_where_its_first_model_lies_elsewhere(begun, coloured_pairs, tmp_path, one_thread):
     _, folder = begun
     pairs = coloured_pairs(48)
@@ -76,6 +78,7 @@ def test_settings_that_contradict_the_model_are_one_line_each(begun, predictor, 
         learner_from(model, TrainSettings(start=StartSettings(how="image")), name="x")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("how", ["lora", "lock-image"])
 def test_two_processes_learn_what_one_learns(how, begun, coloured_pairs, tmp_path, in_processes, one_thread):
     _, folder = begun

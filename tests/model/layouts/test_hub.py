@@ -59,6 +59,7 @@ def weights_of(hub: Hub) -> Path:
     return hub.repositories["somebody/tiny"] / "model.safetensors"
 
 
+@pytest.mark.journey
 def test_only_what_is_needed_is_fetched_and_that_once(hub: Hub, vit: Model):
     folder = hub.repositories["somebody/tiny"]
     for name in ("README.md", "pytorch_model.bin", "flax_model.msgpack", "onnx/model.onnx", "merges.txt"):
@@ -96,6 +97,7 @@ def test_open_clips_own_way_to_name_the_hub_is_taken(hub: Hub):
     assert load("hf-hub:somebody/tiny").name == "tiny"
 
 
+@pytest.mark.journey
 def test_a_token_goes_to_the_hub_and_not_to_where_large_files_lie(hub: Hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     load(NAME)
@@ -104,6 +106,7 @@ def test_a_token_goes_to_the_hub_and_not_to_where_large_files_lie(hub: Hub, monk
     assert not [path for path, _ in hub.tokens if path.startswith("/large/")]
 
 
+@pytest.mark.journey
 def test_the_clip_of_a_sentence_transformer_is_fetched_from_its_folder_alone(hub: Hub, vit: Model, monkeypatch):
     folder = hub.repositories["somebody/tiny"]
     vit.save(folder / "0_CLIPModel", "hf")
@@ -190,6 +193,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub, monkeypatch):
         load(NAME)
 
 
+@pytest.mark.journey
 def test_a_hub_that_stops_in_the_middle_is_asked_for_the_rest_and_given_up(hub: Hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     hub.faults["/large/somebody/tiny/resolve/" + COMMIT + "/model.safetensors"] = [silent(1.0)]
@@ -228,6 +232,7 @@ def test_bytes_other_than_promised_are_not_kept(hub: Hub, tmp_path: Path):
     assert load(NAME).name == "tiny"
 
 
+@pytest.mark.journey
 def test_what_was_fetched_is_used_where_the_hub_fails_and_that_is_said(hub: Hub, monkeypatch, capfd):
     load(NAME)
     for fault in (BUSY, (503, {}), page, GATED):
