@@ -6,7 +6,7 @@ import os
 import signal
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -147,6 +147,25 @@ def paint() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def photos(tmp_path: Path, paint) -> Path:
+    """red, green and blue in a folder, yellow in one below."""
+    root = tmp_path / "photos"
+    for name in ("red", "green", "blue"):
+        paint(root / f"{name}.png", name, side=16)
+    paint(root / "below" / "yellow.jpg", "yellow", side=16)
+    return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums over several threads may differ in their last bit from one process to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

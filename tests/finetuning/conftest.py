@@ -48,14 +48,3 @@ def small_vit(one_thread) -> Model:
     """A vision transformer with a text transformer, not trained."""
     tokenizer = CaptionTokenizer.train(WORDS, vocab_size=560, context=16)
     return seesay.build("vit-small", tokenizer=tokenizer)
-
-
-@pytest.fixture
-def one_thread():
-    """Sums over several threads may differ in their last bit from one process to the next."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -8,16 +8,6 @@ from seesay.index.photo_index import PhotoIndex
 
 
 @pytest.fixture
-def photos(tmp_path, paint):
-    """red, green and blue in a folder, yellow in one below."""
-    root = tmp_path / "photos"
-    for name in ("red", "green", "blue"):
-        paint(root / f"{name}.png", name, side=16)
-    paint(root / "below" / "yellow.jpg", "yellow", side=16)
-    return root
-
-
-@pytest.fixture
 def make_index(tmp_path, colour_model):
     """Open or create the index of a folder of photos."""
 

@@ -105,15 +105,6 @@ def png():
 
 
 @pytest.fixture
-def photos(tmp_path, paint):
-    root = tmp_path / "photos"
-    for name in ("red", "green", "blue"):
-        paint(root / f"{name}.png", name, side=16)
-    paint(root / "below" / "yellow.jpg", "yellow", side=16)
-    return root
-
-
-@pytest.fixture
 def index(tmp_path, photos, colour_model):
     made = PhotoIndex.create(tmp_path / "index", photos, colour_model)
     made.refresh()

@@ -152,12 +152,3 @@ def _run(work: Callable[[int], Any], rank: int, environment: dict[str, str], pip
             traceback.print_exc()
         pipe.send((type(error).__name__, str(error)))
     pipe.close()
-
-
-@pytest.fixture
-def one_thread():
-    """Sums over several threads may differ in their last bit from one process to the next."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

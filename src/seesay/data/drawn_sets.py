@@ -15,6 +15,7 @@ from PIL import Image
 from seesay.base.errors import UsageError, nearest
 from seesay.data import drawings
 from seesay.data.labelled import Labelled, LabelledSet
+from seesay.data.sources import BytesImage
 
 PREFIX = "limits"
 # Images of a set that is measured, and the most of one, which are some 300 MB; guesses.
@@ -124,23 +125,6 @@ KINDS: dict[str, DrawnKind] = {
 }
 
 
-@dataclass(frozen=True)
-class DrawnImage:
-    """A PNG that was drawn."""
-
-    data: bytes
-    location: str
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.data)
-
-    def read(self) -> bytes:
-        """The PNG."""
-        return self.data
-
-
 def is_drawn_set(source: str | Path) -> bool:
     """Whether a source is written as a set that is drawn; a folder of that name is ./limits."""
     return str(source) == PREFIX or str(source).startswith(f"{PREFIX}:")
@@ -166,7 +150,7 @@ def open_drawn_set(source: str | Path, *, is_train: bool = False) -> LabelledSet
     samples = []
     for index in range(count * (TRAIN_SHARE if is_train else 1)):
         key, label = f"{name}-{part}-{index:06}", index % len(kind.class_names)
-        samples.append(Labelled(key, label, DrawnImage(png_of(kind, key, label), f"{source}, {part} {index}")))
+        samples.append(Labelled(key, label, BytesImage(png_of(kind, key, label), f"{source}, {part} {index}")))
     note = f"drawn here; {kind.paper}."
     return LabelledSet(
         f"{PREFIX}:{name}{'/train' * is_train}",

@@ -12,7 +12,7 @@ from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import Skipped
 from seesay.data.decode import open_image
-from seesay.data.sources import PairList, StoredImage
+from seesay.data.sources import BytesImage, PairList, StoredImage
 from seesay.data.table_rows import Columns, TableRow, texts_of
 from seesay.data.tables import pairs_of_rows
 
@@ -21,22 +21,6 @@ FRAME, EXAMPLES = "frame", "examples"
 ROWS_AT_ONCE = 4096
 # Bytes of images in one row group of a file (a guess): other processes read a group at a time.
 BYTES_AT_ONCE = 1 << 25
-
-
-class BytesImage(NamedTuple):
-    """An encoded image in memory."""
-
-    data: bytes
-    location: str
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return len(self.data)
-
-    def read(self) -> bytes:
-        """The encoded image."""
-        return self.data
 
 
 class Cells(NamedTuple):

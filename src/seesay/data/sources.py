@@ -91,6 +91,22 @@ class TarSlice(NamedTuple):
         return data
 
 
+class BytesImage(NamedTuple):
+    """An encoded image in memory."""
+
+    data: bytes
+    location: str
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.data)
+
+    def read(self) -> bytes:
+        """The encoded image."""
+        return self.data
+
+
 def _read_regular(path: str, *, offset: int, count: int) -> bytes:
     """At most `count` bytes from `offset` of a regular file; never waits on a pipe, never follows into a device.
 
