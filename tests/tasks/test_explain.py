@@ -44,7 +44,10 @@ def test_removal_finds_the_cells_that_make_the_score(colour_model):
     assert removal.fall_GG.shape == (2, 2) and removal.fall_GG.argmax() == 0
     assert (removal.fall_GG.flatten()[1:] < 0).all(), "less red makes it bluer"
     assert removal.without_hottest < removal.without_coldest
-    assert removal.agreement == pytest.approx(np.corrcoef([4, 2, 2, 2], [4, 2, 2, 2])[0, 1], abs=0.3)
+    assert removal.agreement > 0.7, "the hottest cell falls most; how the three others come is a matter of rounding"
+    # Where every cell is of the mean colour, blanking one changes nothing but the last bits of a row.
+    grey = removal_of(colour_model, torch.full((3, 16, 16), 90, dtype=torch.uint8), torch.tensor([0.0, 0.0, 1.0]), heat)
+    assert np.isnan(grey.agreement)
 
 
 def test_concepts_are_those_that_an_image_was_made_of(colour_model):

@@ -1,5 +1,6 @@
 """`seesay explain`: which parts of a photo and which words make their similarity, checked by taking them away."""
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,10 +74,12 @@ def as_text(explanation: "Explanation", photo: str) -> str:
     ]
     lines.append(table(["word", "weight", "score without it", "change"], rows).rstrip("\n"))
     if removal is not None:
+        is_number = math.isfinite(removal.agreement)
+        agreement = f"{removal.agreement:.2f}" if is_number else "none (no cell changes the score)"
         lines += [
             f"hottest quarter blanked: {removal.without_hottest:.4f} ({removal.without_hottest - score:+.4f})",
             f"coldest quarter blanked: {removal.without_coldest:.4f} ({removal.without_coldest - score:+.4f})",
-            f"heat and removal agree: rank correlation {removal.agreement:.2f} over {removal.fall_GG.size} cells",
+            f"rank correlation of heat and removal: {agreement} over {removal.fall_GG.size} cells",
         ]
     if explanation.concepts:
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in explanation.concepts)

@@ -18,7 +18,7 @@ from seesay.base.printable import printable
 from seesay.data.image_sources import Source
 from seesay.data.jpeg import decoding
 from seesay.formulas.relevance import attention_relevance, in_image, joined, map_relevance
-from seesay.model.encode import check_unit_length, rounding
+from seesay.model.encode import check_unit_length, cut, rounding
 from seesay.nets.clip import DualEncoder
 from seesay.nets.recorded import RecordedAttention, all_stored, recorded_leaf, recorded_outputs
 
@@ -165,23 +165,34 @@ def relevance(model: "Model", pixels_B3SS: Tensor, text_BD: Tensor) -> tuple[Ten
     of `text_BD`, (B, G, G), from 0 to 1; both on the CPU.
 
     In a transformer from the attention of all layers, else from the last `JOINED_MAPS` maps of different sides.
+    `UsageError` for a tower that has neither over the whole image.
     """
     pixels = model.preprocess.normalise(pixels_B3SS.clone().to(model.device)).requires_grad_()
     modules = model.clip.image_tower.map_modules()
     towers = model.clip
     with rounding(model), all_stored(towers), RecordedAttention() as attention, recorded_outputs(modules) as outputs:
-        image_BD = towers.embed_images(pixels)
+        image_BD = cut(model, towers.embed_images(pixels))
         score = (image_BD.float() * text_BD.clone().to(image_BD.device)).sum()
-    if modules:
-        by_side = {output.shape[-1]: output for output in outputs}
+    by_side = {output.shape[-1]: output for output in outputs if _is_map(output)}
+    if by_side:
         layers = [by_side[side] for side in sorted(by_side)[:JOINED_MAPS]]
         gradients = torch.autograd.grad(score, layers)
         heats = [map_relevance(*both) for both in zip(layers, gradients, strict=True)]
-    else:
+    elif attention.weights and all(weight.ndim == 4 and len(weight) == len(pixels) for weight in attention.weights):
         gradients = torch.autograd.grad(score, attention.weights)
         heats = [_of_patches(*both) for both in zip(attention.weights, gradients, strict=True)]
+    else:
+        raise UsageError(
+            f"the image tower of {model.name} has neither maps nor attention over the whole image; "
+            "explain another model."
+        )
     grid_BGG = joined([heat.detach().float().cpu() for heat in heats])
     return check_unit_length(image_BD.detach().cpu()), grid_BGG
+
+
+def _is_map(output: Tensor) -> bool:
+    """Whether it is (B, C, h, w) of a square image, and no row of positions or a map with its channels last."""
+    return output.ndim == 4 and output.shape[-1] == output.shape[-2]
 
 
 def _of_patches(weight_BHQP: Tensor, gradient_BHQP: Tensor) -> Tensor:
@@ -202,7 +213,7 @@ def word_weights(model: "Model", text: str, words: Sequence[str], image_D: Tenso
     towers = model.clip
     embedding: nn.Module = towers.text_tower.token_embedding  # type: ignore[assignment]
     with rounding(model), all_stored(towers), recorded_leaf(embedding) as outputs:
-        row_1D = towers.embed_texts(tokens)  # type: ignore[operator]
+        row_1D = cut(model, towers.embed_texts(tokens))  # type: ignore[operator]
         score = (row_1D.float() * image_D.clone().to(row_1D.device)).sum()
     (vectors,) = outputs
     (gradient,) = torch.autograd.grad(score, [vectors])

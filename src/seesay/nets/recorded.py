@@ -28,11 +28,27 @@ class RecordedAttention(TorchFunctionMode):
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        query, key, value = args
-        score = query @ key.mT * query.shape[-1] ** -0.5
-        if (kwargs or {}).get("is_causal"):
+        return self._attended(*args, **(kwargs or {}))
+
+    def _attended(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+    ) -> Tensor:
+        """What the function does with the same arguments; its dropout is none where a model is not trained."""
+        assert dropout_p == 0
+        score = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:
             is_later = torch.ones(score.shape[-2:], dtype=torch.bool, device=score.device).triu(1)
             score = score.masked_fill(is_later, -math.inf)
+        if attn_mask is not None:
+            is_choice = attn_mask.dtype == torch.bool
+            score = score.masked_fill(~attn_mask, -math.inf) if is_choice else score + attn_mask
         weight_BHQP = score.softmax(-1)
         self.weights.append(weight_BHQP)
         return weight_BHQP @ value
@@ -56,11 +72,15 @@ def all_stored(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def recorded_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Inside, the list gets the output of each of these modules when it is computed, (B, C, h, w) for a map."""
+    """Inside, the list gets the output of each of these modules when it is computed, (B, C, h, w) for a map.
+
+    What is no tensor is passed over.
+    """
     outputs: list[Tensor] = []
 
-    def remember(_: nn.Module, __: Any, output: Tensor) -> None:
-        outputs.append(output)
+    def remember(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            outputs.append(output)
 
     hooks = [module.register_forward_hook(remember) for module in modules]
     try:

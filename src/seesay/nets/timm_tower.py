@@ -47,7 +47,7 @@ class TimmTower(ImageTower, ComputesBuffers):
                 f"({type(error).__name__}: {' '.join(str(error).split())[:120]}); the model's description is not of "
                 "this timm."
             ) from error
-        self.head = _head(config, self.trunk.num_features, embed_dim)
+        self.head = _head(config, self.trunk.head_hidden_size, embed_dim)
         self._refuse_other_width(config, embed_dim)
         _refuse_other_side(config, self.trunk)
 
@@ -64,6 +64,10 @@ class TimmTower(ImageTower, ComputesBuffers):
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, D), not yet of unit length; as timm itself runs it."""
         return self.head(self.trunk(pixels_B3SS))
+
+    def map_modules(self) -> tuple[nn.Module, ...]:
+        """Those that timm itself takes features from, also where they give no maps."""
+        return tuple(self.trunk.get_submodule(info["module"]) for info in getattr(self.trunk, "feature_info", ()))
 
     def compute_buffers(self) -> None:
         """What is computed and in no file: tables of positions and the like, by timm's own code.
@@ -90,7 +94,7 @@ class TimmTower(ImageTower, ComputesBuffers):
         return classifier if isinstance(classifier, nn.Linear) and not len(self.head) else None
 
     def _refuse_other_width(self, config: TimmImageConfig, embed_dim: int) -> None:
-        width = self.trunk.num_features
+        width = self.trunk.head_hidden_size
         if config.head == "none" and width != embed_dim:
             raise RefusedInput(
                 f"timm's {config.name} has {width} features with nothing behind it, and the model an embedding of "

@@ -33,7 +33,7 @@ class ImageTower(nn.Module):
         return self.project(self.grid(pixels_B3SS))
 
     def map_modules(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs are maps (B, W, h, w), in turn; none in a transformer."""
+        """The modules whose outputs may be maps (B, W, h, w), in turn; none in a transformer of ours."""
         return ()
 
     def give_up_pooling(self) -> None:

@@ -32,6 +32,11 @@ class TransformersText(ComputesBuffers):
         self.transformer = _encoder(config)
         self.proj = _projection(config, embed_dim)
 
+    @property
+    def token_embedding(self) -> nn.Module:
+        """Where ids become vectors, by the name that our own towers have for it."""
+        return self.transformer.get_input_embeddings()
+
     def features(self, tokens: Tokens) -> Tensor:
         """Token ids to (B, W)."""
         ids_BL = tokens.ids_BL

@@ -28,6 +28,8 @@ from seesay.model.zero_shot import prompt_rows
 # Cells on a side of the grid that is blanked cell by cell, and the least pixels of the model on a side of one: guesses.
 MOST_CELLS = 7
 LEAST_PIXELS = 8
+# A guess: cosines in float32 differ by less for the same pixels.
+ROUNDING = 1e-6
 # The l1 penalty as a share of the one at which no concept is left: benchmarks/2026-11-29-explain.
 CONCEPT_PENALTY = 0.5
 
@@ -80,7 +82,8 @@ def removal_of(model: Model, pixels_3SS: Tensor, text_D: Tensor, heat_GG: np.nda
     blanked = torch.cat([nothing_1P, hottest_P[None], coldest_P[None], each_PP])
     scores = (model.encode_pixels(blank(pixels_3SS, blanked.unflatten(1, (cells, cells)))) @ text_D).double().numpy()
     fall_P, heat_P = scores[0] - scores[3:], heat_1GG.flatten().double().numpy()
-    is_flat = bool(np.ptp(fall_P) == 0 or np.ptp(heat_P) == 0)
+    # Below that it is the rounding of a row's numbers, as where a photo is of one colour.
+    is_flat = bool(np.ptp(fall_P) < ROUNDING or np.ptp(heat_P) == 0)
     return Removal(
         fall_GG=fall_P.reshape(cells, cells),
         agreement=float("nan") if is_flat else float(spearmanr(heat_P, fall_P)[0]),  # type: ignore[arg-type]

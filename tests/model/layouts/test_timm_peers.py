@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.build import build
 from seesay.model.bundle import Model
 from seesay.model.convert import convert
+from seesay.model.explain import relevance
 from seesay.model.hub import load
 from seesay.model.layouts.vocabulary import tokenizer_files
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, TimmImageConfig
@@ -191,6 +193,24 @@ def test_a_size_of_timms_is_built_and_saved(timm, tmp_path: Path):
     assert torch.equal(load(tmp_path / "model").encode_pixels(pixels), model.encode_pixels(pixels))
     with pytest.raises(UsageError, match=r"knows no tower 'test_convnex'\. Nearest: test_convnext"):
         build("timm:test_convnex")
+
+
+def test_towers_of_timm_are_explained_by_maps_or_attention_or_refused(timm):
+    image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    for name in ("test_convnext", "mobilenetv3_small_050", "test_vit", "beit_base_patch16_224"):
+        model = build(f"timm:{name}")
+        tower = model.clip.image_tower
+        with torch.no_grad():
+            for key, value in tower.named_parameters():
+                if key.endswith("relative_position_bias_table"):
+                    value.normal_()
+        pixels_1 = model.preprocess.read(image)[None]
+        row_1D, grid_1GG = relevance(model, pixels_1, model.encode_texts(["a cat"]))
+        assert grid_1GG.isfinite().all() and 0 < float(grid_1GG.max()) <= 1
+        # What is explained is the model itself, its masks and biases of attention included.
+        assert torch.allclose(row_1D, model.encode_pixels(pixels_1), atol=1e-5)
+    with pytest.raises(UsageError, match="neither maps nor attention over the whole image"):
+        build("timm:swin_tiny_patch4_window7_224").explain(image, "a cat")
 
 
 @pytest.mark.parametrize("fault", ["missing", "broken"])

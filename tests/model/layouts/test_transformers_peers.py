@@ -140,6 +140,15 @@ def test_we_embed_what_open_clip_wrote_as_it_does_also_from_our_own_layout(kind:
         model.save(tmp_path / "other", "open_clip")
 
 
+@pytest.mark.parametrize("kind", ["roberta", "mt5", "nllb"])
+def test_its_words_are_explained_as_those_of_our_own_towers(kind: str, written):
+    folder, *_ = written(kind)
+    image = torch.randint(0, 255, (3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    words = load(folder).explain(image, "two red cats").words
+    assert [word.text for word in words] == ["two", "red", "cats"]
+    assert max(abs(word.weight) for word in words) == pytest.approx(1)
+
+
 @torch.inference_mode()
 def test_siglips_image_tower_stands_beside_it(written):
     """As nllb-clip-base-siglip has it, whose pairs are scored by a sigmoid."""
