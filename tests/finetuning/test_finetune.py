@@ -1,6 +1,7 @@
 """`seesay.finetune` from end to end on small models: what is learned, what is kept, what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
+from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
+from seesay.training.settings import TrainSettings
 
 QUICK = {"workers": 0, "batch_size": 8, "device": "cpu", "overrides": ["towers.precision=float32"]}
 SURE = ["optimizer.learning_rate=0.003", "towers.precision=float32"]
@@ -49,6 +52,9 @@ def test_the_same_call_goes_on_with_a_finished_run_and_measures_it_anew(small_mo
     monkeypatch.setattr(finetune_file, "train_model", None)
     again = tuned(small_model, data, tmp_path / "run")
     assert again.to_json() == first.to_json()
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="a finished run of 25 steps"):
+        tuned(small_model, data, tmp_path / "run", overrides=[*SURE, "optimizer.weight_decay=0.3"])
 
 
 @pytest.mark.journey
@@ -115,6 +121,11 @@ def test_nothing_is_recommended_where_too_much_would_be_lost(small_model, square
     assert caught.value.exit_code == 1
     assert before.read_bytes() == bits
     assert not (tmp_path / "second" / "model").exists()
+    # What an earlier call recommended does not stay beside numbers that recommend nothing.
+    seesay.load(model).save(tmp_path / "second" / "model")
+    with pytest.raises(SeesayError, match="no model between"):
+        tuned(model, other, tmp_path / "second", guard=tmp_path / "guard", most_loss=0.0)
+    assert not (tmp_path / "second" / "model").exists()
     assert json.loads((tmp_path / "second" / "finetune.json").read_text())["chosen"] is None
     assert (tmp_path / "second" / "train" / "model").is_dir() and (tmp_path / "second" / "finetune.html").is_file()
 
@@ -151,9 +162,26 @@ def test_wrong_targets_and_guards_are_one_line_each(small_model, predictor, squa
         tuned(predictor("caption"), data, out)
     with pytest.raises(UsageError, match="most_loss is -1"):
         tuned(small_model, data, out, most_loss=-1)
-    with pytest.raises(UsageError, match="too few to choose by"):
+    with pytest.raises(UsageError, match="tiny has 4 images to measure on, fewer than 8; name more with val"):
         tuned(small_model, squares("tiny", count=2, seed=4), out)
+    with pytest.raises(UsageError, match="guard lone has one class, so that every answer is right"):
+        tuned(small_model, data, out, guard=squares("lone", classes=1, seed=6))
+    with pytest.raises(UsageError, match="small has 4 images to measure on, fewer than 8; take a larger guard"):
+        tuned(small_model, data, out, guard=squares("small", count=1, seed=7))
+    with pytest.raises(UsageError, match="two guards are called g; name each set once"):
+        tuned(small_model, data, out, guard=[squares("x/g", seed=8), squares("y/g", seed=9)])
     assert not out.exists()
+
+
+def test_an_image_that_is_there_twice_is_learned_from_or_held_out_and_never_both(small_model, squares):
+    data = squares()
+    for path in sorted(data.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"again-{path.name}"))
+    target = open_target(small_model, data, (), TrainSettings(), own_template=False)
+    learned = {target.pairs.training[index].image for index in range(len(target.pairs.training))}
+    held = {target.held_out(number) for number in range(target.held_count)}
+    assert held and not held & learned
+    assert len(target.pairs.training) + 2 * target.held_count == 120
 
 
 @pytest.mark.journey

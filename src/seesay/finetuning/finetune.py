@@ -1,7 +1,9 @@
 """A model, and what it should be better at: the public `seesay.finetune`: open, train, sweep, choose, publish."""
 
+import copy
 import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,21 +12,21 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.runtime import Runtime
-from seesay.base.settings import merged, read_settings
+from seesay.base.settings import leaves, merged, read_settings
 from seesay.base.streams import say
+from seesay.base.values import with_interval
 from seesay.data.class_names import names_of
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.measures import Measure
+from seesay.finetuning.measures import Measure, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import between, chosen_point, sweep
 from seesay.finetuning.target import Target, open_guards, open_target
 from seesay.model.bundle import Model
-from seesay.model.cache import weights_sha256
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
-from seesay.training.settings import TrainSettings
-from seesay.training.start import open_start
+from seesay.training.settings import CHANGEABLE, TrainSettings
+from seesay.training.start import open_start, with_start
 from seesay.training.train import LENGTHS, train_model
 
 How = Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"]
@@ -98,7 +100,7 @@ def finetune(
         most_loss=most_loss,
         seconds=float(run.events[-1].get("seconds", 0.0)),
     )
-    return choose_model(result, old.to(runtime.device), new.to(runtime.device)) if is_main else result
+    return choose_model(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
 
 
 def check_loss(most_loss: float) -> None:
@@ -144,9 +146,12 @@ def described(
     lines = [f"start      {old.name}: {settings.start.how}", *(f"           {note}" for note in target.notes)]
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
-    lines += [f"guard      {guard.name}: {guard.what}, on {guard.n:,} images" for guard in guards]
+    for guard in guards:
+        lines.append(f"guard      {guard.name}: {guard.what}, on {guard.n:,} images")
+        if (unseen := 100 * unseen_loss(guard)) > most_loss:
+            lines.append(f"           so few that a loss of {unseen:.1f} points may not be seen; a larger one shows it")
     if not has_guard:
-        lines.append("           it sees images like the target's alone: name a set you care about with --guard")
+        lines.append("           measured only on images like the target's: name a set you care about with --guard")
     return [*lines, f"bound      at most {most_loss:g} points lost on a guard, the end of the 95 % interval counted"]
 
 
@@ -170,17 +175,24 @@ def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings
 
 
 def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings) -> Model | None:
-    """The model of a finished run of the same kind, which is then only measured anew; None where there is none."""
+    """The model of a finished run with the settings that are given, which is then only measured anew; else None."""
     if not (folder / SETTINGS_NAME).is_file():
         return None
     run = open_run(folder)
-    same = (
-        run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint
-        and run.settings.start.sha256 == weights_sha256(old.clip.state_dict())
-        and run.settings.start.how == settings.start.how
-        and all(getattr(run.settings, name) == getattr(settings, name) for name in LENGTHS)
+    requested, kept = dict(leaves(with_start(settings, old))), dict(leaves(run.settings))
+    same = run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint and all(
+        kept.get(name) == value
+        for name, value in requested.items()
+        if not name.startswith((*CHANGEABLE, "device", "data.workers"))
     )
     return run.load() if run.is_finished and same else None
+
+
+def copied_to(device: str, model: Model) -> Model:
+    """The model on a device; the one that is given stays where it is."""
+    other = copy.copy(model)
+    other.clip = copy.deepcopy(model.clip)
+    return other.to(device)
 
 
 def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
@@ -191,6 +203,11 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
     points = sweep(old, new, target=result.target, guards=result.guards, most_loss=result.most_loss / 100)
     result = result.with_points(points, chosen_point(points, result.most_loss / 100))
     folder, chosen = result.folder, result.chosen
+    # First: what an earlier call recommended must not stand beside other numbers.
+    for earlier in (MODEL_FOLDER, ADAPTER_FOLDER):
+        shutil.rmtree(folder / earlier, ignore_errors=True)
+    publish_file(folder / RESULT_NAME, (json.dumps(result.to_json(), indent=1) + "\n").encode())
+    publish_file(folder / PAGE_NAME, build_page(result).encode())
     if chosen is not None:
         best = between(old, new, chosen.a).to("cpu")
         best.name = folder.name
@@ -198,13 +215,16 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         best.save(folder / MODEL_FOLDER)
         if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
             result.save_adapter(folder / ADAPTER_FOLDER)
-    publish_file(folder / RESULT_NAME, (json.dumps(result.to_json(), indent=1) + "\n").encode())
-    publish_file(folder / PAGE_NAME, build_page(result).encode())
     if chosen is None:
+        is_better = any(point.target.value > points[0].target.value for point in points)
+        hint = "allow more with --most-loss, or try another --how" if is_better else "train longer, or on more images"
         raise SeesayError(
             f"no model between {old.name} and the trained one is better on {result.target.name} and loses at most "
             f"{result.most_loss:g} points on {' and '.join(guard.name for guard in result.guards)}; the old one is as "
-            f"it was, both ends and {RESULT_NAME} are in {folder}: allow more with --most-loss, or try --how lora."
+            f"it was, both ends and {RESULT_NAME} are in {folder}: {hint}."
         )
+    if chosen.target.interval95[0] <= 0:
+        interval = with_interval(chosen.target.gain, chosen.target.interval95, sign=True)
+        say(f"its gain on {result.target.name}, {interval} points, may be chance; choose by more images with --val.")
     say(f"model: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
     return result

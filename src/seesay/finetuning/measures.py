@@ -159,6 +159,11 @@ def encoded(model: Model, pixels_N3SS: Tensor) -> Tensor:
     return torch.cat([model.encode_pixels(block) for block in pixels_N3SS.split(BLOCK)])
 
 
+def unseen_loss(guard: Measure) -> float:
+    """The largest share of answers that may be lost where not one of those that are measured is: its 95 % end."""
+    return proportion_interval(0, guard.n)[1]
+
+
 def difference(before: Answered, after: Answered) -> tuple[float, tuple[float, float]]:
     """The mean of what was gained, question by question, and its 95 % interval over images.
 

@@ -4,7 +4,7 @@ Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", equation
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,15 +92,17 @@ def sweep(
     between: Callable[[Model, Model, float], Model] = between,
 ) -> list[Point]:
     """Points from 0 to 1, in order: tenths, and finer ones around the last that is allowed, if more would be better."""
-    before: Mapping[str, Answered] = {}
+    measures = [target, *guards]
+    before: list[Answered] = []
     points: dict[float, Point] = {}
 
     def measure(a: float) -> None:
         nonlocal before
         model = between(old, new, a)
-        answers = {"target": target.answers(model), **{guard.name: guard.answers(model) for guard in guards}}
+        answers = [each.answers(model) for each in measures]
         before = before or answers
-        changes = [change(name, before[name], answer) for name, answer in answers.items()]
+        names = ["target", *(guard.name for guard in guards)]
+        changes = [change(*both) for both in zip(names, before, answers, strict=True)]
         points[a] = Point(a=a, target=changes[0], guards=tuple(changes[1:]))
 
     with progress(len(GRID) + HALVINGS, "sweep") as advance:

@@ -98,10 +98,7 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     training, measured, held, note = _split(labelled, val, seed=settings.seed)
     templates = None if own_template else words.templates
     measure = ClassMeasure(model, measured, words.names, templates, chosen=held)
-    if measure.n < FEWEST:
-        raise UsageError(
-            f"{measure.n} images of {measured.name} are held out, too few to choose by; name more with --val."
-        )
+    refuse_few(measure, "name more with --val")
     prompts = class_prompts(words.names, words.templates)
     names = tuple(names_of(name)[0] for name in words.names)
     if settings.start.how == "image":
@@ -148,12 +145,26 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
     generator = np.random.default_rng(seed)
     label_N = np.array([labelled.label(index) for index in range(len(labelled))])
     share = min(HELD_OUT, MOST_HELD_OUT / max(1, len(labelled)))
+    same_N = copies(labelled)
     held: list[int] = []
     for label in np.unique(label_N):
-        members = generator.permutation(np.flatnonzero(label_N == label))
+        # An image that is there twice is learned from or held out, never both.
+        members = generator.permutation(np.flatnonzero((label_N == label) & (same_N == np.arange(len(same_N)))))
         held += members[: max(1, round(share * len(members))) if len(members) > 1 else 0].tolist()
-    training = sorted(set(range(len(labelled))) - set(held))
-    return training, labelled, sorted(held), f"{len(held):,} images of {len(labelled):,} held out, some of every class"
+    training = np.flatnonzero(~np.isin(same_N, held)).tolist()
+    return training, labelled, sorted(held), f"{len(held):,} images of {len(labelled):,} held out, by class"
+
+
+def copies(labelled: LabelledSet) -> np.ndarray:
+    """For each image the first one of the set with the same bytes, (N,); of equal sizes alone they are read."""
+    size_N = np.array([labelled.size(index) for index in range(len(labelled))])
+    sizes, count = np.unique(size_N, return_counts=True)
+    first: dict[bytes, int] = {}
+    same_N = np.arange(len(labelled))
+    for index in np.flatnonzero(np.isin(size_N, sizes[count > 1])).tolist():
+        with suppress(BrokenSample):
+            same_N[index] = first.setdefault(_digest(labelled.image(index)), index)
+    return same_N
 
 
 def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: TrainSettings) -> Target:
@@ -165,10 +176,12 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
             f"{len(pairs.training)} pairs are too few to hold some out to choose by; name some with --val."
         )
     held = pairs.validation
+    measure = CaptionMeasure(model, held)
+    refuse_few(measure, "name more with --val")
     return Target(
         name=pairs.training.name,
         pairs=pairs,
-        measure=CaptionMeasure(model, held),
+        measure=measure,
         classes=None,
         held_out=lambda number: held[number].image,
         held_count=len(held),
@@ -189,15 +202,26 @@ def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
     for source in sources:
         opened = open_evalset(source)
         refuse_shared(opened, target.images(), target.name, "guard")
+        if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
+            raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
         if not isinstance(opened, LabelledSet):
             measures.append(CaptionMeasure(old, opened))
             continue
         words = choose_words(old, (opened,), opened.class_names)
         templates = None if words.templates_from == "the model" else words.templates
         measures.append(ClassMeasure(old, opened, words.names, templates))
-    if len({measure.name for measure in measures}) < len(measures):
-        raise UsageError(f"two guards are called {measures[0].name}; name each set once.")
+    for measure in measures:
+        refuse_few(measure, "take a larger guard")
+    names = [measure.name for measure in measures]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two guards are called {twice[0]}; name each set once.")
     return measures
+
+
+def refuse_few(measure: Measure, hint: str) -> None:
+    """`UsageError` for a set of so few images that what is measured on them says nothing."""
+    if measure.n < FEWEST:
+        raise UsageError(f"{measure.name} has {measure.n} images to measure on, fewer than {FEWEST}; {hint}.")
 
 
 def refuse_shared(measured: LabelledSet | PairSource, learned: Iterable[bytes], name: str, what: str) -> None:

@@ -41,7 +41,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
     old = model.architecture
     architecture = _architecture(old, image_size=image_size, context=context)
     weights = dict(model.clip.state_dict())
-    if name := _image_table(old):
+    if image_size is not None and (name := _image_table(old)):
         positions, before = weights[name], _rows_before(old)
         weights[name] = image_positions(positions, _side(architecture), before=before)
     if isinstance(old.text, TextTransformerConfig) and architecture.text.context != old.text.context:

@@ -21,6 +21,7 @@ from seesay.nets.clip import DualEncoder
 from seesay.nets.convolutional import AttentionPool
 from seesay.nets.siglip import AttentionPool as SiglipPool
 from seesay.nets.siglip import SiglipText
+from seesay.nets.tower import ComputesBuffers
 
 # What a matrix does in its tower. A vision transformer's first layer, which reads pixels, is none of them.
 KINDS = ("query", "key", "value", "out", "mlp", "conv", "projection")
@@ -133,14 +134,11 @@ def add_low_rank(
 ) -> list[str]:
     """Give the chosen matrices low-rank updates that change nothing yet, and freeze all else; returns their paths.
 
-    `UsageError` where no matrix is chosen, and for a rank that is larger than one of them.
+    `UsageError` where a tower has no such matrix or is another library's, and for a rank that is larger than one.
     """
+    for tower in towers:
+        _refuse_tower(clip, tower, kinds)
     chosen = matrices(clip, kinds=kinds, towers=towers)
-    if not chosen:
-        raise UsageError(
-            f"no matrix of the {' and '.join(towers)} tower is one of {', '.join(kinds)}; choose others with "
-            "start.targets and start.towers."
-        )
     for matrix in chosen:
         if rank > min(matrix.shape):
             raise UsageError(
@@ -153,6 +151,21 @@ def add_low_rank(
         update = LowRank(weight, rank=rank, alpha=alpha, parts=[kind in kinds for kind in matrix.kinds])
         parametrize.register_parametrization(matrix.module, matrix.name, update)
     return [matrix.path for matrix in chosen]
+
+
+def _refuse_tower(clip: DualEncoder, tower: str, kinds: Sequence[str]) -> None:
+    """`UsageError` for one whose matrices are not known here, of which some would be left as they are unsaid."""
+    module = {"image": clip.image_tower, "text": clip.text_tower}[tower]
+    other = " and ".join(name for name in TOWERS if name != tower)
+    if isinstance(module, ComputesBuffers):
+        raise UsageError(
+            f"the {tower} tower is another library's, whose matrices are not named here; set start.towers=[{other}]."
+        )
+    if not matrices(clip, kinds=kinds, towers=(tower,)):
+        raise UsageError(
+            f"no matrix of the {tower} tower is one of {', '.join(kinds)}; choose others with start.targets, or set "
+            f"start.towers=[{other}]."
+        )
 
 
 def add_context(table: nn.Embedding, context_MW: Tensor) -> None:

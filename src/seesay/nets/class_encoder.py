@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seesay.base.errors import UsageError
 from seesay.base.records import Predicted, Tokens
 from seesay.formulas.similarity import widened
 from seesay.nets.clip import DualEncoder
@@ -34,7 +35,13 @@ class ClassEncoder(DualEncoder):
         """Images and the captions of their classes to the cross-entropy of each among all classes, in nats."""
         lengths = tokens.length_B.tolist()
         rows = [tuple(row[:length]) for row, length in zip(tokens.ids_BL.tolist(), lengths, strict=True)]
-        # Blank rows, which another process waits for, are of no class.
+        # Blank rows, which another process waits for, are ones; no caption is.
+        unknown = {row for row in rows if row not in self._class_of and set(row) != {1}}
+        if unknown:
+            raise UsageError(
+                f"{len(unknown)} captions of a batch are none of start.classes; classes are learned by "
+                "`seesay finetune MODEL DATA --how image`."
+            )
         class_B = torch.tensor([self._class_of.get(row, 0) for row in rows], device=pixels_B3SS.device)
         logits_BC = self.logit_scale.exp() * widened(self.embed_images(pixels_B3SS)) @ self.rows_CD.T
         return Predicted(loss_B=F.cross_entropy(logits_BC, class_B, reduction="none"))

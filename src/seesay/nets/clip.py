@@ -127,6 +127,8 @@ class Clip(nn.Module):
         for tower in (self.image_tower, self.text_tower):
             if isinstance(tower, ComputesBuffers):
                 tower.compute_buffers()
+        # Those are computed on the CPU, and the tensors may be anywhere else.
+        self.to(self.logit_scale.device)
 
     def check_vocabulary(self) -> None:
         """`RefusedInput` for words that cannot have been learned, as a damaged file may hold."""

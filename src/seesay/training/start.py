@@ -77,6 +77,8 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
     for name, value, own in (("model", settings.model, start.name), ("objective", settings.objective, objective)):
         if value not in (None, own):
             raise UsageError(f"{name} is {value}, but the run begins with {start.name}, whose {name} is {own}.")
+    if settings.parallel == "fsdp" and settings.start.how in ("lora", "prompt"):
+        raise UsageError(f"parallel is fsdp, which cannot share what {settings.start.how} learns; set it to ddp.")
     widths = None if settings.start.how == "image" else start.architecture.widths
     if settings.widths not in (None, widths):
         raise UsageError(
