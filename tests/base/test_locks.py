@@ -1,5 +1,6 @@
 """One process holds a file, by what each system has for it."""
 
+import os
 import sys
 from types import ModuleType
 
@@ -18,6 +19,29 @@ def test_a_file_is_held_until_it_is_closed(tmp_path):
         assert take_lock(first) and not take_lock(second)
         first.close()
         assert take_lock(second)
+
+
+@needs_locks
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_what_a_process_forks_does_not_hold_its_files(tmp_path):
+    """A loader or a decoder outlives a process that was killed, and the file must be free."""
+    (reading, writing), (told, telling) = os.pipe(), os.pipe()
+    with (tmp_path / "a").open("a+b") as first, (tmp_path / "a").open("a+b") as second:
+        assert take_lock(first)
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.write(telling, b".")
+            os.read(reading, 1)
+            os._exit(0)
+        try:
+            os.read(told, 1)
+            first.close()
+            assert take_lock(second), "the child has a copy of the open file"
+        finally:
+            for end in (writing, reading, told, telling):
+                os.close(end)
+            os.waitpid(child, 0)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from seesay.cli.search import write_paths
+
 pytest.importorskip("lancedb", reason="LanceDB, of the extra `search`, is not installed")
 
 
@@ -125,3 +127,21 @@ def test_embed_writes_a_file_and_says_what_it_left_out(seesay, photos, tmp_path)
     assert (code, out) == (3, f"4 vectors of 3 numbers -> {tmp_path / 'a.npy'}\n") and "broken.png: not an image" in err
     assert seesay("embed", photos, "--out", tmp_path / "a.npy", "--max-bad", 0.5)[0] == 0
     assert seesay("embed", photos, "--out", tmp_path / "a.txt")[0] == 2
+
+
+def test_paths_are_the_bytes_of_file_names(capfdbinary):
+    write_paths([f"{os.fsdecode(name)}\0" for name in (b"caf\xe9.png", "café.png".encode())])
+    assert capfdbinary.readouterr().out == b"caf\xe9.png\0caf\xc3\xa9.png\0"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--duplicates", "--sheet", "d.png"], "--duplicates compares all photos"),
+        (["red", "-0", "--format", "json"], "-0 writes paths"),
+        (["red", "--since", "May"], "--since 'May' is no day"),
+    ],
+)
+def test_options_of_which_one_would_be_left_out_are_refused_before_anything_is_encoded(search, words, complaint):
+    code, out, err = search(*words)
+    assert (code, out) == (2, "") and complaint in err and "added" not in err

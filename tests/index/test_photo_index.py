@@ -303,7 +303,7 @@ def test_an_empty_folder_has_an_index_that_says_so(make_index, tmp_path):
     (tmp_path / "empty").mkdir()
     index = make_index(tmp_path / "empty")
     assert index.refresh().photos == 0
-    with pytest.raises(UsageError, match="holds no photo yet"):
+    with pytest.raises(UsageError, match="holds no photo; there is none in"):
         index.search("red")
 
 

@@ -233,6 +233,32 @@ def test_what_is_no_request_is_closed(client, request_line):
     assert client("GET", "/healthz").status == 200
 
 
+def test_a_refused_caller_that_sends_on_holds_no_connection(client, monkeypatch):
+    monkeypatch.setattr(listening, "HEADER_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) as connection:
+        connection.sendall(b"POST /v1/embed HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 60000\r\n\r\n")
+        assert connection.recv(1 << 16).split()[1] == b"403"
+        try:
+            connection.sendall(b" ")
+            assert connection.recv(1 << 16) == b"", "closed"
+        except ConnectionError:
+            pass
+
+
+def test_beyond_so_many_connections_others_are_told_when_to_come_again(client, monkeypatch):
+    monkeypatch.setattr(listening, "CONNECTIONS", 2)
+    held = [socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) for _ in range(2)]
+    try:
+        for connection in held:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(1 << 16).split()[1] == b"200"
+        answer = client("GET", "/healthz")
+        assert answer.status == 503 and answer.headers["retry-after"] == "1"
+    finally:
+        for connection in held:
+            connection.close()
+
+
 def test_two_lengths_or_both_kinds_of_length_are_refused(client):
     head = b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\n"
     assert client.raw(head + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd").split()[1] == b"400"

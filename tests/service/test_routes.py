@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seesay.index import photo_index
+
 SQUARES = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1]}
 
 
@@ -94,6 +96,22 @@ def test_what_another_process_adds_to_the_index_is_found(client, photos, paint, 
     paint(photos / "white.png", "white", side=16)
     index.refresh()
     assert names(client.post("/v1/search", {"text": "white", "top": 1})) == ["white.png"]
+
+
+def test_what_is_asked_while_a_writer_makes_its_snapshot_does_not_stay(client, photos, index, monkeypatch):
+    """The version is acknowledged before; who looked in between had the old photos for ever."""
+    monkeypatch.setattr("seesay.service.answering.LOOK_SECONDS", 0.0)
+    (photos / "red.png").unlink()
+    write_scan, seen = photo_index.write_scan, []
+
+    def asked_before(*arguments, **named):
+        seen.append(names(client.post("/v1/search", {"text": "red"})))
+        return write_scan(*arguments, **named)
+
+    monkeypatch.setattr(photo_index, "write_scan", asked_before)
+    index.refresh()
+    assert "red.png" in seen[0]
+    assert "red.png" not in names(client.post("/v1/search", {"text": "red"}))
 
 
 def test_without_photos_there_is_no_search_and_everything_else(serve_model, colour_model, png):

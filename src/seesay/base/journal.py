@@ -84,9 +84,6 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / LOCK_NAME).open("a+", encoding="utf-8", newline="\n")
             take_named_lock(self._lock, f"run folder {self.folder}")
-            # A loader process that outlives a killed run for some seconds must not keep its folder locked.
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._lock.close)
             self._events = LineFile(self.folder / EVENTS_NAME)
         except OSError as error:
             raise StorageError(

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import IO, Any, TextIO
+from weakref import WeakSet
 
 from seesay.base.errors import StorageError
 from seesay.base.streams import say
@@ -13,6 +14,10 @@ from seesay.base.streams import say
 # The byte that is locked on Windows, where nobody else may read or write it: the last one that `_locking` of its C
 # library can name, which is behind the end of the file.
 LOCKED_BYTE = (1 << 31) - 2
+
+
+# Those of this process. A loader or a decoder that it forks and that outlives it must not keep them.
+_HELD: WeakSet[IO[Any]] = WeakSet()
 
 
 def take_lock(file: IO[Any]) -> bool:
@@ -26,7 +31,10 @@ def take_lock(file: IO[Any]) -> bool:
             module = import_module(name)
         except ImportError:
             continue
-        return lock(module, file)
+        is_held = lock(module, file)
+        if is_held:
+            _HELD.add(file)
+        return is_held
     _warn()
     return True
 
@@ -71,3 +79,13 @@ def _lock_byte(msvcrt: ModuleType, file: IO[Any]) -> bool:
 @cache
 def _warn() -> None:
     say("warning: this system has no locks for files; let no two commands write to one place at the same time.")
+
+
+def _let_go() -> None:
+    """In a process that was forked: its copies of the open files are closed, and their locks stay with the first."""
+    for file in list(_HELD):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,6 +1,7 @@
 """`seesay search`: a folder of photos and words, the photos that show them."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,12 @@ Like = Annotated[Path | None, typer.Option(metavar="PHOTO", help="A photo that t
 Plus = Annotated[list[str] | None, typer.Option(metavar="WORDS", help="Add the vector of these words.")]
 Minus = Annotated[list[str] | None, typer.Option(metavar="WORDS", help="Take the vector of these words away.")]
 Top = Annotated[int, typer.Option(min=1, metavar="N", help="Photos to find.")]
-Since = Annotated[str | None, typer.Option(metavar="DATE", help="Only photos taken on this day or later: 2024-05-01.")]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE", help="Only photos of this day or later: 2024-05-01, by EXIF of JPEG and TIFF, else by the file."
+    ),
+]
 Folder = Annotated[str | None, typer.Option(metavar="SUB", help="Only photos in this folder of PHOTOS.")]
 Duplicates = Annotated[bool, typer.Option("--duplicates", help="Groups of photos that look the same.")]
 FormatName = Annotated[
@@ -66,12 +72,13 @@ def command(
 
     Example: seesay search photos "two dogs in snow" --top 5
     """
-    has_query = words is not None or like is not None or bool(plus)
-    if has_query == duplicates:
+    if (words is not None or like is not None or bool(plus)) == duplicates:
         raise UsageError("give WORDS, --like PHOTO or --plus WORDS, or else --duplicates alone.")
+    refuse_together(duplicates and bool(minus or since or folder or sheet), null and format == "json")
     refuse_unwritable_file(sheet, "--sheet", ending=".png")
     refuse_unwritable_file(bad, "--bad")
     from seesay.cli.classify import load_model
+    from seesay.index.photo_index import seconds_of
     from seesay.index.search import open_for, query_of, refuse_no_folder
     from seesay.tasks.answer_files import refuse_ending, write_skipped
 
@@ -80,7 +87,9 @@ def command(
     refuse_no_folder(photos)
     loaded = load_model(model, device, precision=None, batch_size=None)
     opened = open_for(photos, loaded, index=index, name=model)
-    # Before photos are encoded for hours.
+    # Both before photos are encoded for hours.
+    if since is not None:
+        seconds_of(since)
     query_D = None if duplicates else query_of(opened, words, like, plus=plus or [], minus=minus or [])
     refreshed = opened.refresh(prune=prune)
     report(refreshed, photos)
@@ -96,6 +105,14 @@ def command(
 
         write_sheet(sheet, opened, hits)
         say(printable(f"sheet: {sheet}"))
+
+
+def refuse_together(is_more_than_duplicates: bool, is_zero_in_json: bool) -> None:
+    """`UsageError` for options of which one would be left out."""
+    if is_more_than_duplicates:
+        raise UsageError("--duplicates compares all photos; leave --minus, --since, --folder and --sheet out.")
+    if is_zero_in_json:
+        raise UsageError("-0 writes paths, and --format json does not; leave one of them out.")
 
 
 def report(refreshed: "Refreshed", photos: Path) -> None:
@@ -119,7 +136,7 @@ def show(hits: "Sequence[Hit]", format: str, *, end: str) -> None:
     if format == "json":
         print(json.dumps([hit.to_dict() for hit in hits], indent=1))
     elif format == "paths":
-        sys.stdout.write("".join(f"{hit.path}{end}" for hit in hits))
+        write_paths([f"{hit.path}{end}" for hit in hits])
     else:
         rows = [(f"{hit.score:.3f}", hit.path) for hit in hits]
         sys.stdout.write(table(("score", "photo"), rows, left=2))
@@ -130,7 +147,14 @@ def show_groups(groups: Sequence[Sequence[str]], format: str, *, end: str) -> No
     if format == "json":
         print(json.dumps(groups, indent=1))
     elif format == "paths":
-        sys.stdout.write(end.join("".join(f"{path}{end}" for path in group) for group in groups))
+        write_paths([end.join("".join(f"{path}{end}" for path in group) for group in groups)])
     else:
         rows = [(f"{number}", path) for number, group in enumerate(groups, 1) for path in group]
         sys.stdout.write(table(("group", "photo"), rows, left=2))
+
+
+def write_paths(parts: Sequence[str]) -> None:
+    """The bytes of the paths, which other programs open, also where a name is no UTF-8."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(map(os.fsencode, parts)))
+    sys.stdout.flush()

@@ -16,6 +16,7 @@ import numpy as np
 
 from seesay.base.errors import StorageError, UsageError
 from seesay.base.names import no_empty_names
+from seesay.base.publish import remove_stale
 from seesay.data.duplicates import alike_groups
 from seesay.data.sources import IMAGE_SUFFIXES, missing_location, split_suffix
 from seesay.index.index_folder import (
@@ -30,7 +31,7 @@ from seesay.index.index_folder import (
     writing,
 )
 from seesay.index.photo_table import PhotoTable, acknowledged_version, thumbnails_of
-from seesay.index.refresh import UNSUPPORTED, Refresh, Refreshed, skipped_of
+from seesay.index.refresh import PASSING, UNSUPPORTED, Refresh, Refreshed, skipped_of
 from seesay.index.scan import Scan, positions_of, write_scan
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class PhotoIndex:
                 raise UsageError(f"index {folder} is of {index.facts.photos}, not of {photos}; name another folder.")
             return index
         refuse_wordless(model)
+        if folder.is_dir():
+            # Of one that was killed while it made the index.
+            remove_stale(folder, name=FACTS)
         if folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir()):
             raise UsageError(f"{folder} holds other files and no index; name a folder that is empty or not there.")
         facts = IndexFacts(
@@ -95,6 +99,11 @@ class PhotoIndex:
         return f"<PhotoIndex of {len(self):,} photos in {self.facts.photos} by {self.facts.model}: {self.folder}>"
 
     @property
+    def version(self) -> int:
+        """The version of the table that is searched; 0 where there is none."""
+        return 0 if self._scan is None else self._scan.version
+
+    @property
     def model(self) -> "Model":
         """The model whose vectors these are, loaded by its name when it is first needed."""
         if self._model is None:
@@ -113,13 +122,14 @@ class PhotoIndex:
         with writing(self.folder):
             self._scan = scan = self._current_scan() or self._written_scan()
             readers = tuple(name for name in READERS if importlib.util.find_spec(name))
-            again = (UNSUPPORTED,) if readers != self.facts.readers else ()
+            has_other_readers = readers != self.facts.readers
+            again = (*PASSING, *((UNSUPPORTED,) if has_other_readers else ()))
             plan = Refresh.of(Path(self.facts.photos), self.model, scan.rows, again=again, is_pruned=prune)
             seconds = 0.0
             if plan.has_work:
                 seconds = plan.run(PhotoTable(self.folder, self.facts.width))
                 self._scan = scan = self._written_scan()
-            if again:
+            if has_other_readers:
                 self.facts = replace(self.facts, readers=readers)
                 publish_facts(self.folder, self.facts)
         found = plan.found
@@ -217,7 +227,10 @@ class PhotoIndex:
 
     def _searchable(self) -> Scan:
         if self._scan is None or not len(self):
-            raise UsageError(f"index {self.folder} holds no photo yet; `seesay search {self.facts.photos}` fills it.")
+            raise UsageError(
+                f"index {self.folder} holds no photo; there is none in {self.facts.photos} that can be read, or it was "
+                "not indexed yet: seesay search FOLDER WORDS does that."
+            )
         return self._scan
 
     def _allowed(self, scan: Scan, since: str | datetime | None, folder: str | Path | None) -> np.ndarray | None:
@@ -225,10 +238,10 @@ class PhotoIndex:
             return None
         allowed_N = np.ones(len(scan.vectors_ND), bool)
         if since is not None:
-            allowed_N &= scan.numbers["time_s"] >= _seconds(since)
+            allowed_N &= scan.numbers["time_s"] >= seconds_of(since)
         if folder is not None:
             inside = os.path.relpath(os.path.join(self.facts.photos, folder), self.facts.photos)
-            if inside.startswith(".."):
+            if inside == ".." or inside.startswith(f"..{os.sep}"):
                 raise UsageError(f"folder {str(folder)!r} is not in {self.facts.photos}.")
             prefix = b"" if inside == "." else os.fsencode(inside.replace(os.sep, "/")) + b"/"
             paths = scan.rows["path"].slice(0, len(allowed_N)).to_pylist()
@@ -295,7 +308,8 @@ def _refuse_file_name(words: str) -> None:
         raise UsageError(f"{words!r} is a photo on disk; search by it with --like, in Python as a Path.")
 
 
-def _seconds(since: str | datetime) -> float:
+def seconds_of(since: str | datetime) -> float:
+    """A day as seconds since 1970; `UsageError` for words that are none."""
     try:
         return (since if isinstance(since, datetime) else datetime.fromisoformat(since)).timestamp()
     except ValueError as error:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE, SECONDS_AT_MOST = 2048, 20.0
 # What may be read the next time, with other libraries beside seesay.
 UNSUPPORTED = "unsupported format"
+# What is no fault of a photo's bytes, and tried each time: a disk, the rights to a file, the load of the machine.
+PASSING = ("unreadable file", "missing file", "decoder hangs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,9 @@ class Refreshed:
         names = ("added", "changed", "moved", "removed")
         done = ", ".join(f"{getattr(self, name):,} {name}" for name in names if getattr(self, name)) or "nothing new"
         skipped = f"; {len(self.skipped):,} not read ({count_reasons(self.skipped)})" if self.skipped else ""
-        return printable(f"{self.photos:,} photos, {done}{skipped}")
+        missing = f"; {self.missing:,} of them not there now" if self.missing else ""
+        others = f"; {sum(self.others.values()):,} other files left out" if self.others else ""
+        return printable(f"{self.photos:,} photos, {done}{skipped}{missing}{others}")
 
 
 @dataclass

@@ -19,6 +19,7 @@ from torch import Tensor
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.printable import printable
 from seesay.base.processes import usable_cores
+from seesay.base.streams import say
 from seesay.data.prompts import checked, distinct_labels
 from seesay.index.photo_index import Hit, PhotoIndex, open_index
 from seesay.index.photo_table import acknowledged_version
@@ -48,7 +49,6 @@ class Service:
         # The model's thread alone uses it.
         self._classifiers: OrderedDict[tuple, tuple[Classifier, list[str]]] = OrderedDict()
         self._thumbnails: OrderedDict[int, asyncio.Future[bytes | None]] = OrderedDict()
-        self._version = 0 if index is None else acknowledged_version(index.folder)
         self._looked = time.monotonic()
         self._measures = measures
         measures.photos.set(0 if index is None else len(index))
@@ -156,6 +156,8 @@ class Service:
 
     def _place(self, waiting: dict[int, asyncio.Future], reading: asyncio.Future) -> None:
         error = None if reading.cancelled() else reading.exception()
+        if error is not None:
+            say(f"thumbnails cannot be read: {printable(str(error))}")
         found = {} if reading.cancelled() or error else reading.result()
         for number, future in waiting.items():
             if future.done():
@@ -183,15 +185,25 @@ class Service:
             raise Refusal(404, "no photos are served; start the service with a folder of photos.")
         if time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            version = acknowledged_version(self.index.folder)
-            if version != self._version:
-                self.index = await self._in_pool(partial(open_index, self.index.folder, model=self.model))
-                self._version = version
-                self._thumbnails.clear()
-                self._measures.photos.set(len(self.index))
+            await self._look(self.index)
         if not len(self.index):
             raise Refusal(404, "no photo is indexed yet.")
         return self.index
+
+    async def _look(self, index: PhotoIndex) -> None:
+        """Read the index again where it has a newer version than what is searched; the old one stays where it fails."""
+        try:
+            # Until a writer has made its snapshot this is the old one still, and is looked at again.
+            if acknowledged_version(index.folder) == index.version:
+                return
+            self.index = await asyncio.get_running_loop().run_in_executor(
+                self._pool, partial(open_index, index.folder, model=self.model)
+            )
+        except SeesayError as error:
+            say(f"the index cannot be read, the old one answers: {printable(str(error))}")
+            return
+        self._thumbnails.clear()
+        self._measures.photos.set(len(self.index))
 
 
 def _like(index: PhotoIndex, number: int, *, top: int) -> list[Hit]:

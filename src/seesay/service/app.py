@@ -106,7 +106,7 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         texts = [form.input] if isinstance(form.input, str) else form.input
         text_ND, _ = await service.embed(texts, ())
         # Counted as the model reads them: cut at its context.
-        count = sum(map(len, model.tokenizer(texts)))
+        count = await asyncio.to_thread(lambda: sum(map(len, model.tokenizer(texts))))
         usage = {"prompt_tokens": count, "total_tokens": count}
         facts = {"object": "list", "model": model.name, "usage": usage}
         return await _answer(
@@ -133,8 +133,10 @@ def _add_photos(app: FastAPI, service: Service) -> None:
     async def search(request: Request) -> Response:
         """The photos nearest to words, to a photo that is sent, or to one of the index, best first."""
         hits = await service.search(await read_form(request, SearchForm))
+        # A number may be another photo's in another version, and browsers keep thumbnails.
+        version = 0 if service.index is None else service.index.version
         items = [
-            {"id": hit.id, "path": path, "score": hit.score, "thumbnail": f"/v1/thumbnails/{hit.id}"}
+            {"id": hit.id, "path": path, "score": hit.score, "thumbnail": f"/v1/thumbnails/{hit.id}?v={version}"}
             for hit, path in hits
         ]
         return await _answer(lambda: {"model": service.model.name, "photos": items})

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seesay.base.errors import SeesayError, UsageError
+from seesay.service.refusals import BUSY
 
 # Guesses, all. Seconds: for the headers of a request, between requests, for an answer to be taken, and for those in
 # hand when the service ends.
@@ -59,7 +59,6 @@ def server_of(app: ASGIApp, *, on_start: Callable[[], None] = lambda: None) -> "
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=LAST_SECONDS,
         h11_max_incomplete_event_size=HEADER_BYTES,
@@ -104,14 +103,17 @@ class DeadlineProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for headers."""
+        """Begin to wait for headers; beyond `CONNECTIONS` at once every answer is 503."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self.app = _busy
         self._arm()
 
     def data_received(self, data: bytes) -> None:
         """Read on; however many pieces the headers come in, their time is one."""
         super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
+        # What comes behind an answer, of a body that was refused, has the same time as headers.
+        if self.cycle is None or self.cycle.response_complete:
             self._arm()
         else:
             self._disarm()
@@ -134,3 +136,11 @@ class DeadlineProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+async def _busy(scope: Any, receive: Any, send: Any) -> None:
+    """In the place of the service, where too many connections are open: 503, and when to come again."""
+    headers = [(name.encode(), value.encode()) for name, value in BUSY.items()]
+    headers += [(b"connection", b"close"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body"})

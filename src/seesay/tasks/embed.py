@@ -17,7 +17,7 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.printable import printable
-from seesay.base.publish import publish_chunks, publish_file, refuse_unwritable_file
+from seesay.base.publish import publish_chunks, publish_file, refuse_unwritable_file, storage_errors
 from seesay.base.records import PairSource, Skipped
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet
@@ -153,7 +153,9 @@ def _encode_texts(model: "Model", texts: list[str]) -> np.ndarray:
 def _write_npy(out: Path, column: str, names: list[str], vector_ND: np.ndarray) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": vector_ND.shape})
-    # Names first: whoever finds the vectors finds theirs.
+    # Names first, and no vectors of before beside them: whoever finds the vectors finds theirs.
+    with storage_errors(out):
+        out.unlink(missing_ok=True)
     publish_file(out.with_name(f"{out.name}.{column}s.json"), (json.dumps(names, indent=0) + "\n").encode("ascii"))
     publish_chunks(out, [header.getvalue(), vector_ND.astype("<f4").tobytes()])
 
