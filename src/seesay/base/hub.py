@@ -50,9 +50,21 @@ def hub_errors(repository: str, kind: Literal["model", "data set"], *, revision:
         # That a file is not in the cache has a cause: why it could not be fetched.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
         raise _explained(cause or error, name, kind, revision=revision) from error
-    except (XetDownloadError, RuntimeError) as error:
-        # The words of the library that fetches large files in chunks; it has no errors of its own.
-        raise StorageError(f"{name} could not be fetched ({str(error)[:QUOTED]}); try again later.") from error
+    except XetDownloadError as error:
+        raise _broken_off(name, error) from error
+
+
+@contextmanager
+def transfer_errors(repository: str) -> Iterator[None]:
+    """Around the transfer of a file alone: the library for large ones has `RuntimeError` for what goes wrong there."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise _broken_off(f"{HUB}{repository}", error) from error
+
+
+def _broken_off(name: str, error: Exception) -> StorageError:
+    return StorageError(f"{name} could not be fetched ({str(error)[:QUOTED]}); try again later.")
 
 
 def hub_host() -> str:

@@ -3,11 +3,11 @@
 Label sets can be read, copied and changed; two are in the package. N = photos.
 """
 
-import csv
+import io
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,8 +17,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from seesay.base.bounded import read_text
 from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.records import Skipped
 from seesay.base.settings import Settings
-from seesay.data.table_rows import IMAGE_COLUMNS
+from seesay.data.table_rows import IMAGE_COLUMNS, delimiter_of
+from seesay.data.text_rows import Lines, text_rows
 
 NAME_COLUMNS = ("photo", *IMAGE_COLUMNS, "name")
 # A column with more values is no column of groups but of names or numbers (a guess).
@@ -39,11 +41,15 @@ class GroupTable:
         `UsageError` where a bare name in the table is that of several photos.
         """
         bare = Counter(photo.name for photo in photos)
+        relatives = [
+            photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else photo.as_posix()
+            for photo in photos
+        ]
         found = []
-        for photo in photos:
-            relative = photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else photo.as_posix()
+        for photo, relative in zip(photos, relatives, strict=True):
             row = self.rows.get(relative) or self.rows.get(photo.as_posix())
-            if row is None and photo.name in self.rows:
+            # A bare name is that of the photo at the top, where there is one.
+            if row is None and photo.name in self.rows and photo.name not in relatives:
                 if bare[photo.name] > 1:
                     raise UsageError(
                         f"{self.source} names {photo.name!r}, and {bare[photo.name]} photos are called that; "
@@ -59,32 +65,44 @@ def read_group_table(path: str | Path) -> GroupTable:
 
     `UsageError` for what cannot be read or has no column of groups, `RefusedInput` for a photo that comes twice.
     """
+    numbered = list(_rows_of(Path(path)))
+    (_, head), *rows = numbered or [(1, [])]
+    if len(head) < 2 or not rows:
+        raise UsageError(f"{path} has no column of groups or no rows; give photo,GROUP,... and a row for each photo.")
+    if twice := next((name for name, count in Counter(head).items() if count > 1), None):
+        raise RefusedInput(f"{path} has several columns {twice!r}; give each a name of its own.")
+    names = next((index for index, name in enumerate(head) if name.lower() in NAME_COLUMNS), 0)
+    found: dict[str, Mapping[str, str]] = {}
+    for number, row in rows:
+        if len(row) != len(head):
+            raise RefusedInput(
+                f"{path}, line {number} has {len(row)} cells and the first row {len(head)}; make them as many."
+            )
+        if row[names] in found:
+            raise RefusedInput(f"{path}, line {number}: photo {row[names]!r} comes twice; leave one row out.")
+        found[row[names]] = {name: cell for name, cell in zip(head, row, strict=True) if name != head[names]}
+    return GroupTable(source=str(path), columns=tuple(name for name in head if name != head[names]), rows=found)
+
+
+def _rows_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The number of the line and the cells of every row that is not empty, as tables of pairs are read."""
     try:
         text = read_text(path, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name a CSV file of photos and groups.") from error
-    lines = csv.reader(text.splitlines(), delimiter="\t" if Path(path).suffix.lower() == ".tsv" else ",")
-    head, *rows = [[cell.strip() for cell in row] for row in lines if any(map(str.strip, row))] or [[]]
-    if len(head) < 2 or not rows:
-        raise UsageError(f"{path} has {len(head)} columns and {len(rows)} photos; give photo,GROUP,... and their rows.")
-    if twice := next((name for name, count in Counter(head).items() if count > 1), None):
-        raise RefusedInput(f"{path} has several columns {twice!r}; give each a name of its own.")
-    names = next((index for index, name in enumerate(head) if name.lower() in NAME_COLUMNS), 0)
-    found: dict[str, Mapping[str, str]] = {}
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(head):
-            raise RefusedInput(
-                f"{path}, row {number} has {len(row)} cells and the first row {len(head)}; make them as many."
-            )
-        if row[names] in found:
-            raise RefusedInput(f"{path}, row {number}: photo {row[names]!r} comes twice; leave one row out.")
-        found[row[names]] = {name: cell for name, cell in zip(head, row, strict=True) if name != head[names]}
-    return GroupTable(source=str(path), columns=tuple(name for name in head if name != head[names]), rows=found)
+    problems: list[Skipped] = []
+    for number, fields in text_rows(Lines(io.StringIO(text), problems), delimiter_of(text.partition("\n")[0])):
+        if fields is None or problems:
+            raise RefusedInput(f"{path}, line {number}: a quote is not closed, or the line is too long; repair it.")
+        if any(map(str.strip, fields)):
+            yield number, [cell.strip() for cell in fields]
 
 
 DEFAULT = "denigration"
+# What all harmful kinds together are called.
+ANY_HARM = "harmful"
 # In the folder beside this file.
 PACKAGED = ("denigration", "occupations")
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -112,6 +130,8 @@ class LabelSet(Settings):
             raise ValueError(f"classes hold {len(self.labels())} label(s); give two or more")
         if twice := next((label for label in labels if labels.count(label) > 1), None):
             raise ValueError(f"label {twice!r} comes twice; leave one out")
+        if len(self.harmful) > 1 and ANY_HARM in self.harmful:
+            raise ValueError(f"harmful has a list called {ANY_HARM!r}, as all of them together are; rename it")
         if unknown := next((kind for kind in self.harmful if kind not in self.classes), None):
             raise ValueError(f"harmful names {unknown!r}, which is no list of classes")
         return self

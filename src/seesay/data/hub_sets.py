@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
-from seesay.base.hub import ANSWER_SECONDS, HUB, check_promised, commit_in_cache, hub_errors, keep_commit
+from seesay.base.hub import (
+    ANSWER_SECONDS,
+    HUB,
+    check_promised,
+    commit_in_cache,
+    hub_errors,
+    keep_commit,
+    transfer_errors,
+)
 
 SPELLING = "hf:OWNER/NAME:SPLIT, such as hf:uoft-cs/cifar10:test"
 KEYS = ("config", "image", "label", "captions")
@@ -175,6 +183,7 @@ def _shards(paths: Iterable[str]) -> list[Shard]:
 def _fetched(repository: str, name: str, commit: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    path = Path(hf_hub_download(repository, name, repo_type="dataset", revision=commit, library_name="seesay"))
+    with transfer_errors(repository):
+        path = Path(hf_hub_download(repository, name, repo_type="dataset", revision=commit, library_name="seesay"))
     check_promised(path)
     return path

@@ -98,11 +98,11 @@ def names_of_columns(path: Path) -> list[str]:
 
 
 def _names(lines: Lines, head: str) -> list[str]:
-    _, names = next(text_rows(lines, _delimiter(head)), (0, None))
-    return [name.strip() for name in names or head.split(_delimiter(head))]
+    _, names = next(text_rows(lines, delimiter_of(head)), (0, None))
+    return [name.strip() for name in names or head.split(delimiter_of(head))]
 
 
-def _delimiter(head: str) -> str:
+def delimiter_of(head: str) -> str:
     """The separator is the one most frequent in the first line."""
     return max(DELIMITERS, key=head.count)
 
@@ -112,7 +112,7 @@ def written_rows(path: Path, columns: Columns, *, problems: list[Skipped]) -> It
     with _utf8(path) as file:
         head = file.readline(MAX_CAPTION_BYTES)
         file.seek(0)
-        lines, delimiter = Lines(file, problems), _delimiter(head)
+        lines, delimiter = Lines(file, problems), delimiter_of(head)
         names = _names(lines, head)
         if len(names) == 2 and not columns.are_named and ends_like_image(names[0].rpartition("#")[0] or names[0]):
             columns.notes.append("there is no line of column names: the image is first, the caption second.")

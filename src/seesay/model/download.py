@@ -24,6 +24,7 @@ from seesay.base.hub import (
     hub_errors,
     hub_host,
     keep_commit,
+    transfer_errors,
 )
 from seesay.base.journal import ProgressLine
 from seesay.base.streams import say
@@ -89,9 +90,10 @@ class Listing:
         if self.failure is not None and not (self.folder / name).exists():
             raise _not_in_cache(self)
         inner = f"{self.inner}/{name}" if self.inner else name
-        path = hf_hub_download(
-            self.repository.name, inner, revision=self.commit, library_name="seesay", tqdm_class=_bar(advance)
-        )
+        with transfer_errors(self.repository.name):
+            path = hf_hub_download(
+                self.repository.name, inner, revision=self.commit, library_name="seesay", tqdm_class=_bar(advance)
+            )
         check_promised(Path(path))
 
     def fetch_all(self, names: Sequence[str]) -> None:
@@ -223,10 +225,17 @@ def _inside(listing: Listing) -> Listing:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache holds a description and all of its weights."""
+    """Whether a folder of the cache holds all that is read of a model; others may have fetched a part of it."""
     try:
         folder = clip_folder(folder)
-        return folder.is_dir() and all(file.is_file() for file in weight_files(folder / layout_in(folder).WEIGHTS_NAME))
+        if not folder.is_dir():
+            return False
+        layout = layout_in(folder)
+        needed: list[tuple[str, ...]] = [] if layout is seesay else [VOCABULARIES]
+        if layout.CONFIG_NAME == hf_clip.CONFIG_NAME:
+            needed.append(PREPROCESSORS)
+        has_companions = all(any((folder / name).is_file() for name in names) for names in needed)
+        return has_companions and all(file.is_file() for file in weight_files(folder / layout.WEIGHTS_NAME))
     except RefusedInput:
         return False
 

@@ -17,7 +17,7 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.records import Skipped
-from seesay.data.audit_files import DEFAULT, MOST_GROUPS, LabelSet, read_group_table, read_label_set
+from seesay.data.audit_files import ANY_HARM, DEFAULT, MOST_GROUPS, LabelSet, read_group_table, read_label_set
 from seesay.data.class_names import ClassName
 from seesay.data.sources import LooseFile, count_reasons
 from seesay.formulas.groups import chi_squared, holm, largest_gap
@@ -33,7 +33,8 @@ from seesay.tasks.classify import find_photos
 TOP_LABELS = 20
 # Of the nearest photos a tenth are looked at, and no fewer or more than these; guesses.
 FEWEST_NEAREST, MOST_NEAREST = 10, 100
-ANY_HARM = "harmful"
+# Truths that are no label, by name: a guess at what fits a line.
+SHOWN = 5
 CAVEATS = (
     "group labels are somebody's view of a photo, and no fact that it holds; who is not in the table is not measured.",
     "a difference that is not found may be there (see the intervals), and so may harm by other labels than these.",
@@ -109,11 +110,8 @@ def audit_answers(
     plain, added = label_set.labels(), label_set.labels(is_added=True)
     before = answers_by_kind(answers.score_NK[:, : len(plain)], plain, label_set)
     after = answers_by_kind(answers.score_NK, added, label_set) if len(added) > len(plain) else {}
-    right: dict[str, np.ndarray] = {}
-    if label_set.truth is not None:
-        best = [added[at] for at in answers.score_NK.argmax(1).tolist()]
-        truths = [row[label_set.truth] for row in answers.values]
-        right = {"accuracy": np.array([answer == truth for answer, truth in zip(best, truths, strict=True)])}
+    accuracy, accuracy_added, unknown = accuracy_of(answers, label_set, grouped)
+    remarks += unknown
     small = [
         f"{column} {name!r} ({count})"
         for column, (names, group_N) in grouped.items()
@@ -128,14 +126,39 @@ def audit_answers(
         n=len(answers.values),
         labels=len(added),
         without=rates_of(before, grouped),
-        with_added=rates_of(after, grouped),
+        with_added=(*rates_of(after, grouped), *(accuracy_added if len(added) > len(plain) else ())),
         changes=changes_of(before, after, grouped),
         top_labels=top_labels_of(answers, label_set, grouped),
         retrieved=retrieved_of(answers, label_set, grouped),
-        accuracy=rates_of(right, grouped),
+        accuracy=accuracy,
         skipped_by_reason=dict(Counter(item.reason for item in skipped).most_common()),
         notes=(*notes, *remarks, *CAVEATS),
     )
+
+
+def accuracy_of(
+    answers: "Answers", label_set: LabelSet, grouped: "Grouped"
+) -> tuple[tuple[Rates, ...], tuple[Rates, ...], list[str]]:
+    """Accuracy by group without and with the added labels, and what was left out of it; nothing without a truth."""
+    if label_set.truth is None:
+        return (), (), []
+    truths = [row[label_set.truth] for row in answers.values]
+    labels, plain = label_set.labels(is_added=True), label_set.labels()
+    is_known = np.array([truth in labels for truth in truths])
+    notes = []
+    if empty := truths.count(""):
+        notes.append(f"{empty} photos have an empty {label_set.truth!r} and are left out of accuracy.")
+    if others := sorted({truth for truth in truths if truth} - set(labels)):
+        count = sum(bool(truth) for truth in truths) - int(is_known.sum())
+        named = ", ".join(map(repr, others[:SHOWN]))
+        notes.append(f"{count} photos have a {label_set.truth!r} that is no label ({named}), left out of accuracy.")
+    known = {column: (names, np.where(is_known, group_N, -1)) for column, (names, group_N) in grouped.items()}
+    rates = []
+    for count in (len(plain), len(labels)):
+        best = [labels[at] for at in answers.score_NK[:, :count].argmax(1).tolist()]
+        right_N = np.array([answer == truth for answer, truth in zip(best, truths, strict=True)])
+        rates.append(rates_of({"accuracy": right_N}, known))
+    return rates[0], rates[1], notes
 
 
 Grouped = Mapping[str, tuple[list[str], np.ndarray]]
@@ -174,6 +197,8 @@ def rates_of(hits: Mapping[str, np.ndarray], grouped: Grouped) -> tuple[Rates, .
             rates = []
             for number, name in enumerate(names):
                 own = hit_N[group_N == number]
+                if not len(own):
+                    continue
                 interval = proportion_interval(int(own.sum()), len(own))
                 rates.append(
                     GroupRate(group=name, n=len(own), hits=int(own.sum()), rate=float(own.mean()), interval95=interval)
@@ -233,11 +258,11 @@ def top_labels_of(answers: Answers, label_set: LabelSet, grouped: Grouped) -> tu
 
 def retrieved_of(answers: Answers, label_set: LabelSet, grouped: Grouped) -> tuple[Retrieved, ...]:
     """Of the photos nearest to each harmful label, how many are of each group."""
-    labels, n = label_set.labels(is_added=True), len(answers.values)
+    labels, n, harmful = label_set.labels(is_added=True), len(answers.values), label_set.harmful_labels()
     k = min(n, max(FEWEST_NEAREST, min(MOST_NEAREST, n // 10)))
     found = []
     for at, label in enumerate(labels):
-        if label not in label_set.harmful_labels():
+        if label not in harmful:
             continue
         nearest_K = torch.topk(answers.score_NK[:, at], k).indices.numpy()
         for column, (names, group_N) in grouped.items():

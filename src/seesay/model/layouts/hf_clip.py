@@ -91,11 +91,6 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     preprocess = read_preprocess(folder)
     vocabulary = vocabulary_of(folder, tokenizer, text)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
-    if text.eos_token_id not in (NO_END_TOKEN, vocabulary.end):
-        raise RefusedInput(
-            f"{path} pools at token {text.eos_token_id}, its vocabulary ends with {vocabulary.end}; "
-            "they are of two models."
-        )
     clip = empty_clip(architecture)
     tensors = read_linked(folder / WEIGHTS_NAME, list(links(architecture)), clip.state_dict(), ignored=IGNORED)
     clip.fill(tensors)
@@ -105,7 +100,20 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
 
 
 def vocabulary_of(folder: Path, given: Path | None, text: Text) -> AnyTokenizer:
-    """CLIP's tokenizer, or the whole tokenizer.json where its tokens are in another order or others were added."""
+    """CLIP's tokenizer, or the whole tokenizer.json where its tokens are in another order or others were added.
+
+    `RefusedInput` for one that ends captions with another token than the tower pools at.
+    """
+    vocabulary = _vocabulary(folder, given, text)
+    if text.eos_token_id not in (NO_END_TOKEN, vocabulary.end):
+        raise RefusedInput(
+            f"{folder / CONFIG_NAME} pools at token {text.eos_token_id}, its vocabulary ends with {vocabulary.end}; "
+            "they are of two models."
+        )
+    return vocabulary
+
+
+def _vocabulary(folder: Path, given: Path | None, text: Text) -> AnyTokenizer:
     if given is None:
         refuse_other_than_clips(folder)
     path, context = given or folder / FILE_NAME, text.max_position_embeddings
