@@ -48,6 +48,9 @@ def command(
         print("caf\\udce9.jpg")
     if what == "say":
         say("a remark")
+    if what == "warn":
+        import warnings
+        warnings.warn("texts are cut at 8 tokens")
     if what == "nested":
         open("deep.json", "w").write("[" * 200_000)
         json.load(open("deep.json"))
@@ -360,6 +363,12 @@ def test_a_full_standard_output_is_not_a_success(run, what, code):
     if code == 5:
         told = "error: standard output cannot be written: the disk is full; free some space or choose another path."
         assert done.stderr == told + "\n"
+
+
+@pytest.mark.journey
+def test_a_warning_is_one_line_without_the_place_in_our_code(run):
+    done = run("try", "warn")
+    assert (done.returncode, done.stderr) == (0, "warning: texts are cut at 8 tokens\n")
 
 
 @pytest.mark.journey

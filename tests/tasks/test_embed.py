@@ -41,9 +41,12 @@ def test_a_broken_image_has_no_row_and_is_named(photos, tmp_path, colour_model):
         seesay.embed(photos / "broken.png", out=tmp_path / "b.npy", model=colour_model)
 
 
-def test_texts_are_lines_of_a_file_or_captions_of_pairs(tmp_path, colour_model, coloured_pairs):
+def test_texts_are_lines_of_a_file_or_captions_of_pairs(tmp_path, colour_model, coloured_pairs, capsys):
     (tmp_path / "lines.txt").write_text("red\n\n  something green \n", encoding="utf-8")
+    with pytest.raises(UsageError, match="text embeds them"):
+        seesay.embed(tmp_path / "lines.txt", out=tmp_path / "t.parquet", model=colour_model)
     seesay.embed(tmp_path / "lines.txt", text=True, out=tmp_path / "t.parquet", model=colour_model)
+    assert "1 blank lines of" in capsys.readouterr().err
     table = parquet.read_table(tmp_path / "t.parquet")
     assert table["text"].to_pylist() == ["red", "something green"]
     assert np.array(table["vector"].to_pylist()) == pytest.approx(np.eye(3)[:2])

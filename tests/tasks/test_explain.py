@@ -102,6 +102,9 @@ def test_wrong_input_is_one_line(photo, words, error, capsys):
     assert error in lines[-1] and lines[-1].startswith("error: ")
 
 
-def test_one_concept_is_refused(photo):
+def test_one_concept_is_refused_and_an_empty_file_of_them(photo, tmp_path):
     with pytest.raises(seesay.UsageError, match="concepts are 1 name"):
         seesay.explain(photo, "a cat", concepts=["cat"])
+    (tmp_path / "none.txt").write_text("\n")
+    with pytest.raises(seesay.UsageError, match="has no concepts"):
+        seesay.explain(photo, "a cat", concepts=tmp_path / "none.txt")

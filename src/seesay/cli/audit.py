@@ -51,6 +51,8 @@ def command(
         printable(f"{own.answer} by {own.column}: largest gap {percent(own.gap)} points, p {own.p:.2g} (chi-squared)")
         for own in (*result.without, *result.accuracy)
     ]
+    if len(lines) == 1:
+        lines.append("no label is given to one group more often than to others, and the label set has no harmful kind")
     sys.stdout.write("\n".join(lines) + "\n")
     for note in result.notes:
         say(note)

@@ -7,6 +7,7 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
+from seesay.base.streams import say
 
 if TYPE_CHECKING:
     from seesay.model.download import Repository
@@ -79,6 +80,8 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
     proof = convert(path, destination, to=to, **options)
     differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
     print(printable(f"{source} -> {destination} ({to or 'seesay'}); largest difference {differences}"))
+    if options.get("image_size") or options.get("context"):
+        say("that is of the new model and its files; its answers are not those of SRC: measure it before it is used.")
 
 
 def _on_hub(source: str) -> "Repository | None":

@@ -18,8 +18,11 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from seesay.base.errors import (
     Interrupted,
@@ -32,6 +35,7 @@ from seesay.base.errors import (
     nearest,
 )
 from seesay.base.names import refuse_empty_words
+from seesay.base.printable import printable
 from seesay.base.publish import storage_error
 from seesay.base.streams import STANDARD_OUTPUT, end_line, guard_streams, say
 from seesay.base.version import __version__
@@ -79,10 +83,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             guard_streams()
             if not has_output:
                 raise StorageError(f"{STANDARD_OUTPUT} is closed; send it to a file, or to /dev/null.")
-            code = _run(words[1:] if words[:1] == ["--debug"] else words)
+            with plain_warnings():
+                code = _run(words[1:] if words[:1] == ["--debug"] else words)
     except (KeyboardInterrupt, SeesayError, OSError, ImportError, MemoryError, RuntimeError) as error:
         code = _explain(error, show_trace=show_trace)
     return _flush(code, show_trace=show_trace)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside, a warning of ours is one line, without the place in our code that it comes from."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+        if category is UserWarning:
+            say(printable(f"warning: {message}"))
+        else:
+            usual(message, category, *place, **named)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 def _run(words: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.printable import printable
 from seesay.base.publish import publish_chunks, publish_file, refuse_unwritable_file, storage_errors
 from seesay.base.records import PairSource, Skipped
+from seesay.base.streams import say
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet
 from seesay.data.pairs import open_pairs
@@ -95,6 +96,8 @@ def embed(
 def images_of(source: str | Path) -> tuple[list[str], Callable[[int], bytes]]:
     """The paths, or in tables and shards the keys, of a source's images, and how the one of a number is read."""
     path = Path(source).expanduser()
+    if path.is_file() and path.suffix.lower() == ".txt":
+        raise UsageError(f"{path} is a file of words; --text embeds them.")
     is_set = path.is_file() and split_suffix(path.name)[1] not in IMAGE_SUFFIXES
     if is_set or (path.is_dir() and not _has_photos(path)):
         opened: LabelledSet | PairSource = open_evalset(path)
@@ -123,6 +126,8 @@ def texts_of(source: str | Path) -> list[str]:
         texts = [line.strip() for line in lines if line.strip()]
         if not texts:
             raise UsageError(f"{path} has no text; write one on each line.")
+        if blank := len(lines) - len(texts):
+            say(f"{blank:,} blank lines of {path} have no row: rows go with the column text, not with line numbers.")
         return texts
     pairs = open_pairs(source)
     return [caption for index in range(len(pairs)) for caption in pairs.captions(index)]

@@ -54,6 +54,8 @@ def explain(
     Example: `seesay.explain("cat.jpg", "a photo of a cat", contrast="a photo of a dog").words`
     """
     names = read_labels(concepts) if isinstance(concepts, str | Path) else list(concepts)
+    if isinstance(concepts, str | Path) and not names:
+        raise UsageError(f"{concepts} has no concepts; write one on each line.")
     if len(set(names)) == 1:
         raise UsageError(f"concepts are 1 name ({names[0]!r}), and a sum needs several; give two or more.")
     loaded = on_device(model, device)
