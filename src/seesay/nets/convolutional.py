@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.nets.architecture import ConvNetConfig, ResNetConfig
+from seesay.nets.conv3x3 import Conv3x3
 from seesay.nets.tower import ImageTower
 
 
@@ -22,9 +23,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, *, stride: int):
         super().__init__()
-        self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+        self.conv_1 = Conv3x3(channels_in, channels_out, stride=stride)
         self.norm_1 = nn.BatchNorm2d(channels_out)
-        self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.conv_2 = Conv3x3(channels_out, channels_out)
         self.norm_2 = nn.BatchNorm2d(channels_out)
         nn.init.zeros_(self.norm_2.weight)
         self.shortcut = nn.Sequential()
