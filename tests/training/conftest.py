@@ -21,7 +21,7 @@ from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training.checkpoint import Position
 from seesay.training.faults import SkipLog
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import DataFacts, choose
 from seesay.training.settings import TrainSettings
 from seesay.training.state import TrainState
@@ -49,7 +49,7 @@ def small_run(tmp_path):
         run = TrainState(
             plan=plan,
             parallel=shared(clip),
-            optimizer=adamw(clip, plan.optimizer),
+            optimizer=optimizer_of(clip, plan.optimizer),
             preprocess=Preprocess(size=16),
             position=Position(),
             journal=journal,

@@ -19,7 +19,7 @@ from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training import checkpoint
 from seesay.training.checkpoint import Position, checkpoints, optimizer_tensors, restore_latest, save_checkpoint
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings, TrainSettings
 from seesay.training.train import train_model
 
@@ -43,7 +43,7 @@ def root(saved: Path, tmp_path: Path) -> Path:
 
 def blank():
     clip = build_clip(preset("conv-tiny"), seed=1)
-    return clip, adamw(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
+    return clip, optimizer_of(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
 
 
 def sealed(folder: Path, **changes) -> None:

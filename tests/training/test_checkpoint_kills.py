@@ -12,7 +12,7 @@ import torch
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training.checkpoint import Position, checkpoints, restore_latest, save_checkpoint
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings
 
 CALLS = ("write", "fsync", "rename", "mkdir", "unlinkat", "rmdir")
@@ -22,10 +22,10 @@ from pathlib import Path
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training.checkpoint import Position, save_checkpoint
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings
 clip = build_clip(preset("conv-tiny"), seed=3)
-optimizer = adamw(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
+optimizer = optimizer_of(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
 save_checkpoint(Path(sys.argv[1]), clip, optimizer, Position(step=3), keep=2)
 """
 
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def state(seed):
     clip = build_clip(preset("conv-tiny"), seed=seed)
-    return clip, adamw(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
+    return clip, optimizer_of(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def greedy(*_, **__):
 
 
 @pytest.mark.journey
-@pytest.mark.parametrize("place", ["build_clip", "adamw", "checks_of"])
+@pytest.mark.parametrize("place", ["build_clip", "optimizer_of", "checks_of"])
 def test_too_little_memory_to_build_the_run_is_told_in_the_same_words(place, hungry, monkeypatch):
     monkeypatch.setattr(train if place == "checks_of" else setup, place, greedy)
     with pytest.raises(SeesayError, match=r"out of memory at batch size 8; try micro_batch 4\. Nothing was saved yet"):

@@ -8,7 +8,7 @@ import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
-from seesay.training.optimizer import adamw, rate_factor, size_at
+from seesay.training.optimizer import optimizer_of, rate_factor, size_at
 from seesay.training.pairs import caption_chances, image_chances
 from seesay.training.plan import DataFacts, Minutes, Steps, choose, length_of, repeated_share
 from seesay.training.settings import TrainSettings
@@ -146,7 +146,7 @@ def test_gains_biases_and_the_logit_scale_are_not_decayed():
 
     clip = build_clip(preset("conv-tiny"), seed=0)
     chosen = choose(settings(), facts()).settings.optimizer
-    decayed, free = adamw(clip, chosen).param_groups
+    decayed, free = optimizer_of(clip, chosen).param_groups
     assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
     assert any(p is clip.logit_scale for p in free["params"])
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim <= 1 for p in free["params"])

@@ -16,7 +16,7 @@ from seesay.data.tokenizer import pad
 from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig
 from seesay.nets.clip import build_clip
 from seesay.training import process_group
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.process_group import ProcessGroup, ProcessLost, is_collective_failure, open_process_group
 from seesay.training.settings import OptimizerSettings
 from seesay.training.sharding import full_tensors
@@ -67,7 +67,7 @@ def weights_after(steps, processes, *, parts, parallel="ddp", micro_batch=None, 
         share_repeats=scoring == "softmax",
     )
     # After the model is shared: sharding makes new parameters.
-    optimizer = adamw(clip, OptimizerSettings(learning_rate=1e-2, weight_decay=0.1))
+    optimizer = optimizer_of(clip, OptimizerSettings(learning_rate=1e-2, weight_decay=0.1))
     rows = [last - first for first, last in parts]
     told = []
     for step in range(steps):

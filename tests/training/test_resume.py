@@ -136,6 +136,13 @@ def test_kills_of_a_run_in_micro_batches_do_not_change_a_bit(pairs, tmp_path):
     is_same_run(tmp_path / "run", tmp_path / "unbroken")
 
 
+def test_a_run_with_muon_that_was_killed_goes_on_to_the_same_bits(pairs: Path, tmp_path: Path):
+    run(pairs, tmp_path / "unbroken", "optimizer.kind=muon")
+    assert killed_after(13, pairs, tmp_path / "run", "optimizer.kind=muon")
+    run(pairs, tmp_path / "run", "optimizer.kind=muon")
+    is_same_run(tmp_path / "run", tmp_path / "unbroken")
+
+
 def test_a_run_goes_on_in_micro_batches_where_memory_ran_out(pairs: Path, half: Path):
     run(pairs, half, "micro_batch=4")
     assert read_events(half / EVENTS_NAME)[-1]["event"] == "done"

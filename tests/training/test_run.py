@@ -18,7 +18,7 @@ from seesay.training.checkpoint import checkpoints, restore_latest, save_checkpo
 from seesay.training.faults import SkipLog
 from seesay.training.loop import train_step
 from seesay.training.objectives import contrastive as objective
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 
 SMALL = {"model": "conv-tiny", "batch_size": 8, "data": {"vocab_size": 540, "validation": 0.1}}
 
@@ -161,7 +161,7 @@ def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, batch,
         train_step(small_run, batch(seed))
     save_checkpoint(tmp_path / "c", small_run.clip, small_run.optimizer, small_run.position, keep=2)
     clip = build_clip(preset("conv-tiny"), seed=9)
-    optimizer = adamw(clip, small_run.plan.optimizer)
+    optimizer = optimizer_of(clip, small_run.plan.optimizer)
     position, faults = restore_latest(tmp_path / "c", clip, optimizer)
     assert position == small_run.position and faults == []
     for (name, mine), theirs in zip(clip.state_dict().items(), small_run.clip.state_dict().values(), strict=True):

@@ -13,7 +13,7 @@ from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
 from seesay.training import checkpoint
 from seesay.training.checkpoint import Position, restore_latest, save_checkpoint
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import OptimizerPlan
 from seesay.training.settings import StartSettings, TrainSettings
 from seesay.training.start import with_start
@@ -115,11 +115,11 @@ def test_a_checkpoint_with_moments_of_what_is_not_trained_is_read(tmp_path, monk
     clip = build_clip(preset("conv-tiny"), seed=0)
     clip.logit_scale.requires_grad_(False)
     plan = OptimizerPlan(learning_rate=1e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-6)
-    optimizer = adamw(clip, plan)
+    optimizer = optimizer_of(clip, plan)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_trained", lambda clip: list(clip.named_parameters()))
         save_checkpoint(tmp_path, clip, optimizer, Position(step=3), keep=2)
-    position, faults = restore_latest(tmp_path, clip, adamw(clip, plan))
+    position, faults = restore_latest(tmp_path, clip, optimizer_of(clip, plan))
     assert position.step == 3 and faults == []
     names = checkpoint.optimizer_tensors(clip, optimizer)
     assert "logit_scale.exp_avg" not in names and any(name.startswith("image_tower") for name in names)

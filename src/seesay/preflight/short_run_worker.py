@@ -29,7 +29,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.nets.clip import Clip, build_clip
 from seesay.training.objectives.base import GlobalBatch, Objective
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import RunPlan
 from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import CheckpointSettings, CheckSettings, LogSettings, TrainSettings
@@ -168,7 +168,7 @@ def overfit(model: Model, crops: Crops, plan: RunPlan, *, seconds: float, steps:
         return {"pairs": pairs, "losses": [], "minimum_loss": None}
     objective = plan.objective
     clip = _untrained_like(model, objective, seed=plan.settings.seed)
-    optimizer = adamw(clip, plan.optimizer)
+    optimizer = optimizer_of(clip, plan.optimizer)
     minimum_loss = objective.minimum_loss(batch)
     losses: list[float] = []
     is_overfit = False

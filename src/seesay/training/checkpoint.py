@@ -127,7 +127,10 @@ def checkpoints(root: Path) -> list[Path]:
 
 
 def optimizer_tensors(clip: Clip, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's step and moments by the name of each parameter that is trained; zeros where no step was made yet."""
+    """The optimizer's step and moments by the name of each parameter that is trained.
+
+    Zeros where no step was made yet, and for a second moment that Muon does not have.
+    """
     tensors = {}
     for name, parameter in _trained(clip):
         state = optimizer.state.get(parameter, {})

@@ -82,8 +82,9 @@ Length = Steps | Minutes
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerPlan:
-    """AdamW's numbers; `learning_rate` is the peak of the schedule."""
+    """What makes the optimizer; `learning_rate` is the peak of the schedule."""
 
+    kind: Literal["adamw", "muon"]
     learning_rate: float
     weight_decay: float
     beta1: float
@@ -159,6 +160,7 @@ class RunPlan:
                 context=architecture.text.context if data.context is None else data.context,
             ),
             optimizer=OptimizerPlan(
+                kind=optimizer.kind,
                 learning_rate=_decided("optimizer.learning_rate", optimizer.learning_rate),
                 weight_decay=_decided("optimizer.weight_decay", optimizer.weight_decay),
                 beta1=optimizer.beta1,
@@ -306,6 +308,7 @@ def _reasons(
 ) -> tuple[str, ...]:
     """One line per choice, for people."""
     data, length = plan.data, plan.length
+    muon = "; Muon for matrices" if plan.optimizer.kind == "muon" else ""
     epochs = f", {length.count * plan.batch_size / facts.pairs:.1f} epochs" if isinstance(length, Steps) else ""
     crops = ", ".join(f"{key} {value:g}" for key, value in data.augment.model_dump().items() if value)
     sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in plan.sizes)
@@ -321,7 +324,7 @@ def _reasons(
         f"batch      {plan.batch_size}: as large as leaves many steps for this many pairs",
         f"length     {length}{epochs}",
         f"rate       {plan.optimizer.learning_rate:g}: warm-up over {plan.warmup:.1%} of the run, then a cosine to 0",
-        f"decay      {plan.optimizer.weight_decay:g} on weights, none on gains and biases",
+        f"decay      {plan.optimizer.weight_decay:g} on weights, none on gains and biases{muon}",
         f"sizes      {sizes}{why_sizes}",
         f"crops      {crops}: the less data, the more they differ",
         f"vocabulary {words}",

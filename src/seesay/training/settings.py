@@ -71,8 +71,13 @@ class TowerSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """AdamW with the paper's betas and epsilon for ViTs; no decay on gains and biases."""
+    """AdamW with the paper's betas and epsilon for ViTs; no decay on gains and biases.
 
+    With `kind` "muon" matrices and kernels behind the first layer are stepped by Muon (Jordan et al. 2024), scaled so
+    that the same rates and decay suit it.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -187,4 +192,6 @@ class TrainSettings(Settings):
         given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given; keep one")
+        if self.parallel == "fsdp" and self.optimizer.kind == "muon":
+            raise ValueError("parallel is fsdp, which holds parts of a matrix, but Muon needs it whole; set it to ddp")
         return self

@@ -24,7 +24,7 @@ from seesay.nets.block import Blocks
 from seesay.nets.clip import CaptionPredictor, Clip, build_clip
 from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.faults import SkipLog
-from seesay.training.optimizer import adamw, next_learning_rate
+from seesay.training.optimizer import next_learning_rate, optimizer_of
 from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import TowerSettings
@@ -94,7 +94,7 @@ def begin_or_resume(
     processes: ProcessGroup,
 ) -> TrainState:
     """The run where it stands: at its start, or at its newest whole checkpoint, which one process reads for all."""
-    optimizer = adamw(model.clip, plan.optimizer)
+    optimizer = optimizer_of(model.clip, plan.optimizer)
     root = journal.folder / CHECKPOINTS
     position, faults = restore_latest(root, model.clip, optimizer) if processes.is_main else (Position(), [])
     if processes.is_main:
@@ -137,11 +137,11 @@ def _share(
     processes.broadcast_tensors([*clip.state_dict().values(), *moments.values()])
     shared = parallelize(clip, processes, parallel=parallel)
     # Sharding makes new parameters, which the optimizer has not seen.
-    return shared, _restored_adamw(clip, plan.optimizer, moments)
+    return shared, _restored_optimizer(clip, plan.optimizer, moments)
 
 
-def _restored_adamw(clip: Clip, settings: OptimizerPlan, moments: Mapping[str, Tensor]) -> torch.optim.Optimizer:
-    optimizer = adamw(clip, settings)
+def _restored_optimizer(clip: Clip, settings: OptimizerPlan, moments: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    optimizer = optimizer_of(clip, settings)
     if moments:
         load_moments(clip, optimizer, moments)
     return optimizer
