@@ -137,7 +137,6 @@ def test_templates_are_passed_on(seesay, album: Path, colour_model):
         (["{}", "red", "green", "--top", "0"], "--top"),
         (["{}", "red", "green", "--format", "xml"], "--format"),
         (["{}", "red", "green", "--labels-file", "{}/none.txt"], "cannot be read"),
-        (["{}", "red", "green", "--none-of-these", "0.05"], "add --calibrate FOLDER"),
         (["{}", "red", "green", "--threshold", "0.5"], "--threshold is for --multi-label"),
         (["{}", "red", "green", "--multi-label", "--threshold", "red=high"], "should be a probability"),
         (["{}", "red", "green", "--multi-label", "--threshold", "rad=0.3"], "Nearest: red"),

@@ -21,6 +21,7 @@ from seesay.tasks.calibrate import (
     thresholds,
 )
 from seesay.tasks.decision import LabelDecision, Rules
+from seesay.tasks.known_cosines import KNOWN, known_cosines
 
 LABELS = ("red", "green", "blue")
 
@@ -160,7 +161,6 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
-        (Rules(none_of_these=0.05), "add calibrate FOLDER"),
         (Rules(none_of_these=5.0), "none_of_these 5 should be between 0 and 1"),
         (Rules(none_of_these=0.05, multi_label=True), "goes without multi_label"),
         (Rules(threshold=0.5), "threshold is for multi_label"),
@@ -171,11 +171,23 @@ def test_few_or_broken_known_photos_are_refused(colour_model, tmp_path: Path, pa
 )
 def test_rules_that_cannot_be_kept_say_the_way_out(rules: Rules, complaint: str):
     with pytest.raises(UsageError, match=complaint):
-        rules.check(LABELS, has_images=False)
+        rules.check(LABELS)
 
 
 def test_labels_that_would_be_taken_for_something_else_are_refused():
     with pytest.raises(UsageError, match="'none of these' is what none_of_these answers"):
-        Rules(none_of_these=0.1).check(["cat", "none of these"], has_images=True)
+        Rules(none_of_these=0.1).check(["cat", "none of these"])
     with pytest.raises(UsageError, match="'a; b' holds '; '"):
-        Rules(multi_label=True).check(["a; b", "c"], has_images=True)
+        Rules(multi_label=True).check(["a; b", "c"])
+
+
+def test_a_model_may_bring_the_cosines_that_none_of_these_rests_on(colour_model):
+    classifier = colour_model.classifier(LABELS)
+    with pytest.raises(UsageError, match=r"brings no cosines .* add calibrate FOLDER"):
+        decision_for(colour_model, classifier, rules=Rules(none_of_these=0.05))
+    colour_model.facts[KNOWN] = known_cosines(np.linspace(0.5, 0.9, 401), "held-out photos")
+    decision = decision_for(colour_model, classifier, rules=Rules(none_of_these=0.05))
+    assert decision.threshold_C.tolist() == pytest.approx([0.52] * len(LABELS))
+    assert in_words(decision.facts, Rules(none_of_these=0.05))[0].startswith(
+        "none of these: below a cosine of 0.5200, as were 5.0 % of 401 held-out photos with their own label"
+    )

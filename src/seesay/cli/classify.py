@@ -37,7 +37,7 @@ NoneOfThese = Annotated[
     float | None,
     typer.Option(
         metavar="SHARE",
-        help='With --calibrate: "none of these" where no label fits, and at most so often where one does.',
+        help='"none of these" where no label fits; at most so often where one does (see --calibrate).',
     ),
 ]
 MultiLabel = Annotated[bool, typer.Option("--multi-label", help="A photo may get several labels, or none.")]

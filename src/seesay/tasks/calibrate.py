@@ -35,6 +35,7 @@ from seesay.model.bundle import Model
 from seesay.model.encode import score_image_set
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.decision import LabelDecision, Rules
+from seesay.tasks.known_cosines import KNOWN, decision_by_known, line_of_known
 
 # A guess: with fewer photos a fit says next to nothing.
 FEWEST = 10
@@ -98,13 +99,15 @@ def decision_for(
     Its photos whose class is not a label count as photos of something else. Raises `UsageError` for rules
     that cannot be held with so few photos, or whose labels have no probability of their own without a fit.
     """
-    rules.check(classifier.class_names, has_images=labelled is not None)
+    rules.check(classifier.class_names)
     if labelled is None:
         if rules.multi_label and classifier.bias is None:
             raise UsageError(
                 f"{model.name} shares probabilities out over the labels, so that no label has one of its own: "
                 "--multi-label needs --calibrate FOLDER, with a folder of photos for every label."
             )
+        if rules.none_of_these is not None:
+            return decision_by_known(model, classifier, rules.none_of_these)
         return LabelDecision(
             classifier=classifier, threshold_C=thresholds(classifier, rules, None), is_multi_label=rules.multi_label
         )
@@ -275,6 +278,8 @@ def in_words(facts: Mapping[str, Any], rules: Rules) -> list[str]:
     """What was fitted, in lines for people; none where nothing was."""
     if not facts:
         return []
+    if KNOWN in facts:
+        return [line_of_known(facts)]
     skipped = f", {facts['skipped']} skipped" if facts["skipped"] else ""
     if "temperature" in facts:
         what = f"temperature {facts['temperature']:.3g}{_at_bound(facts['temperature'])}"

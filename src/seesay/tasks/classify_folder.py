@@ -172,7 +172,7 @@ def prepare(photos: str | Path | Sequence[str | Path], question: Question) -> Pr
         check_overlap(labelled, labels)
     else:
         labels = distinct_labels(question.labels)[0]
-    question.rules.check(labels, has_images=labelled is not None)
+    question.rules.check(labels)
     if question.templates is not None:
         load_templates(question.templates)
     return Prepared(photos=paths, others=others, labels=labels, question=question, labelled=labelled)

@@ -23,7 +23,8 @@ class Rules:
     """When a label is an answer. Rates and thresholds are between 0 and 1.
 
     `none_of_these`: a photo whose best cosine is too low has no answer; this happens to at most this share of the
-    photos that do show one of the labels. `multi_label`: a photo may have several labels or none; each label is given
+    photos that do show one of the labels, of those of a labelled set, or without one of those that the model brings
+    cosines of. `multi_label`: a photo may have several labels or none; each label is given
     to at most the share `false_alarms` of the photos that show another one. Both hold with 95 % confidence, for each
     label by itself, and for photos like those that the thresholds were fitted on: each of them shows its own label and
     no other. A label in `thresholds` is an answer from that probability on instead, and with `threshold` so is every
@@ -36,19 +37,14 @@ class Rules:
     threshold: float | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
 
-    def check(self, labels: Sequence[str], *, has_images: bool) -> None:
-        """Raise `UsageError` for what cannot be done with these labels, with or without a labelled set."""
+    def check(self, labels: Sequence[str]) -> None:
+        """Raise `UsageError` for what cannot be done with these labels."""
         for name, value in self._numbers():
             if value is not None and not 0 < value < 1:
                 raise UsageError(f"{name} {value:g} should be between 0 and 1, such as 0.05.")
         if self.none_of_these is not None:
             if self.multi_label:
                 raise UsageError("--none-of-these goes without --multi-label, where a photo may have no label anyway.")
-            if not has_images:
-                raise UsageError(
-                    "--none-of-these holds its rate on photos whose labels are known: add --calibrate FOLDER, "
-                    "with a folder of photos for every label."
-                )
             if NONE_OF_THESE in labels:
                 raise UsageError(f"label {NONE_OF_THESE!r} is what --none-of-these answers; leave it out.")
         if not self.multi_label and (self.threshold is not None or self.thresholds):
