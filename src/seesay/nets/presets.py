@@ -71,6 +71,7 @@ PRESETS: dict[str, Architecture] = {
     ),
     "conv-tiny": _small(ConvNetConfig(image_size=32, width=32, depths=(1, 1, 1)), "bag-of-words", 128),
     "conv-small": _small(ConvNetConfig(image_size=48, width=64, depths=(2, 2, 2)), "bag-of-words", 256),
+    "conv-small@64": _small(ConvNetConfig(image_size=64, width=64, depths=(2, 2, 2)), "bag-of-words", 256),
     "conv-small-transformer": _small(ConvNetConfig(image_size=48, width=64, depths=(2, 2, 2)), "transformer", 256),
     "conv-medium": _small(ConvNetConfig(image_size=64, width=96, depths=(2, 2, 2)), "bag-of-words", 384),
 }
