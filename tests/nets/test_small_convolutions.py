@@ -4,15 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from seesay.nets import conv3x3
-from seesay.nets.conv3x3 import SMALL_MAP, TINY_MAP, Conv3x3
+from seesay.nets import convolutional
+from seesay.nets.convolutional import SMALL_MAP, TINY_MAP, Conv3x3
 
 SIDES = {"tiny": 2, "one": 1, "small": 5, "odd": 3, "large": 9}
 
 
 @pytest.fixture(params=[False, True], ids=["without matrix units", "with"])
 def matrix_units(request, monkeypatch):
-    monkeypatch.setattr(conv3x3, "_has_matrix_units", lambda dtype: request.param)
+    monkeypatch.setattr(convolutional, "_has_matrix_units", lambda dtype: request.param)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -42,7 +42,7 @@ def test_gradients_are_those_of_differences(matrix_units, side):
     torch.manual_seed(0)
     conv = Conv3x3(2, 3, stride=1).double()
     x = torch.randn(2, 2, side, side, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x, weight: conv3x3._Conv3x3.apply(x, weight, 1), (x, conv.weight))
+    assert torch.autograd.gradcheck(lambda x, weight: convolutional._Conv3x3.apply(x, weight, 1), (x, conv.weight))
 
 
 def test_in_bfloat16_the_weights_have_gradients_of_their_own_width(matrix_units):
