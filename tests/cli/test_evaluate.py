@@ -40,6 +40,18 @@ def test_a_captioned_set_is_shown_in_both_directions(seesay, captioned: Path):
     assert by_image.split()[3:6] == ["image", "to", "text"]
 
 
+def test_the_columns_of_a_table_are_named_on_the_command_line(seesay, captioned: Path):
+    rows = [f"{colour}.png,no word,{colour}" for colour in ("red", "green", "blue")]
+    (captioned / "all.csv").write_text("\n".join(["where,title,what", *rows]) + "\n")
+    code, out, _ = seesay("evaluate", "box", captioned / "all.csv", "--columns", "where, what")
+    assert code == 0 and " ".join(out.splitlines()[2].split()[:8]) == "all.csv 3 3 text to image 100.0 100.0"
+    for words in ("where", "where,", ",what"):
+        code, _, err = seesay("evaluate", "box", captioned / "all.csv", "--columns", words)
+        assert code == 2 and "should be two names, as --columns file,text" in err
+    code, _, err = seesay("evaluate", "box", captioned / "all.csv", "--columns", "where,whta")
+    assert code == 2 and "whta" in err
+
+
 def test_json_holds_the_list_of_results_as_fractions(seesay, labelled: Path, captioned: Path, tmp_path: Path):
     code, out, _ = seesay("evaluate", "box", labelled, captioned, "--json", tmp_path / "scores.json")
     assert code == 0

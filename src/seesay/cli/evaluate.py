@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,6 +58,7 @@ ShiftOption = Annotated[
 BaselineOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="JSON of standard models' accuracies on the sets of --shift.")
 ]
+ColumnsOption = Annotated[str | None, typer.Option(metavar="IMAGE,TEXT", help="Two columns of a table.")]
 ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write figures and tables there (HTML).")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
@@ -81,6 +82,7 @@ def command(
     shots: ShotsOption = None,
     shift: ShiftOption = None,
     baseline: BaselineOption = None,
+    columns: ColumnsOption = None,
     report: ReportOption = None,
     json_file: JsonOption = None,
     results: ResultsOption = None,
@@ -97,8 +99,7 @@ def command(
 
     Example: seesay evaluate RUN/model cifar10 flickr8k --report scores.html
     """
-    refuse_unwritable_file(json_file, "--json", ending=".json")
-    refuse_unwritable_file(report, "--report", ending=".html")
+    refuse_unwritable_files(json_file, report)
     (models, sources), counts = split_words(words), counts_of(shots)
     from seesay.evaluation.evaluate import evaluate
 
@@ -121,15 +122,31 @@ def command(
             precision=precision,
             width=width,
             batch_size=batch_size,
+            **columns_of(columns),
             on_entry=lambda entry: remember(entry, entries),
         )
-    finally:
-        # Where one set fails, those before it are shown all the same.
+    finally:  # where one set fails, those before it are shown all the same
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
     sys.stdout.write(further_tables(evaluation, several=len(models) > 1))
     write_files(evaluation, json_file=json_file, report=report)
     for result in (entry.result for entry in evaluation.entries):
         refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
+
+
+def refuse_unwritable_files(json_file: Path | None, report: Path | None) -> None:
+    """`UsageError` or `StorageError` for files that could not be written, before anything is measured."""
+    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_file(report, "--report", ending=".html")
+
+
+def columns_of(words: str | None) -> dict[str, Any]:
+    """The columns of images and captions from IMAGE,CAPTION; `UsageError` for anything but two names."""
+    if words is None:
+        return {}
+    image, comma, caption = (part.strip() for part in words.partition(","))
+    if not (image and comma and caption):
+        raise UsageError(f"--columns {words!r} should be two names, as --columns file,text.")
+    return {"image_column": image, "caption_column": caption}
 
 
 def write_files(evaluation: "Evaluation", *, json_file: Path | None, report: Path | None) -> None:
