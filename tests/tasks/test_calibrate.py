@@ -20,8 +20,7 @@ from seesay.tasks.calibrate import (
     open_labelled_photos,
     thresholds,
 )
-from seesay.tasks.decision import LabelDecision, Rules
-from seesay.tasks.known_cosines import KNOWN, known_cosines
+from seesay.tasks.decision import KNOWN, LabelDecision, Rules, known_cosines
 
 LABELS = ("red", "green", "blue")
 

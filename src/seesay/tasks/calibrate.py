@@ -34,8 +34,7 @@ from seesay.formulas.calibration import (
 from seesay.model.bundle import Model
 from seesay.model.encode import score_image_set
 from seesay.model.zero_shot import Classifier
-from seesay.tasks.decision import LabelDecision, Rules
-from seesay.tasks.known_cosines import KNOWN, decision_by_known, line_of_known
+from seesay.tasks.decision import KNOWN, LabelDecision, Rules, decision_by_known, line_of_known
 
 # A guess: with fewer photos a fit says next to nothing.
 FEWEST = 10

@@ -7,15 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from seesay.base.errors import UsageError, nearest
 from seesay.base.records import Ranking
+from seesay.base.values import percent
 from seesay.tasks.answers import BETWEEN, NONE_OF_THESE
 
 # Rules are checked before anything brings torch.
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from seesay.model.bundle import Model
     from seesay.model.zero_shot import Classifier
+
+# Among a model's facts: cosines of photos that it did not learn from, each with its own label.
+KNOWN = "known_photos"
+SHARES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +98,40 @@ class LabelDecision:
             for order, flags in zip(order_NC.tolist(), is_answer_NC.tolist(), strict=True)
         ]
         return list(zip(rankings, chosen, strict=True))
+
+
+def known_cosines(cosine_N: np.ndarray, what: str) -> dict[str, Any]:
+    """(N,) cosines of photos that the model did not learn from, each with its own label, as a fact of the model.
+
+    They are kept as the hundred steps from the least to the most; `what` names the photos.
+    """
+    return {"what": what, "photos": len(cosine_N), "cosines": np.quantile(cosine_N, SHARES).tolist()}
+
+
+def decision_by_known(model: "Model", classifier: "Classifier", rate: float) -> LabelDecision:
+    """The classifier with no answer below the cosine that the share `rate` of the model's known photos does not reach.
+
+    Raises `UsageError` where the model brings none.
+    """
+    known = model.facts.get(KNOWN)
+    if known is None:
+        raise UsageError(
+            f"{model.name} brings no cosines of photos whose labels are known, by which --none-of-these holds its "
+            "rate: add --calibrate FOLDER, with a folder of photos for every label."
+        )
+    cosine = float(np.interp(rate, SHARES, known["cosines"]))
+    facts = {KNOWN: {"what": known["what"], "photos": known["photos"]}, "rate": rate, "cosine": cosine}
+    import torch
+
+    threshold_C = torch.full((len(classifier.class_names),), cosine)
+    return LabelDecision(classifier=classifier, threshold_C=threshold_C, facts=facts)
+
+
+def line_of_known(facts: Mapping[str, Any]) -> str:
+    """What `decision_by_known` rests on, for people."""
+    known = facts[KNOWN]
+    return (
+        f"none of these: below a cosine of {facts['cosine']:.4f}, as were {percent(facts['rate'])} % of "
+        f"{known['photos']:,} {known['what']} with their own label; yours may differ: --calibrate FOLDER holds the "
+        "rate on your photos"
+    )
