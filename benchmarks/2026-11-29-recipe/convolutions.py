@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from seesay.nets.conv3x3 import _patches, _product
+from seesay.nets.convolutional import _patches, _product
 
 B = 128
 SHAPES = [  # C, K, S, stride

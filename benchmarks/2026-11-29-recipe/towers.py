@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from seesay.nets.architecture import ConvNetConfig
-from seesay.nets.conv3x3 import Conv3x3
-from seesay.nets.convolutional import ConvNet
+from seesay.nets.convolutional import Conv3x3, ConvNet
 
 TOWERS = [(64, (2, 2, 2), 32), (64, (2, 2, 2), 48), (64, (2, 2, 2, 1), 48), (64, (2, 2, 2, 1), 64), (96, (2, 2, 2), 48)]
 BATCH, ROUNDS = 128, 9
