@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from seesay.base.errors import TooManySkipped as TooManySkipped
     from seesay.base.errors import UsageError as UsageError
     from seesay.base.version import __version__ as __version__
+    from seesay.curation.queries import Queries as Queries
+    from seesay.curation.queries import queries as queries
     from seesay.evaluation.evaluate import Evaluation as Evaluation
     from seesay.evaluation.evaluate import evaluate as evaluate
     from seesay.experiments.compare import compare as compare
@@ -71,6 +73,7 @@ _MODULES = {
     "Model": "model.bundle",
     "PhotoIndex": "index.photo_index",
     "ProbeResult": "tasks.probe_result",
+    "Queries": "curation.queries",
     "Refreshed": "index.refresh",
     "RefusedInput": "base.errors",
     "Run": "training.run_folder",
@@ -99,6 +102,7 @@ _MODULES = {
     "open_index": "index.photo_index",
     "open_run": "training.run_folder",
     "probe": "tasks.probe",
+    "queries": "curation.queries",
     "recall_at_k": "tasks.retrieve",
     "search": "index.search",
     "serve": "service.serve",

@@ -54,6 +54,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "compare": ("seesay.cli.compare", "train objectives side by side, or show two runs so"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "finetune": ("seesay.cli.finetune", "make a model better at your images without losing the rest"),
+    "queries": ("seesay.cli.queries", "make the list of queries that a training set is searched for"),
     "serve": ("seesay.cli.serve", "search your photos on a page, and answer over HTTP"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
