@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from seesay.base.errors import TooManySkipped as TooManySkipped
     from seesay.base.errors import UsageError as UsageError
     from seesay.base.version import __version__ as __version__
+    from seesay.curation.curate import Curation as Curation
+    from seesay.curation.curate import curate as curate
     from seesay.curation.queries import Queries as Queries
     from seesay.curation.queries import queries as queries
     from seesay.evaluation.evaluate import Evaluation as Evaluation
@@ -61,6 +63,7 @@ _MODULES = {
     "Audit": "tasks.audit_result",
     "BrokenSample": "base.errors",
     "Comparison": "experiments.comparison",
+    "Curation": "curation.curate",
     "DoctorReport": "preflight.report",
     "EmbeddingsFile": "tasks.embed",
     "Evaluation": "evaluation.evaluate",
@@ -92,6 +95,7 @@ _MODULES = {
     "compare_runs": "experiments.compare_runs",
     "contrastive_loss": "formulas.contrastive",
     "convert": "model.convert",
+    "curate": "curation.curate",
     "doctor": "preflight.doctor",
     "embed": "tasks.embed",
     "evaluate": "evaluation.evaluate",

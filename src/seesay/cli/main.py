@@ -55,6 +55,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "finetune": ("seesay.cli.finetune", "make a model better at your images without losing the rest"),
     "queries": ("seesay.cli.queries", "make the list of queries that a training set is searched for"),
+    "curate": ("seesay.cli.curate", "make a training set of tables with captions and links"),
     "serve": ("seesay.cli.serve", "search your photos on a page, and answer over HTTP"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
     "models": ("seesay.cli.models", "list the models that have a short name"),

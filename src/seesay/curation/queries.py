@@ -107,7 +107,8 @@ def queries(
     notes += chosen.notes()
     if not chosen.rows:
         raise RefusedInput(f"no word occurs {least} times in {', '.join(map(str, files))}; give a lower --least.")
-    say(*notes)
+    if notes:
+        say(*notes)
     result = Queries(rows=tuple(chosen.rows), path=Path(out), notes=tuple(notes))
     write_queries(Path(out), result.rows)
     return result

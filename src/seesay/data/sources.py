@@ -153,6 +153,11 @@ class PairList:
         self.fingerprint = fingerprint((entry.key, entry.image.size, entry.captions) for entry in entries)
         self._entries = entries
 
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Keys, captions and where the images lie, in order; no image is read."""
+        return self._entries
+
     def also(self, *, name: str, problems: Sequence[Skipped], notes: Sequence[str]) -> "PairList":
         """The same pairs under another name, with more problems and notes."""
         return PairList(name, self._entries, problems=[*self.problems, *problems], notes=[*notes, *self.notes])

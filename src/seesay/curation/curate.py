@@ -1,0 +1,120 @@
+"""A pool of captions and images to a training set, stage by stage; the public `seesay.curate`.
+
+Each stage leaves a table in FOLDER/stages and its counts; a run that was stopped or killed goes on where it was, and a
+setting that is changed begins anew at the first stage that it concerns.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from seesay.base.errors import UsageError
+from seesay.base.journal import Journal
+from seesay.base.publish import refuse_unwritable
+from seesay.base.settings import merged, read_settings
+from seesay.base.streams import say
+from seesay.base.values import table
+from seesay.curation.balance import balance_stage
+from seesay.curation.match import match_stage
+from seesay.curation.outcome import write_outcome
+from seesay.curation.queries import Query, read_queries
+from seesay.curation.settings import CurateSettings
+from seesay.curation.stages import Counts, Stage, read_tables, run_stage
+from seesay.curation.tables import Tables
+
+STAGES_FOLDER = "stages"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curation:
+    """A training set that was curated: its `folder`, and what each stage let through, in order.
+
+    Example: print(seesay.curate("pool.parquet", queries="queries.tsv", out="set"))
+    """
+
+    folder: Path
+    counts: tuple[Counts, ...]
+
+    def __len__(self) -> int:
+        return self.counts[-1].out
+
+    def __str__(self) -> str:
+        return table(("stage", "in", "out", "left out"), [_words(counts) for counts in self.counts], left=1)
+
+
+def curate(
+    tables: str | Path | Sequence[str | Path],
+    *,
+    queries: str | Path | None = None,
+    out: str | Path,
+    per_query: int | None = None,
+    balance: str | None = None,
+    stages: Sequence[str] | None = None,
+    clip_score: str | None = None,
+    against: str | Sequence[str] = (),
+    image_size: int | None = None,
+    allow_private: str | Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> Curation:
+    """Make a training set of tables of pairs, in the folder `out`; the same call goes on where it was stopped.
+
+    `tables` are Parquet, CSV, TSV, JSON lines with the columns `caption`, and `url` or `path`, or tar shards. `queries`
+    is a list of `seesay.queries`. `stages`, of match, balance, fetch, filter, dedup and shards, are done in their
+    order. `clip_score` names a model to score pairs by, `against` evaluation sets whose images must not be in the set.
+    `overrides` are settings as "filter.least_side=100". Raises `UsageError` for arguments that do not fit,
+    `RefusedInput` for tables that are none, `StorageError` where the disk refuses.
+
+    Example: `seesay.curate("pool.parquet", queries="queries.tsv", out="set", per_query=1000)`
+    """
+    named = {
+        "stages": None if stages is None else list(stages),
+        "balance": {"per_query": per_query, "how": balance},
+        "filter": {"model": clip_score},
+        "image": {"size": image_size},
+        "dedup": {"against": listed(against) or None},
+        "fetch": {"allow_private": listed(allow_private) or None},
+    }
+    overrides = [overrides] if isinstance(overrides, str) else overrides
+    settings = read_settings(CurateSettings, file=None, overrides=overrides, base=merged({}, named))
+    if "match" in settings.stages and queries is None:
+        raise UsageError(
+            "stage 'match' needs a list of queries; name it with --queries, or leave match out of --stages."
+        )
+    pool = Tables([tables] if isinstance(tables, str | Path) else list(tables))
+    known = read_queries(queries) if queries is not None and "match" in settings.stages else []
+    folder = Path(out)
+    refuse_unwritable(folder)
+    if pool.notes:
+        say(*pool.notes)
+    with Journal(folder) as journal:
+        return _run(pool, known, folder, settings, journal)
+
+
+def listed(words: str | Sequence[str]) -> list[str]:
+    """One word or several as a list."""
+    return [words] if isinstance(words, str) else list(words)
+
+
+def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateSettings, journal: Journal) -> Curation:
+    parts, counts = read_tables(pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
+    every = [counts]
+    for number, name in enumerate(settings.stages, 1):
+        stage = _STAGES[name](queries, settings)
+        parts, counts = run_stage(stage, parts, folder / STAGES_FOLDER / f"{number}-{name}")
+        every.append(counts)
+        journal.event(event="stage", **counts.to_json())
+        if not counts.out:
+            break
+    write_outcome(folder, parts, queries, every, settings)
+    return Curation(folder=folder, counts=tuple(every))
+
+
+_STAGES: dict[str, Callable[[Sequence[Query], CurateSettings], Stage]] = {
+    "match": lambda queries, settings: match_stage(queries, settings.match),
+    "balance": lambda queries, settings: balance_stage(queries, settings.balance),
+}
+
+
+def _words(counts: Counts) -> tuple[str, ...]:
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.left_out.most_common())
+    return (counts.name, f"{counts.rows:,}", f"{counts.out:,}", reasons)

@@ -1,0 +1,125 @@
+"""What may be said of each stage of `seesay curate`: `--set stage.key=value`."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from seesay.base.settings import Settings
+
+STAGES = ("match", "balance", "fetch", "filter", "dedup", "shards")
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Port = Annotated[int, Field(gt=0, lt=65536)]
+
+
+class MatchSettings(Settings):
+    """How captions are compared with queries."""
+
+    ignore_case: bool = False
+
+
+class BalanceSettings(Settings):
+    """How many pairs a query may have, and how they are chosen: `cut` is the paper's way, `draw` that of MetaCLIP."""
+
+    per_query: Positive = 20_000
+    how: Literal["cut", "draw"] = "cut"
+
+
+class FetchSettings(Settings):
+    """How images are got from the network. Sizes are bytes, times seconds.
+
+    The number of tries is one more than `retries`. `ports` are those that a URL may name. `allow_private` are networks
+    whose addresses may be reached although they are not public, and there any port. With `obey_robots` an answer that
+    says noai, noimageai, noindex or noimageindex in X-Robots-Tag is left out.
+    """
+
+    workers: Annotated[int, Field(gt=0, le=512)] = 32
+    per_host: Positive = 2
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    redirects: Annotated[int, Field(ge=0, le=20)] = 5
+    deadline: Annotated[float, Field(gt=0)] = 20.0
+    resolve_deadline: Annotated[float, Field(gt=0)] = 5.0
+    least_rate: Annotated[int, Field(ge=0)] = 1024
+    most_bytes: Positive = 20 << 20
+    most_wait: Annotated[float, Field(ge=0)] = 60.0
+    ports: tuple[Port, ...] = (80, 443)
+    obey_robots: bool = True
+    allow_private: tuple[str, ...] = ()
+
+
+class ImageSettings(Settings):
+    """How images are written: with their shorter side at most `size` pixels as JPEG of that `quality`, or as they are.
+
+    An image that is small enough is not made larger, and without a size none is touched.
+    """
+
+    size: Positive | None = None
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+
+class FilterSettings(Settings):
+    """What a pair must be to stay: the basic rules of DataComp, lists of what is blocked, and a score by a model.
+
+    `language` is a code of ISO 639 or empty for any; words and characters are those of the caption, sides and aspect
+    ratio those of the image. `blocked_words`, `blocked_hosts` and `blocked_hashes` name files with one entry a line.
+    With a `model` the best `share` by the cosine of image and caption stays, or what scores `least_score`.
+    """
+
+    language: str = "en"
+    least_words: Annotated[int, Field(ge=0)] = 3
+    least_characters: Annotated[int, Field(ge=0)] = 6
+    least_side: Annotated[int, Field(ge=0)] = 200
+    most_aspect: Annotated[float, Field(ge=1)] = 3.0
+    blocked_words: str | None = None
+    blocked_hosts: str | None = None
+    blocked_hashes: str | None = None
+    model: str | None = None
+    share: Share = 0.3
+    least_score: float | None = None
+
+
+class DedupSettings(Settings):
+    """Which images count as the same, inside the set and `against` the sets that are named."""
+
+    is_near: bool = True
+    against: tuple[str, ...] = ()
+
+
+class ShardSettings(Settings):
+    """How many pairs a tar holds."""
+
+    pairs: Positive = 10_000
+
+
+class CurateSettings(Settings):
+    """A whole run: its stages in their order, and what each is to do."""
+
+    aliases: ClassVar[Mapping[str, str]] = {"image_size": "image.size", "clip_score": "filter.model"}
+
+    stages: tuple[str, ...] = STAGES
+    rows: Positive = 10_000
+    match: MatchSettings = MatchSettings()
+    balance: BalanceSettings = BalanceSettings()
+    fetch: FetchSettings = FetchSettings()
+    image: ImageSettings = ImageSettings()
+    filter: FilterSettings = FilterSettings()
+    dedup: DedupSettings = DedupSettings()
+    shards: ShardSettings = ShardSettings()
+
+    @model_validator(mode="after")
+    def check_stages(self) -> "CurateSettings":
+        """`ValueError` for stages that are not known, come twice, or lack what they need."""
+        known = ", ".join(STAGES)
+        if unknown := [name for name in self.stages if name not in STAGES]:
+            raise ValueError(f"stage {unknown[0]!r} is not known; the stages are {known}")
+        if len(set(self.stages)) < len(self.stages) or not self.stages:
+            raise ValueError(
+                f"stages are {','.join(self.stages)!r}; name each of {known} at most once, and one at least"
+            )
+        order = {name: number for number, name in enumerate(self.stages)}
+        if "balance" in order and order.get("match", len(order)) > order["balance"]:
+            raise ValueError("stage 'balance' needs the queries that 'match' finds; put match before it")
+        if order.get("shards", len(order) - 1) != len(order) - 1:
+            raise ValueError("stage 'shards' writes the set; put it last")
+        return self

@@ -1,0 +1,230 @@
+"""How a stage is run and leaves its table: part by part, each durable, so that a killed run goes on with the next.
+
+FOLDER/stages/2-balance/
+    stage.json            what the parts are made of; with another fingerprint the folder is begun anew
+    measured/00000.parquet  in stages that decide over all rows: what was measured of those of a part
+    00000.parquet         the rows of a part; `left_out` says why a row goes no further
+    done.json             counts of all parts; written last
+
+A part is what the part before it became, so that its number is the same in every stage. Counts of a part stand in its
+own file.
+"""
+
+import hashlib
+import importlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.journal import progress
+from seesay.base.publish import publish_file, remove_stale, storage_errors
+from seesay.base.settings import Settings
+from seesay.curation.tables import Tables, reasons_in, survivors
+from seesay.data.parquet_pages import open_parquet_file, refused
+
+# Of the files that are described above; another one begins anew.
+FORMAT = 1
+COUNTS = b"seesay"
+MEASURED, STAGE_FILE, DONE_FILE = "measured", "stage.json", "done.json"
+Measure = Callable[[pa.Table, Path], pa.Table]
+Finish = Callable[[int, pa.Table], pa.Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Rows that came into a stage, those that went on, and the others by reason."""
+
+    name: str
+    rows: int
+    out: int
+    left_out: Counter[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, reasons most frequent first."""
+        ranked = dict(sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])))
+        return {"stage": self.name, "in": self.rows, "out": self.out, "left_out": ranked}
+
+
+class Parts:
+    """The parts that a stage left."""
+
+    def __init__(self, paths: Sequence[Path], fingerprint: str):
+        self.paths = list(paths)
+        self.fingerprint = fingerprint
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def table(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a part that go on, in their order; `RefusedInput` where the file is damaged."""
+        return survivors(self.whole(number, columns)).combine_chunks()
+
+    def whole(self, number: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of a part, also those that are left out."""
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "left_out"]))
+        with open_parquet_file(self.paths[number]) as file, refused(self.paths[number]):
+            return file.read(columns=wanted).replace_schema_metadata(None)
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of every part that go on."""
+        return (self.table(number, columns) for number in range(len(self)))
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns, which are the same in every part."""
+        with open_parquet_file(self.paths[0]) as file, refused(self.paths[0]):
+            return file.schema_arrow.remove_metadata()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage does. `measure` adds columns to a part and may leave rows out; it gets the path of its part.
+
+    `decide` looks at all parts that were measured, and gives what finishes each. `facts` are what its result depends on
+    beside its settings. With `is_dropping` rows that are left out are not in its table, only in its counts.
+    """
+
+    name: str
+    settings: Settings
+    measure: Measure | None = None
+    decide: Callable[[Parts], Finish] | None = None
+    facts: str = ""
+    is_dropping: bool = False
+
+
+def read_tables(tables: Tables, folder: Path, *, rows: int) -> tuple[Parts, Counts]:
+    """The rows of the tables as the parts of a stage, each of so many rows."""
+    stage = Stage(name="read", settings=Settings(), facts=f"{tables.fingerprint} {rows}", is_dropping=True)
+    fingerprint = _begin(stage, folder, before="")
+    if (done := _done(stage, folder, fingerprint)) is not None:
+        return done
+    count = 0
+    for number, table in enumerate(tables.parts(rows)):
+        count = number + 1
+        if not _part(folder, number).is_file():
+            _write(_part(folder, number), table, stage)
+    if not count:
+        raise RefusedInput(f"{', '.join(map(str, tables.paths))} has no row.")
+    return _end(stage, folder, fingerprint, uneven=tables.uneven)
+
+
+def run_stage(stage: Stage, before: Parts, folder: Path) -> tuple[Parts, Counts]:
+    """Do a stage, or what is left of it."""
+    fingerprint = _begin(stage, folder, before=before.fingerprint)
+    if (done := _done(stage, folder, fingerprint)) is not None:
+        return done
+    source = before
+    if stage.measure is not None:
+        measure = stage.measure
+        target = folder if stage.decide is None else folder / MEASURED
+        source = _mapped(stage, before, target, lambda number, table, path: measure(table, path))
+    if stage.decide is not None:
+        finish = stage.decide(source)
+        _mapped(stage, source, folder, lambda number, table, path: finish(number, table))
+    return _end(stage, folder, fingerprint)
+
+
+def package(name: str) -> Any:
+    """The package of that name, which the extra `curate` installs; `UsageError` where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"this needs {name}, which is not here; add it with: pip install 'seesay[curate]'.") from error
+
+
+def _mapped(stage: Stage, source: Parts, folder: Path, work: Callable[[int, pa.Table, Path], pa.Table]) -> Parts:
+    """The parts of `source` after `work`, in `folder`; those that are there already are not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    is_measured = source.paths[0].parent.name == MEASURED
+    with progress(len(source), stage.name) as advance:
+        for number in range(len(source)):
+            path = _part(folder, number)
+            if not path.is_file():
+                table = source.whole(number) if is_measured else source.table(number)
+                is_last = folder.name != MEASURED
+                _write(path, work(number, table, path), stage, is_dropping=is_last and stage.is_dropping)
+            advance(1)
+    return Parts(_part_paths(folder), source.fingerprint)
+
+
+def _begin(stage: Stage, folder: Path, *, before: str) -> str:
+    """The fingerprint of a stage; its folder is emptied where it holds another one."""
+    settings = json.dumps(stage.settings.model_dump(mode="json"), sort_keys=True)
+    words = f"{FORMAT}\n{before}\n{stage.name}\n{settings}\n{stage.facts}"
+    fingerprint = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+    facts = {"fingerprint": fingerprint, "stage": stage.name, "settings": json.loads(settings)}
+    with storage_errors(folder):
+        if _read(folder / STAGE_FILE).get("fingerprint") != fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
+        remove_stale(folder)
+        remove_stale(folder / MEASURED)
+        publish_file(folder / STAGE_FILE, _json(facts))
+    return fingerprint
+
+
+def _done(stage: Stage, folder: Path, fingerprint: str) -> tuple[Parts, Counts] | None:
+    """What a stage left that was done before."""
+    found = _read(folder / DONE_FILE)
+    if found.get("fingerprint") != fingerprint:
+        return None
+    counts = Counts(name=stage.name, rows=found["in"], out=found["out"], left_out=Counter(found["left_out"]))
+    return Parts(_part_paths(folder), fingerprint), counts
+
+
+def _end(stage: Stage, folder: Path, fingerprint: str, *, uneven: int = 0) -> tuple[Parts, Counts]:
+    """Add up the counts of all parts, and write that the stage is done."""
+    rows, left_out = uneven, Counter({"row with another number of columns": uneven} if uneven else {})
+    paths = _part_paths(folder)
+    for path in paths:
+        with open_parquet_file(path) as file, refused(path):
+            found = json.loads((file.schema_arrow.metadata or {})[COUNTS])
+        rows += found["in"]
+        left_out.update(found["left_out"])
+    counts = Counts(name=stage.name, rows=rows, out=rows - left_out.total(), left_out=left_out)
+    publish_file(folder / DONE_FILE, _json({"fingerprint": fingerprint, **counts.to_json()}))
+    return Parts(paths, fingerprint), counts
+
+
+def _write(path: Path, table: pa.Table, stage: Stage, *, is_dropping: bool | None = None) -> None:
+    """A part, durably and whole, with its counts."""
+    counts = {"in": len(table), "left_out": reasons_in(table)}
+    if stage.is_dropping if is_dropping is None else is_dropping:
+        table = survivors(table)
+    publish_file(path, parquet_bytes(table.replace_schema_metadata({COUNTS: json.dumps(counts)})))
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file, the same bytes for the same rows."""
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.parquet"
+
+
+def _part_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"), key=lambda path: int(path.stem))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of our own; empty where it is not there or was not written by us."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,325 @@
+"""Tables of pairs as one kind of rows, a part at a time: Parquet, CSV, TSV, JSON lines, and tar shards with captions.
+
+Every row has the columns of `SCHEMA`; what else a table has is text behind them. `key` is 16 bytes of BLAKE2b over
+where the image comes from and the caption, so that a pair has the same key in any table, order and part. An image lies
+in `image_size` bytes of `image_file` from `image_offset` on, and is the whole file where the size is -1; a URL that is
+not fetched has none.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from seesay.base.errors import BrokenSample, RefusedInput, StorageError, UsageError
+from seesay.data.parquet_pages import open_parquet_file, refused
+from seesay.data.shards import open_shards
+from seesay.data.sources import MAX_CAPTION_BYTES, LooseFile, StoredImage, TarSlice, missing_location
+
+KEY_BYTES = 16
+SCHEMA = pa.schema(
+    [
+        ("key", pa.binary(KEY_BYTES)),
+        ("caption", pa.string()),
+        ("url", pa.string()),
+        ("path", pa.string()),
+        ("image_file", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_size", pa.int64()),
+        ("left_out", pa.string()),
+    ]
+)
+# What stages add: a column of a table that is called so gets another name.
+ADDED = frozenset(
+    [
+        *("queries", "kept_for", "language", "width", "height", "clip_score", "sha256", "pixels", "look", "colours"),
+        *("copy_of", "shard", "host", "attempts"),
+    ]
+)
+RENAMED = "input_"
+# Usual names of the two columns, in the order they are looked for; of img2dataset, LAION and open_clip.
+URL_COLUMNS, PATH_COLUMNS = ("url", "URL", "image_url"), ("path", "filepath", "file_path", "file_name", "image_path")
+CAPTION_COLUMNS = ("caption", "text", "TEXT", "title", "alt", "top_caption")
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".tar")
+# Rows that are read at once, a guess.
+READ_ROWS = 1 << 13
+
+
+class Tables:
+    """The rows of several tables one after the other; `notes` say what was renamed."""
+
+    def __init__(self, sources: Sequence[str | Path]):
+        if not sources:
+            raise UsageError("no table is given; name Parquet, CSV, TSV or JSON lines with url or path, and caption.")
+        self.paths = [Path(source) for source in sources]
+        self.notes: list[str] = []
+        # Rows of text tables that have not as many fields as the first line.
+        self.uneven = 0
+        self._others: dict[str, None] = {}
+        for path in self.paths:
+            if not path.is_file():
+                raise missing_location(path) if not path.exists() else UsageError(f"{path} is no table but a folder.")
+            if path.suffix.lower() not in SUFFIXES:
+                raise UsageError(f"{path} is no table; its name should end in {', '.join(SUFFIXES)}.")
+            self._others.update(dict.fromkeys(_other_names(path)))
+        for name in self._others:
+            if _renamed(name) != name:
+                self.notes.append(f"column {name!r} of the tables is called {_renamed(name)!r} in the result.")
+        names = [_renamed(name) for name in self._others]
+        self.schema = pa.schema([*SCHEMA, *(pa.field(name, pa.string()) for name in names)])
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over paths, sizes and times of change: the same files as before."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            status = path.stat()
+            digest.update(
+                f"{path.absolute()}\n{status.st_size}\n{status.st_mtime_ns}\n".encode("utf-8", "surrogateescape")
+            )
+        return digest.hexdigest()
+
+    def parts(self, rows: int) -> Iterator[pa.Table]:
+        """Tables of `rows` rows, the last of any length, each with the columns of `schema`."""
+        waiting: list[pa.Table] = []
+        count = 0
+        for path in self.paths:
+            for records in self._records(path):
+                waiting.append(self._normal(records, path))
+                count += len(records)
+                while count >= rows:
+                    whole = pa.concat_tables(waiting)
+                    yield whole.slice(0, rows).combine_chunks()
+                    rest = whole.slice(rows).combine_chunks()
+                    waiting, count = [rest], len(rest)
+        if count:
+            yield pa.concat_tables(waiting).combine_chunks()
+
+    def _records(self, path: Path) -> Iterator["_Records"]:
+        suffix = path.suffix.lower()
+        if suffix == ".tar":
+            yield from _tar_records(path)
+        elif suffix == ".parquet":
+            with open_parquet_file(path) as file, refused(path):
+                for batch in file.iter_batches(batch_size=READ_ROWS):
+                    yield _of_batch(batch, path)
+        elif suffix == ".jsonl":
+            yield from _json_records(path)
+        else:
+            with _read_errors(path), _open_csv(path, self._count_uneven) as reader:
+                for batch in reader:
+                    yield _of_batch(batch, path)
+
+    def _count_uneven(self, _: Any) -> str:
+        self.uneven += 1
+        return "skip"
+
+    def _normal(self, records: "_Records", path: Path) -> pa.Table:
+        rows = [_row(*values, folder=path.parent.absolute()) for values in records.basic()]
+        columns = list(zip(*rows, strict=True)) if rows else [[] for _ in SCHEMA]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+        for name in self._others:
+            arrays.append(records.others[name] if name in records.others else pa.nulls(len(rows), pa.string()))
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+class _Records:
+    """Some rows of a table as they are there: the caption, URL, path and place of each image, and other columns."""
+
+    def __init__(self, captions: Sequence, urls: Sequence, paths: Sequence, others: Mapping[str, pa.Array]):
+        self.captions, self.urls, self.paths = captions, urls, paths
+        self.places: Sequence[StoredImage | None] = [None] * len(captions)
+        self.others = others
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def basic(self) -> Iterator[tuple[Any, Any, Any, StoredImage | None]]:
+        """Caption, URL, path and slice of a tar of each row."""
+        return zip(self.captions, self.urls, self.paths, self.places, strict=True)
+
+
+def pair_key(source: str, caption: str) -> bytes:
+    """16 bytes that name a pair: BLAKE2b of where its image comes from and its caption."""
+    data = f"{source}\0{caption}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=KEY_BYTES).digest()
+
+
+def stored_image(row: Mapping[str, Any]) -> StoredImage:
+    """Where the image of a row lies; `BrokenSample` where it was not fetched."""
+    if row["image_file"] is None:
+        raise BrokenSample("not fetched")
+    if row["image_size"] < 0:
+        return LooseFile(row["image_file"], 0)
+    return TarSlice(row["image_file"], row["image_offset"], row["image_size"])
+
+
+def survivors(table: pa.Table) -> pa.Table:
+    """The rows that are not left out."""
+    return table.filter(table["left_out"].is_null())
+
+
+def with_reasons(table: pa.Table, reasons: Iterable[str | None]) -> pa.Table:
+    """The table with the reasons, one for each row that was not left out yet."""
+    given = iter(reasons)
+    values = [reason if reason is not None else next(given) for reason in table["left_out"].to_pylist()]
+    return table.set_column(table.schema.get_field_index("left_out"), "left_out", pa.array(values, pa.string()))
+
+
+def reasons_in(table: pa.Table) -> dict[str, int]:
+    """How many rows are left out, by reason."""
+    counted = table["left_out"].drop_null().value_counts().to_pylist()
+    return {each["values"]: each["counts"] for each in counted}
+
+
+def _row(caption: Any, url: Any, path: Any, place: StoredImage | None, *, folder: Path) -> tuple:
+    """The values of `SCHEMA` for a row."""
+    caption = caption.strip() if isinstance(caption, str) else ""
+    url = url.strip() if isinstance(url, str) and url.strip() else None
+    path = path.strip() if isinstance(path, str) and path.strip() else None
+    reason = None
+    if not caption:
+        reason = "empty caption"
+    elif len(caption) > MAX_CAPTION_BYTES:
+        reason = "caption too long"
+    elif path is None and url is None:
+        reason = "no url or path"
+    source = path if path is not None else url or ""
+    if place is None and path is not None:
+        place = TarSlice(os.path.join(folder, path), 0, -1)
+    lies = tuple(place) if isinstance(place, TarSlice) else (None, None, None)
+    return (pair_key(source, caption), caption, url, path, *lies, reason)
+
+
+def _renamed(name: str) -> str:
+    return f"{RENAMED}{name}" if name in ADDED or name in SCHEMA.names else name
+
+
+def _first(usual: Sequence[str], names: Sequence[str]) -> str | None:
+    return next((name for name in usual if name in names), None)
+
+
+def _columns(names: Sequence[str], path: Path) -> tuple[str, str | None, str | None]:
+    """Which columns are caption, URL and path."""
+    caption, url, local = (_first(usual, names) for usual in (CAPTION_COLUMNS, URL_COLUMNS, PATH_COLUMNS))
+    if caption is None or (url is None and local is None):
+        raise UsageError(f"{path} needs the columns caption, and url or path; it has {', '.join(names) or 'none'}.")
+    return caption, url, local
+
+
+def _other_names(path: Path) -> list[str]:
+    """The columns of a table beside the three."""
+    suffix = path.suffix.lower()
+    if suffix == ".tar":
+        return []
+    if suffix == ".parquet":
+        with open_parquet_file(path) as file, refused(path):
+            names = list(file.schema_arrow.names)
+    elif suffix == ".jsonl":
+        names = list(next(_json_objects(path), {}))
+    else:
+        with _read_errors(path), _open_csv(path) as reader:
+            names = list(reader.schema.names)
+    if len(set(names)) < len(names):
+        raise RefusedInput(f"{path} has two columns of one name; give each a name of its own.")
+    used = _columns(names, path)
+    return [name for name in names if name not in used]
+
+
+def _of_batch(batch: pa.RecordBatch, path: Path) -> _Records:
+    caption, url, local = _columns(batch.schema.names, path)
+    empty = [None] * len(batch)
+    others = {
+        name: _as_text(batch.column(index))
+        for index, name in enumerate(batch.schema.names)
+        if name not in (caption, url, local)
+    }
+    values = [batch.column(name).to_pylist() if name is not None else empty for name in (caption, url, local)]
+    return _Records(values[0], values[1], values[2], others)
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    """A column as text: numbers as they are written, lists and objects as JSON."""
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
+    try:
+        return column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array([_written(value) for value in column.to_pylist()], pa.string())
+
+
+def _written(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise RefusedInput(f"{path} is no whole table: {reason}; fetch or write it again.") from error
+    except OSError as error:
+        raise StorageError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
+
+
+def _open_csv(path: Path, uneven: Callable[[Any], str] = lambda row: "skip") -> Any:
+    """The rows of a CSV or TSV, every column as text; a quoted field may hold line ends."""
+    with open(path, "rb") as file:
+        head = file.readline(1 << 20)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=uneven)
+    names = pyarrow.csv.read_csv(pa.BufferReader(head), parse_options=parse).schema.names
+    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    return pyarrow.csv.open_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _json_objects(path: Path) -> Iterator[dict[str, Any]]:
+    with _read_errors(path), open(path, encoding="utf-8") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_CAPTION_BYTES), ""), 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise RefusedInput(f"line {number} of {path} is no JSON ({error}); fetch or write it again.") from error
+            if not isinstance(record, dict):
+                raise RefusedInput(f"line {number} of {path} is no JSON object; write one with url and caption.")
+            yield record
+
+
+def _json_records(path: Path) -> Iterator[_Records]:
+    block: list[dict[str, Any]] = []
+    names: list[str] = []
+    for record in _json_objects(path):
+        names = names or list(record)
+        block.append(record)
+        if len(block) == READ_ROWS:
+            yield _of_objects(block, names, path)
+            block = []
+    if block:
+        yield _of_objects(block, names, path)
+
+
+def _of_objects(block: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> _Records:
+    columns = {name: pa.array([_written(each.get(name)) for each in block], pa.string()) for name in names}
+    return _of_batch(pa.RecordBatch.from_pydict(columns), path)
+
+
+def _tar_records(path: Path) -> Iterator[_Records]:
+    """Each caption of each image of a shard; the path is SHARD.tar/KEY."""
+    pairs = open_shards([path], name=path.name)
+    entries = [(entry, caption) for entry in pairs.entries for caption in entry.captions]
+    for first in range(0, len(entries), READ_ROWS):
+        block = entries[first : first + READ_ROWS]
+        records = _Records(
+            [caption for _, caption in block], [None] * len(block), [entry.key for entry, _ in block], {}
+        )
+        records.places = [entry.image for entry, _ in block]
+        yield records

@@ -1,0 +1,199 @@
+"""The journey: what comes out does not depend on parts, order or kills, and every pair that is left out is counted."""
+
+import json
+import random
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+import seesay
+from seesay.base import publish
+from seesay.curation import stages as stages_file
+from seesay.curation.tables import Tables, pair_key
+
+CAPTIONS = [
+    f"a {animal} {place}" for animal in ("dog", "cat", "yak") for place in ("at home", "outside", "asleep")
+] * 20
+
+
+def files_of(folder):
+    """What a set holds, without its stages and events."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and "stages" not in path.parts]
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name not in ("events.jsonl", ".lock")
+    }
+
+
+def pairs_of(folder):
+    return parquet.read_table(folder / "pairs.parquet").to_pylist()
+
+
+@pytest.fixture
+def queries(query_file):
+    return query_file("dog", "cat", "at home", "asleep", "unicorn")
+
+
+def test_matched_and_balanced_pairs_are_counted_at_every_arrow(tmp_path, url_table, queries):
+    table = url_table([*CAPTIONS, "", "  ", "nothing"])
+    result = seesay.curate(table, queries=queries, out=tmp_path / "set", stages=["match", "balance"], per_query=30)
+    counts = json.loads((tmp_path / "set" / "counts.json").read_text())
+    assert [(each["stage"], each["in"], each["out"]) for each in counts["stages"]] == [
+        ("read", 183, 181), ("match", 181, 160), ("balance", 160, len(result)),
+    ]  # fmt: skip
+    assert counts["stages"][0]["left_out"] == {"empty caption": 2}
+    assert counts["stages"][1]["left_out"] == {"no query in the caption": 21}
+    rows = pairs_of(tmp_path / "set")
+    assert len(rows) == len(result) == counts["pairs"]
+    assert [row["key"] for row in rows] == sorted(pair_key(row["url"], row["caption"]).hex() for row in rows)
+    kept_for = [row["kept_for"] for row in rows]
+    assert max(map(kept_for.count, set(kept_for))) == 30
+    assert all(row["kept_for"] in row["queries"] for row in rows)
+    assert all(
+        row["queries"] == [q for q in ("dog", "cat", "at home", "asleep") if q in row["caption"]] for row in rows
+    )
+    lines = (tmp_path / "set" / "query-counts.tsv").read_text().splitlines()
+    assert lines[0] == "query\tkind\tpairs\tkept_for" and lines[-1] == "unicorn\tword\t0\t0"
+    assert "no query in the caption" in str(result)
+
+
+@pytest.mark.parametrize("balance", ["cut", "draw"])
+def test_tables_and_parts_of_any_number_and_order_give_the_same_set(tmp_path, url_table, queries, balance):
+    whole = url_table(CAPTIONS)
+    named = {"queries": queries, "stages": ["match", "balance"], "per_query": 20, "balance": balance}
+    seesay.curate(whole, out=tmp_path / "one", **named)
+    rows = random.Random(3).sample(parquet.read_table(whole).to_pylist(), len(CAPTIONS))
+    tables = []
+    for number, first in enumerate(range(0, len(rows), 23)):
+        tables.append(tmp_path / f"{number}.parquet")
+        parquet.write_table(pa.Table.from_pylist(rows[first : first + 23]), tables[-1])
+    assert len(tables) == 8
+    seesay.curate(tables, out=tmp_path / "eight", overrides=["rows=17"], **named)
+    assert files_of(tmp_path / "one")["pairs.parquet"] == files_of(tmp_path / "eight")["pairs.parquet"]
+    assert files_of(tmp_path / "one")["query-counts.tsv"] == files_of(tmp_path / "eight")["query-counts.tsv"]
+
+
+def test_a_run_stopped_at_any_write_goes_on_to_the_same_set(tmp_path, url_table, queries, monkeypatch):
+    named = {"queries": queries, "stages": ["match", "balance"], "per_query": 20, "overrides": ["rows=50"]}
+    table = url_table(CAPTIONS)
+    seesay.curate(table, out=tmp_path / "whole", **named)
+    honest, writes = publish._replace, 0
+
+    def stopped(source, target):
+        nonlocal writes
+        writes += 1
+        if writes == stop:
+            raise KeyboardInterrupt
+        honest(source, target)
+
+    monkeypatch.setattr(publish, "_replace", stopped)
+    stop = 0
+    for stop in range(1, 30):  # noqa: B007 - the nested function looks at it
+        writes = 0
+        try:
+            seesay.curate(table, out=tmp_path / "cut", **named)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert stop > 4
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_what_is_done_is_not_done_again(tmp_path, url_table, queries, monkeypatch):
+    named = {"queries": queries, "stages": ["match", "balance"]}
+    table = url_table(CAPTIONS)
+    first = seesay.curate(table, out=tmp_path / "set", **named)
+    done = []
+    monkeypatch.setattr(stages_file, "_write", lambda path, *_, **__: done.append(path))
+    assert str(seesay.curate(table, out=tmp_path / "set", **named)) == str(first) and not done
+
+
+def test_a_changed_setting_begins_anew_where_it_counts(tmp_path, url_table, queries):
+    named = {"queries": queries, "stages": ["match", "balance"], "out": tmp_path / "set"}
+    table = url_table(CAPTIONS)
+    seesay.curate(table, per_query=10, **named)
+    matched = tmp_path / "set" / "stages" / "1-match" / "00000.parquet"
+    before = matched.stat().st_mtime_ns
+    assert len(seesay.curate(table, per_query=1, **named)) == 4
+    assert matched.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", 'url,caption,licence\nhttp://a/1,"a dog, asleep",CC0\nhttp://a/2,b\nhttp://a/3,"a\ncat",\n'),
+        ("a.tsv", "caption\turl\tlicence\na dog, asleep\thttp://a/1\tCC0\nb\thttp://a/2\na cat\thttp://a/3\t\n"),
+    ],
+)
+def test_text_tables_are_read_and_uneven_rows_counted(tmp_path, queries, name, text):
+    (tmp_path / name).write_text(text)
+    result = seesay.curate(tmp_path / name, queries=queries, out=tmp_path / "set", stages=["match"])
+    assert result.counts[0].left_out == {"row with another number of columns": 1} and result.counts[0].rows == 3
+    by_url = {row["url"]: row for row in pairs_of(tmp_path / "set")}
+    assert by_url["http://a/1"]["caption"] == "a dog, asleep" and by_url["http://a/1"]["licence"] == "CC0"
+    assert by_url["http://a/3"]["queries"] == ["cat"]
+
+
+def test_json_lines_keep_their_other_columns_as_text(tmp_path, queries):
+    rows = [{"url": "http://a/1", "text": "a dog", "score": 0.5, "tags": ["x"]}, {"url": "http://a/2", "text": "a cat"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seesay.curate(tmp_path / "a.jsonl", queries=queries, out=tmp_path / "set", stages=["match"])
+    found = {row["url"]: (row["score"], row["tags"]) for row in pairs_of(tmp_path / "set")}
+    assert found == {"http://a/1": ("0.5", '["x"]'), "http://a/2": (None, None)}
+
+
+def test_columns_of_our_own_names_are_renamed_and_tables_may_differ(tmp_path, queries, capsys):
+    parquet.write_table(pa.table({"url": ["http://a/1"], "caption": ["a dog"], "key": [7]}), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({"url": ["http://a/2"], "caption": ["a cat"], "n": [[1, 2]]}), tmp_path / "b.parquet")
+    sources = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    seesay.curate(sources, queries=queries, out=tmp_path / "set", stages=["match"])
+    assert "column 'key' of the tables is called 'input_key'" in capsys.readouterr().err
+    found = {row["url"]: (row["input_key"], row["n"]) for row in pairs_of(tmp_path / "set")}
+    assert found == {"http://a/1": ("7", None), "http://a/2": (None, "[1, 2]")}
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"stages": ["balance", "match"]}, "put match before it"),
+        ({"stages": ["match", "sort"]}, "not known"),
+        ({"stages": ["match", "match"]}, "at most once"),
+        ({"stages": ["shards", "match"]}, "put it last"),
+        ({"stages": ["match"], "queries": None}, "needs a list of queries"),
+        ({"stages": ["match"], "overrides": ["match.ignorecase=true"]}, "match.ignore_case"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_before_any_work(tmp_path, url_table, queries, named, words):
+    with pytest.raises(seesay.UsageError, match=words):
+        seesay.curate(url_table(["a dog"]), out=tmp_path / "set", **{"queries": queries, **named})
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "error", "words"),
+    [
+        ("a.csv", b"url,name\nhttp://a,x\n", seesay.UsageError, "needs the columns caption"),
+        ("a.csv", b"caption,caption,url\n", seesay.RefusedInput, "two columns of one name"),
+        ("a.csv", b"url,caption\n", seesay.RefusedInput, "has no row"),
+        ("a.csv", b"url,caption\nhttp://a,\xff\xfe\n", seesay.RefusedInput, "no whole table"),
+        ("a.jsonl", b'{"url": "http://a", "caption": "x"}\n{"url"\n', seesay.RefusedInput, "line 2"),
+        ("a.parquet", b"PAR1", seesay.RefusedInput, "no whole Parquet|not a whole Parquet"),
+        ("a.doc", b"", seesay.UsageError, "should end in"),
+    ],
+)
+def test_what_is_no_table_is_refused_in_one_line(tmp_path, queries, name, data, error, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(error, match=words):
+        seesay.curate(tmp_path / name, queries=queries, out=tmp_path / "set", stages=["match"])
+
+
+def test_a_second_run_in_one_folder_is_refused(tmp_path, url_table, queries):
+    from seesay.base.journal import Journal
+
+    with Journal(tmp_path / "set"), pytest.raises(seesay.StorageError, match="in use"):
+        seesay.curate(url_table(["a dog"]), queries=queries, out=tmp_path / "set", stages=["match"])
+
+
+def test_parts_have_the_rows_that_were_wanted(tmp_path, url_table):
+    tables = Tables([url_table(CAPTIONS)])
+    assert [len(part) for part in tables.parts(50)] == [50, 50, 50, 30]
