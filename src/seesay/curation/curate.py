@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from seesay.base.errors import UsageError
 from seesay.base.journal import Journal
 from seesay.base.publish import refuse_unwritable
@@ -15,10 +17,13 @@ from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
 from seesay.base.values import table
 from seesay.curation.balance import balance_stage
+from seesay.curation.dedup import dedup_stage
+from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_stage
-from seesay.curation.outcome import write_outcome
+from seesay.curation.outcome import pairs_in_order, write_outcome
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
+from seesay.curation.shards import SHARDS_FOLDER, shard_tables, write_shards
 from seesay.curation.stages import Counts, Stage, read_tables, run_stage
 from seesay.curation.tables import Tables
 
@@ -98,20 +103,26 @@ def listed(words: str | Sequence[str]) -> list[str]:
 def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateSettings, journal: Journal) -> Curation:
     parts, counts = read_tables(pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
     every = [counts]
+    names = pa.array([query.text for query in queries], pa.string())
+    pairs = None
     for number, name in enumerate(settings.stages, 1):
-        stage = _STAGES[name](queries, settings)
-        parts, counts = run_stage(stage, parts, folder / STAGES_FOLDER / f"{number}-{name}")
+        if name == "shards":
+            counts = write_shards(folder / SHARDS_FOLDER, parts, names, settings)
+            pairs = shard_tables(folder / SHARDS_FOLDER)
+        else:
+            stage = _STAGES[name](queries, settings)
+            parts, counts = run_stage(stage, parts, folder / STAGES_FOLDER / f"{number}-{name}")
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
-        if not counts.out:
-            break
-    write_outcome(folder, parts, queries, every, settings)
+    write_outcome(folder, pairs or pairs_in_order(parts, names), queries, every, settings)
     return Curation(folder=folder, counts=tuple(every))
 
 
 _STAGES: dict[str, Callable[[Sequence[Query], CurateSettings], Stage]] = {
     "match": lambda queries, settings: match_stage(queries, settings.match),
     "balance": lambda queries, settings: balance_stage(queries, settings.balance),
+    "filter": lambda queries, settings: filter_stage(settings.filter),
+    "dedup": lambda queries, settings: dedup_stage(settings.dedup),
 }
 
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -23,32 +25,103 @@ PAIRS_FILE, COUNTS_FILE, QUERIES_FILE = "pairs.parquet", "counts.json", "query-c
 INTERNAL = ("left_out", "image_file", "image_offset", "image_size", "look", "colours", "pixels")
 # Rows that are brought into the order of keys at once; each such block reads every part once. A guess.
 ORDERED_ROWS = 1 << 18
+# Hosts, languages and licences that counts.json names, and the step of its sides in pixels: guesses.
+SHOWN, SIDE_STEP = 100, 32
+LICENCE_COLUMNS = {"license", "licence", "License", "Licence"}
 
 
 def write_outcome(
-    folder: Path, parts: Parts, queries: Sequence[Query], counts: Sequence[Counts], settings: CurateSettings
+    folder: Path,
+    pairs: Iterator[pa.Table],
+    queries: Sequence[Query],
+    counts: Sequence[Counts],
+    settings: CurateSettings,
 ) -> dict[str, Any]:
-    """Write the files, and return what counts.json says."""
-    publish_chunks(folder / PAIRS_FILE, parquet_chunks(pairs_in_order(parts, queries)))
+    """Write the files from the rows of the set in the order of keys, and return what counts.json says."""
+    tally = Tally()
+    publish_chunks(folder / PAIRS_FILE, parquet_chunks(tally.counted(pairs)))
     facts = {
         "format": 1,
         "seesay": __version__,
         "stages": [each.to_json() for each in counts],
-        "pairs": counts[-1].out,
-        "pairs_sha256": _sha256(folder / PAIRS_FILE),
+        "pairs": tally.pairs,
+        "pairs_sha256": sha256_of(folder / PAIRS_FILE),
+        **tally.to_json(),
         "settings": settings.model_dump(mode="json"),
     }
     if queries:
-        facts["queries"] = write_query_counts(folder / QUERIES_FILE, parts, queries)
+        lines = (
+            f"{query.text}\t{query.kind}\t{tally.queries[query.text]}\t{tally.kept_for[query.text]}\n"
+            for query in queries
+        )
+        publish_file(folder / QUERIES_FILE, ("query\tkind\tpairs\tkept_for\n" + "".join(lines)).encode())
+        facts["queries"] = {"all": len(queries), "with_pairs": len(tally.queries)}
     publish_file(folder / COUNTS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
     return facts
 
 
-def pairs_in_order(parts: Parts, queries: Sequence[Query]) -> Iterator[pa.Table]:
-    """The rows of the set with keys in hexadecimal and queries by name, without what is of use in stages alone."""
-    names = pa.array([query.text for query in queries], pa.string())
-    for rows in in_key_order(parts):
-        yield as_pairs(rows, names)
+class Tally:
+    """What is counted of the rows of a set while they pass."""
+
+    def __init__(self) -> None:
+        self.pairs = 0
+        self.queries: Counter[str] = Counter()
+        self.kept_for: Counter[str] = Counter()
+        self.hosts: Counter[str] = Counter()
+        self.languages: Counter[str] = Counter()
+        self.licences: Counter[str] = Counter()
+        self.sides: Counter[int] = Counter()
+
+    def counted(self, pairs: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """The tables as they are, each counted."""
+        for table in pairs:
+            self.pairs += len(table)
+            names = table.column_names
+            if "queries" in names:
+                _add(self.queries, table["queries"].combine_chunks().flatten())
+            if "kept_for" in names:
+                _add(self.kept_for, table["kept_for"])
+            if "language" in names:
+                _add(self.languages, table["language"])
+            for name in LICENCE_COLUMNS & set(names):
+                _add(self.licences, table[name])
+            self.hosts.update(host_of(url) for url in table["url"].to_pylist() if url is not None)
+            if "width" in names:
+                for sides in zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True):
+                    if None not in sides:
+                        self.sides[min(sides) // SIDE_STEP * SIDE_STEP] += 1
+            yield table
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as plain values, the most frequent first, no more than `SHOWN` of each."""
+        named = {"hosts": self.hosts, "languages": self.languages, "licences": self.licences}
+        result: dict[str, Any] = {name: dict(ranked(counter)[:SHOWN]) for name, counter in named.items() if counter}
+        if self.sides:
+            result["shorter_side"] = {str(side): self.sides[side] for side in sorted(self.sides)}
+        return result
+
+
+def ranked(counter: Counter[str]) -> list[tuple[str, int]]:
+    """Most frequent first, those of one number by name."""
+    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, empty where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _add(counter: Counter[str], values: Any) -> None:
+    for each in values.drop_null().value_counts().to_pylist():
+        counter[each["values"]] += each["counts"]
+
+
+def pairs_in_order(parts: Parts, names: pa.Array) -> Iterator[pa.Table]:
+    """The rows of a set with keys in hexadecimal and queries by name, without what is of use in stages alone."""
+    return (as_pairs(rows, names) for rows in in_key_order(parts))
 
 
 def as_pairs(rows: pa.Table, names: pa.Array) -> pa.Table:
@@ -82,22 +155,6 @@ def in_key_order(parts: Parts) -> Iterator[pa.Table]:
                 blocks.append(parts.table(number).filter(pa.array(own_N)))
         whole = pa.concat_tables(blocks).combine_chunks()
         yield whole.sort_by("key").combine_chunks()
-
-
-def write_query_counts(path: Path, parts: Parts, queries: Sequence[Query]) -> dict[str, Any]:
-    """For each query how many pairs of the set have it, and how many are kept for it; returns how many have any."""
-    found_Q, kept_Q = (np.zeros(len(queries), np.int64) for _ in range(2))
-    has_kept = "kept_for" in parts.schema.names if len(parts) else False
-    for rows in parts.tables(["queries", "kept_for"] if has_kept else ["queries"]):
-        found_Q += np.bincount(rows["queries"].combine_chunks().flatten(), minlength=len(queries))
-        if has_kept:
-            kept_Q += np.bincount(rows["kept_for"].combine_chunks(), minlength=len(queries))
-    lines = (
-        f"{query.text}\t{query.kind}\t{found}\t{kept}\n"
-        for query, found, kept in zip(queries, found_Q.tolist(), kept_Q.tolist(), strict=True)
-    )
-    publish_file(path, ("query\tkind\tpairs\tkept_for\n" + "".join(lines)).encode())
-    return {"all": len(queries), "with_pairs": int((found_Q > 0).sum()), "most_pairs": int(found_Q.max(initial=0))}
 
 
 class _Sink:
@@ -142,6 +199,7 @@ def parquet_chunks(tables: Iterator[pa.Table]) -> Iterator[bytes]:
     yield sink.take()
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -163,7 +163,7 @@ def _begin(stage: Stage, folder: Path, *, before: str) -> str:
     fingerprint = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
     facts = {"fingerprint": fingerprint, "stage": stage.name, "settings": json.loads(settings)}
     with storage_errors(folder):
-        if _read(folder / STAGE_FILE).get("fingerprint") != fingerprint:
+        if read_json(folder / STAGE_FILE).get("fingerprint") != fingerprint:
             shutil.rmtree(folder, ignore_errors=True)
         remove_stale(folder)
         remove_stale(folder / MEASURED)
@@ -173,7 +173,7 @@ def _begin(stage: Stage, folder: Path, *, before: str) -> str:
 
 def _done(stage: Stage, folder: Path, fingerprint: str) -> tuple[Parts, Counts] | None:
     """What a stage left that was done before."""
-    found = _read(folder / DONE_FILE)
+    found = read_json(folder / DONE_FILE)
     if found.get("fingerprint") != fingerprint:
         return None
     counts = Counts(name=stage.name, rows=found["in"], out=found["out"], left_out=Counter(found["left_out"]))
@@ -221,7 +221,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A file of our own; empty where it is not there or was not written by us."""
     try:
         value = json.loads(path.read_bytes())
