@@ -18,6 +18,7 @@ from seesay.base.streams import say
 from seesay.base.values import table
 from seesay.curation.balance import balance_stage
 from seesay.curation.dedup import dedup_stage
+from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_stage
 from seesay.curation.outcome import pairs_in_order, write_outcome
@@ -121,6 +122,7 @@ def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateS
 _STAGES: dict[str, Callable[[Sequence[Query], CurateSettings], Stage]] = {
     "match": lambda queries, settings: match_stage(queries, settings.match),
     "balance": lambda queries, settings: balance_stage(queries, settings.balance),
+    "fetch": lambda queries, settings: fetch_stage(settings),
     "filter": lambda queries, settings: filter_stage(settings.filter),
     "dedup": lambda queries, settings: dedup_stage(settings.dedup),
 }

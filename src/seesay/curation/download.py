@@ -1,0 +1,236 @@
+"""One URL to bytes: the only file of curation that opens a connection.
+
+Every hop of a redirect is parsed, resolved and checked as the first URL was. The deadline is for all of it together;
+headers, body and what a packed body unpacks to are bounded. No proxy, no cookies, no credentials. The protocol is
+h11's, which refuses contradictory lengths and half answers.
+"""
+
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import urljoin
+
+from seesay.base.version import __version__
+from seesay.curation.addresses import Address, FetchError, Resolver, Target, networks, parse_url
+from seesay.curation.settings import FetchSettings
+from seesay.curation.stages import package
+
+USER_AGENT = f"seesay/{__version__}"
+# Bytes of all headers together, and of one read; guesses, as is how much larger than itself a packed body may become.
+MOST_HEADER_BYTES, READ_BYTES, MOST_RATIO = 64 << 10, 64 << 10, 100
+# Seconds before the rate is looked at, a guess: the first answers of a server come slowly.
+PATIENCE = 2.0
+REDIRECTS = (301, 302, 303, 307, 308)
+# Of RFC 9110: too many requests, and unavailable.
+LATER = (429, 503)
+# What img2dataset obeys too.
+ROBOT_WORDS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
+# Reasons that say nothing of the URL where the network is gone.
+UNREACHABLE = frozenset({"name not found", "name not resolved in time", "connection failed", "deadline"})
+
+
+@dataclass(kw_only=True)
+class Downloader:
+    """Gets URLs as the settings say; may be used by many threads."""
+
+    settings: FetchSettings
+    lookup: Callable[[str], list[str]] | None = None
+    context: ssl.SSLContext = field(default_factory=lambda: trusted())
+
+    def __post_init__(self) -> None:
+        self._h11 = package("h11")
+        self._resolver = Resolver(
+            ports=self.settings.ports,
+            allowed=networks(self.settings.allow_private),
+            deadline=self.settings.resolve_deadline,
+            lookup=self.lookup,
+        )
+
+    def get(self, url: str) -> bytes:
+        """The body of an answer of 200; `FetchError` for anything else."""
+        end = time.monotonic() + self.settings.deadline
+        for _ in range(self.settings.redirects + 1):
+            target = parse_url(url)
+            body, location = self._ask(target, self._resolver.addresses(target), end)
+            if location is None:
+                return body
+            url = urljoin(url, location)
+        raise FetchError("too many redirects")
+
+    def close(self) -> None:
+        """No more is resolved."""
+        self._resolver.close()
+
+    def _ask(self, target: Target, addresses: list[Address], end: float) -> tuple[bytes, str | None]:
+        """The body, or where a redirect leads."""
+        with _as_fetch_errors(self._h11), self._connected(target, addresses, end) as connection:
+            protocol = self._h11.Connection(self._h11.CLIENT, max_incomplete_event_size=MOST_HEADER_BYTES)
+            request = self._h11.Request(method="GET", target=target.path, headers=_headers(target))
+            connection.settimeout(_left(end))
+            connection.sendall(protocol.send(request) + protocol.send(self._h11.EndOfMessage()))
+            events = self._events(connection, protocol, end)
+            answer = next(event for event in events if type(event) is self._h11.Response)
+            headers = _Headers(answer.headers)
+            if answer.status_code in REDIRECTS:
+                return b"", headers.one("location")
+            _refuse_answer(answer.status_code, headers, self.settings)
+            return self._body(events, headers, end), None
+
+    @contextmanager
+    def _connected(self, target: Target, addresses: list[Address], end: float) -> Iterator[socket.socket]:
+        """A connection to the first address that takes one, with TLS for https."""
+        for number, address in enumerate(addresses):
+            raw = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+            try:
+                raw.settimeout(_left(end))
+                raw.connect((str(address), target.port))
+            except OSError:
+                raw.close()
+                if number == len(addresses) - 1:
+                    raise
+                continue
+            with raw:
+                if target.scheme == "http":
+                    yield raw
+                    return
+                raw.settimeout(_left(end))
+                with self.context.wrap_socket(raw, server_hostname=target.host) as secure:
+                    yield secure
+                return
+
+    def _events(self, connection: socket.socket, protocol: Any, end: float) -> Iterator[Any]:
+        """What the answer is made of, as it comes."""
+        while True:
+            event = protocol.next_event()
+            if event is self._h11.NEED_DATA:
+                connection.settimeout(_left(end))
+                protocol.receive_data(connection.recv(READ_BYTES))
+                continue
+            yield event
+            if type(event) in (self._h11.EndOfMessage, self._h11.ConnectionClosed):
+                return
+
+    def _body(self, events: Iterator[Any], headers: "_Headers", end: float) -> bytes:
+        most, chunks, count = self.settings.most_bytes, [], 0
+        length = headers.one("content-length")
+        if length is not None and int(length) > most:
+            raise FetchError("too many bytes")
+        started = time.monotonic()
+        for event in events:
+            if type(event) is not self._h11.Data:
+                continue
+            chunks.append(bytes(event.data))
+            count += len(event.data)
+            if count > most:
+                raise FetchError("too many bytes")
+            seconds = time.monotonic() - started
+            if seconds > PATIENCE and count < self.settings.least_rate * seconds:
+                raise FetchError("too slow")
+        _left(end)
+        return unpacked(b"".join(chunks), headers.one("content-encoding") or "identity", most)
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """TLS with the certificates that the system trusts, which takes a moment to read."""
+    return ssl.create_default_context()
+
+
+def unpacked(data: bytes, encoding: str, most: int) -> bytes:
+    """A body as it was before a server packed it, although it was not asked to; `FetchError` beyond the limits."""
+    encoding = encoding.strip().lower()
+    if encoding in ("identity", ""):
+        return data
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise FetchError("unknown encoding")
+    limit = min(most, MOST_RATIO * len(data))
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32 if "gzip" in encoding else zlib.MAX_WBITS)
+    try:
+        result = unpacker.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise FetchError("damaged encoding") from error
+    if len(result) > limit:
+        raise FetchError("too many bytes")
+    if not unpacker.eof:
+        raise FetchError("damaged encoding")
+    return result
+
+
+def forbids_robots(values: list[str]) -> bool:
+    """Whether an X-Robots-Tag asks all robots, or all of ours, to leave an image alone."""
+    for value in values:
+        agent, colon, rest = value.partition(":")
+        is_named = bool(colon) and agent.strip().lower() not in ROBOT_WORDS and "," not in agent
+        if is_named and agent.strip().lower() not in ("*", "seesay"):
+            continue
+        words = (rest if is_named else value).replace(":", ",").split(",")
+        if any(word.strip().lower() in ROBOT_WORDS for word in words):
+            return True
+    return False
+
+
+class _Headers:
+    def __init__(self, pairs: Any):
+        self._pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs]
+
+    def all(self, name: str) -> list[str]:
+        return [value for own, value in self._pairs if own == name]
+
+    def one(self, name: str) -> str | None:
+        return next(iter(self.all(name)), None)
+
+
+def _headers(target: Target) -> list[tuple[str, str]]:
+    return [
+        ("Host", target.host_header),
+        ("User-Agent", USER_AGENT),
+        ("Accept", "image/*"),
+        ("Accept-Encoding", "identity"),
+        ("Connection", "close"),
+    ]
+
+
+def _refuse_answer(status: int, headers: _Headers, settings: FetchSettings) -> None:
+    if status in LATER:
+        text = (headers.one("retry-after") or "").strip()
+        wait = float(text) if text.isdecimal() and len(text) < 12 else None
+        raise FetchError(f"HTTP {status}", may_retry=True, wait=None if wait is None else min(wait, settings.most_wait))
+    if status != 200:
+        raise FetchError(f"HTTP {status}", may_retry=status >= 500)
+    if settings.obey_robots and forbids_robots(headers.all("x-robots-tag")):
+        raise FetchError("forbidden by X-Robots-Tag")
+
+
+def _left(end: float) -> float:
+    """Seconds to the deadline, which must not have come."""
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        raise FetchError("deadline")
+    return seconds
+
+
+@contextmanager
+def _as_fetch_errors(h11: Any) -> Iterator[None]:
+    """What goes wrong between us and a server, as reasons."""
+    try:
+        yield
+    except h11.RemoteProtocolError as error:
+        raise FetchError("not proper HTTP", may_retry=True) from error
+    except h11.LocalProtocolError as error:
+        raise FetchError("bad URL") from error
+    except ssl.SSLCertVerificationError as error:
+        raise FetchError("bad certificate") from error
+    except TimeoutError as error:
+        raise FetchError("deadline", may_retry=True) from error
+    except ssl.SSLError as error:
+        raise FetchError("TLS failed", may_retry=True) from error
+    except StopIteration as error:
+        raise FetchError("not proper HTTP", may_retry=True) from error
+    except OSError as error:
+        raise FetchError("connection failed", may_retry=True) from error

@@ -1,0 +1,401 @@
+"""Fetching from a server on loopback: what is good comes, what is hostile ends in time and is counted."""
+
+import io
+import ipaddress
+import json
+import threading
+import time
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hostile_hosts import GOOD, canary, hostile_server, jpeg
+from PIL import Image
+from pyarrow import parquet
+
+import seesay
+from seesay.curation import fetch as fetch_file
+from seesay.curation.addresses import FetchError, is_public, parse_url
+from seesay.curation.download import Downloader, forbids_robots
+from seesay.curation.fetch import Schedule, fetch_all
+from seesay.curation.settings import FetchSettings
+
+LOCAL = {"allow_private": ("127.0.0.1",)}
+QUICK = {"deadline": 1.0, "retries": 0}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with hostile_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def listener():
+    """The port of a listener on loopback, and a list of who connected, which has to be empty in the end too."""
+    with canary() as (port, hits):
+        yield port, hits
+        time.sleep(0.1)
+        assert not hits
+
+
+@pytest.fixture
+def downloader():
+    """A function that makes a downloader which may reach loopback and is closed in the end."""
+    made = []
+
+    def make(lookup=None, **settings):
+        made.append(Downloader(settings=FetchSettings(**{**LOCAL, **QUICK, **settings}), lookup=lookup))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def reason_of(source, url):
+    with pytest.raises(FetchError) as caught:
+        source.get(url)
+    return caught.value.reason
+
+
+def test_a_good_image_comes_as_it_is(server, downloader):
+    assert downloader().get(server.url("/good/1")) == jpeg("/good/1")
+    request = server.headers[-1].decode()
+    assert "Accept-Encoding: identity" in request and f"Host: 127.0.0.1:{server.port}" in request
+    assert "Cookie" not in request and "Authorization" not in request
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/missing", "HTTP 404"),
+        ("/broken", "HTTP 500"),
+        ("/later", "HTTP 429"),
+        ("/short", "not proper HTTP"),
+        ("/negative", "not proper HTTP"),
+        ("/two-lengths", "not proper HTTP"),
+        ("/large", "too many bytes"),
+        ("/endless", "too many bytes"),
+        ("/bomb", "too many bytes"),
+        ("/nested", "unknown encoding"),
+        ("/brotli", "unknown encoding"),
+        ("/long-header", "not proper HTTP"),
+        ("/many-headers", "not proper HTTP"),
+        ("/noai", "forbidden by X-Robots-Tag"),
+        ("/junk", "not proper HTTP"),
+        ("/closed", "not proper HTTP"),
+        ("/half", "not proper HTTP"),
+        ("/loop", "too many redirects"),
+        ("/hops/6", "too many redirects"),
+        ("/to?file:///etc/passwd", "scheme not allowed"),
+        ("/to?ftp://127.0.0.1/x", "scheme not allowed"),
+        ("/to?http://10.0.0.1/", "blocked address"),
+        ("/to?http://169.254.169.254/latest/meta-data/", "blocked address"),
+        ("/to?http://user:secret@127.0.0.1/", "bad URL"),
+    ],
+)
+def test_what_is_no_image_has_a_reason(server, downloader, path, reason):
+    assert reason_of(downloader(deadline=20.0), server.url(path)) == reason
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("path", ["/drip-headers", "/drip-body", "/stall"])
+def test_a_server_that_drips_is_left_at_the_deadline(server, downloader, path):
+    """The deadline is for all of it, and not for each byte: a drip comes twenty times a second."""
+    started = time.monotonic()
+    assert reason_of(downloader(deadline=1.0), server.url(path)) == "deadline"
+    assert 0.9 < time.monotonic() - started < 15
+
+
+@pytest.mark.journey
+def test_a_body_below_the_least_rate_is_left_before_the_deadline(server, downloader):
+    assert reason_of(downloader(deadline=60.0), server.url("/drip-body")) == "too slow"
+
+
+def test_redirects_are_followed_as_far_as_the_settings_say(server, downloader):
+    assert downloader().get(server.url("/hops/5")) == GOOD
+    assert reason_of(downloader(redirects=1), server.url("/hops/2")) == "too many redirects"
+
+
+def test_a_body_that_is_packed_without_being_asked_is_unpacked(server, downloader):
+    assert downloader().get(server.url("/packed")) == GOOD
+
+
+def test_robots_are_obeyed_by_default_alone(server, downloader):
+    assert downloader(obey_robots=False).get(server.url("/noai")) == GOOD
+    assert downloader().get(server.url("/other-robot")) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("values", "is_forbidden"),
+    [
+        (["noai"], True),
+        (["NoImageAI, nosnippet"], True),
+        (["seesay: noai"], True),
+        (["googlebot: noai"], False),
+        (["nofollow"], False),
+        ([], False),
+        (["googlebot: nofollow", "noindex"], True),
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST"], False),
+    ],
+)
+def test_robots_tags_are_read_by_agent_and_word(values, is_forbidden):
+    assert forbids_robots(values) == is_forbidden
+
+
+# Section D1, D3 and D23 of the fault matrix: what may stand in a list of URLs.
+LOOPBACK_NAMES = [
+    "127.0.0.1", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001",
+    "0", "0.0.0.0", "127.0.0.1.", "localhost", "LOCALHOST", "localhost.", "[::1]", "[::]",
+    "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:0:0:1]", "127.000.000.001", "127.255.255.254",
+    "１２７.０.０.１", "127。0。0。1", "ⓛocalhost", "127.0.0.1%2e", "%31%32%37.0.0.1", "user@127.0.0.1",
+    "good.example@127.0.0.1", "127.0.0.1#@good.example", "127.0.0.1\\@good.example",
+    "good.example\\@127.0.0.1", "[::1%25lo]", "0x7f.1", "0177.1", "00000177.0.0.1", "127.0.0.1&x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOPBACK_NAMES)
+@pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
+def test_loopback_is_reached_by_no_spelling(downloader, listener, scheme, name):
+    """Names are resolved by the system; a listener on loopback must see nobody."""
+    port, hits = listener
+    source = downloader(allow_private=(), ports=(80, 443, port))
+    host, mark, rest = name.partition("#")
+    with pytest.raises(FetchError):
+        source.get(f"{scheme}://{host}:{port}{mark}{rest}/x.jpg")
+    assert not hits
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd", "ftp://example.org/a", "data:image/png;base64,AAAA", "gopher://example.org/",
+        "jar:http://a!/b", "//example.org/a", "example.org/a.jpg", "", "http://", "http:///a",
+        "javascript:alert(1)", "http:example.org", "http://a b/", "http://a/\r\nX: y", "http://a/\0",
+        "http://a\x7f/", "http://a:b/", "http://a:99999/", "http://a:0/", "http://a:-1/", "http://[::1/",
+        "http://a/" + "x" * 5000, "http://" + "a" * 300 + "/", "http://a\u0085b/", "unix:///run/docker.sock",
+        "dict://127.0.0.1:11211/", "ldap://127.0.0.1/", "blob:http://a/b", "http://%00/",
+        "view-source:http://a",
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_url_is_refused_before_a_name_is_resolved(downloader, url):
+    asked = []
+    source = downloader(lookup=lambda host: asked.append(host) or ["127.0.0.1"])
+    with pytest.raises(FetchError):
+        source.get(url)
+    assert not asked
+
+
+# Section D2: the networks, by an address of each.
+PRIVATE = [
+    "0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.8.8.8", "169.254.169.254", "172.16.0.1",
+    "172.31.255.255", "192.0.0.8", "192.0.0.171", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1",
+    "198.19.255.255", "198.51.100.7", "203.0.113.9", "224.0.0.1", "239.255.255.255", "240.0.0.1",
+    "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "64:ff9b:1::1",
+    "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:808:808::1", "fc00::1", "fd00:ec2::254",
+    "fe80::1", "fec0::1", "ff02::1", "::7f00:1", "3fff::1", "5f00::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_no_private_address_is_public(downloader, address):
+    assert not is_public(ipaddress.ip_address(address))
+    source = downloader(lookup=lambda host: [address], allow_private=())
+    assert reason_of(source, "http://good.example/") == "blocked address"
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450::1"])
+def test_public_addresses_are_public(address):
+    assert is_public(ipaddress.ip_address(address))
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(downloader):
+    source = downloader(lookup=lambda host: ["8.8.8.8", "127.0.0.1"], allow_private=())
+    assert reason_of(source, "http://good.example/") == "blocked address"
+
+
+def test_a_name_that_answers_otherwise_the_second_time_gains_nothing(server, downloader):
+    """DNS rebinding: what was checked is what is connected to, and nobody asks again in between."""
+    asked = []
+
+    def lookup(host):
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["10.0.0.1"]
+
+    source = downloader(lookup=lookup)
+    assert source.get(server.url("/good/1", host="good.example")) == jpeg("/good/1")
+    assert asked == ["good.example"]
+    assert f"Host: good.example:{server.port}" in server.headers[-1].decode()
+
+
+def test_a_redirect_to_a_name_of_a_private_address_is_refused(server, downloader):
+    names = {"good.example": ["127.0.0.1"], "evil.example": ["127.0.0.2"]}
+    with canary() as (port, hits):
+        source = downloader(lookup=names.__getitem__)
+        assert (
+            reason_of(source, server.url(f"/to?http://evil.example:{port}/", host="good.example")) == "blocked address"
+        )
+        assert not hits
+
+
+@pytest.mark.parametrize("port", [21, 22, 25, 3306, 6379, 8080, 11211])
+def test_other_ports_are_refused(downloader, port):
+    source = downloader(lookup=lambda host: ["8.8.8.8"], allow_private=())
+    assert reason_of(source, f"http://good.example:{port}/") == "port not allowed"
+
+
+def test_proxies_of_the_environment_are_not_used(server, downloader, monkeypatch):
+    with canary() as (port, hits):
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        assert downloader().get(server.url("/good/1")) == jpeg("/good/1")
+        assert not hits
+
+
+@pytest.mark.journey
+def test_a_name_server_that_stalls_holds_up_its_name_alone(server, downloader):
+    def lookup(host):
+        if host == "slow.example":
+            time.sleep(3)
+        return ["127.0.0.1"]
+
+    source = downloader(lookup=lookup, resolve_deadline=0.2)
+    assert reason_of(source, "http://slow.example/") == "name not resolved in time"
+    assert source.get(server.url("/good/1", host="quick.example")) == jpeg("/good/1")
+
+
+def test_a_server_without_tls_gives_nothing_over_https(server, downloader):
+    assert reason_of(downloader(), f"https://127.0.0.1:{server.port}/good/1") in (
+        "TLS failed",
+        "deadline",
+        "connection failed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "host_header", "path"),
+    [
+        ("http://a.example/x y".replace(" ", "%20"), "a.example", "/x%20y"),
+        ("https://a.example:443/?q=ü", "a.example", "/?q=%C3%BC"),
+        ("http://a.example:8080/é.jpg#part", "a.example:8080", "/%C3%A9.jpg"),
+        ("http://bücher.example", "xn--bcher-kva.example", "/"),
+    ],
+)
+def test_urls_become_a_host_and_a_path_in_ascii(url, host_header, path):
+    target = parse_url(url)
+    assert (target.host_header, target.path) == (host_header, path)
+
+
+def test_hosts_take_turns_and_none_has_more_than_its_share():
+    wanted = [(n, f"http://{'a' if n < 6 else 'b'}/{n}") for n in range(8)]
+    schedule = Schedule(wanted, per_host=2)
+    first = [schedule.take() for _ in range(4)]
+    assert Counter(task.host for task in first) == {"a": 2, "b": 2}
+    schedule.done(first[0], again=30.0)
+    assert schedule.take().host == "a"
+    for task in first[1:]:
+        schedule.done(task)
+
+
+def test_a_busy_server_is_asked_again(server):
+    settings = FetchSettings(**LOCAL, retries=1)
+    source = Downloader(settings=settings)
+    (result,) = fetch_all([(0, server.url("/again/once"))], settings, source.get)
+    assert (result.attempts, result.image) == (2, GOOD)
+    source.close()
+
+
+def test_a_wait_of_thirty_years_is_a_minute_at_most(server, downloader):
+    with pytest.raises(FetchError) as caught:
+        downloader().get(server.url("/later"))
+    assert caught.value.wait == 60.0 and caught.value.may_retry
+
+
+def table_of(folder):
+    return parquet.read_table(folder / "pairs.parquet").to_pylist()
+
+
+def write_pool(path, urls):
+    parquet.write_table(pa.table({"url": urls, "caption": [f"image {n}" for n in range(len(urls))]}), path)
+    return path
+
+
+@pytest.mark.journey
+def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, monkeypatch):
+    good = [server.url(f"/good/{n}") for n in range(40)]
+    bad = [
+        server.url(path)
+        for path in ("/missing", "/html", "/cut", "/bomb", "/loop", "/noai", "/short", "/drip-body", "/stall")
+    ]
+    bad += ["file:///etc/passwd", "http://192.168.0.1/x", "http://127.0.0.1:1/closed"]
+    table = write_pool(tmp_path / "pool.parquet", good + bad)
+    most, active, honest = 0, 0, Downloader.get
+
+    def counted(self, url):
+        nonlocal most, active
+        with lock:
+            active += "127.0.0.1" in url
+            most = max(most, active)
+        try:
+            return honest(self, url)
+        finally:
+            with lock:
+                active -= "127.0.0.1" in url
+
+    lock = threading.Lock()
+    monkeypatch.setattr(Downloader, "get", counted)
+    result = seesay.curate(
+        table, out=tmp_path / "set", stages=["fetch", "shards"], allow_private="127.0.0.1", image_size=32,
+        overrides=["fetch.deadline=2.0", "fetch.retries=0", "fetch.workers=8"],
+    )  # fmt: skip
+    assert dict(result.counts[1].left_out) == {
+        "HTTP 404": 1, "not an image": 1, "truncated image": 1, "too many bytes": 1, "too many redirects": 1,
+        "forbidden by X-Robots-Tag": 1, "not proper HTTP": 1, "deadline": 2, "scheme not allowed": 1,
+        "blocked address": 1, "connection failed": 1,
+    }  # fmt: skip
+    rows = table_of(tmp_path / "set")
+    assert {row["url"] for row in rows} == set(good) and {row["attempts"] for row in rows} == {1}
+    assert most == 2, "as many of one host at once as the settings say"
+    with open(tmp_path / "set" / "shards" / rows[0]["shard"], "rb") as shard:
+        shard.seek(rows[0]["image_offset"])
+        image = Image.open(io.BytesIO(shard.read(rows[0]["image_size"])))
+    assert min(image.size) == 32
+    counts = json.loads((tmp_path / "set" / "counts.json").read_text())
+    assert counts["hosts"] == {"127.0.0.1": 40}
+
+
+@pytest.mark.journey
+def test_a_fetch_that_was_stopped_asks_for_what_is_missing_alone(tmp_path, server, monkeypatch):
+    urls = [server.url(f"/good/resumed-{n}") for n in range(12)]
+    table = write_pool(tmp_path / "pool.parquet", urls)
+    named = {"out": tmp_path / "set", "stages": ["fetch"], "allow_private": "127.0.0.1", "overrides": ["rows=4"]}
+    honest, parts = fetch_file.publish_chunks, []
+
+    def stopped(path, chunks):
+        parts.append(path)
+        if len(parts) == 3:
+            raise KeyboardInterrupt
+        honest(path, chunks)
+
+    monkeypatch.setattr(fetch_file, "publish_chunks", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        seesay.curate(table, **named)
+    monkeypatch.setattr(fetch_file, "publish_chunks", honest)
+    assert len(seesay.curate(table, **named)) == 12
+    asked = Counter(path for path in server.asked if "resumed" in path)
+    assert set(asked.values()) == {1} and len(asked) == 12
+
+
+def test_a_network_that_is_gone_ends_the_command_and_counts_nothing_as_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_file, "LOST_URLS", 12)
+    urls = [f"http://host-{n}.invalid/a.jpg" for n in range(12)]
+    table = write_pool(tmp_path / "pool.parquet", urls)
+    with pytest.raises(seesay.SeesayError, match="not one of 12 URLs at 12 hosts can be reached"):
+        seesay.curate(table, out=tmp_path / "set", stages=["fetch"], overrides=["fetch.retries=0"])
+    assert not list((tmp_path / "set" / "stages" / "1-fetch").glob("*.parquet"))
+
+
+def test_what_may_be_private_is_a_network(tmp_path, url_table):
+    with pytest.raises(seesay.UsageError, match=r"127\.0\.0\.1 or 10\.1\.0\.0/16"):
+        seesay.curate(url_table(["a"]), out=tmp_path / "set", stages=["fetch"], allow_private="localhost")
