@@ -53,7 +53,7 @@ def test_matched_and_balanced_pairs_are_counted_at_every_arrow(tmp_path, url_tab
         row["queries"] == [q for q in ("dog", "cat", "at home", "asleep") if q in row["caption"]] for row in rows
     )
     lines = (tmp_path / "set" / "query-counts.tsv").read_text().splitlines()
-    assert lines[0] == "query\tkind\tpairs\tkept_for" and lines[-1] == "unicorn\tword\t0\t0"
+    assert lines[0] == "query\tkind\tcaptions\tpairs\tkept_for" and lines[-1] == "unicorn\tword\t0\t0\t0"
     assert "no query in the caption" in str(result)
 
 

@@ -17,10 +17,11 @@ from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
 from seesay.base.values import table
 from seesay.curation.balance import balance_stage
+from seesay.curation.card import write_card
 from seesay.curation.dedup import dedup_stage
 from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
-from seesay.curation.match import match_stage
+from seesay.curation.match import match_counts, match_stage
 from seesay.curation.outcome import pairs_in_order, write_outcome
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
@@ -105,7 +106,7 @@ def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateS
     parts, counts = read_tables(pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
     every = [counts]
     names = pa.array([query.text for query in queries], pa.string())
-    pairs = None
+    pairs, matched = None, []
     for number, name in enumerate(settings.stages, 1):
         if name == "shards":
             counts = write_shards(folder / SHARDS_FOLDER, parts, names, settings)
@@ -115,7 +116,10 @@ def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateS
             parts, counts = run_stage(stage, parts, folder / STAGES_FOLDER / f"{number}-{name}")
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
-    write_outcome(folder, pairs or pairs_in_order(parts, names), queries, every, settings)
+        if name == "match":
+            matched = match_counts(parts, len(queries))
+    facts = write_outcome(folder, pairs or pairs_in_order(parts, names), queries, every, settings, matched=matched)
+    write_card(folder, facts)
     return Curation(folder=folder, counts=tuple(every))
 
 

@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from seesay.curation.queries import Query
 from seesay.curation.settings import MatchSettings
 from seesay.curation.spacing import spaced
-from seesay.curation.stages import Stage, package
+from seesay.curation.stages import Parts, Stage, package
 from seesay.curation.tables import with_reasons
 
 NO_QUERY = "no query in the caption"
@@ -34,6 +35,14 @@ def match_stage(queries: Sequence[Query], settings: MatchSettings) -> Stage:
         )
 
     return Stage(name="match", settings=settings, measure=measure, facts=queries_hash(queries), is_dropping=True)
+
+
+def match_counts(parts: Parts, count: int) -> list[int]:
+    """In how many captions each of so many queries was found."""
+    found_Q = np.zeros(count, np.int64)
+    for table in parts.tables(["queries"]):
+        found_Q += np.bincount(table["queries"].combine_chunks().flatten(), minlength=count)
+    return found_Q.tolist()
 
 
 def matcher(queries: Sequence[str], *, ignore_case: bool = False) -> Callable[[str], list[int]]:

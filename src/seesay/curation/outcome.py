@@ -36,8 +36,13 @@ def write_outcome(
     queries: Sequence[Query],
     counts: Sequence[Counts],
     settings: CurateSettings,
+    *,
+    matched: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Write the files from the rows of the set in the order of keys, and return what counts.json says."""
+    """Write the files from the rows of the set in the order of keys, and return what counts.json says.
+
+    `matched` says in how many captions each of the queries was found, where they were looked for.
+    """
     tally = Tally()
     publish_chunks(folder / PAIRS_FILE, parquet_chunks(tally.counted(pairs)))
     facts = {
@@ -49,13 +54,13 @@ def write_outcome(
         **tally.to_json(),
         "settings": settings.model_dump(mode="json"),
     }
-    if queries:
+    if matched:
         lines = (
-            f"{query.text}\t{query.kind}\t{tally.queries[query.text]}\t{tally.kept_for[query.text]}\n"
-            for query in queries
+            f"{each.text}\t{each.kind}\t{count}\t{tally.queries[each.text]}\t{tally.kept_for[each.text]}\n"
+            for each, count in zip(queries, matched, strict=True)
         )
-        publish_file(folder / QUERIES_FILE, ("query\tkind\tpairs\tkept_for\n" + "".join(lines)).encode())
-        facts["queries"] = {"all": len(queries), "with_pairs": len(tally.queries)}
+        publish_file(folder / QUERIES_FILE, ("query\tkind\tcaptions\tpairs\tkept_for\n" + "".join(lines)).encode())
+        facts["queries"] = {"all": len(queries), "found": sum(map(bool, matched)), "with_pairs": len(tally.queries)}
     publish_file(folder / COUNTS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
     return facts
 
