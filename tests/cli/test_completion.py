@@ -22,7 +22,7 @@ def completed(words, monkeypatch, capfd):
     ("words", "found"),
     [
         ("tr", ["train"]),
-        ("c", ["classify", "compare", "convert", "completion"]),
+        ("c", ["classify", "compare", "curate", "convert", "completion"]),
         ("train --mi", ["--minutes", "--micro-batch"]),
         ("sea", ["search"]),
         ("search photos --format p", ["paths"]),

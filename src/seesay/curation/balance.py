@@ -69,7 +69,7 @@ def balance_stage(queries: Sequence[Query], settings: BalanceSettings) -> Stage:
 
 
 def balanced(parts: Parts, queries: Sequence[Query], settings: BalanceSettings) -> list[np.ndarray]:
-    """For the rows of each part the query that they are kept for, `NOT_KEPT` or `REPEAT`, as int32."""
+    """For the N rows of each part the query that they are kept for, `NOT_KEPT` or `REPEAT`: (N,) int32."""
     kept, matches = [], 0
     for table in parts.tables(["queries"]):
         kept.append(np.full(len(table), REPEAT, np.int32))
@@ -172,7 +172,7 @@ def draw(pairs: Matches, share_Q: np.ndarray, hash_Q: np.ndarray) -> np.ndarray:
 
 
 def splitmix64(x: np.ndarray) -> np.ndarray:
-    """Each uint64 turned into another one that looks random; different ones stay different."""
+    """Each uint64 of any shape, such as (M,), turned into one that looks random; different ones stay different."""
     x = x + np.uint64(GOLDEN)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(MIX_1)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(MIX_2)

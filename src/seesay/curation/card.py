@@ -15,8 +15,7 @@ from seesay.base.drawing import canvas, look_of, plain_figure
 from seesay.base.errors import BrokenSample
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file
-from seesay.curation.outcome import QUERIES_FILE
-from seesay.curation.shards import INDEX_FILE, SHARDS_FOLDER, shard_tables
+from seesay.curation.outcome import INDEX_FILE, QUERIES_FILE, SHARDS_FOLDER, shard_tables
 from seesay.curation.stages import read_json
 from seesay.data.sources import TarSlice
 from seesay.data.thumbnails import data_uri, thumbnail
@@ -59,8 +58,14 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
     queries = read_query_counts(folder / QUERIES_FILE)
     sections = sections_of(folder, facts, queries)
     lead = lead_of(facts)
+    sheet = samples(folder) if has_shards(facts) else []
     publish_file(folder / "card.md", as_markdown(lead, sections).encode())
-    publish_file(folder / "card.html", as_page(lead, sections, queries, samples(folder)).encode())
+    publish_file(folder / "card.html", as_page(lead, sections, queries, sheet).encode())
+
+
+def has_shards(facts: Mapping[str, Any]) -> bool:
+    """Whether the run wrote shards; an earlier one may have left some."""
+    return facts["stages"][-1]["stage"] == "shards"
 
 
 def lead_of(facts: Mapping[str, Any]) -> str:
@@ -90,9 +95,8 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
     settings = [(name, json.dumps(value)) for name, value in _leaves(facts["settings"])]
     sections.append(Section(title="Settings", head=("setting", "value"), rows=settings))
     files = [("pairs.parquet", facts["pairs_sha256"])]
-    files += [
-        (each["shard"], each["sha256"]) for each in read_json(folder / SHARDS_FOLDER / INDEX_FILE).get("shards", [])
-    ]
+    index = read_json(folder / SHARDS_FOLDER / INDEX_FILE) if has_shards(facts) else {}
+    files += [(each["shard"], each["sha256"]) for each in index.get("shards", [])]
     more = f"{len(files) - SHOWN_ROWS:,} more are in {SHARDS_FOLDER}/{INDEX_FILE}."
     text = [f"Made by seesay {facts['seesay']}.", *([more] if len(files) > SHOWN_ROWS else []), *CAVEATS]
     sections.append(Section(title="Files", text=text, head=("file", "SHA-256"), rows=files[:SHOWN_ROWS]))
@@ -142,8 +146,6 @@ def samples(folder: Path) -> list[Sample]:
 
 
 def _rows(folder: Path) -> Iterable[Mapping[str, Any]]:
-    if not (folder / SHARDS_FOLDER / INDEX_FILE).is_file():
-        return
     for table in shard_tables(folder / SHARDS_FOLDER):
         yield from pa.Table.to_pylist(table.select(["caption", "shard", "image_offset", "image_size"]))
 

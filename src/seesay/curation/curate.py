@@ -22,10 +22,10 @@ from seesay.curation.dedup import dedup_stage
 from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_counts, match_stage
-from seesay.curation.outcome import pairs_in_order, write_outcome
+from seesay.curation.outcome import SHARDS_FOLDER, pairs_in_order, shard_tables, write_outcome
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
-from seesay.curation.shards import SHARDS_FOLDER, shard_tables, write_shards
+from seesay.curation.shards import write_shards
 from seesay.curation.stages import Counts, Stage, read_tables, run_stage
 from seesay.curation.tables import Tables
 

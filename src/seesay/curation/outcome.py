@@ -18,9 +18,10 @@ from seesay.base.version import __version__
 from seesay.curation.balance import key_halves
 from seesay.curation.queries import Query
 from seesay.curation.settings import CurateSettings
-from seesay.curation.stages import Counts, Parts
+from seesay.curation.stages import Counts, Parts, read_json
 
 PAIRS_FILE, COUNTS_FILE, QUERIES_FILE = "pairs.parquet", "counts.json", "query-counts.tsv"
+SHARDS_FOLDER, INDEX_FILE = "shards", "index.json"
 # Of a row, what is of use in a stage alone.
 INTERNAL = ("left_out", "image_file", "image_offset", "image_size", "look", "colours", "pixels")
 # Rows that are brought into the order of keys at once; each such block reads every part once. A guess.
@@ -127,6 +128,12 @@ def _add(counter: Counter[str], values: Any) -> None:
 def pairs_in_order(parts: Parts, names: pa.Array) -> Iterator[pa.Table]:
     """The rows of a set with keys in hexadecimal and queries by name, without what is of use in stages alone."""
     return (as_pairs(rows, names) for rows in in_key_order(parts))
+
+
+def shard_tables(folder: Path) -> Iterator[pa.Table]:
+    """The table beside each shard, in order."""
+    for each in read_json(folder / INDEX_FILE)["shards"]:
+        yield parquet.read_table((folder / each["shard"]).with_suffix(".parquet")).replace_schema_metadata(None)
 
 
 def as_pairs(rows: pa.Table, names: pa.Array) -> pa.Table:

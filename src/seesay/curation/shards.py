@@ -22,11 +22,11 @@ from seesay.base.errors import BrokenSample
 from seesay.base.journal import progress
 from seesay.base.publish import publish_chunks, publish_file, remove_stale
 from seesay.curation.images import map_images, rewritten
-from seesay.curation.outcome import as_pairs, in_key_order, sha256_of
+from seesay.curation.outcome import INDEX_FILE, as_pairs, in_key_order, sha256_of
 from seesay.curation.settings import CurateSettings, ImageSettings
 from seesay.curation.stages import COUNTS, Counts, Parts, parquet_bytes, read_json
 
-SHARDS_FOLDER, INDEX_FILE, BEGUN_FILE = "shards", "index.json", "begun.json"
+BEGUN_FILE = "begun.json"
 # Of the files that are described above; another one begins anew.
 FORMAT = 1
 AGAIN = "pair that comes again"
@@ -60,12 +60,6 @@ def write_shards(folder: Path, parts: Parts, names: pa.Array, settings: CurateSe
             advance(len(table) + again)
     publish_file(folder / INDEX_FILE, (json.dumps({"format": FORMAT, "shards": listed}, indent=1) + "\n").encode())
     return Counts(name="shards", rows=rows, out=rows - left_out.total(), left_out=left_out)
-
-
-def shard_tables(folder: Path) -> Iterator[pa.Table]:
-    """The table beside each shard, in order."""
-    for each in read_json(folder / INDEX_FILE)["shards"]:
-        yield parquet.read_table((folder / each["shard"]).with_suffix(".parquet")).replace_schema_metadata(None)
 
 
 def write_shard(path: Path, pairs: pa.Table, rows: pa.Table, settings: ImageSettings) -> None:

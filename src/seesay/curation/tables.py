@@ -22,6 +22,7 @@ from seesay.data.parquet_pages import open_parquet_file, refused
 from seesay.data.shards import open_shards
 from seesay.data.sources import MAX_CAPTION_BYTES, LooseFile, StoredImage, TarSlice, missing_location
 
+# No two of 10^12 pairs have one key, by the chance of 10^-15.
 KEY_BYTES = 16
 SCHEMA = pa.schema(
     [
