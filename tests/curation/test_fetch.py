@@ -3,6 +3,9 @@
 import io
 import ipaddress
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -347,11 +350,11 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
     monkeypatch.setattr(Downloader, "get", counted)
     result = seesay.curate(
         table, out=tmp_path / "set", stages=["fetch", "shards"], allow_private="127.0.0.1", image_size=32,
-        overrides=["fetch.deadline=2.0", "fetch.retries=0", "fetch.workers=8"],
+        overrides=["fetch.deadline=8.0", "fetch.retries=0", "fetch.workers=8"],
     )  # fmt: skip
     assert dict(result.counts[1].left_out) == {
         "HTTP 404": 1, "not an image": 1, "truncated image": 1, "too many bytes": 1, "too many redirects": 1,
-        "forbidden by X-Robots-Tag": 1, "not proper HTTP": 1, "deadline": 2, "scheme not allowed": 1,
+        "forbidden by X-Robots-Tag": 1, "not proper HTTP": 1, "deadline": 1, "too slow": 1, "scheme not allowed": 1,
         "blocked address": 1, "connection failed": 1,
     }  # fmt: skip
     rows = table_of(tmp_path / "set")
@@ -385,6 +388,41 @@ def test_a_fetch_that_was_stopped_asks_for_what_is_missing_alone(tmp_path, serve
     assert len(seesay.curate(table, **named)) == 12
     asked = Counter(path for path in server.asked if "resumed" in path)
     assert set(asked.values()) == {1} and len(asked) == 12
+
+
+def test_a_url_that_comes_again_is_asked_once(tmp_path, server):
+    urls = [
+        server.url("/good/twice"),
+        server.url("/good/twice"),
+        server.url("/missing?twice"),
+        server.url("/missing?twice"),
+    ]
+    table = write_pool(tmp_path / "pool.parquet", urls)
+    result = seesay.curate(table, out=tmp_path / "set", stages=["fetch", "shards"], allow_private="127.0.0.1")
+    assert len(result) == 2 and result.counts[1].left_out == {"HTTP 404": 2}
+    assert Counter(path for path in server.asked if "twice" in path) == {"/good/twice": 1, "/missing?twice": 1}
+    assert len({row["image_sha256"] for row in table_of(tmp_path / "set")}) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="not measured: no openssl to make a certificate with")
+def test_a_certificate_that_nobody_signed_is_refused(tmp_path, server, downloader):
+    """And the one that is trusted is taken for its own name alone, although the address is checked before."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+         "-subj", "/CN=good.example", "-addext", "subjectAltName=DNS:good.example"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with hostile_server() as secure:
+        secure.socket = context.wrap_socket(secure.socket, server_side=True)
+        source = downloader(lookup=lambda host: ["127.0.0.1"], deadline=20.0)
+        url = secure.url("/good/1", host="good.example").replace("http:", "https:")
+        assert reason_of(source, url) == "bad certificate"
+        source.context = ssl.create_default_context(cafile=str(certificate))
+        assert source.get(url) == jpeg("/good/1")
+        assert reason_of(source, url.replace("good.example", "other.example")) == "bad certificate"
 
 
 def test_a_network_that_is_gone_ends_the_command_and_counts_nothing_as_done(tmp_path, monkeypatch):

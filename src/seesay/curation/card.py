@@ -159,6 +159,10 @@ def queries_figure(queries: Sequence[tuple]) -> "Figure":
         look = {**look_of(number), "marker": None}
         axes.plot(range(1, len(counts) + 1), counts, label=label, **look)
     axes.set(xscale="log", yscale="log", xlabel="rank of the query", ylabel="number")
+    for axis in (axes.xaxis, axes.yaxis):
+        # Its own labels of powers are formulas, and text in a figure is plain.
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axis.set_minor_formatter(lambda *_: "")
     axes.legend()
     axes.grid()
     return figure

@@ -55,11 +55,14 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
 
     def measure(table: pa.Table, path: Path) -> pa.Table:
         rows = table.select(["url", "image_file"]).to_pylist()
-        wanted = [(n, row["url"]) for n, row in enumerate(rows) if row["image_file"] is None]
+        first_of: dict[str, int] = {}
+        same_as = {n: first_of.setdefault(row["url"], n) for n, row in enumerate(rows) if row["image_file"] is None}
+        wanted = [(n, url) for url, n in first_of.items()]
         images = _Images(path.with_suffix(".images"), len(rows))
         if wanted:
             publish_chunks(images.path, images.chunks(fetch_all(wanted, settings.fetch, get)))
             refuse_lost_network(images, dict(wanted))
+        images.share(same_as)
         return images.added_to(table)
 
     facts = settings.image.model_dump_json()
@@ -84,6 +87,11 @@ class _Images:
                 position += len(result.image)
                 yield result.image
                 result.image = None
+
+    def share(self, same_as: Mapping[int, int]) -> None:
+        """Rows with the URL of an earlier one have what came of that: it was asked once."""
+        for row, first in same_as.items():
+            self.results[row], self.places[row] = self.results[first], self.places[first]
 
     def added_to(self, table: pa.Table) -> pa.Table:
         """The table with where the images lie, the tries, and reasons."""
