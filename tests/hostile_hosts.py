@@ -41,8 +41,8 @@ class Hostile(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address="127.0.0.1"):
+        super().__init__((address, 0), _Handler)
         self.asked, self.headers = [], []
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -131,9 +131,9 @@ FIXED = {
 
 
 @contextmanager
-def hostile_server():
+def hostile_server(address="127.0.0.1"):
     """The server while it is open."""
-    server = Hostile()
+    server = Hostile(address)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,100 @@
+"""Images a CPU second from a server on loopback, alone and with as many hostile URLs beside them.
+
+    python benchmarks/2026-11-29-curate/fetch.py 1000 FOLDER
+
+The server is another process (`tests/hostile_hosts.py`); its images are photographs of scikit-image as JPEG, 512 pixels
+on their shorter side, and are shrunk to 256. CPU seconds are those of `seesay curate --stages fetch`, with its start.
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+HOUSE = Path(__file__).parents[2]
+SERVER = """
+import io, sys, time
+sys.path.insert(0, sys.argv[1])
+import hostile_hosts, skimage.data
+from PIL import Image
+images = []
+for name in ("astronaut", "chelsea", "coffee", "rocket"):
+    image = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+    image = image.resize((512 * image.width // min(image.size), 512 * image.height // min(image.size)))
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=90)
+    images.append(file.getvalue())
+hostile_hosts.jpeg = lambda path: images[hash(path) % 4]
+with hostile_hosts.hostile_server("0.0.0.0") as server:
+    print(server.port, flush=True)
+    sys.stdin.read()
+"""
+HOSTILE = (
+    "/missing",
+    "/html",
+    "/bomb",
+    "/loop",
+    "/noai",
+    "/short",
+    "/drip-body",
+    "/drip-headers",
+    "/stall",
+    "/endless",
+)
+
+
+def fetched(urls, folder):
+    """Clock, CPU seconds and memory of fetching the URLs, and what became of them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    captions = [f"image {number}" for number in range(len(urls))]
+    parquet.write_table(pa.table({"url": urls, "caption": captions}), folder / "pool.parquet")
+    program = os.path.join(os.path.dirname(sys.executable), "seesay")
+    words = ["--stages", "fetch", "--image-size", "256", "--allow-private", "127.0.0.0/8", "--out", str(folder / "set")]
+    sets = ["--set", "fetch.retries=0", "--set", "fetch.per_host=8"]
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    command = [program, "curate", str(folder / "pool.parquet"), *words, *sets]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    largest = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        largest = max([largest, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))])
+        time.sleep(0.2)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    counts = json.loads((folder / "set" / "counts.json").read_text())["stages"][-1]
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {
+        "urls": len(urls),
+        "images": counts["out"],
+        "left_out": counts["left_out"],
+        "clock_s": round(time.monotonic() - started, 1),
+        "cpu_s": round(cpu, 2),
+        "images_per_cpu_s": round(counts["out"] / cpu, 1),
+        "largest_resident_mb": largest // 1000,
+    }
+
+
+def main():
+    count, folder = int(sys.argv[1]), Path(sys.argv[2])
+    command = [sys.executable, "-c", SERVER, str(HOUSE / "tests")]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    port = int(server.stdout.readline())
+    good = [f"http://127.0.0.{1 + number % 50}:{port}/good/{number}" for number in range(count)]
+    bad = [f"http://127.0.1.{1 + number % 200}:{port}{HOSTILE[number % 10]}?{number}" for number in range(count // 10)]
+    result = {"load": os.getloadavg(), "good": fetched(good, folder / "good")}
+    mixed = [url for pair in zip(good, bad + [None] * len(good), strict=False) for url in pair if url is not None]
+    result["a tenth hostile"] = fetched(mixed, folder / "mixed")
+    print(json.dumps(result, indent=1))
+    server.stdin.close()
+    server.wait(timeout=60)
+
+
+if __name__ == "__main__":
+    main()
