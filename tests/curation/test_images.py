@@ -276,6 +276,22 @@ def test_shards_are_the_same_bytes_from_any_parts_and_after_any_stop(tmp_path, p
     assert (tmp_path / "cut" / "pairs.parquet").read_bytes() == (tmp_path / "whole" / "pairs.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("first", ["match,balance", "filter", "dedup"])
+def test_a_set_without_a_pair_is_an_error_that_names_the_stage(tmp_path, pool, query_file, first):
+    broken = first == "dedup"
+    images = {f"{n}.png": (b"no" if broken else encoded(drawn(n)), f"caption {n}") for n in range(3)}
+    stages = list(dict.fromkeys([*first.split(","), *STAGES]))
+    named = {"queries": query_file("unicorn"), "out": tmp_path / "set", "stages": stages}
+    if broken:
+        named["overrides"] = EASY
+        named["stages"] = ["dedup", "shards"]
+    with pytest.raises(seesay.SeesayError, match=f"no pair is left after the stage {first.split(',')[0]} "):
+        seesay.curate(pool(images), **named)
+    counts = json.loads((tmp_path / "set" / "counts.json").read_text())
+    assert counts["pairs"] == 0 and counts["stages"][-1]["stage"] == "shards"
+    assert table_of(tmp_path / "set") == []
+
+
 def test_tars_are_pools_too(tmp_path, pool):
     table = pool({f"{n}.png": (encoded(drawn(n)), f"caption {n}") for n in range(3)})
     seesay.curate(table, out=tmp_path / "first", stages=["shards"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal
 from seesay.base.publish import refuse_unwritable
 from seesay.base.settings import merged, read_settings
@@ -120,6 +120,12 @@ def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateS
             matched = match_counts(parts, len(queries))
     facts = write_outcome(folder, pairs or pairs_in_order(parts, names), queries, every, settings, matched=matched)
     write_card(folder, facts)
+    if not counts.out:
+        last = next(each for each in every if not each.out)
+        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in last.left_out.most_common())
+        raise SeesayError(
+            f"no pair is left after the stage {last.name} ({reasons}); {folder}/counts.json has every step."
+        )
     return Curation(folder=folder, counts=tuple(every))
 
 

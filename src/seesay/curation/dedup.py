@@ -145,6 +145,8 @@ def find_copies(
     for reason, column in ((BYTES, "sha256"), (PIXELS, "pixels"), (NEAR, "look"))[: 3 if is_near else 2]:
         alive = [n for n in order if n < len(names) or copies[n - len(names)] is None]
         values = [prints[column][n] for n in alive]
+        if not alive:
+            continue
         if column == "look":
             colours = np.frombuffer(b"".join(prints["colours"][n] for n in alive), np.uint8)
             groups = alike_groups(np.array(values, np.uint64), colours.reshape(-1, GRID, GRID, 3))
