@@ -5,20 +5,24 @@ C, H, W = channels, height and width of an image.
 
 import io
 import os
+import sys
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from threading import Lock
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
-import torch
 from PIL import Image
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.names import described
 from seesay.data.sources import MAX_IMAGE_BYTES, LooseFile, missing_location
 
-Source = str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray | torch.Tensor
+# torch takes seconds to load, and who has a tensor has loaded it.
+if TYPE_CHECKING:
+    import torch
+
+Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | IO[bytes] | Image.Image | np.ndarray | torch.Tensor"
 KINDS = "a path, bytes, an open binary file, a Pillow image, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W)"
 
 # An open file has one position, which two threads would move.
@@ -35,7 +39,7 @@ def read_source(source: Source) -> bytes | Image.Image | np.ndarray:
         return source
     if isinstance(source, bytearray | memoryview):
         return bytes(source)
-    if isinstance(source, torch.Tensor):
+    if _is_tensor(source):
         return _channels_last(source)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -54,15 +58,20 @@ def refuse_single_image(images: Any, caller: str) -> None:
     # The rows of one array would pass for grey images, the letters of a path for paths, the lines of a file for bytes.
     is_single = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
     is_single |= isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OSU"
-    is_single |= isinstance(images, torch.Tensor) and images.ndim < 4
+    is_single |= _is_tensor(images) and images.ndim < 4
     if is_single or callable(getattr(images, "read", None)):
         raise TypeError(f"{caller} takes a list of images; wrap the single one in a list")
     if isinstance(images, Mapping | Set) or not isinstance(images, Iterable):
         raise TypeError(f"{caller} takes a list of images, each {KINDS}, not {described(images)}")
 
 
-def _channels_last(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.dtype != torch.uint8 or tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4) or 0 in tensor.shape:
+def _is_tensor(source: Any) -> "TypeGuard[torch.Tensor]":
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)
+
+
+def _channels_last(tensor: "torch.Tensor") -> np.ndarray:
+    if str(tensor.dtype) != "torch.uint8" or tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4) or 0 in tensor.shape:
         dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
         raise UsageError(
             f"an image as a tensor is uint8 of shape (3, height, width) with colours from 0 to 255, not {dtype} of "
