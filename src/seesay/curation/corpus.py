@@ -8,6 +8,7 @@ import gzip
 import html
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -77,6 +78,8 @@ class Corpus:
                 for document in pages(stream, self.path) if is_xml else lines(stream):
                     self.read = file.tell()
                     yield document
+        except zlib.error as error:
+            raise RefusedInput(f"{self.path} is damaged ({error}); fetch it again.") from error
         except EOFError as error:
             raise RefusedInput(f"{self.path} ends in the middle of its data; fetch it again.") from error
         except OSError as error:
