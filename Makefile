@@ -14,7 +14,7 @@ LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check types fast lock audit sbom clean
+.PHONY: help demo test test-all check types fast docs docs-serve lock audit sbom clean
 .DELETE_ON_ERROR:
 
 help:  ## this list
@@ -43,6 +43,15 @@ types: $(READY)
 fast: $(READY)
 	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
 
+docs: $(VENV)/.docs  ## build the site into build/docs/site, without a network; a warning is an error
+	$(RUN)/python tools/docs/make_pages.py
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet -f build/docs/mkdocs.yml
+	@echo "open build/docs/site/index.html"
+
+docs-serve: $(VENV)/.docs  ## show it on http://127.0.0.1:8000; `python tools/docs/make_pages.py` brings it up to date
+	$(RUN)/python tools/docs/make_pages.py
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs serve -f build/docs/mkdocs.yml
+
 lock: $(TOOLS)/.ready  ## write constraints.txt and locks/ for what pyproject.toml asks; versions stay (tools/lock.py)
 	$(TOOLS)/bin/python tools/lock.py
 
@@ -68,6 +77,10 @@ $(READY): pyproject.toml constraints.txt locks/cpu.txt locks/cuda.txt
 	    $(RUN)/python $(LOCKED) -r locks/cuda.txt; }
 	$(RUN)/python $(INSTALL) --no-build-isolation --editable .
 	$(RUN)/python -m pip check
+	@touch $@
+
+$(VENV)/.docs: $(READY) locks/docs.txt
+	$(RUN)/python $(LOCKED) -r locks/docs.txt
 	@touch $@
 
 $(TOOLS)/.ready: locks/tools.txt
