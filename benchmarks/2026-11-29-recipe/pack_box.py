@@ -47,6 +47,7 @@ def main() -> None:
     scores = [entry.result.to_json() for entry in entries]
     (HERE / "result.json").write_text(json.dumps(scores, indent=1) + "\n")
     rounded.facts["evaluation"] = scores
+    (given.box / "README.md").unlink(missing_ok=True)
     rounded.save(given.box, dtype=torch.float16)
     (given.box / "README.md").write_text(card(rounded, scores, given.data, temperature))
     for name in ("settings.toml", "facts.json", "events.jsonl", "curves.png"):
@@ -110,13 +111,12 @@ def card(model: "seesay.Model", scores: list[dict], data: Path, temperature: flo
 
 
 def folders(data: Path) -> list[tuple[str, str, str, str]]:
-    """Folder, pairs, content (its first words) and licence of the training sets, from the table that lies with them."""
+    """Folder, pairs, content (its first words) and licence of the training sets, as the table beside them says."""
     rows = []
     for line in (data / "README.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("| `train-") and len(cells) >= 8:
-            what = re.split(r"[;,(:]", cells[5])[0].strip()
-            rows.append((cells[0].strip("`"), cells[1], what, cells[7].split("(")[0].split(";")[0].strip() or cells[7]))
+            rows.append((cells[0].strip("`"), cells[1], re.split(r"[;:]", cells[5])[0].strip(), cells[7]))
     return rows
 
 
