@@ -171,8 +171,8 @@ def test_arguments_that_do_not_fit_are_refused_before_any_model_is_loaded(
 
 def test_the_command_has_the_options_of_the_function():
     ours, function = (list(inspect.signature(each).parameters) for each in (door.command, evaluate))
-    assert [name for name in ours if name not in function] == ["words", "json_file"]
-    # The columns are for frames, which the command line has none of.
+    assert [name for name in ours if name not in function] == ["words", "columns", "json_file"]
+    # The command line has one word for both columns.
     alone = ["models", "sets", "prompts", "image_column", "caption_column", "cache", "on_entry"]
     assert [name for name in function if name not in ours] == alone
 

@@ -59,9 +59,9 @@ def test_concepts_are_those_that_an_image_was_made_of(colour_model):
 
 def test_the_verb_in_python_draws_and_tells_all(photo):
     explanation = seesay.explain(photo, "a red thing", contrast="a blue thing", concepts=["red", "blue", "cat"])
-    assert explanation.heat_HW.shape == (60, 80) and explanation.removal.fall_GG.shape == (6, 6)
+    assert explanation.heat_HW.shape == (60, 80) and explanation.removal.fall_GG.shape == (7, 7)
     value = json.loads(json.dumps(explanation.to_json(), allow_nan=False))
-    assert value["contrast"] == "a blue thing" and len(value["heat"]) == 6
+    assert value["contrast"] == "a blue thing" and len(value["heat"]) == 8
     image = Image.open(io.BytesIO(explanation_png(explanation, photo)))
     assert image.format == "PNG" and np.asarray(image.convert("L")).std() > 5
 
