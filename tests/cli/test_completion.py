@@ -28,7 +28,7 @@ def completed(words, monkeypatch, capfd):
         ("search photos --format p", ["paths"]),
         ("doctor photos/ --max", ["--max-bad"]),
         ("probe --metric m", ["mean-per-class", "map11"]),
-        ("convert a b --to ", ["hf", "open_clip", "seesay"]),
+        ("convert a b --to ", ["seesay", "hf", "open_clip"]),
         ("classify pho", []),
     ],
 )

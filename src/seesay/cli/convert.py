@@ -17,7 +17,7 @@ def command(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Model folder, safetensors file, or a model's name.")],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="The new folder.")],
     *,
-    to: Annotated[Literal["hf", "open_clip", "seesay"] | None, typer.Option(help="The layout to write.")] = None,
+    to: Annotated[Literal["seesay", "hf", "open_clip"] | None, typer.Option(help="The layout to write.")] = None,
     tokenizer: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file of the vocabulary, if none is beside the weights.")
     ] = None,

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.journal import Journal
+from seesay.base.names import no_empty_names
 from seesay.base.publish import refuse_unwritable
 from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
@@ -49,6 +50,7 @@ class Curation:
         return table(("stage", "in", "out", "left out"), [_words(counts) for counts in self.counts], left=1)
 
 
+@no_empty_names
 def curate(
     tables: str | Path | Sequence[str | Path],
     *,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import ProgressLine
+from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_chunks, refuse_unwritable_file
 from seesay.base.streams import say
 from seesay.base.values import table
@@ -62,6 +63,7 @@ class Queries:
         return table(("kind", "queries"), [*((kind, f"{n:,}") for kind, n in kinds.items()), ("all", f"{len(self):,}")])
 
 
+@no_empty_names
 def queries(
     corpora: str | Path | Sequence[str | Path],
     *,
