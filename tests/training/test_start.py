@@ -114,7 +114,7 @@ def test_a_checkpoint_with_moments_of_what_is_not_trained_is_read(tmp_path, monk
     """As versions before wrote them."""
     clip = build_clip(preset("conv-tiny"), seed=0)
     clip.logit_scale.requires_grad_(False)
-    plan = OptimizerPlan(learning_rate=1e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-6)
+    plan = OptimizerPlan(kind="adamw", learning_rate=1e-3, weight_decay=0.1, beta1=0.9, beta2=0.98, epsilon=1e-6)
     optimizer = optimizer_of(clip, plan)
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "_trained", lambda clip: list(clip.named_parameters()))
