@@ -240,7 +240,8 @@ def test_a_refused_caller_that_sends_on_holds_no_connection(client, monkeypatch)
         assert connection.recv(1 << 16).split()[1] == b"403"
         try:
             connection.sendall(b" ")
-            assert connection.recv(1 << 16) == b"", "closed"
+            while connection.recv(1 << 16):
+                pass  # the rest of the answer; where it is not closed behind that, there is a timeout
         except ConnectionError:
             pass
 
