@@ -4,6 +4,6 @@
 set -euo pipefail
 data=$1 out=$2 here=$(dirname "$0")
 
-seesay train "$data"/train-* --recipe recipes/box.toml --out "$out" \
+seesay train "$data"/train-* --recipe "$here"/box.toml --out "$out" \
     --check "$data"/eval-tinyimagenet-val --check "$data"/eval-cifar10 2>&1 | tee "$out.log"
 python "$here/pack_box.py" "$out" "$data" --box src/seesay/model/box --result "$here/result.json"
