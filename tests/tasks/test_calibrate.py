@@ -190,3 +190,12 @@ def test_a_model_may_bring_the_cosines_that_none_of_these_rests_on(colour_model)
     assert in_words(decision.facts, Rules(none_of_these=0.05))[0].startswith(
         "none of these: below a cosine of 0.5200, as were 5.0 % of 401 held-out photos with their own label"
     )
+    for broken in (
+        "x",
+        {},
+        {"what": "a", "photos": 3, "cosines": [0.1] * 100},
+        {"what": 1, "photos": 3, "cosines": [0.1] * 101},
+    ):
+        colour_model.facts[KNOWN] = broken
+        with pytest.raises(RefusedInput, match="are no 101 cosines of so many photos"):
+            decision_for(colour_model, classifier, rules=Rules(none_of_these=0.05))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seesay.base.errors import UsageError, nearest
+from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.printable import printable
 from seesay.base.records import Ranking
 from seesay.base.values import percent
 from seesay.tasks.answers import BETWEEN, NONE_OF_THESE
@@ -31,8 +32,7 @@ class Rules:
     """When a label is an answer. Rates and thresholds are between 0 and 1.
 
     `none_of_these`: a photo whose best cosine is too low has no answer; this happens to at most this share of the
-    photos that do show one of the labels, of those of a labelled set, or without one of those that the model brings
-    cosines of. `multi_label`: a photo may have several labels or none; each label is given
+    photos that do show one of the labels. `multi_label`: a photo may have several labels or none; each label is given
     to at most the share `false_alarms` of the photos that show another one. Both hold with 95 % confidence, for each
     label by itself, and for photos like those that the thresholds were fitted on: each of them shows its own label and
     no other. A label in `thresholds` is an answer from that probability on instead, and with `threshold` so is every
@@ -111,7 +111,8 @@ def known_cosines(cosine_N: np.ndarray, what: str) -> dict[str, Any]:
 def decision_by_known(model: "Model", classifier: "Classifier", rate: float) -> LabelDecision:
     """The classifier with no answer below the cosine that the share `rate` of the model's known photos does not reach.
 
-    Raises `UsageError` where the model brings none.
+    A quantile of those photos, with no confidence for others. Raises `UsageError` where the model brings none, and
+    `RefusedInput` where what it brings are no cosines.
     """
     known = model.facts.get(KNOWN)
     if known is None:
@@ -119,7 +120,7 @@ def decision_by_known(model: "Model", classifier: "Classifier", rate: float) -> 
             f"{model.name} brings no cosines of photos whose labels are known, by which --none-of-these holds its "
             "rate: add --calibrate FOLDER, with a folder of photos for every label."
         )
-    cosine = float(np.interp(rate, SHARES, known["cosines"]))
+    cosine = float(np.interp(rate, SHARES, _steps(known, model.name)))
     facts = {KNOWN: {"what": known["what"], "photos": known["photos"]}, "rate": rate, "cosine": cosine}
     import torch
 
@@ -127,10 +128,23 @@ def decision_by_known(model: "Model", classifier: "Classifier", rate: float) -> 
     return LabelDecision(classifier=classifier, threshold_C=threshold_C, facts=facts)
 
 
+def _steps(known: Any, name: str) -> list[float]:
+    """The steps of `known_cosines` as a model's file holds them."""
+    fact = known if isinstance(known, dict) else {}
+    steps: Any = fact.get("cosines")
+    is_list = isinstance(steps, list) and len(steps) == len(SHARES)
+    is_right = is_list and all(isinstance(step, float | int) and -1.01 <= step <= 1.01 for step in steps)
+    if not (is_right and isinstance(fact.get("photos"), int) and isinstance(fact.get("what"), str)):
+        raise RefusedInput(
+            f"{KNOWN} of {name} are no {len(SHARES)} cosines of so many photos; take --calibrate FOLDER."
+        )
+    return steps
+
+
 def line_of_known(facts: Mapping[str, Any]) -> str:
     """What `decision_by_known` rests on, for people."""
     known = facts[KNOWN]
-    return (
+    return printable(
         f"none of these: below a cosine of {facts['cosine']:.4f}, as were {percent(facts['rate'])} % of "
         f"{known['photos']:,} {known['what']} with their own label; yours may differ: --calibrate FOLDER holds the "
         "rate on your photos"
