@@ -49,7 +49,7 @@ def main() -> None:
     rounded.facts["evaluation"] = scores
     (given.box / "README.md").unlink(missing_ok=True)
     rounded.save(given.box, dtype=torch.float16)
-    (given.box / "README.md").write_text(card(rounded, scores, given.data, temperature))
+    (given.box / "README.md").write_text(card(rounded, scores, given, temperature))
     for name in ("settings.toml", "facts.json", "events.jsonl", "curves.png"):
         shutil.copy(given.run / name, HERE / name)
     size = sum(file.stat().st_size for file in given.box.iterdir())
@@ -87,7 +87,8 @@ def right_and_all(model: "seesay.Model", location: Path) -> tuple[np.ndarray, np
     return score_NC.double().numpy(), np.array([labelled.label(index) for index in read])
 
 
-def card(model: "seesay.Model", scores: list[dict], data: Path, temperature: float) -> str:
+def card(model: "seesay.Model", scores: list[dict], given: argparse.Namespace, temperature: float) -> str:
+    data, held = given.data, given.held
     training = model.facts["training"]
     text = (HERE / "card.md").read_text()
     for name, value in {
@@ -100,6 +101,7 @@ def card(model: "seesay.Model", scores: list[dict], data: Path, temperature: flo
         "parameters": f"{sum(p.numel() for p in model.clip.parameters()) / 1e6:.1f}",
         "side": model.preprocess.size,
         "held": f"{model.facts[KNOWN]['photos']:,}",
+        "left": f"{sum(len(open_evalset(path)) for path in held.glob('held-*')):,}",
         "temperature": f"{temperature:.2f}",
         "data": "\n".join(
             f"| {name} | {int(count):,} | {what} | {licence} |" for name, count, what, licence in folders(data)

@@ -50,7 +50,7 @@ def command(
     allow_private: AllowPrivate = None,
     set_: Set = None,
 ) -> None:
-    """Make a training set of tables with captions and links, counted at every step.
+    """Make a training set from tables of captions and links, counted at every step.
 
     Captions are matched with queries, balanced over them, images fetched, filtered, and freed of duplicates; the result
     are tar shards with a card. Every stage leaves its table in FOLDER/stages. Ctrl-C or a kill loses at most one part;

@@ -24,7 +24,7 @@ def command(
     pmi: Pmi = 8.0,
     wordnet: Wordnet = None,
 ) -> None:
-    """Make the list of queries that a training set is searched for.
+    """Make the list of words and names that `seesay curate` looks for in captions.
 
     WordNet's lemmas, words that occur often enough, bigrams that occur together more often than by chance, and titles
     of articles by the number of links to them, in this order until there are --count of them.
