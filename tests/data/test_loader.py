@@ -230,3 +230,18 @@ def test_flips_and_colours_change_what_they_say_and_nothing_else():
 def test_subset_is_a_source_of_its_pairs():
     part = Subset(TenPairs(), np.array([7, 2]))
     assert (len(part), part.key(0), part[1].key, part.captions(0)[0]) == (2, "k7", "k2", "cat 7")
+
+
+def test_several_captions_of_an_image_are_different_ones_and_the_first_is_the_one_drawn_alone():
+    one = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=5, cache=None)
+    three = Crops(TenPairs(), TOKENIZER, augment=STRONG, seed=5, cache=None, captions_per_image=3)
+    draws = [Draw(sample, epoch, 16) for sample in range(10) if sample != 3 for epoch in (0, 1)]
+    alone, several = one.read(draws), three.read(draws)
+    assert torch.equal(alone.pixels_B3SS, several.pixels_B3SS)
+    B = len(draws)
+    assert len(several.tokens.ids_BL) == len(several.caption_id_B) == 3 * B
+    assert torch.equal(alone.caption_id_B, several.caption_id_B[:B])
+    for row, draw in enumerate(draws):
+        choices = TenPairs().captions(draw.sample)
+        drawn = {int(several.caption_id_B[number * B + row]) for number in range(3)}
+        assert drawn <= {caption_id(caption) for caption in choices} and len(drawn) == min(3, len(set(choices)))

@@ -48,7 +48,9 @@ class Batch:
     """What one training step sees.
 
     `pixels_B3SS` is uint8 RGB. `sample_B` are the numbers of the pairs. `image_id_B` and `caption_id_B` are equal where
-    the image or the caption is the same, so that a repeated one can count as a match. All three are int64.
+    the image or the caption is the same, so that a repeated one can count as a match. All three are int64. With several
+    captions of each image in a step, `tokens` and `caption_id_B` have the first of all images, then the second of all,
+    and so on.
     """
 
     pixels_B3SS: "Tensor"

@@ -188,11 +188,13 @@ class Crops:
         seed: int,
         cache: PixelCache | None,
         captions: CaptionRule | None = None,
+        captions_per_image: int = 1,
     ):
         self.pairs = pairs
         self.tokenizer = tokenizer
         self.augment = augment
         self.captions = captions or CaptionRule()
+        self.captions_per_image = captions_per_image
         self.seed = seed
         self.cache = cache
         # Of pairs whose captions suit others too, as those of one class do (`ClassPairs`).
@@ -220,7 +222,8 @@ class Crops:
                 skipped.append(Skipped(key=key, reason=error.reason, detail=error.detail, location=location))
         random_BK = random_BK[rows]
         samples = [draws[row].sample for row in rows]
-        captions = [self._caption(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
+        drawn = [self._captions(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
+        captions = [captions[number] for number in range(self.captions_per_image) for captions in drawn]
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if rows:
             pixels_B3SS = augmented(torch.cat(crops), augment=self.augment, random_BK=random_BK)
@@ -230,7 +233,10 @@ class Crops:
             sample_B=torch.tensor(samples, dtype=torch.int64),
             image_id_B=torch.tensor(ids, dtype=torch.int64),
             caption_id_B=torch.tensor(
-                [caption_id(self._group(sample) or caption) for sample, caption in zip(samples, captions, strict=True)],
+                [
+                    caption_id(self._group(sample) or caption)
+                    for sample, caption in zip(samples * self.captions_per_image, captions, strict=True)
+                ],
                 dtype=torch.int64,
             ),
             skipped=tuple(skipped),
@@ -256,9 +262,11 @@ class Crops:
         decoded = DecodedImage.whole(cached_HW3)
         return crop(decoded, draw.size, augment=self.augment, random_K=random_K), int(self._image_id.array[draw.sample])
 
-    def _caption(self, sample: int, random_K: np.ndarray) -> str:
-        is_mirrored = bool(random_K[FLIP] < self.augment.flip)
-        return self.captions.draw(self.pairs.captions(sample), random_K[CAPTION], is_mirrored=is_mirrored)
+    def _captions(self, sample: int, random_K: np.ndarray) -> list[str]:
+        """As many as a step compares with the image, evenly over those it has: different ones where it has so many."""
+        is_mirrored, choices = bool(random_K[FLIP] < self.augment.flip), self.pairs.captions(sample)
+        places = (np.arange(self.captions_per_image) / self.captions_per_image + random_K[CAPTION]) % 1
+        return [self.captions.draw(choices, float(place), is_mirrored=is_mirrored) for place in places]
 
 
 def image_id(image: bytes) -> int:

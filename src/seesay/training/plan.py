@@ -212,11 +212,11 @@ def choose(
     name = str(settings.model) if start else preset_name(settings.model or _model_for(facts))
     objective = objective_of(settings.objective or default_objective(start or preset(name)), settings.widths)
     architecture = start or objective.architecture(preset(name))
+    if settings.data.captions_per_image > 1 and objective.is_sum_over_pairs:
+        raise UsageError(f"data.captions_per_image is for objectives that compare captions, not {objective.name}.")
     batch_size = settings.batch_size or _batch_for(facts)
     if facts.pairs < batch_size:
-        raise UsageError(
-            f"{facts.pairs} pairs are fewer than batch_size {batch_size}; set it to {facts.pairs} or less."
-        )
+        raise UsageError(f"{facts.pairs} pairs are fewer than batch_size {batch_size}; take {facts.pairs} or less.")
     has_length = settings.steps or settings.epochs or settings.minutes
     repeated = repeated_share(repeats, batch_size), repeated_share(image_repeats, batch_size)
     filled = settings.model_copy(

@@ -40,7 +40,8 @@ class DataSettings(Settings):
 
     `validation` is the share of pairs held out when no validation pairs are given, 1,000 at most; without one it is a
     hundredth, and more of fewer pairs: 500, but no more than a tenth. `share_repeats`: equal captions
-    or images inside a batch count as matches. A batch that is not there after `timeout_seconds` ends the run.
+    or images inside a batch count as matches. `captions_per_image`: a step's loss is the mean over so many captions of
+    each image, which costs the text tower's time alone. A batch that is not there after `timeout_seconds` ends the run.
     """
 
     image_column: str | None = None
@@ -49,6 +50,7 @@ class DataSettings(Settings):
     vocab_size: Annotated[int, Field(ge=514, le=65_536)] | None = None
     context: Annotated[int, Field(ge=3, le=1024)] | None = None
     share_repeats: bool | None = None
+    captions_per_image: Annotated[int, Field(ge=1, le=16)] = 1
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
     timeout_seconds: Seconds = 120.0
     cache: bool = True
@@ -192,6 +194,8 @@ class TrainSettings(Settings):
         given = [name for name in ("steps", "epochs", "minutes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are both given; keep one")
+        if self.micro_batch is not None and self.data.captions_per_image > 1:
+            raise ValueError("data.captions_per_image is more than 1, which needs whole batches; leave micro_batch out")
         if self.parallel == "fsdp" and self.optimizer.kind == "muon":
             raise ValueError("parallel is fsdp, which holds parts of a matrix, but Muon needs it whole; set it to ddp")
         return self

@@ -157,6 +157,7 @@ def batches_of(model: Model, plan: RunPlan, pairs: PairSource, runtime: Runtime)
         seed=plan.settings.seed,
         cache=PixelCache(len(pairs), side) if side else None,
         captions=plan.objective.captions,
+        captions_per_image=plan.settings.data.captions_per_image,
     )
     return Batches(crops, batch_size=plan.batch_size)
 

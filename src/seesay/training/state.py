@@ -67,6 +67,7 @@ class TrainState:
             seed=plan.settings.seed,
             micro_batch=plan.micro_batch,
             share_repeats=plan.data.share_repeats,
+            captions_per_image=plan.settings.data.captions_per_image,
             in_bfloat16=plan.precision == "bfloat16",
         )
 

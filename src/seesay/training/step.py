@@ -33,6 +33,7 @@ class Stepper:
     seed: int
     micro_batch: int
     share_repeats: bool = False
+    captions_per_image: int = 1
     in_bfloat16: bool = False
     statistics: RunningStatistics = field(init=False)
 
@@ -53,14 +54,26 @@ class Stepper:
         seed_B = splitmix64(batch.sample_B ^ seed_of(self.seed, step))
         if max(rows) <= self.micro_batch:
             with self._row_seeds(seed_B):
-                outputs = self._forward(batch)
-                loss = self.objective.loss(outputs, global_batch)
+                loss = self._loss(self._forward(batch), batch, global_batch)
                 loss.backward()
         else:
             loss = self._backward_in_chunks(batch, global_batch, seed_B)
         self.parallel.average_unsharded_gradients()
         processes.all_reduce_mean(self.statistics.buffers)
         return processes.mean(loss.detach()), self.parallel.gradient_norm()
+
+    def _loss(self, outputs: Outputs, batch: Batch, global_batch: GlobalBatch) -> Tensor:
+        """The objective's loss; with several captions of each image its mean over the first of all, the second, ..."""
+        count, B = self.captions_per_image, len(batch.image_id_B)
+        if count == 1:
+            return self.objective.loss(outputs, global_batch)
+        assert isinstance(outputs, Embedded)
+        losses = []
+        for rows in (slice(number * B, (number + 1) * B) for number in range(count)):
+            ids = global_batch.ids and (global_batch.ids[0], global_batch.ids[1][rows])
+            part = replace(outputs, text_BD=outputs.text_BD[rows])
+            losses.append(self.objective.loss(part, replace(global_batch, ids=ids)))
+        return torch.stack(losses).mean()
 
     def _backward_in_chunks(self, batch: Batch, global_batch: GlobalBatch, seed_B: Tensor) -> Tensor:
         """The same gradients for a batch that does not fit into memory at once; returns the loss."""
