@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     for name, usual in {
         "samples": 250_000, "batch": 128, "seed": 0, "width": 64, "embed": 256, "layers": 0, "runs": 0, "captions": 1,
         "rate": 1e-3, "decay": 0.1, "average": 0.0, "scale": 0.5, "colour": 0.2, "erase": 0.0, "drop-words": 0.0,
+        "mix": 0.0, "paste": 0.0,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=type(usual), default=usual)
     parser.add_argument("--optimizer", default="adamw")
@@ -140,9 +141,24 @@ class Trial:
                 top, left = self.numbers.integers(0, side - hole + 1, 2)
                 image_3SS[:, top : top + hole, left : left + hole] = 0
 
+    def mixed(self, pixels_B3SS: Tensor) -> tuple[Tensor, float]:
+        """Each image with a rectangle of the next one (`--paste`, CutMix) or a share of all its pixels (`--mix`), and the
+        share that is its own."""
+        chance, next_B3SS, side = self.numbers.random(), pixels_B3SS.roll(-1, 0), pixels_B3SS.shape[-1]
+        if chance < self.given.paste:
+            share, hole = self.numbers.random(), torch.zeros(side, side, dtype=torch.bool)
+            across = round(side * math.sqrt(1 - share))
+            top, left = self.numbers.integers(0, side - across + 1, 2)
+            hole[top : top + across, left : left + across] = True
+            return torch.where(hole, next_B3SS, pixels_B3SS), 1 - (across / side) ** 2
+        if chance < self.given.paste + self.given.mix:
+            share = float(self.numbers.beta(0.4, 0.4))
+            return share * pixels_B3SS + (1 - share) * next_B3SS, share
+        return pixels_B3SS, 1.0
+
     def step(self, draws: list[Draw]) -> float:
         batch = self.crops.read(draws)
-        pixels_B3SS = Preprocess(size=48).normalise(batch.pixels_B3SS)
+        pixels_B3SS, share = self.mixed(Preprocess(size=48).normalise(batch.pixels_B3SS))
         self.erase(pixels_B3SS)
         drawn = [
             [
@@ -161,7 +177,7 @@ class Trial:
         ids = [torch.tensor([self.caption_id(caption) for caption in one]) for one in drawn]
         scale = self.clip.logit_scale.exp()
         losses = [
-            contrastive_loss(image_BD, text_BD, scale, is_match_NN=matches(batch.image_id_B, id_B))
+            self.loss(image_BD, text_BD, scale, matches(batch.image_id_B, id_B), share)
             for text_BD, id_B in zip(rows, ids, strict=True)
         ]
         loss = torch.stack(losses).mean()
@@ -170,6 +186,17 @@ class Trial:
         self.optimizer.zero_grad()
         self.clip.hold_logit_scale()
         return float(loss.detach())
+
+    @staticmethod
+    def loss(image_BD: Tensor, text_BD: Tensor, scale: Tensor, is_match_BB: Tensor, share: float) -> Tensor:
+        """The contrastive loss; of mixed images with so much of the next one's captions among the targets."""
+        if share == 1.0:
+            return contrastive_loss(image_BD, text_BD, scale, is_match_NN=is_match_BB)
+        own_BB = is_match_BB.float()
+        target_BB = share * own_BB + (1 - share) * own_BB.roll(-1, 0)
+        logits_BB = scale * image_BD @ text_BD.T
+        by_image = F.cross_entropy(logits_BB, target_BB / target_BB.sum(1, keepdim=True))
+        return (by_image + F.cross_entropy(logits_BB.T, target_BB.T / target_BB.T.sum(1, keepdim=True))) / 2
 
     @torch.no_grad()
     def take_average(self, step: int) -> None:

@@ -76,3 +76,10 @@ def test_another_ending_is_refused(photos, tmp_path, colour_model, out):
 def test_a_source_that_is_not_there_is_named(tmp_path, colour_model):
     with pytest.raises(UsageError, match="There is no"):
         seesay.embed(tmp_path / "nowhere", out=tmp_path / "a.npy", model=colour_model)
+
+
+def test_texts_that_lose_their_end_are_counted(tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("red\n" + " ".join(["red"] * 200) + "\n")
+    with pytest.warns(UserWarning, match=r"^1 text is cut at the \d+ tokens the model reads: 'red red"):
+        seesay.embed(texts, out=tmp_path / "rows.npy", text=True)

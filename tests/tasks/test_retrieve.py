@@ -104,3 +104,9 @@ def test_a_model_that_predicts_captions_is_refused_before_any_image_is_read(pred
     with pytest.raises(UsageError, match="predictor predicts captions, and has no embedding of a text") as caught:
         retrieval_scores(predictor("bag-of-words"), open_pairs([captioned]))
     assert "\n" not in str(caught.value)
+
+
+def test_captions_that_lose_their_end_are_counted(captioned: Path):
+    (captioned / "b.txt").write_text(" ".join(["green"] * 200))
+    (note,) = retrieval_scores(seesay.load("box"), open_pairs([captioned])).notes
+    assert note.startswith("1 caption is cut at the ") and "'green green" in note and len(note) < 160

@@ -209,7 +209,7 @@ def measure_retrieval(model: Model, pairs: PairSource, question: Question, advan
         set_name=pairs.name,
         model=model.name,
         skipped_by_reason=reasons_of([*pairs.problems, *scores.skipped]),
-        notes=tuple(pairs.notes),
+        notes=(*pairs.notes, *scores.notes),
         data_fingerprint=pairs.fingerprint,
         seed=SEED,
         n=len(scores.read),

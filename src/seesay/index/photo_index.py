@@ -6,6 +6,7 @@ lock for its one writer. Searching needs no lock. N = photos, D = width of vecto
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -205,6 +206,10 @@ class PhotoIndex:
         if photos:
             parts_PD = self.model.encode_images(photos).numpy()
         if texts := [*added, *taken]:
+            from seesay.model.zero_shot import cut_notes
+
+            for note in cut_notes(self.model.tokenizer, texts):
+                warnings.warn(note, stacklevel=2)
             parts_PD = np.concatenate([parts_PD, self.model.encode_texts(texts).numpy()])
         signs_P = np.array([1.0] * (len(photos) + len(added)) + [-1.0] * len(taken), np.float32)
         total_D = signs_P @ parts_PD

@@ -31,6 +31,7 @@ LIKELIHOODS_AT_ONCE = 64
 SHOWN_NAMES = 3
 # Names in a message, a guess at what fits a line.
 SHOWN_LABELS = 5
+SHOWN_LETTERS = 60
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -214,12 +215,7 @@ class LabelsRead:
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines for a person."""
-        if not self.cut:
-            return ()
-        more = f" and {len(self.cut) - SHOWN_LABELS:,} more" if len(self.cut) > SHOWN_LABELS else ""
-        shown = ", ".join(map(repr, self.cut[:SHOWN_LABELS]))
-        count = f"{len(self.cut):,} label{'s are' if len(self.cut) > 1 else ' is'} cut"
-        return (f"{count} at the {self.context} tokens the model reads: {shown}{more}.",)
+        return _cut_in_words("label", self.cut, self.context)
 
     def refuse_alike(self) -> None:
         """`UsageError` where two classes are one to the model: each would get half of what is theirs."""
@@ -243,16 +239,29 @@ def labels_read(tokenizer: AnyTokenizer, class_names: Sequence[str], prompts: Se
         # Rarely: sentences that begin alike may differ in another template.
         if other != index and tokenizer(prompts[index]) == tokenizer(prompts[other]):
             alike.append((class_names[other], class_names[index]))
-    return LabelsRead(context=tokenizer.context, cut=_cut(tokenizer, class_names, prompts, rows), alike=tuple(alike))
+    cut = _cut(tokenizer, [own[0] for own in prompts], rows)
+    return LabelsRead(context=tokenizer.context, cut=tuple(class_names[index] for index in cut), alike=tuple(alike))
 
 
-def _cut(
-    tokenizer: AnyTokenizer,
-    class_names: Sequence[str],
-    prompts: Sequence[Sequence[str]],
-    rows: Sequence[Sequence[int]],
-) -> tuple[str, ...]:
-    """The classes whose first prompt fills the context and would be longer in a longer one."""
+def cut_notes(tokenizer: AnyTokenizer, texts: Sequence[str], kind: str = "text") -> tuple[str, ...]:
+    """A line for a person where texts lose their end; `kind` says what they are."""
+    cut = _cut(tokenizer, texts, tokenizer(texts))
+    return _cut_in_words(kind, [texts[index] for index in cut], tokenizer.context)
+
+
+def _cut(tokenizer: AnyTokenizer, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> list[int]:
+    """Which of the texts fill the context and would be longer in a longer one; `rows` are their ids."""
     full = [index for index, row in enumerate(rows) if len(row) >= tokenizer.context]
-    longer = with_context(tokenizer, tokenizer.context + 1)([prompts[index][0] for index in full]) if full else []
-    return tuple(class_names[index] for index, row in zip(full, longer, strict=True) if len(row) > tokenizer.context)
+    longer = with_context(tokenizer, tokenizer.context + 1)([texts[index] for index in full]) if full else []
+    return [index for index, row in zip(full, longer, strict=True) if len(row) > tokenizer.context]
+
+
+def _cut_in_words(kind: str, cut: Sequence[str], context: int) -> tuple[str, ...]:
+    if not cut:
+        return ()
+    more = f" and {len(cut) - SHOWN_LABELS:,} more" if len(cut) > SHOWN_LABELS else ""
+    shown = ", ".join(
+        repr(text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}...") for text in cut[:SHOWN_LABELS]
+    )
+    count = f"{len(cut):,} {kind}{'s are' if len(cut) > 1 else ' is'} cut"
+    return (printable(f"{count} at the {context} tokens the model reads: {shown}{more}."),)

@@ -5,6 +5,7 @@ N = images or texts that could be read, D = embedding width.
 
 import io
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,6 +147,10 @@ def _encode_images(
 
 
 def _encode_texts(model: "Model", texts: list[str]) -> np.ndarray:
+    from seesay.model.zero_shot import cut_notes
+
+    for note in cut_notes(model.tokenizer, texts):
+        warnings.warn(note, stacklevel=3)
     blocks = []
     with progress(len(texts), "texts") as advance:
         for first in range(0, len(texts), TEXTS_AT_ONCE):

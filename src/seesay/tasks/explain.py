@@ -3,6 +3,7 @@
 B = images, S = side in pixels, D = embedding width, G = side of a grid, K = concepts.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from seesay.formulas.relevance import rank_of
 from seesay.model.bundle import Model
 from seesay.model.explain import Explanation, Removal, check_texts
 from seesay.model.hub import on_device
-from seesay.model.zero_shot import prompt_rows
+from seesay.model.zero_shot import cut_notes, prompt_rows
 
 # Cells on a side of the grid that is blanked cell by cell, and the least pixels of the model on a side of one: guesses.
 MOST_CELLS = 7
@@ -60,6 +61,8 @@ def explain(
         raise UsageError(f"concepts are 1 name ({names[0]!r}), and a sum needs several; give two or more.")
     loaded = on_device(model, device)
     check_texts(loaded, text, contrast)
+    for note in cut_notes(loaded.tokenizer, [text, *([] if contrast is None else [contrast])]):
+        warnings.warn(note, stacklevel=2)
     pixels_3SS = loaded.preprocess.read(photo)
     explanation = loaded.explain(photo, text, contrast=contrast)
     rows = loaded.encode_texts([text, *([] if contrast is None else [contrast])])

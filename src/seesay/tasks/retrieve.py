@@ -23,6 +23,7 @@ from seesay.formulas.similarity import unit
 from seesay.formulas.statistics import recall_by_guessing, recall_interval
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache, cached_encode_images, cached_encode_prompts
+from seesay.model.zero_shot import cut_notes
 
 # The recalls of Radford et al. 2021, table 13.
 RECALLS = (1, 5, 10)
@@ -35,7 +36,8 @@ class RetrievalScores:
     """Scores by "r1", "r5" and "r10" in both directions, the hits behind them by direction and k, what was left out.
 
     `read` are the indices of the images that could be read, and `image_of_text` (M) is the position in it of each
-    caption's image. `shared_captions` counts those (of M) of which another image has an equal one.
+    caption's image. `shared_captions` counts those (of M) of which another image has an equal one; `notes` are
+    lines for a person.
     """
 
     text_to_image: dict[str, Score]
@@ -45,6 +47,7 @@ class RetrievalScores:
     shared_captions: int
     read: list[int]
     skipped: list[Skipped]
+    notes: tuple[str, ...] = ()
 
 
 def recall_at_k(
@@ -106,6 +109,7 @@ def retrieval_scores(
         shared_captions=count_shared(captions),
         read=read,
         skipped=skipped,
+        notes=cut_notes(model.tokenizer, [own[0] for own in prompts], "caption"),
     )
 
 
