@@ -142,8 +142,8 @@ class Trial:
                 image_3SS[:, top : top + hole, left : left + hole] = 0
 
     def mixed(self, pixels_B3SS: Tensor) -> tuple[Tensor, float]:
-        """Each image with a rectangle of the next one (`--paste`, CutMix) or a share of all its pixels (`--mix`), and the
-        share that is its own."""
+        """Each image with a rectangle of the next one (`--paste`, CutMix) or a share of all its pixels (`--mix`) and
+        the share that is its own."""
         chance, next_B3SS, side = self.numbers.random(), pixels_B3SS.roll(-1, 0), pixels_B3SS.shape[-1]
         if chance < self.given.paste:
             share, hole = self.numbers.random(), torch.zeros(side, side, dtype=torch.bool)
