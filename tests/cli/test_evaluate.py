@@ -74,6 +74,7 @@ def test_templates_are_passed_on(seesay, labelled: Path, tmp_path: Path):
         (["box"], "no set to measure box on"),
         (["{}"], "is no model, and models come first; did you mean: seesay evaluate box {}"),
         (["{}", "box"], "is no model, and models come first; did you mean: seesay evaluate box {}"),
+        (["limits", "box"], "'limits' is no model, and models come first; did you mean: seesay evaluate box limits"),
         (["box", "{}", "{}/nowhere"], "There is no "),
         (["box", "{}", "--templates", "imagnet80"], "Nearest: imagenet80"),
         (["box", "{}", "--json", "{}"], "name the file"),

@@ -422,3 +422,23 @@ def test_a_storage_error_without_a_path_does_not_invent_one(monkeypatch, capsys)
     monkeypatch.setattr(cli, "_run", fail)
     assert cli.main(["train"]) == 5
     assert capsys.readouterr().err.startswith("error: a file cannot be written: the file system is read-only")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["search", "two dogs", "DIR"], "there is no 'two dogs', and photos come first|seesay search DIR 'two dogs'"),
+        (["explain", "cat", "DIR/1.png"], "there is no 'cat', and photos come first|seesay explain DIR/1.png cat"),
+        (
+            ["audit", "DIR", "box", "--groups", "g.csv"],
+            "'DIR' is no model, and the model comes first|seesay audit box DIR",
+        ),
+        (["finetune", "DIR", "box"], "'DIR' is no model, and the model comes first|seesay finetune box DIR"),
+    ],
+)
+def test_words_in_another_order_are_shown_in_the_right_one(words, meant, tmp_path, paint, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DIR").mkdir()
+    paint(tmp_path / "DIR" / "1.png", "red")
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == f"error: {meant.replace('|', '; did you mean: ')}\n"

@@ -9,7 +9,7 @@ import typer
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import percent, refuse_too_many, say, table, write_json
+from seesay.cli.tables import percent, refuse_data_first, refuse_too_many, say, table, write_json
 
 
 def command(
@@ -37,6 +37,7 @@ def command(
 
     Example: seesay audit box faces --groups faces.csv --report audit.html
     """
+    refuse_data_first("audit", model, photos)
     refuse_unwritable_file(json_file, "--json", ending=".json")
     refuse_unwritable_file(report, "--report", ending=".html")
     from seesay.tasks.audit import audit

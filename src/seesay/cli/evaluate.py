@@ -11,7 +11,17 @@ from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.encode_options import EncodedAtOnce, Precision, Width
 from seesay.cli.run_options import Device
-from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, with_interval, write_json
+from seesay.cli.tables import (
+    counts_of,
+    is_model,
+    percent,
+    refuse_too_many,
+    say,
+    swapped,
+    table,
+    with_interval,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from seesay.base.records import Score
@@ -26,12 +36,6 @@ RETRIEVAL_COLUMNS = ["set", "n", "captions", "task", "R@1", "R@5", "R@10 [95 %]"
 PROBE_COLUMNS = ["set", "zero-shot", "linear probe [95 %]", "chance"]
 SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", "effective robustness [95 %]"]
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
-# What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run.
-MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json")
-# The ends of files that hold weights: safetensors, and the names that PyTorch's pickles go by.
-MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-
-
 WORDS = (
     "Models (folder or name), then sets: folders with a folder per class, shards with classnames.txt, images with "
     "captions, hf:OWNER/NAME:SPLIT of the Hugging Face hub, or limits[:NAME[:COUNT]], drawn on the spot."
@@ -169,10 +173,10 @@ def remember(entry: "Entry", entries: list["Entry"]) -> None:
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models, of which the first word is one, and the sets after them; `UsageError` where there is no set."""
     later = [word for word in words[1:] if is_model(word)]
-    if Path(words[0]).exists() and not is_model(words[0]) and (later or len(words) == 1):
+    is_set = Path(words[0]).exists() or words[0].partition(":")[0] == "limits"
+    if is_set and not is_model(words[0]) and (later or len(words) == 1):
         sets = [word for word in words if word not in later]
-        command = " ".join(["seesay evaluate", *(later or ["box"]), *sets])
-        raise UsageError(f"{words[0]!r} is no model, and models come first; did you mean: {command}")
+        raise swapped(f"{words[0]!r} is no model, and models come first", "evaluate", *(later or ["box"]), *sets)
     count = 1
     while count < len(words) and is_model(words[count]):
         count += 1
@@ -184,19 +188,6 @@ def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
         if is_model(source):
             raise UsageError(f"{source!r} is a model after a set; name all models first, then the sets.")
     return models, sets
-
-
-def is_model(word: str) -> bool:
-    """Whether a word names a model rather than a set; nothing is loaded."""
-    from seesay.data.hub_sets import is_hub_set
-    from seesay.model.known_models import HUB_PREFIXES, known_source
-
-    path = Path(word)
-    if path.is_dir():
-        return any((path / name).is_file() for name in MODEL_FILES)
-    if path.is_file():
-        return path.suffix in MODEL_SUFFIXES
-    return (word.startswith(HUB_PREFIXES) and not is_hub_set(word)) or known_source(word) is not None
 
 
 def pair_of(shift: str) -> tuple[str, str]:

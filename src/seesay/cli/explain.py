@@ -11,7 +11,7 @@ from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import say, table, write_json
+from seesay.cli.tables import refuse_words_first, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.model.explain import Explanation
@@ -42,6 +42,7 @@ def command(
 
     Example: seesay explain cat.jpg "a photo of a cat" --contrast "a photo of a dog" --out why.png
     """
+    refuse_words_first("explain", photo, text)
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out} is written as .png; let its name end in .png.")
     refuse_unwritable_file(out, "--out")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from seesay.cli import run_options as options
+from seesay.cli.tables import refuse_data_first
 
 How = Annotated[
     Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"],
@@ -51,6 +52,7 @@ def command(
     RUN/finetune.html have the curve. If none is better and allowed, the command says so and ends with 1, and MODEL is
     as it was. Ctrl-C saves; the same command goes on.
     """
+    refuse_data_first("finetune", model, data[0])
     from seesay.finetuning.finetune import finetune
 
     result = finetune(

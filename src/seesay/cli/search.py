@@ -13,7 +13,7 @@ from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import say, table
+from seesay.cli.tables import refuse_words_first, say, table
 
 if TYPE_CHECKING:
     from seesay.index.photo_index import Hit
@@ -72,8 +72,8 @@ def command(
 
     Example: seesay search photos "two dogs in snow" --top 5
     """
-    if (words is not None or like is not None or bool(plus)) == duplicates:
-        raise UsageError("give WORDS, --like PHOTO or --plus WORDS, or else --duplicates alone.")
+    refuse_words_first("search", photos, words)
+    refuse_queries(words is not None or like is not None or bool(plus), duplicates)
     refuse_together(duplicates and bool(minus or since or folder or sheet), null and format == "json")
     refuse_unwritable_file(sheet, "--sheet", ending=".png")
     refuse_unwritable_file(bad, "--bad")
@@ -105,6 +105,12 @@ def command(
 
         write_sheet(sheet, opened, hits)
         say(printable(f"sheet: {sheet}"))
+
+
+def refuse_queries(has_query: bool, duplicates: bool) -> None:
+    """`UsageError` for nothing to look for, and for two things."""
+    if has_query == duplicates:
+        raise UsageError("give WORDS, --like PHOTO or --plus WORDS, or else --duplicates alone.")
 
 
 def refuse_together(is_more_than_duplicates: bool, is_zero_in_json: bool) -> None:

@@ -1,6 +1,7 @@
 """The messages and words that several commands have in common, beside the tables of `base.values`."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from seesay.base.values import percent as percent
 from seesay.base.values import table as table
 from seesay.base.values import with_interval as with_interval
 
+# What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run.
+MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json")
+# The ends of files that hold weights: safetensors, and the names that PyTorch's pickles go by.
+MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # The share of samples that may be skipped before a command ends with exit code 3; a guess.
 ALLOWED_SKIPPED = 0.05
 
@@ -37,3 +42,33 @@ def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALL
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: fix or remove the broken files and run it again."
         )
+
+
+def is_model(word: str) -> bool:
+    """Whether a word names a model rather than a set; nothing is loaded."""
+    from seesay.data.hub_sets import is_hub_set
+    from seesay.model.known_models import HUB_PREFIXES, known_source
+
+    path = Path(word)
+    if path.is_dir():
+        return any((path / name).is_file() for name in MODEL_FILES)
+    if path.is_file():
+        return path.suffix in MODEL_SUFFIXES
+    return (word.startswith(HUB_PREFIXES) and not is_hub_set(word)) or known_source(word) is not None
+
+
+def swapped(what: str, *command: str) -> UsageError:
+    """The error for words in another order than the command's, which is shown in the right one."""
+    return UsageError(f"{what}; did you mean: {shlex.join(['seesay', *command])}")
+
+
+def refuse_data_first(verb: str, model: str, data: str) -> None:
+    """`UsageError` where the data stands before the model."""
+    if Path(model).exists() and not is_model(model) and is_model(data):
+        raise swapped(f"{model!r} is no model, and the model comes first", verb, data, model)
+
+
+def refuse_words_first(verb: str, photos: Path, words: str | None) -> None:
+    """`UsageError` where words stand before the photos they are about."""
+    if words is not None and not photos.exists() and Path(words).exists():
+        raise swapped(f"there is no {str(photos)!r}, and photos come first", verb, words, str(photos))
