@@ -90,6 +90,10 @@ class _Handler(socketserver.BaseRequestHandler):
             send(b"HTTP/1.1 200 OK\r\n\r\n")
             while not server.ended.is_set():
                 send(b"x" * 65536)
+        elif kind == "chunked-endless":
+            send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not server.ended.is_set():
+                send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
         elif kind == "long-header":
             send(b"HTTP/1.1 200 OK\r\nX-A: " + b"a" * (1 << 20) + b"\r\n\r\n")
         elif kind == "many-headers":
@@ -112,6 +116,11 @@ FIXED = {
     "missing": answer(b"", status="404 Not Found"),
     "broken": answer(b"", status="500 Oh"),
     "later": answer(b"", "Retry-After: 1000000000", status="429 Too Many Requests"),
+    "to-nowhere": answer(b"", status="302 Found"),
+    "to-umlaut": "HTTP/1.1 302 Found\r\nLocation: /good/\u00fc\r\nContent-Length: 0\r\n\r\n".encode(),
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "switch": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + GOOD,
+    "chunked-long": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\n",
     "html": answer(b"<html>not an image</html>", "Content-Type: image/jpeg"),
     "short": answer(GOOD, length=len(GOOD) + 100),
     "negative": answer(GOOD, length=-1),

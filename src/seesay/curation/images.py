@@ -12,7 +12,8 @@ from PIL import Image
 from seesay.base.errors import BrokenSample
 from seesay.curation.settings import ImageSettings
 from seesay.curation.tables import stored_image
-from seesay.data.decode import decode
+from seesay.data.decode import decode, developed
+from seesay.data.image_headers import footprint
 from seesay.data.jpeg import decoding
 
 # Rows whose images are in memory at once, for each core: a guess.
@@ -61,6 +62,14 @@ def rewritten(data: bytes, settings: ImageSettings) -> tuple[bytes, str]:
         scale = min(1.0, size / min(height, width))
         sides = (max(1, round(width * scale)), max(1, round(height * scale)))
         return _jpeg(image.resize(sides, Image.Resampling.LANCZOS), settings.quality), "jpg"
+
+
+def sides_of(data: bytes) -> tuple[int, int]:
+    """Width and height as the header has them; raises `BrokenSample`."""
+    cost = footprint(developed(data))
+    if not (cost.width and cost.height):
+        raise BrokenSample("not an image")
+    return cost.width, cost.height
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pyarrow import parquet
 
 from seesay.base.publish import publish_chunks, publish_file
 from seesay.base.version import __version__
+from seesay.curation.addresses import host_of
 from seesay.curation.balance import key_halves
 from seesay.curation.queries import Query
 from seesay.curation.settings import CurateSettings
@@ -110,14 +110,6 @@ class Tally:
 def ranked(counter: Counter[str]) -> list[tuple[str, int]]:
     """Most frequent first, those of one number by name."""
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))
-
-
-def host_of(url: str) -> str:
-    """The host of a URL, empty where it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def _add(counter: Counter[str], values: Any) -> None:

@@ -44,6 +44,8 @@ ADDED = frozenset(
     ]
 )
 RENAMED = "input_"
+# Of an image as it was found, in pixels.
+SIDES = ("width", "height")
 # Usual names of the two columns, in the order they are looked for; of img2dataset, LAION and open_clip.
 URL_COLUMNS, PATH_COLUMNS = ("url", "URL", "image_url"), ("path", "filepath", "file_path", "file_name", "image_path")
 CAPTION_COLUMNS = ("caption", "text", "TEXT", "title", "alt", "top_caption")
