@@ -142,6 +142,61 @@ def test_json_lines_keep_their_other_columns_as_text(tmp_path, queries):
     assert found == {"http://a/1": ("0.5", '["x"]'), "http://a/2": (None, None)}
 
 
+def test_json_lines_keep_columns_that_the_first_line_lacks(tmp_path, queries):
+    rows = [{"url": "http://a/1", "text": "a dog"}, {"url": "http://a/2", "text": "a cat", "licence": "CC0"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    seesay.curate(tmp_path / "a.jsonl", queries=queries, out=tmp_path / "set", stages=["match"])
+    assert {row["url"]: row["licence"] for row in pairs_of(tmp_path / "set")} == {
+        "http://a/1": None,
+        "http://a/2": "CC0",
+    }
+
+
+def test_a_quote_that_does_not_close_loses_no_rows_in_silence(tmp_path, queries):
+    """As tables without quoting have them: all rows up to the next quote would be one caption."""
+    lines = ["caption\turl", "a dog\thttp://a/1", '"a cat\thttp://a/2', "a cat\thttp://a/3", 'a "dog"\thttp://a/4']
+    (tmp_path / "a.tsv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(seesay.RefusedInput, match=r"a quote that opens at 'a cat\\thttp://a/2'"):
+        seesay.curate(tmp_path / "a.tsv", queries=queries, out=tmp_path / "set", stages=["match"])
+
+
+def test_a_set_can_be_the_pool_of_another_as_often_as_one_likes(tmp_path, url_table, queries):
+    """Its columns are renamed, and those that were renamed before once more."""
+    table = url_table(CAPTIONS[:9])
+    for number in range(3):
+        seesay.curate(table, queries=queries, out=tmp_path / str(number), stages=["match"])
+        table = tmp_path / str(number) / "pairs.parquet"
+    row = pairs_of(tmp_path / "2")[0]
+    assert row["key"] == row["input_key"] == row["input_input_key"] and len(pairs_of(tmp_path / "2")) == 8
+
+
+def test_captions_that_are_no_text_have_a_reason_of_their_own(tmp_path, queries):
+    parquet.write_table(pa.table({"url": ["http://a/1"] * 2, "caption": [["a dog"], None]}), tmp_path / "a.parquet")
+    with pytest.raises(seesay.SeesayError, match="1 x caption is no text, 1 x empty caption"):
+        seesay.curate(tmp_path / "a.parquet", queries=queries, out=tmp_path / "set", stages=["match"])
+    counts = json.loads((tmp_path / "set" / "counts.json").read_text())
+    assert counts["stages"][0]["left_out"] == {"caption is no text": 1, "empty caption": 1}
+
+
+def test_the_same_path_in_two_folders_is_two_images(tmp_path, queries):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        parquet.write_table(pa.table({"path": ["1.png"], "caption": ["a dog"]}), tmp_path / name / "pool.parquet")
+    named = {"queries": queries, "stages": ["match", "balance"]}
+    sources = [tmp_path / name / "pool.parquet" for name in ("a", "b")]
+    assert len(seesay.curate(sources, out=tmp_path / "set", **named)) == 2
+    first = files_of(tmp_path / "set")["pairs.parquet"]
+    seesay.curate(sources[::-1], out=tmp_path / "other", **named)
+    assert files_of(tmp_path / "other")["pairs.parquet"] == first
+
+
+def test_queries_that_no_caption_can_contain_are_counted(tmp_path, url_table, query_file, capsys):
+    seesay.curate(
+        url_table(["a dog"]), queries=query_file("dog", "mr. dog", "dog!"), out=tmp_path / "a", stages=["match"]
+    )
+    assert "2 of 3 queries can stand in no caption" in capsys.readouterr().err
+
+
 def test_columns_of_our_own_names_are_renamed_and_tables_may_differ(tmp_path, queries, capsys):
     parquet.write_table(pa.table({"url": ["http://a/1"], "caption": ["a dog"], "key": [7]}), tmp_path / "a.parquet")
     parquet.write_table(pa.table({"url": ["http://a/2"], "caption": ["a cat"], "n": [[1, 2]]}), tmp_path / "b.parquet")

@@ -236,6 +236,14 @@ def test_shards_hold_what_the_table_says_and_train_reads_them(tmp_path, pool):
     assert len(pairs) == 7 and not pairs.problems
 
 
+def test_a_caption_is_one_line_to_every_reader(tmp_path, pool):
+    table = pool({"a.png": (encoded(drawn(1)), "a dog\rasleep\r\nat\nhome")})
+    seesay.curate(table, out=tmp_path / "set", stages=["shards"])
+    from seesay.data.pairs import open_pairs
+
+    assert open_pairs(str(tmp_path / "set" / "shards" / "*.tar"))[0].captions == ("a dog asleep at home",)
+
+
 def test_an_image_that_breaks_after_it_was_filtered_is_counted(tmp_path, pool):
     table = pool({f"{n}.png": (encoded(drawn(n)), f"caption {n}") for n in range(3)})
     (table.parent / "1.png").write_bytes(encoded(drawn(1))[:50])

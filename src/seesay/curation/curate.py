@@ -27,6 +27,7 @@ from seesay.curation.outcome import SHARDS_FOLDER, pairs_in_order, shard_tables,
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
 from seesay.curation.shards import write_shards
+from seesay.curation.spacing import can_match
 from seesay.curation.stages import Counts, Stage, read_tables, run_stage
 from seesay.curation.tables import Tables
 
@@ -93,8 +94,13 @@ def curate(
     known = read_queries(queries) if queries is not None and "match" in settings.stages else []
     folder = Path(out)
     refuse_unwritable(folder)
-    if pool.notes:
-        say(*pool.notes)
+    notes = list(pool.notes)
+    if without := sum(not can_match(query.text) for query in known):
+        notes.append(f"{without:,} of {len(known):,} queries can stand in no caption, by the spaces and marks in them.")
+    if "shards" not in settings.stages and (folder / SHARDS_FOLDER).exists():
+        notes.append(f"{folder / SHARDS_FOLDER} is of an earlier run, and stays as it is.")
+    if notes:
+        say(*notes)
     with Journal(folder) as journal:
         return _run(pool, known, folder, settings, journal)
 

@@ -8,6 +8,7 @@ shards/index.json names every shard with its SHA-256.
 
 import hashlib
 import json
+import re
 import shutil
 import tarfile
 from collections import Counter
@@ -27,6 +28,7 @@ from seesay.curation.settings import CurateSettings, ImageSettings
 from seesay.curation.stages import COUNTS, Counts, Parts, parquet_bytes, read_json
 
 BEGUN_FILE = "begun.json"
+LINE_END = re.compile(r"\r\n|\r|\n")
 # Of the files that are described above; another one begins anew.
 FORMAT = 1
 AGAIN = "pair that comes again"
@@ -96,7 +98,8 @@ class _Shard:
                 continue
             data, suffix = image
             self.places.append((position + BLOCK, len(data), hashlib.sha256(data).hexdigest()))
-            caption = " ".join(pair["caption"].split("\n")).encode("utf-8", "replace")
+            # A line of a .txt is a caption to every reader, and a carriage return ends a line to many.
+            caption = LINE_END.sub(" ", pair["caption"]).encode("utf-8", "replace")
             facts = json.dumps(pair, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
             for ending, content in ((suffix, data), ("txt", caption), ("json", facts)):
                 chunk = _member(f"{pair['key']}.{ending}", content)

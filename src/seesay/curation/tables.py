@@ -64,18 +64,27 @@ class Tables:
         self.notes: list[str] = []
         # Rows of text tables that have not as many fields as the first line.
         self.uneven = 0
+        self._columns: dict[Path, list[str]] = {}
         self._others: dict[str, None] = {}
         for path in self.paths:
             if not path.is_file():
                 raise missing_location(path) if not path.exists() else UsageError(f"{path} is no table but a folder.")
             if path.suffix.lower() not in SUFFIXES:
                 raise UsageError(f"{path} is no table; its name should end in {', '.join(SUFFIXES)}.")
-            self._others.update(dict.fromkeys(_other_names(path)))
-        for name in self._others:
-            if _renamed(name) != name:
-                self.notes.append(f"column {name!r} of the tables is called {_renamed(name)!r} in the result.")
-        names = [_renamed(name) for name in self._others]
+            self._columns[path] = _column_names(path)
+            used = () if path.suffix.lower() == ".tar" else _columns(self._columns[path], path)
+            self._others.update(dict.fromkeys(name for name in self._columns[path] if name not in used))
+        names = _names(self._others)
+        for name, new in zip(self._others, names, strict=True):
+            if new != name:
+                self.notes.append(f"column {name!r} of the tables is called {new!r} in the result.")
         self.schema = pa.schema([*SCHEMA, *(pa.field(name, pa.string()) for name in names)])
+        # A path is told from the same one of a table in another folder by the folder, from where all of them part.
+        folders = [path.absolute().parent for path in self.paths]
+        root = os.path.commonpath(folders)
+        self._folders = {
+            path: Path(os.path.relpath(folder, root)) for path, folder in zip(self.paths, folders, strict=True)
+        }
 
     @property
     def fingerprint(self) -> str:
@@ -113,10 +122,12 @@ class Tables:
                 for batch in file.iter_batches(batch_size=READ_ROWS):
                     yield _of_batch(batch, path)
         elif suffix == ".jsonl":
-            yield from _json_records(path)
+            yield from _json_records(path, self._columns[path])
         else:
             with _read_errors(path), _open_csv(path, self._count_uneven) as reader:
                 for batch in reader:
+                    if suffix == ".tsv":
+                        _refuse_open_quotes(batch, path)
                     yield _of_batch(batch, path)
 
     def _count_uneven(self, _: Any) -> str:
@@ -124,7 +135,8 @@ class Tables:
         return "skip"
 
     def _normal(self, records: "_Records", path: Path) -> pa.Table:
-        rows = [_row(*values, folder=path.parent.absolute()) for values in records.basic()]
+        folder, distinct = path.parent.absolute(), self._folders[path]
+        rows = [_row(*values, folder=folder, distinct=distinct) for values in records.basic()]
         columns = list(zip(*rows, strict=True)) if rows else [[] for _ in SCHEMA]
         arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
         for name in self._others:
@@ -181,27 +193,39 @@ def reasons_in(table: pa.Table) -> dict[str, int]:
     return {each["values"]: each["counts"] for each in counted}
 
 
-def _row(caption: Any, url: Any, path: Any, place: StoredImage | None, *, folder: Path) -> tuple:
-    """The values of `SCHEMA` for a row."""
+def _row(caption: Any, url: Any, path: Any, place: StoredImage | None, *, folder: Path, distinct: Path) -> tuple:
+    """The values of `SCHEMA` for a row; `distinct` is what tells the folder of its table from those of others."""
+    is_text = caption is None or isinstance(caption, str)
     caption = caption.strip() if isinstance(caption, str) else ""
     url = url.strip() if isinstance(url, str) and url.strip() else None
     path = path.strip() if isinstance(path, str) and path.strip() else None
     reason = None
-    if not caption:
+    if not is_text:
+        reason = "caption is no text"
+    elif not caption:
         reason = "empty caption"
     elif len(caption) > MAX_CAPTION_BYTES:
         reason = "caption too long"
     elif path is None and url is None:
         reason = "no url or path"
-    source = path if path is not None else url or ""
+    source = str(distinct / path) if path is not None else url or ""
     if place is None and path is not None:
         place = TarSlice(os.path.join(folder, path), 0, -1)
     lies = tuple(place) if isinstance(place, TarSlice) else (None, None, None)
     return (pair_key(source, caption), caption, url, path, *lies, reason)
 
 
-def _renamed(name: str) -> str:
-    return f"{RENAMED}{name}" if name in ADDED or name in SCHEMA.names else name
+def _names(names: Iterable[str]) -> list[str]:
+    """The columns as the result has them: one that a stage adds gets a name that no other has."""
+    taken = {*names, *ADDED, *SCHEMA.names}
+    result = []
+    for name in names:
+        new = name
+        while new in ADDED or new in SCHEMA.names or (new != name and new in taken):
+            new = f"{RENAMED}{new}"
+        taken.add(new)
+        result.append(new)
+    return result
 
 
 def _first(usual: Sequence[str], names: Sequence[str]) -> str | None:
@@ -216,8 +240,8 @@ def _columns(names: Sequence[str], path: Path) -> tuple[str, str | None, str | N
     return caption, url, local
 
 
-def _other_names(path: Path) -> list[str]:
-    """The columns of a table beside the three."""
+def _column_names(path: Path) -> list[str]:
+    """The columns of a table; those of JSON lines are what any line has."""
     suffix = path.suffix.lower()
     if suffix == ".tar":
         return []
@@ -225,14 +249,13 @@ def _other_names(path: Path) -> list[str]:
         with open_parquet_file(path) as file, refused(path):
             names = list(file.schema_arrow.names)
     elif suffix == ".jsonl":
-        names = list(next(_json_objects(path), {}))
+        names = list(dict.fromkeys(name for record in _json_objects(path) for name in record))
     else:
         with _read_errors(path), _open_csv(path) as reader:
             names = list(reader.schema.names)
     if len(set(names)) < len(names):
         raise RefusedInput(f"{path} has two columns of one name; give each a name of its own.")
-    used = _columns(names, path)
-    return [name for name in names if name not in used]
+    return names
 
 
 def _of_batch(batch: pa.RecordBatch, path: Path) -> _Records:
@@ -283,6 +306,18 @@ def _open_csv(path: Path, uneven: Callable[[Any], str] = lambda row: "skip") -> 
     return pyarrow.csv.open_csv(path, parse_options=parse, convert_options=convert)
 
 
+def _refuse_open_quotes(batch: pa.RecordBatch, path: Path) -> None:
+    """`RefusedInput` where a value holds a line end and then a tab: a quote that does not close has rows in it."""
+    for column in batch.columns:
+        is_open = pa.compute.match_substring_regex(column, "\n[^\n]*\t")
+        if pa.compute.any(is_open).as_py():
+            start = column.filter(is_open)[0].as_py().split("\n")[0][:60]
+            raise RefusedInput(
+                f"{path} has a quote that opens at {start!r} and does not close in its line, so rows would be lost; "
+                "double the quotes and put others around the value, or write Parquet."
+            )
+
+
 def _json_objects(path: Path) -> Iterator[dict[str, Any]]:
     with _read_errors(path), open(path, encoding="utf-8") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_CAPTION_BYTES), ""), 1):
@@ -297,11 +332,9 @@ def _json_objects(path: Path) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _json_records(path: Path) -> Iterator[_Records]:
+def _json_records(path: Path, names: Sequence[str]) -> Iterator[_Records]:
     block: list[dict[str, Any]] = []
-    names: list[str] = []
     for record in _json_objects(path):
-        names = names or list(record)
         block.append(record)
         if len(block) == READ_ROWS:
             yield _of_objects(block, names, path)
