@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from seesay.formulas.metrics import mean_per_class, recall_at_k, top_k_hits
+from seesay.formulas.metrics import mean_per_class, precise_threshold, recall_at_k, top_k_hits
 from seesay.formulas.similarity import unit
 
 
@@ -79,3 +79,30 @@ def test_an_images_other_captions_do_not_push_its_best_one_down():
 def test_every_image_must_have_a_caption_and_every_caption_an_image(owners: list[int]):
     with pytest.raises(ValueError, match="each of the 3 images"):
         recall_at_k(torch.eye(3), torch.eye(3), torch.tensor(owners))
+
+
+def test_the_threshold_is_the_lowest_that_is_precise_enough():
+    """By hand: a fifth of the images has a copy. From 0.8 on .15 : .02 is right to wrong, from 0.3 on .2 : .02."""
+    copy_S = np.array([0.9, 0.85, 0.8, 0.3])
+    other_N = np.concatenate([[0.82], np.full(39, 0.1)])
+    assert precise_threshold(copy_S, other_N, share=0.2, precision=0.90) == 0.3
+    assert precise_threshold(copy_S, other_N, share=0.2, precision=0.91) == 0.85
+
+
+def test_the_threshold_agrees_with_trying_every_score():
+    generator = np.random.default_rng(0)
+    copy_S, other_N = generator.normal(0.8, 0.1, 300), generator.normal(0.4, 0.15, 500)
+    for precision in (0.5, 0.9, 0.99):
+        tried = [
+            score
+            for score in copy_S
+            if 0.1 * (copy_S >= score).mean()
+            >= precision * (0.1 * (copy_S >= score).mean() + 0.9 * (other_N >= score).mean())
+        ]
+        assert precise_threshold(copy_S, other_N, share=0.1, precision=precision) == min(tried)
+
+
+def test_where_no_threshold_is_precise_it_lies_above_all_others():
+    threshold = precise_threshold(np.array([0.1, 0.2]), np.array([0.9, 0.9]), share=0.5, precision=0.99)
+    assert 0.9 < threshold < 0.9001
+    assert precise_threshold(np.array([0.2, 0.1]), np.empty(0), share=0.5, precision=0.99) == 0.1

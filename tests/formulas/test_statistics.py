@@ -6,6 +6,8 @@ from scipy.stats import binom, binomtest
 
 from seesay.formulas.metrics import mean_per_class
 from seesay.formulas.statistics import (
+    OVERLAP_TAIL,
+    inflation,
     mean_per_class_interval,
     paired_difference,
     proportion_interval,
@@ -123,3 +125,40 @@ def test_captions_of_one_image_count_as_one_draw():
 
 def test_no_difference_has_p_one():
     assert paired_difference(np.ones(9, bool), np.ones(9, bool), np.arange(9)) == (0.0, (0.0, 0.0), 1.0)
+
+
+@pytest.mark.parametrize(("hits", "n", "others"), [(9, 10, 0.5), (0, 3, 0.2), (40, 40, 0.9), (17, 60, 0.31)])
+def test_the_interval_and_the_test_of_an_overlap_are_scipys(hits: int, n: int, others: float):
+    clean_M = np.arange(200) < 200 * others
+    hit_N = np.concatenate([np.arange(n) < hits, clean_M])
+    found = inflation(hit_N, np.arange(len(hit_N)) < n)
+    assert found is not None
+    own = binomtest(hits, n, p=float(clean_M.mean()), alternative="greater")
+    assert found.p_value == pytest.approx(own.pvalue, abs=1e-12)
+    exact = binomtest(hits, n).proportion_ci(0.995, method="exact")
+    f = n / len(hit_N)
+    assert found.interval == pytest.approx([f * (end - clean_M.mean()) for end in exact], abs=1e-9)
+    assert proportion_interval(hits, n, tail=OVERLAP_TAIL) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_an_overlap_by_hand():
+    """Eight of ten: six clean, three right; four found, all right; P[Bin(4, 1/2) >= 4] = 1/16."""
+    hit_N = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0, 0], bool)
+    found = inflation(hit_N, np.arange(10) < 4)
+    assert found is not None
+    assert (found.clean, found.overlap, found.all) == (0.5, 1.0, 0.7)
+    assert found.difference == pytest.approx(0.2) == found.all - found.clean
+    assert found.p_value == pytest.approx(1 / 16)
+    # All four right: the low end is tail^(1/4), the high end 1.
+    assert found.interval == pytest.approx((0.4 * (0.0025**0.25 - 0.5), 0.4 * 0.5))
+
+
+def test_an_overlap_that_is_worse_than_the_rest_is_no_inflation():
+    found = inflation(np.array([0, 0, 1, 1], bool), np.array([True, True, False, False]))
+    assert found is not None
+    assert (found.difference, found.p_value) == (-0.5, 1.0)
+
+
+@pytest.mark.parametrize("is_overlap", [True, False])
+def test_there_is_no_inflation_where_all_images_overlap_or_none(is_overlap: bool):
+    assert inflation(np.ones(3, bool), np.full(3, is_overlap)) is None

@@ -111,3 +111,20 @@ def rank_of_best_caption(scores_BM: Tensor, is_own_BM: Tensor) -> Tensor:
 def hits_within(rank_N: Tensor, ks: Sequence[int]) -> Hits:
     """For each k, which ranks are k or better."""
     return {k: (rank_N <= k).cpu().numpy() for k in ks}
+
+
+def precise_threshold(copy_S: np.ndarray, other_N: np.ndarray, *, share: float, precision: float) -> float:
+    """The lowest score from which on `precision` of what is found is right; above all `other_N` where there is none.
+
+    `copy_S` are scores of copies with their originals and `other_N` those of images with what they are no copy of;
+    `share` of all images have a copy. Of what scores t or more, share * mean(copy_S >= t) is right, and
+    (1 - share) * mean(other_N >= t) is wrong.
+    """
+    score_T = np.unique(copy_S)
+    right_T = share * (1 - np.searchsorted(np.sort(copy_S), score_T) / len(copy_S))
+    wrong_T = (1 - share) * (1 - np.searchsorted(np.sort(other_N), score_T) / max(1, len(other_N)))
+    wrong_T = wrong_T if len(other_N) else np.zeros_like(wrong_T)
+    (precise,) = np.nonzero(right_T >= precision * (right_T + wrong_T))
+    if len(precise):
+        return float(score_T[precise[0]])
+    return float(np.nextafter(other_N.max(), np.inf))

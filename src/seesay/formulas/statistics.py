@@ -10,9 +10,10 @@ percentile bootstrap over images (Efron 1979): seeded, so that the same hits alw
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import bdtr, betaincinv, stdtrit
+from scipy.special import bdtr, bdtrc, betaincinv, stdtrit
 
 # The usual number for percentile intervals (Efron and Tibshirani 1993).
 DRAWS = 1000
@@ -20,14 +21,19 @@ DRAWS = 1000
 FEW_DRAWS = 200
 # Half of what a 95 % interval leaves out.
 TAIL = 0.025
+# Half of what the paper's intervals of overlaps leave out (Radford et al. 2021, section 5: 99.5 %).
+OVERLAP_TAIL = 0.0025
 
 
-def proportion_interval(hits: int, n: int) -> tuple[float, float]:
-    """The exact 95 % interval for a share, `hits` of `n` >= 1 independent images; both ends from 0 to 1."""
+def proportion_interval(hits: int, n: int, *, tail: float = TAIL) -> tuple[float, float]:
+    """The exact interval for a share, `hits` of `n` >= 1 independent images; both ends from 0 to 1.
+
+    It leaves out `tail` at either end: 95 % without one.
+    """
     if not 0 <= hits <= n or n < 1:
         raise ValueError(f"{hits} hits of {n}: hits must be from 0 to n, and n at least 1")
-    low = float(betaincinv(hits, n - hits + 1, TAIL)) if hits > 0 else 0.0
-    high = float(betaincinv(hits + 1, n - hits, 1 - TAIL)) if hits < n else 1.0
+    low = float(betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
 
 
@@ -134,3 +140,40 @@ def percentiles(mean_T: np.ndarray, share_N: np.ndarray) -> tuple[float, float]:
         return proportion_interval(int(share_N.sum()), len(share_N))
     low, high = np.quantile(mean_T, [TAIL, 1 - TAIL])
     return float(low), float(high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inflation:
+    """What images that were also trained on do to a score; shares from 0 to 1.
+
+    `clean`, `overlap` and `all` are the shares of right answers, `difference` is `all` less `clean`, with its 99.5 %
+    interval, and `p_value` the chance of as many right ones or more among the overlap if it were like the clean ones.
+    """
+
+    clean: float
+    overlap: float
+    all: float
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def inflation(hit_N: np.ndarray, is_overlap_N: np.ndarray) -> Inflation | None:
+    """Radford et al. 2021, section 5: a one-sided binomial test of the overlap, with the clean share as the null.
+
+    The interval is the exact one of the overlap's share; all - clean = f (overlap - clean), f the share of images that
+    overlap, carries it over, with the clean share taken as known, as the test takes it. None where all overlap or none.
+    """
+    own_K, others_M = hit_N[is_overlap_N].astype(bool), hit_N[~is_overlap_N].astype(bool)
+    if not len(own_K) or not len(others_M):
+        return None
+    clean, hits, n = float(others_M.mean()), int(own_K.sum()), len(own_K)
+    low, high = (n / len(hit_N) * (end - clean) for end in proportion_interval(hits, n, tail=OVERLAP_TAIL))
+    return Inflation(
+        clean=clean,
+        overlap=hits / n,
+        all=float(hit_N.mean()),
+        difference=n / len(hit_N) * (hits / n - clean),
+        interval=(low, high),
+        p_value=float(bdtrc(hits - 1, n, clean)) if hits else 1.0,
+    )
