@@ -16,7 +16,7 @@ OTHERWISE = {"set_": "overrides"}
 
 # On the command line these are --set section.key=value, or --set key=value.
 SET_BY_KEY = [
-    *("data", "towers", "optimizer", "schedule", "checkpoint", "log", "start"),
+    *("data", "towers", "optimizer", "schedule", "checkpoint", "log", "start", "distillation"),
     *("widths", "parallel", "parallel_timeout_seconds", "stuck_minutes"),
 ]
 

@@ -124,3 +124,74 @@ def test_a_checkpoint_with_moments_of_what_is_not_trained_is_read(tmp_path, monk
     names = checkpoint.optimizer_tensors(clip, optimizer)
     assert "logit_scale.exp_avg" not in names and any(name.startswith("image_tower") for name in names)
     assert all(torch.is_tensor(tensor) for tensor in names.values())
+
+
+def tower(model, side):
+    return {name: tensor for name, tensor in model.clip.state_dict().items() if name.startswith(f"{side}_tower.")}
+
+
+@pytest.mark.journey
+def test_two_towers_of_two_models_meet_and_a_width_that_differs_gets_a_new_projection(
+    begun, coloured_pairs, tmp_path, one_thread, capsys
+):
+    image, folder = begun
+    words = CaptionTokenizer.train(WORDS, vocab_size=560, context=14)
+    text = seesay.build("vit-small", tokenizer=words, seed=5)
+    text.save(tmp_path / "text")
+    pairs, nothing = coloured_pairs(48), {"learning_rate": 1e-9}
+    named = {
+        "image_tower": str(folder),
+        "text_tower": str(tmp_path / "text"),
+        "steps": 1,
+        "optimizer": nothing,
+        **QUICK,
+    }
+    new = seesay.train(pairs, out=tmp_path / "run", **named)
+    width = image.architecture.embed_dim
+    assert (new.architecture.embed_dim, text.architecture.embed_dim) == (width, 256)
+    assert new.architecture.image == image.architecture.image and new.preprocess == image.preprocess
+    assert new.tokenizer.merges == words.merges and new.templates == text.templates
+    plan = (tmp_path / "run" / "facts.json").read_text()
+    assert "tower      image: that of conv-tiny" in plan
+    assert f"with a new projection to {width} numbers in place of that to 256" in plan
+    assert "that of " in plan and not (tmp_path / "run" / "tokenizer.json").exists()
+    for side, old in (("image", image), ("text", text)):
+        before, after = tower(old, side), tower(new, side)
+        other = {name for name in before if before[name].shape != after[name].shape}
+        assert other == ({"text_tower.projection"} if side == "text" else set())
+        for name in before.keys() - other:
+            assert torch.allclose(before[name].float(), after[name].float(), atol=1e-5), name
+    # It goes on, and other towers are other settings.
+    seesay.train(pairs, out=tmp_path / "run", **{**named, "steps": 2})
+    with pytest.raises(UsageError, match=r"other settings .*; text_tower: "):
+        seesay.train(pairs, out=tmp_path / "run", **{**named, "text_tower": str(folder), "steps": 3})
+
+
+@pytest.mark.journey
+def test_a_locked_image_tower_stays_to_the_bit_beside_words_learned_from_nothing(
+    begun, coloured_pairs, tmp_path, one_thread
+):
+    image, folder = begun
+    named = {"image_tower": str(folder), "start": {"how": "lock-image"}, "steps": 3, **QUICK}
+    new = seesay.train(coloured_pairs(48), out=tmp_path / "run", **named)
+    before, after = tower(image, "image"), tower(new, "image")
+    assert all(torch.equal(before[name], after[name]) for name in before), "its running statistics, too"
+    assert (tmp_path / "run" / "tokenizer.json").exists()
+
+
+def test_wrong_towers_are_one_line_each(begun, predictor, coloured_pairs, tmp_path):
+    _, folder = begun
+    pairs = coloured_pairs(24)
+    predictor("caption").save(tmp_path / "captions")
+
+    def refused(match, **named):
+        with pytest.raises(UsageError, match=match):
+            seesay.train(pairs, out=tmp_path / "run", steps=1, **{**QUICK, **named})
+
+    refused("text_tower predictor has no rows to compare", text_tower=str(tmp_path / "captions"))
+    refused("is for a run without start.model", image_tower=str(folder), start={"model": str(folder)})
+    both = {"image_tower": str(folder), "text_tower": str(folder)}
+    refused("model is vit-small, but both towers are those of other models", model="vit-small", **both)
+    refused("start.how is lock-text, but that tower is of random", image_tower=str(folder), start={"how": "lock-text"})
+    refused("model 'nothing' is no folder", image_tower="nothing")
+    assert not (tmp_path / "run").exists()

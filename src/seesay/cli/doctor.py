@@ -33,6 +33,9 @@ def command(
     out: options.Out = None,
     model: options.ModelSize = None,
     objective: options.Objective = None,
+    teacher: options.Teacher = None,
+    image_tower: options.ImageTower = None,
+    text_tower: options.TextTower = None,
     steps: options.Steps = None,
     epochs: options.Epochs = None,
     minutes: options.Minutes = None,
@@ -64,6 +67,9 @@ def command(
         out=out,
         model=model,
         objective=objective,
+        teacher=teacher,
+        image_tower=image_tower,
+        text_tower=text_tower,
         steps=steps,
         epochs=epochs,
         minutes=minutes,
@@ -79,10 +85,14 @@ def command(
         sample=sample,
         seconds=seconds,
     )
+    _write(report, json_file)
+    refuse(report, max_bad)
+
+
+def _write(report: "DoctorReport", json_file: Path | None) -> None:
     print(as_text(report), end="", flush=True)
     if json_file is not None:
         publish_file(json_file, (json.dumps(report.to_json(), indent=2) + "\n").encode())
-    refuse(report, max_bad)
 
 
 def as_text(report: "DoctorReport") -> str:

@@ -12,6 +12,13 @@ Objective = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="What is learned [default: contrastive or, in a small model, contrastive-bow]."),
 ]
+Teacher = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="A model whose answers are learned beside the pairs.")
+]
+ImageTower = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Begin with this model's image tower [default: random weights].")
+]
+TextTower = Annotated[str | None, typer.Option(metavar="MODEL", help="Begin with this model's text tower.")]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in steps.")]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="Length of the run in passes over all pairs.")]
 Minutes = Annotated[float | None, typer.Option(metavar="M", help="Length of the run in minutes.")]

@@ -84,6 +84,31 @@ def weighted_contrastive_loss(
     return total / len(image_ND)
 
 
+def affinity_loss(
+    image_ND: Tensor,
+    text_ND: Tensor,
+    scale: Tensor,
+    *,
+    teacher_NN: Tensor,
+    temperature: float = 1.0,
+    part: slice = slice(None),
+) -> Tensor:
+    """How far the choice among all captions, and among all images, is from a teacher's. Returns a scalar, 0 if equal.
+
+    T^2 / 2N sum over i of KL(softmax(t_i / T) || softmax(s_i / T)), in nats, over rows i of the logits and again over
+    columns: s are `scale` times the cosines, t = `teacher_NN` the same of the teacher, T the `temperature`
+    (affinity mimicking: Wu et al. 2023, "TinyCLIP", section 3.1; contrastive relational distillation: Yang et al. 2024,
+    "CLIP-KD", section 3.2; T^2: Hinton et al. 2015, section 2). Both inputs must be unit length. The sums of the
+    pairs of `part` alone add up to the whole.
+    """
+    total = image_ND.new_zeros((), dtype=widened(image_ND[:0]).dtype)
+    for one_ND, other_ND, teacher in ((image_ND, text_ND, teacher_NN), (text_ND, image_ND, teacher_NN.T)):
+        logits_BN = _logits(one_ND[part], other_ND, scale) / temperature
+        target_BN = (teacher[part].to(logits_BN.dtype) / temperature).log_softmax(1)
+        total = total + F.kl_div(logits_BN.log_softmax(1), target_BN, reduction="sum", log_target=True)
+    return total * (temperature**2 / (2 * len(image_ND)))
+
+
 def sigmoid_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0) -> Tensor:
     """Of every image and every caption, "do they belong together?", summed over pairs, divided by images.
 

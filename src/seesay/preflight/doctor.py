@@ -40,7 +40,7 @@ from seesay.training.plan import RunPlan, Steps, choose
 from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import TrainSettings
 from seesay.training.setup import cache_side
-from seesay.training.start import begin_with, finetuning_advice
+from seesay.training.start import begin_with, finetuning_advice, open_towers
 from seesay.training.trackers import refuse_missing
 from seesay.training.train import Section, Sources, run_request, with_settings
 from seesay.training.validation import ZeroShotCheck
@@ -81,18 +81,20 @@ def examine(
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
     start, settings = begin_with(settings)
-    if start is not None and not isinstance(start.tokenizer, CaptionTokenizer):
-        raise UsageError(f"{start.name} has a tokenizer.json, whose captions are not examined; leave start out.")
+    towers = open_towers(settings)
+    known = start or towers.text
+    if known is not None and not isinstance(known.tokenizer, CaptionTokenizer):
+        raise UsageError(f"{known.name} has a tokenizer.json, whose captions are not examined; leave it out.")
     pairs = open_training_pairs(sources, validation, settings)
     chances = caption_chances(pairs.training)
     facts = data_facts(pairs.training, runtime)
     if not settings.towers.precision:
         facts = replace(facts, is_faster_in_bfloat16=is_faster_in_bfloat16(runtime.device))
     repeats = {"repeats": chances, "image_repeats": image_chances(pairs.sampled.image_id_M)}
-    plan = choose(settings, facts, **repeats, start=start.architecture if start else None)
+    plan = choose(settings, facts, **repeats, start=start and start.architecture, towers=towers.architecture)
     whole = pairs.training.pairs if isinstance(pairs.training, Subset) else pairs.training
     images = survey_images(whole, sample=effort.sample, seconds=SURVEY_SECONDS, cores=runtime.cores)
-    tokenizer = start.tokenizer if start else learn_tokenizer(plan, pairs)
+    tokenizer = known.tokenizer if known else learn_tokenizer(plan, pairs)
     assert isinstance(tokenizer, CaptionTokenizer)
     captions = survey_captions(whole, tokenizer)
     repeated = repeated_share(chances, plan.batch_size)
@@ -279,6 +281,9 @@ def doctor(
     model: str | None = None,
     objective: str | None = None,
     widths: Sequence[int] | None = None,
+    teacher: str | None = None,
+    image_tower: str | None = None,
+    text_tower: str | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -298,6 +303,7 @@ def doctor(
     checkpoint: Section = None,
     log: Section = None,
     start: Section = None,
+    distillation: Section = None,
     parallel: Literal["ddp", "fsdp"] | None = None,
     parallel_timeout_seconds: float | None = None,
     stuck_minutes: float | None = None,

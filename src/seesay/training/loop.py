@@ -78,7 +78,7 @@ def train_step(state: TrainState, batch: Batch) -> None:
     rows, skipped = _share_out(state, batch)
     learning_rate = _set_learning_rate(state)
     # A batch of one target is no sample of the images that the model began with.
-    train_mode(state.clip, has_statistics=state.plan.settings.start.sha256 is not None)
+    train_mode(state.clip, has_statistics=state.plan.settings.has_statistics)
     state.skips.watch(sum(rows), skipped)
     position.step += 1
     if sum(rows) < 2:

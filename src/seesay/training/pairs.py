@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
+from seesay.base.settings import leaves
+from seesay.base.version import __version__
 from seesay.data.jpeg import decoding
 from seesay.data.loader import Subset, permutation
 from seesay.data.memory_pairs import is_in_memory
@@ -106,6 +109,19 @@ def open_training_pairs(sources: Any, validation: Any, settings: TrainSettings) 
         validation=Subset(source, np.sort(shuffled[:held_out])),
         held_out=share,
     )
+
+
+def same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, str]:
+    """What processes of one run must have in common, by names that a person would look for."""
+    held_out = pairs.validation.fingerprint if pairs.validation is not None else "(none)"
+    return {
+        **dict(leaves(settings)),
+        "the fingerprint of the pairs": pairs.training.fingerprint,
+        "the digest of sampled images": pairs.sampled.digest,
+        "the fingerprint of the validation pairs": held_out,
+        "the version of seesay": __version__,
+        "the version of torch": torch.__version__,
+    }
 
 
 def share_to_hold_out(pairs: int) -> float:

@@ -1,6 +1,7 @@
 """What a run chooses for itself, from the data and the machine, and why."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -10,7 +11,7 @@ from seesay.formulas.repeats import Chances, repeated_share
 from seesay.model.layouts.programs import export_line
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset, preset_name
-from seesay.training.objectives import default_objective, objective_of
+from seesay.training.objectives import default_objective, objective_of, taught
 from seesay.training.objectives.base import Objective
 from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSettings, TowerSettings, TrainSettings
 
@@ -143,7 +144,7 @@ class RunPlan:
         return cls(
             settings=settings,
             architecture=architecture,
-            objective=objective_of(_decided("objective", settings.objective), settings.widths),
+            objective=taught(objective_of(_decided("objective", settings.objective), settings.widths), settings),
             model=_decided("model", settings.model),
             device=_decided("device", settings.device),
             length=length_of(settings, pairs),
@@ -203,15 +204,16 @@ def choose(
     repeats: Chances = (),
     image_repeats: Chances = (),
     start: Architecture | None = None,
+    towers: Callable[[Architecture], Architecture] = lambda base: base,
 ) -> RunPlan:
     """Fill every gap in `settings`; what was given stays as it is.
 
-    `repeats` is what `caption_chances` gave, `image_repeats` what `image_chances` gave, `start` the architecture of the
-    model that the run begins with. Raises `UsageError` for an unknown size and for fewer pairs than a batch.
+    `repeats` and `image_repeats` are those of `caption_chances` and `image_chances`, `start` what the run begins with;
+    `towers` puts those of others in a preset's place. `UsageError` for an unknown size and fewer pairs than a batch.
     """
     name = str(settings.model) if start else preset_name(settings.model or _model_for(facts))
-    objective = objective_of(settings.objective or default_objective(start or preset(name)), settings.widths)
-    architecture = start or objective.architecture(preset(name))
+    objective = objective_of(settings.objective or default_objective(start or towers(preset(name))), settings.widths)
+    architecture = start or towers(objective.architecture(preset(name)))
     if settings.data.captions_per_image > 1 and objective.is_sum_over_pairs:
         raise UsageError(f"data.captions_per_image is for objectives that compare captions, not {objective.name}.")
     batch_size = settings.batch_size or _batch_for(facts)
@@ -255,8 +257,7 @@ def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repea
 
 
 def _towers(given: TowerSettings, facts: DataFacts) -> TowerSettings:
-    measured = "bfloat16" if facts.is_faster_in_bfloat16 else "float32"
-    precision = given.precision or facts.begun_with or measured
+    precision = given.precision or facts.begun_with or ("bfloat16" if facts.is_faster_in_bfloat16 else "float32")
     return given.model_copy(update={"precision": precision})
 
 
@@ -299,8 +300,7 @@ def _model_for(facts: DataFacts) -> str:
 def _batch_for(facts: DataFacts) -> int:
     if facts.pairs >= SMALL_DATA:
         return 1024
-    fitting = [size for size in (16, 32, 64, 128) if size * 32 <= facts.pairs]
-    return fitting[-1] if fitting else max(2, min(16, facts.pairs))
+    return max((size for size in (16, 32, 64, 128) if size * 32 <= facts.pairs), default=max(2, min(16, facts.pairs)))
 
 
 def _reasons(
@@ -315,10 +315,11 @@ def _reasons(
     why_sizes = ": most is learned at the smaller size, at half the cost" if len(plan.sizes) > 1 else ""
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
     learned = f"at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions"
-    words = learned if plan.settings.start.sha256 is None else f"that of {plan.model}, with which the run begins"
+    known = plan.settings.text_tower or (plan.model if plan.settings.start.sha256 else None)
+    words = f"that of {known}, with which the run begins" if known else learned
     return (
         f"model      {plan.model} on {plan.device}: {facts.pairs:,} pairs of about {facts.median_side} px",
-        f"objective  {plan.objective.name}{_of_widths(plan.architecture)}",
+        f"objective  {plan.objective.name}{_of_widths(plan.architecture)}{plan.objective.beside}",
         f"export     {export_line(plan.architecture)}",
         f"precision  {plan.precision}{_why_precision(facts, given)}",
         f"batch      {plan.batch_size}: as large as leaves many steps for this many pairs",

@@ -29,6 +29,7 @@ TOKENIZER_NAME = "tokenizer.json"
 MODEL_FOLDER = "model"
 BEST_FOLDER = "best"
 ADAPTER_FOLDER = "adapter"
+TEACHER_FOLDER = "teacher"
 PAIRS = "pairs"
 # What may change of a finished run that goes on: its length, and the warm-up that is chosen by it.
 LENGTH = ("steps", "epochs", "minutes", "schedule.warmup")
@@ -74,12 +75,17 @@ def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequenc
 def write_beginning(out: Path, plan: RunPlan, pairs: TrainingPairs) -> None:
     """Write what the run is: its tokenizer, the facts, and last the settings that make the folder a run.
 
-    A run that begins with a model has no tokenizer of its own.
+    A run that begins with a model, or with a text tower, has no tokenizer of its own.
     """
-    if plan.settings.start.sha256 is None:
+    if plan.settings.learns_words:
         tokenizer = learn_tokenizer(plan, pairs)
         publish_file(out / TOKENIZER_NAME, json.dumps(tokenizer.to_json()).encode())
     write_settings(out, plan, pairs)
+
+
+def read_vocabulary(out: Path, settings: TrainSettings) -> dict[str, Any] | None:
+    """The run's own tokenizer as JSON; None where it has that of a model that it begins with."""
+    return read_json(out / TOKENIZER_NAME) if settings.learns_words else None
 
 
 def learn_tokenizer(plan: RunPlan, pairs: TrainingPairs) -> CaptionTokenizer:

@@ -27,8 +27,10 @@ CHANGEABLE = (
     "check.",
     "towers.activation_checkpointing",
     "towers.compile",
-    # What counts is start.sha256.
+    # What counts is the sha256 of each.
     "start.model",
+    "teacher",
+    "distillation.rows",
 )
 MatrixKind = Literal["query", "key", "value", "out", "mlp", "conv", "projection"]
 KINDS: tuple[MatrixKind, ...] = get_args(MatrixKind)
@@ -154,11 +156,26 @@ class StartSettings(Settings):
     context: Annotated[int, Field(ge=1, le=256)] | None = None
 
 
+class DistillationSettings(Settings):
+    """How a run learns from the teacher as well.
+
+    `weight` is what the teacher's answers weigh beside the pairs, which weigh 1. Similarities are divided by
+    `temperature` on both sides. `rows` is the folder that keeps what the teacher makes of the pairs, and `sha256` says
+    which teacher that is, noted when the run begins.
+    """
+
+    weight: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    rows: str | None = None
+    sha256: str | None = None
+
+
 class TrainSettings(Settings):
     """One run. Of `steps`, `epochs` and `minutes` at most one is given.
 
     `objective` is a name in `training.objectives`; without one CLIP's own, with the text tower of `model`. `widths` (or
-    `objective.widths`): it is learned for rows cut to so many numbers as well.
+    `objective.widths`): it is learned for rows cut to so many numbers as well. `teacher` is a model whose answers are
+    learned too; `image_tower` and `text_tower` are models whose tower of that side the run begins with.
     `micro_batch`: at most so many pairs go through the towers at once, on each process; all of them if None.
     `parallel`: what several processes (`torchrun`) do with the weights: each holds all of them ("ddp"), or each holds
     a part ("fsdp"). A process that is not heard of for `parallel_timeout_seconds` ends the run, and so do
@@ -170,6 +187,9 @@ class TrainSettings(Settings):
     model: str | None = None
     objective: str | None = None
     widths: Annotated[tuple[PrefixWidth, ...], Field(min_length=1)] | None = None
+    teacher: str | None = None
+    image_tower: str | None = None
+    text_tower: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str | None = None
     batch_size: Annotated[int, Field(ge=2)] | None = None
@@ -188,6 +208,17 @@ class TrainSettings(Settings):
     check: CheckSettings = CheckSettings()
     log: LogSettings = LogSettings()
     start: StartSettings = StartSettings()
+    distillation: DistillationSettings = DistillationSettings()
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the image tower was trained before the run, so that its normalisations keep what they know."""
+        return self.start.sha256 is not None or self.image_tower is not None
+
+    @property
+    def learns_words(self) -> bool:
+        """Whether the run makes a tokenizer of its captions, and has none of a model that it begins with."""
+        return self.start.sha256 is None and self.text_tower is None
 
     @model_validator(mode="after")
     def _one_length(self):

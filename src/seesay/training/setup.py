@@ -1,14 +1,17 @@
 """The parts of a run put together: the model, its optimizer, where it stands, its batches, and what it checks."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from seesay.base.journal import Journal, ProgressLine
+from seesay.base.errors import TooManySkipped
+from seesay.base.journal import Journal, ProgressLine, progress
 from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
@@ -19,17 +22,21 @@ from seesay.data.pixel_cache import PixelCache
 from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
+from seesay.model.hub import load
+from seesay.model.teacher import TeacherRows
 from seesay.nets.batch_norm import has_batch_norm
 from seesay.nets.block import Blocks
 from seesay.nets.clip import CaptionPredictor, Clip, build_clip
 from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.faults import SkipLog
 from seesay.training.optimizer import next_learning_rate, optimizer_of
+from seesay.training.pairs import TrainingPairs
 from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.process_group import ProcessGroup
+from seesay.training.run_folder import TEACHER_FOLDER
 from seesay.training.settings import TowerSettings
 from seesay.training.sharding import ParallelModel, parallelize
-from seesay.training.start import learner_from
+from seesay.training.start import Towers, learner_from, lock
 from seesay.training.state import TrainState
 from seesay.training.trackers import open_trackers
 from seesay.training.validation import Check, Validation
@@ -40,25 +47,40 @@ CACHE_MARGIN = 1.35
 WITH_MOMENTS = 3
 
 
-def build_model(plan: RunPlan, vocabulary: dict[str, Any] | None, *, name: str, start: Model | None = None) -> Model:
-    """The untrained model of the run, or `start` ready to learn; `vocabulary` is its own tokenizer as JSON."""
+def build_model(
+    plan: RunPlan,
+    vocabulary: dict[str, Any] | None,
+    *,
+    name: str,
+    start: Model | None = None,
+    towers: Towers | None = None,
+) -> Model:
+    """The untrained model of the run, or `start` ready to learn; `vocabulary` is its own tokenizer as JSON.
+
+    `towers` are those of other models, which take the place of random ones; theirs are the tokenizer, the templates and
+    the way images are prepared.
+    """
     if start is not None:
         model = learner_from(start, plan.settings, name=name).to(plan.device)
         set_up_towers(model.clip, plan.settings.towers)
         return model
-    assert vocabulary is not None
-    tokenizer = CaptionTokenizer.from_json(vocabulary)
+    towers = towers or Towers()
+    if towers.text is None:
+        assert vocabulary is not None
+    tokenizer = towers.text.tokenizer if towers.text else CaptionTokenizer.from_json(vocabulary or {})
     text = plan.architecture.text.model_copy(update={"vocab_size": tokenizer.vocab_size, "context": tokenizer.context})
     architecture = plan.architecture.model_copy(update={"text": text})
     clip = build_clip(architecture, seed=plan.settings.seed).to(plan.device)
     set_up_towers(clip, plan.settings.towers)
     plan.objective.set_up(clip)
+    towers.fill(clip)
+    lock(clip, plan.settings.start.how)
     return Model(
         clip,
         architecture,
         tokenizer,
-        preprocess=Preprocess(size=architecture.image.image_size),
-        templates=plan.objective.templates or TEMPLATES["short"],
+        preprocess=towers.image.preprocess if towers.image else Preprocess(size=architecture.image.image_size),
+        templates=towers.text.templates if towers.text else plan.objective.templates or TEMPLATES["short"],
         name=name,
     )
 
@@ -147,6 +169,37 @@ def _restored_optimizer(clip: Clip, settings: OptimizerPlan, moments: Mapping[st
     return optimizer
 
 
+def add_teacher(state: TrainState, pairs: PairSource) -> None:
+    """Give the steps what the run's teacher makes of the pairs, if it has one.
+
+    What is not made yet is made now, by all processes in equal parts; the main one writes it.
+    """
+    settings, processes = state.plan.settings, state.processes
+    if settings.teacher is None:
+        return
+    folder = Path(settings.distillation.rows or state.journal.folder / TEACHER_FOLDER)
+    rows = TeacherRows(folder=folder, pairs=pairs, sha256=str(settings.distillation.sha256))
+    missing = processes.broadcast_from_main(rows.missing)
+    began = time.monotonic()
+    if missing:
+        teacher = load(settings.teacher).to(state.parallel.device)
+        with progress(len(missing), "teacher") if processes.is_main else nullcontext(lambda count: None) as advance:
+            for number in missing:
+                own = rows.make(teacher, number, part=(processes.rank, processes.world_size))
+                counts = processes.all_gather_floats([float(len(row_XE)) for row_XE in own])
+                image_PE, text_ME = (
+                    processes.all_gather(row_XE, [int(count[side]) for count in counts])
+                    for side, row_XE in enumerate(own)
+                )
+                if processes.is_main:
+                    rows.write(number, image_PE, text_ME, scale=teacher.logit_scale)
+                advance(1)
+        processes.barrier()
+    seconds = round(time.monotonic() - began, 1)
+    state.log_event("teacher", folder=str(folder), files_made=len(missing), files=rows.files, seconds=seconds)
+    state.stepper = replace(state.stepper, teacher=rows)
+
+
 def batches_of(model: Model, plan: RunPlan, pairs: PairSource, runtime: Runtime) -> Batches:
     """The batches of the run without end, their images cached in memory where they fit."""
     side = cache_side(plan, len(pairs) * runtime.local_world_size)
@@ -189,7 +242,7 @@ def checks_of(
 def warn_of_batch_norm(state: TrainState) -> None:
     """Say where a batch in chunks is not the same sums as the batch in one."""
     plan = state.plan
-    learns_statistics = plan.settings.start.sha256 is None and has_batch_norm(state.clip)
+    learns_statistics = not plan.settings.has_statistics and has_batch_norm(state.clip)
     if (state.processes.world_size > 1 or plan.is_divided) and learns_statistics:
         state.line.say(
             f"warning: model {plan.model} normalises over the pairs it sees at once: each process and each "
@@ -202,3 +255,12 @@ def named(sources: Sequence[str | Path]) -> list[str]:
     """Names for sets: the last part of each path, or the whole where several end alike."""
     last = [Path(source).absolute().name for source in sources]
     return [name if last.count(name) == 1 else str(source) for name, source in zip(last, sources, strict=True)]
+
+
+def refuse_too_many_skipped(state: TrainState, pairs: TrainingPairs, *, most: float) -> None:
+    """Raise `TooManySkipped` on all processes where a run that is done had to leave out too much."""
+    seen = min(len(pairs.training), state.position.step * state.plan.batch_size)
+    looked_at = seen + len(pairs.validation or ()) + len(pairs.training.problems)
+    # Only the main process knows of what was left out before a stop.
+    if message := state.processes.broadcast_from_main(lambda: state.skips.excess(looked_at, most)):
+        raise TooManySkipped(f"the run is done and its model saved, but {message}; fix the data, or use it as it is.")

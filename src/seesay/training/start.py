@@ -3,6 +3,7 @@
 import copy
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from seesay.data.tokenizer import CaptionTokenizer, learned_words
 from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
 from seesay.model.hub import load
+from seesay.model.teacher import teacher_sha256
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.nets.adapters import add_context, add_low_rank, has_adapters, plain_tensors
+from seesay.nets.architecture import Architecture
 from seesay.nets.class_encoder import ClassEncoder
-from seesay.nets.clip import DualEncoder, empty_clip
+from seesay.nets.clip import Clip, DualEncoder, empty_clip
 from seesay.training.objectives import default_objective
 from seesay.training.objectives.classes import Classes
 from seesay.training.pairs import TrainingPairs
@@ -33,12 +36,96 @@ LEAST_CROP = 0.9
 SMALL_MODEL = 20_000_000
 LEARNING_RATE_OF_SMALL = 1e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
+# A teacher's answers weigh as much as the pairs (benchmarks/2026-11-29-distill).
+TEACHER_WEIGHT = 1.0
 
 
 def begin_with(settings: TrainSettings, given: Model | None = None) -> tuple[Model | None, TrainSettings]:
-    """The model that a run begins with, or None, and the settings with what it chooses; raises as the two below."""
+    """The model that a run begins with, or None, and the settings with what it and a teacher choose; raises as they."""
     start = open_start(settings.start, given)
+    settings = with_teacher(settings)
     return start, settings if start is None else with_start(settings, start)
+
+
+def with_teacher(settings: TrainSettings) -> TrainSettings:
+    """The settings with which teacher it is, and its weight; `UsageError` for another one than they were made with."""
+    given = settings.distillation
+    if settings.teacher is None:
+        if given.weight is not None:
+            raise UsageError(f"distillation.weight is {given.weight:g}, but there is no teacher; name one (--teacher).")
+        return settings
+    sha256 = teacher_sha256(load(settings.teacher))
+    if given.sha256 not in (None, sha256):
+        raise UsageError(
+            f"teacher {settings.teacher} is another one ({sha256[:12]}) than distillation.sha256 names "
+            f"({str(given.sha256)[:12]}); name the one that is meant, or leave out distillation.sha256."
+        )
+    chosen = {"sha256": sha256, "weight": TEACHER_WEIGHT if given.weight is None else given.weight}
+    return settings.model_copy(update={"distillation": given.model_copy(update=chosen)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Towers:
+    """Models whose tower of one side a run begins with, in the place of one with random weights."""
+
+    image: Model | None = None
+    text: Model | None = None
+
+    @property
+    def by_side(self) -> dict[str, Model]:
+        """The models that are there, by "image" and "text"."""
+        return {side: model for side, model in (("image", self.image), ("text", self.text)) if model is not None}
+
+    def architecture(self, base: Architecture) -> Architecture:
+        """`base` with the configurations of the towers; rows are as wide as the image tower's, if there is one."""
+        if not self.by_side:
+            return base
+        width = next(iter(self.by_side.values())).architecture.embed_dim
+        towers = {side: getattr(model.architecture, side).model_dump() for side, model in self.by_side.items()}
+        return Architecture.model_validate({**base.model_dump(), "embed_dim": width, **towers})
+
+    def fill(self, clip: Clip) -> None:
+        """Give `clip` the towers' weights; a projection to rows of another width keeps its random ones."""
+        for side, model in self.by_side.items():
+            tower, weights = getattr(clip, f"{side}_tower"), getattr(model.clip, f"{side}_tower").state_dict()
+            fitting = {name: own for name, own in tower.state_dict().items() if own.shape != weights[name].shape}
+            tower.load_state_dict({**weights, **fitting})
+
+    def lines(self, width: int) -> list[str]:
+        """Where the towers of a model with rows of that width are from, for people."""
+        lines = []
+        for side, model in self.by_side.items():
+            own = model.architecture.embed_dim
+            fresh = "" if own == width else f", with a new projection to {width} numbers in place of that to {own}"
+            lines.append(f"tower      {side}: that of {model.name}{fresh}")
+        return lines
+
+
+def open_towers(settings: TrainSettings) -> Towers:
+    """The models of `image_tower` and `text_tower`, where these are named; `UsageError` for what has no such tower."""
+    named = {"image": settings.image_tower, "text": settings.text_tower}
+    given = [f"{side}_tower" for side, name in named.items() if name is not None]
+    if given and (settings.start.model or settings.start.how not in ("full", "lock-image", "lock-text")):
+        raise UsageError(
+            f"{given[0]} is for a run without start.model; leave one of them out, and start.how full or lock-*."
+        )
+    if len(given) == len(named) and settings.model:
+        raise UsageError(f"model is {settings.model}, but both towers are those of other models; leave it out.")
+    if given and f"{settings.start.how.removeprefix('lock-')}_tower" not in (*given, "full_tower"):
+        raise UsageError(f"start.how is {settings.start.how}, but that tower is of random weights; lock the other one.")
+    models = {side: load(name) for side, name in named.items() if name is not None}
+    for side, model in models.items():
+        if not isinstance(model.clip, DualEncoder) or model.architecture.projection != "linear":
+            why = "a second projection behind it" if model.embeds_texts else "no rows to compare"
+            raise UsageError(f"{side}_tower {model.name} has {why}; take a model whose towers end in one projection.")
+    return Towers(**models)
+
+
+def lock(clip: Clip, how: str) -> None:
+    """Let a tower stay as it is, if `how` says so."""
+    if how in ("lock-image", "lock-text"):
+        parts = clip.image_parts() if how == "lock-image" else clip.text_parts()
+        nn.ModuleList(parts).requires_grad_(False)
 
 
 # From half as many pairs one gets the model in the box (its card); a guess at where a run from nothing begins to pay.
@@ -105,10 +192,8 @@ def learner_from(start: Model, settings: TrainSettings, *, name: str) -> Model:
     clip = copy.deepcopy(start.clip)
     assert isinstance(clip, DualEncoder)
     clip.requires_grad_(True)
-    if how.how in ("lock-image", "lock-text"):
-        parts = clip.image_parts() if how.how == "lock-image" else clip.text_parts()
-        nn.ModuleList(parts).requires_grad_(False)
-    elif how.how == "image":
+    lock(clip, how.how)
+    if how.how == "image":
         clip = _class_encoder(start, clip, how)
     elif how.how == "lora":
         with torch.random.fork_rng(devices=[]):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seesay.base.records import Batch, Embedded, Outputs, Predicted, Tokens
 from seesay.data.images import Preprocess
+from seesay.model.teacher import TeacherRows
 from seesay.nets.batch_norm import RunningStatistics
 from seesay.nets.row_random import row_seeds, splitmix64
 from seesay.training import gradient_cache
@@ -35,6 +36,7 @@ class Stepper:
     share_repeats: bool = False
     captions_per_image: int = 1
     in_bfloat16: bool = False
+    teacher: TeacherRows | None = None
     statistics: RunningStatistics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,7 +74,9 @@ class Stepper:
         for rows in (slice(number * B, (number + 1) * B) for number in range(count)):
             ids = global_batch.ids and (global_batch.ids[0], global_batch.ids[1][rows])
             part = replace(outputs, text_BD=outputs.text_BD[rows])
-            losses.append(self.objective.loss(part, replace(global_batch, ids=ids)))
+            teacher = global_batch.teacher
+            teacher = teacher and replace(teacher, text_BD=teacher.text_BD[rows])
+            losses.append(self.objective.loss(part, replace(global_batch, ids=ids, teacher=teacher)))
         return torch.stack(losses).mean()
 
     def _backward_in_chunks(self, batch: Batch, global_batch: GlobalBatch, seed_B: Tensor) -> Tensor:
@@ -112,7 +116,8 @@ class Stepper:
     def _global_batch(self, batch: Batch, rows: Sequence[int], *, done: float) -> GlobalBatch:
         device = self.parallel.device
         ids = (batch.image_id_B.to(device), batch.caption_id_B.to(device)) if self.share_repeats else None
-        return GlobalBatch(processes=self.parallel.processes, rows=rows, ids=ids, done=done)
+        teacher = None if self.teacher is None else self.teacher.of(batch, device)
+        return GlobalBatch(processes=self.parallel.processes, rows=rows, ids=ids, done=done, teacher=teacher)
 
     @contextmanager
     def _row_seeds(self, seed_B: Tensor) -> Iterator[None]:

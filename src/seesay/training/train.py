@@ -10,14 +10,12 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import torch
 
-from seesay.base.bounded import read_json
-from seesay.base.errors import Interrupted, TooManySkipped, UsageError
+from seesay.base.errors import Interrupted, UsageError
 from seesay.base.journal import EVENTS_NAME, Journal, ProgressLine, read_events
 from seesay.base.names import check_arguments
 from seesay.base.publish import refuse_unwritable, remove_stale
 from seesay.base.runtime import Runtime, is_faster_in_bfloat16
-from seesay.base.settings import leaves, merged, read_settings, setting_names
-from seesay.base.version import __version__
+from seesay.base.settings import merged, read_settings, setting_names
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.model.bundle import Model
@@ -31,22 +29,32 @@ from seesay.training.pairs import (
     data_facts,
     image_chances,
     open_training_pairs,
+    same_everywhere,
     validation_line,
 )
-from seesay.training.plan import DataFacts, choose
+from seesay.training.plan import DataFacts, RunPlan, choose
 from seesay.training.process_group import ProcessGroup, open_process_group
 from seesay.training.run_folder import (
     MODEL_FOLDER,
-    TOKENIZER_NAME,
     begun_with,
     is_new,
+    read_vocabulary,
     write_beginning,
     write_settings,
 )
 from seesay.training.run_log import CURVES_NAME, QuietJournal, QuietLine, draw_curves, log_chance
 from seesay.training.settings import TrainSettings
-from seesay.training.setup import batches_of, begin_or_resume, build_model, checks_of, named, warn_of_batch_norm
-from seesay.training.start import advice_lines, begin_with
+from seesay.training.setup import (
+    add_teacher,
+    batches_of,
+    begin_or_resume,
+    build_model,
+    checks_of,
+    named,
+    refuse_too_many_skipped,
+    warn_of_batch_norm,
+)
+from seesay.training.start import Towers, advice_lines, begin_with, open_towers
 from seesay.training.state import TrainState
 from seesay.training.trackers import refuse_missing
 from seesay.training.validation import Check, ZeroShotCheck
@@ -82,6 +90,9 @@ def train(
     model: str | None = None,
     objective: str | None = None,
     widths: Sequence[int] | None = None,
+    teacher: str | None = None,
+    image_tower: str | None = None,
+    text_tower: str | None = None,
     steps: int | None = None,
     epochs: int | None = None,
     minutes: float | None = None,
@@ -102,6 +113,7 @@ def train(
     checkpoint: Section = None,
     log: Section = None,
     start: Section = None,
+    distillation: Section = None,
     parallel: Literal["ddp", "fsdp"] | None = None,
     parallel_timeout_seconds: float | None = None,
     stuck_minutes: float | None = None,
@@ -111,30 +123,35 @@ def train(
     `pairs`, `val`: folders, tables or tar shards to learn from and to validate on, or frames of pandas, polars or
     Arrow, or a sequence of (image, caption). `check`: labelled sets measured zero-shot while training. What is None is
     chosen from the data and printed: `model` is a size (`seesay train --help` has the list of all options), `objective`
-    what is learned, for rows cut to each of `widths` too, the length one of `steps`, `epochs` and `minutes`,
-    `batch_size` the pairs of a step and `micro_batch` those in memory at once, `workers` the processes that read
-    images, `device` "cpu", "cuda" or "mps". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
-    `optimizer={"learning_rate": 1e-3}`; `print(seesay.TrainSettings())` lists them. What is named here wins over the
-    TOML file `recipe`, and `overrides` ("section.key=value") win over both. The default `out` is `runs/NAME`; calling
-    again goes on where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change`
-    names. Raises `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the
-    disk fails, `Stopped` when stopped after saving, `TooManySkipped` after saving a model without 5 % of its samples.
+    what is learned, for rows cut to each of `widths` too, `teacher` a model whose answers are learned beside it,
+    `image_tower` and `text_tower` models whose tower is begun with, the length one of `steps`, `epochs` and `minutes`,
+    `batch_size` the pairs of a step, `micro_batch` those in memory at once, `workers` the processes that read images,
+    `device` "cpu", "cuda" or "mps". A run that does nothing for `stuck_minutes` ends. Sections are dicts, as
+    `optimizer={"learning_rate": 1e-3}`; `print(seesay.TrainSettings())` lists them. What is named wins over the TOML
+    file `recipe`, `overrides` ("section.key=value") over both. The default `out` is `runs/NAME`; calling again goes on
+    where a stopped run was, with the same settings but for those, sections or "pairs" that `allow_change` names. Raises
+    `UsageError` for what cannot be trained so, `RefusedInput` for damaged files, `StorageError` where the disk fails,
+    `Stopped` when stopped after saving, `TooManySkipped` after saving a model without 5 % of its samples.
     """
     request = run_request(pairs, locals())
-    if isinstance(check, Mapping):
-        key = next(iter(check), "every")
-        raise UsageError(f"check names labelled sets; its settings are overrides, as overrides=['check.{key}=...'].")
-    sets = listed(check)
-    checks = {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
     with _explain_interrupt(request.out):
         return train_model(
             request.sources,
             out=request.out,
             settings=request.settings,
             validation=listed(val),
-            checks=checks,
+            checks=_zero_shot_checks(check),
             allow_change=[allow_change] if isinstance(allow_change, str) else allow_change,
         )
+
+
+def _zero_shot_checks(check: Sources) -> dict[str, Check]:
+    """What is measured on each labelled set; `UsageError` for the settings of checks in their place."""
+    if isinstance(check, Mapping):
+        key = next(iter(check), "every")
+        raise UsageError(f"check names labelled sets; its settings are overrides, as overrides=['check.{key}=...'].")
+    sets = listed(check)
+    return {name: ZeroShotCheck(source).measure for name, source in zip(named(sets), sets, strict=True)}
 
 
 @contextmanager
@@ -197,6 +214,7 @@ def train_model(
     refuse_missing(settings.log.to)
     runtime = Runtime.find(settings.device)
     start, settings = begin_with(settings, start)
+    towers = open_towers(settings)
     with open_process_group(runtime, timeout_seconds=settings.parallel_timeout_seconds) as processes:
         if processes.is_main:
             refuse_unwritable(out / CHECKPOINTS)  # before the pairs are read, which may take its time
@@ -205,11 +223,9 @@ def train_model(
         begun = processes.broadcast_from_main(lambda: begun_with(out))
         settings, pairs = _split(sources, validation, settings, share=begun["validation"])
         line.say(*pairs.lines())
-        processes.check_equal(_same_everywhere(settings, pairs))
-        facts = replace(data_facts(pairs.training, runtime), begun_with=begun["precision"])
-        facts = _with_precision(facts, settings, processes=processes)
-        chances = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
-        plan = choose(settings, facts, repeats=chances[0], image_repeats=chances[1], start=start and start.architecture)
+        processes.check_equal(same_everywhere(settings, pairs))
+        facts = _with_precision(data_facts(pairs.training, runtime), settings, begun["precision"], processes)
+        plan = _plan_of(settings, pairs, facts, start, towers)
         begins, changes = processes.broadcast_from_main(lambda: is_new(out, plan, pairs, allow_change))
         memory = explaining_out_of_memory(plan, world_size=processes.world_size, folder=out)
         listing = out if processes.is_main else None
@@ -226,31 +242,28 @@ def train_model(
                     journal.event(event="changed", changes=changes)
                     write_settings(out, plan, pairs)
                     line.say(*(f"changed    {change}" for change in changes))
-            vocabulary = processes.broadcast_from_main(lambda: None if start else read_json(out / TOKENIZER_NAME))
-            model = build_model(plan, vocabulary, name=out.name, start=start)
+            vocabulary = processes.broadcast_from_main(lambda: read_vocabulary(out, plan.settings))
+            model = build_model(plan, vocabulary, name=out.name, start=start, towers=towers)
             held = {"journal": journal, "skips": skips, "line": line, "processes": processes}
             state = begin_or_resume(model, plan, pairs.training, **held)
             warn_of_batch_norm(state)
+            add_teacher(state, pairs.training)
             state.checks = checks_of(state, model, pairs.validation, checks or {})
             start_keeping(state, model, pairs.validation)
             log_chance(state, len(pairs.validation or ()))
             run_loop(state, batches_of(model, plan, pairs.training, runtime))
             model = _finish(state, model)
-            _refuse_too_many_skipped(state, pairs, most=most_skipped)
+            refuse_too_many_skipped(state, pairs, most=most_skipped)
             return model
 
 
-def _same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, str]:
-    """What processes of one run must have in common, by names that a person would look for."""
-    held_out = pairs.validation.fingerprint if pairs.validation is not None else "(none)"
-    return {
-        **dict(leaves(settings)),
-        "the fingerprint of the pairs": pairs.training.fingerprint,
-        "the digest of sampled images": pairs.sampled.digest,
-        "the fingerprint of the validation pairs": held_out,
-        "the version of seesay": __version__,
-        "the version of torch": torch.__version__,
-    }
+def _plan_of(
+    settings: TrainSettings, pairs: TrainingPairs, facts: DataFacts, start: Model | None, towers: Towers
+) -> RunPlan:
+    captions, images = caption_chances(pairs.training), image_chances(pairs.sampled.image_id_M)
+    first = {"start": start and start.architecture, "towers": towers.architecture}
+    plan = choose(settings, facts, repeats=captions, image_repeats=images, **first)
+    return replace(plan, reasons=(*plan.reasons, *towers.lines(plan.architecture.embed_dim)))
 
 
 @contextmanager
@@ -283,10 +296,10 @@ def _holding_out(settings: TrainSettings, share: float | None) -> TrainSettings:
     return settings.model_copy(update={"data": settings.data.model_copy(update={"validation": share})})
 
 
-def _with_precision(facts: DataFacts, settings: TrainSettings, *, processes: ProcessGroup) -> DataFacts:
+def _with_precision(facts: DataFacts, settings: TrainSettings, begun: str | None, processes: ProcessGroup) -> DataFacts:
     """`facts` with what decides on the precision where none is given: what is measured, if the run only begins."""
-    if facts.begun_with or settings.towers.precision:
-        return facts
+    if begun or settings.towers.precision:
+        return replace(facts, begun_with=begun)
     # On one process, so that all have the same and none disturbs it.
     is_faster = processes.broadcast_from_main(lambda: is_faster_in_bfloat16(facts.device))
     return replace(facts, is_faster_in_bfloat16=is_faster)
@@ -335,12 +348,3 @@ def _done_lines(state: TrainState) -> list[str]:
             f"row had no lower validation loss than step {best.step:,} (check.patience)"
         )
     return lines
-
-
-def _refuse_too_many_skipped(state: TrainState, pairs: TrainingPairs, *, most: float) -> None:
-    """Raise `TooManySkipped` on all processes where a run that is done had to leave out too much."""
-    seen = min(len(pairs.training), state.position.step * state.plan.batch_size)
-    looked_at = seen + len(pairs.validation or ()) + len(pairs.training.problems)
-    # Only the main process knows of what was left out before a stop.
-    if message := state.processes.broadcast_from_main(lambda: state.skips.excess(looked_at, most)):
-        raise TooManySkipped(f"the run is done and its model saved, but {message}; fix the data, or use it as it is.")

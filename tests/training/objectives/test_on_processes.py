@@ -7,12 +7,13 @@ import pytest
 import torch
 from steppers import stepper_for
 
-from seesay.base.records import Batch, Tokens
+from seesay.base.records import Batch, Embedded, Tokens
 from seesay.base.runtime import Runtime
 from seesay.data.tokenizer import CaptionTokenizer, pad
 from seesay.nets.architecture import Architecture, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import CaptionPredictor, build_clip
 from seesay.training.objectives import OBJECTIVES, objective_of
+from seesay.training.objectives.distilled import Distilled
 from seesay.training.process_group import open_process_group
 from seesay.training.sharding import full_tensor, full_tensors
 
@@ -21,6 +22,7 @@ LEARNED = {
     **OBJECTIVES,
     "contrastive, cut": objective_of("contrastive", [4, 8]),
     "sigmoid, cut": objective_of("sigmoid", [4, 8]),
+    "contrastive, taught": Distilled(OBJECTIVES["contrastive"], "a teacher", weight=2.0, temperature=1.5),
 }
 CAPTIONS = ["a red dog", "two cats and a ball", "the dog runs", "a green ball left of a cat", "grass", "a cat on grass"]
 
@@ -51,9 +53,18 @@ def batch(tokenizer, rows: slice) -> Batch:
     )
 
 
+class RandomTeacher:
+    """Rows of any direction for each pair of the batch."""
+
+    def of(self, batch: Batch, device: torch.device) -> Embedded:
+        rows_2ND = torch.randn(2, len(CAPTIONS), 5, generator=torch.Generator().manual_seed(7))
+        image_BD, text_BD = torch.nn.functional.normalize(rows_2ND[:, batch.sample_B], dim=-1)
+        return Embedded(image_BD=image_BD, text_BD=text_BD, scale=torch.tensor(4.0))
+
+
 def gradients(processes, name, parallel, part, *, micro_batch=None, held=4):
     clip, tokenizer = clip_of(name)
-    settings = {"processes": processes, "parallel": parallel, "share_repeats": True}
+    settings = {"processes": processes, "parallel": parallel, "share_repeats": True, "teacher": RandomTeacher()}
     stepper = stepper_for(clip, LEARNED[name], micro_batch=micro_batch, **settings)
     ends = [0, held, 6] if processes.world_size > 1 else [0, 6]
     rows = [last - first for first, last in pairwise(ends)]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from seesay.base.records import Batch, Outputs, Predicted
+from seesay.base.records import Batch, Embedded, Outputs, Predicted
 from seesay.data.augment import Augment
 from seesay.data.captions import CaptionRule
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, TextTransformerConfig
@@ -26,13 +26,15 @@ class GlobalBatch:
     """The pairs of a step on all processes, as a loss has to know them; N of them, B held here.
 
     `rows` is how many each process holds. `ids`: image and caption ids of the pairs held here, (B,) each; None where
-    equal images and captions count as mismatches. `done` is the share of the run that is over.
+    equal images and captions count as mismatches. `done` is the share of the run that is over. `teacher` is what a
+    teacher makes of the pairs held here.
     """
 
     processes: ProcessGroup
     rows: Sequence[int]
     ids: tuple[Tensor, Tensor] | None = None
     done: float = 0.0
+    teacher: Embedded | None = None
 
     @property
     def world_size(self) -> int:
@@ -78,6 +80,8 @@ class Objective:
     # A guess: 64 real pairs end well below it within 250 steps with every objective (benchmarks/2026-11-21-objectives).
     overfit_tolerance: ClassVar[float] = 0.25
     is_sum_over_pairs: ClassVar[bool] = False
+    # What is learned beside it, for people.
+    beside: str = ""
 
     def architecture(self, base: Architecture) -> Architecture:
         """`base`, a preset, with the text tower or head that the objective needs."""
