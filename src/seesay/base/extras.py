@@ -7,16 +7,17 @@ from seesay.base.errors import UsageError
 
 
 @contextmanager
-def needing(extra: str) -> Iterator[None]:
-    """Inside, the package `extra`, which the extra of that name installs, is imported.
+def needing(extra: str, *, package: str | None = None, why: str = "a tower of this model is that of") -> Iterator[None]:
+    """Inside, a package is imported, which the extra of that name installs; it is called as the extra is unless named.
 
     `UsageError` if it is not installed, or cannot be imported where it is: with packages that do not fit one another.
     """
+    name = package or extra
     try:
         yield
     except (ImportError, RuntimeError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == extra:
-            fault = f"a tower of this model is that of the package {extra}, which is not installed"
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            fault = f"{why} the package {name}, which is not installed"
         else:
-            fault = f"{extra} cannot be imported here ({' '.join(str(error).split())[:120]})"
+            fault = f"{name} cannot be imported here ({' '.join(str(error).split())[:120]})"
         raise UsageError(f"{fault}; add what it needs with: pip install 'seesay[{extra}]'.") from error

@@ -35,6 +35,7 @@ from seesay.model.encode import (
     in_precision,
     rounding,
 )
+from seesay.model.engines import Encoder, with_engine
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
@@ -48,8 +49,10 @@ from seesay.nets.head import PreparedTexts
 class Model:
     """Images and texts to unit vectors of one space."""
 
-    # How it encodes, and nothing that is saved: `with_precision`, `with_width`, `with_batch_size`.
+    # How it encodes, and nothing that is saved: `with_precision`, `with_engine`, `with_width`, `with_batch_size`.
     precision = "float32"
+    engine = "torch"
+    encoder: Encoder | None = None  # what computes rows in place of the towers
     width: int | None = None
     batch_size = BATCH_SIZE
 
@@ -79,7 +82,8 @@ class Model:
         return (
             f"<Model {printable(self.name)}: {architecture.image.kind} + {architecture.text.kind}, "
             f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}"
-            f"{f', in {self.precision}' * (self.precision != 'float32')}>"
+            f"{f', in {self.precision}' * (self.precision != 'float32')}"
+            f"{f', by {self.engine}' * (self.engine != 'torch')}>"
         )
 
     @classmethod
@@ -123,8 +127,7 @@ class Model:
     @property
     def logit_bias(self) -> float | None:
         """What is added to scaled cosines where pairs are scored by a sigmoid (SigLIP); else None."""
-        bias = self.clip.logit_bias
-        return None if bias is None else float(bias.detach())
+        return None if self.clip.logit_bias is None else float(self.clip.logit_bias.detach())
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +143,7 @@ class Model:
         """This model, its towers shared, that prepares images in that mode.
 
         "exact" is pixel for pixel what the weights were trained with; "fast" is not, and `FastPreprocess` has by how
-        much. It is nothing that is saved: a model that is read prepares exactly.
+        much.
         """
         if mode not in MODES:
             raise UsageError(f"preprocess mode {mode!r} is not known.{nearest(mode, MODES)} Known: {', '.join(MODES)}.")
@@ -157,6 +160,14 @@ class Model:
         other = copy.copy(self)
         other.clip, other.precision = in_precision(self, precision), precision
         return other
+
+    def with_engine(self, engine: str) -> "Model":
+        """This model, whose rows "torch", "torch-int8", "torch-bf16", "openvino" or "onnx" (its runtime) computes.
+
+        The last two give torch's float32 rows to 1e-5; `seesay doctor --model` measures all on this machine. `explain`
+        stays with torch. `UsageError` for an engine that is not installed or cannot compute this model.
+        """
+        return with_engine(self, engine)
 
     def with_width(self, width: int | None) -> "Model":
         """This model, its towers shared, whose rows are cut to `width` numbers and of unit length again (None: whole).
@@ -186,14 +197,13 @@ class Model:
         """Images of any kind to (N, D) float32 unit rows on the CPU, one for each image and in their order.
 
         An image is a path, bytes, an open binary file, a Pillow image, a uint8 array (H, W, 3) or a uint8 tensor
-        (3, H, W); `images` is a list of them, a generator, or one array or tensor of four dimensions. They are decoded
-        in threads, those of the next batch while one is encoded. `width` is as in `with_width`. Raises
-        `UsageError` for a path that is not there and `BrokenSample`, with its path or its index in the list, for what
-        is no image.
+        (3, H, W); `images` is a list of them, a generator, or one array or tensor of four dimensions. `width` is as in
+        `with_width`. Raises `UsageError` for a path that is not there and `BrokenSample`, with its path or its index in
+        the list, for what is no image.
 
-        With `on_error="skip"` such an image does not end the work: its row is NaN, and one `UserWarning` at the end
-        counts them by reason. A function in place of "skip" is called with each `Skipped` instead, whose `key` is the
-        index, as in `on_error=skipped.append`. `rows[~rows.isnan().any(1)]` are the others.
+        With `on_error="skip"` such an image's row is NaN, and one `UserWarning` at the end counts them by reason. A
+        function in its place is called with each `Skipped`, whose `key` is the index, as in `on_error=skipped.append`.
+        `rows[~rows.isnan().any(1)]` are the others.
         """
         refuse_single_image(images, "encode_images")
         if on_error not in ("raise", "skip") and not callable(on_error):
@@ -209,7 +219,7 @@ class Model:
         """
         pixels = self.preprocess.normalise(pixels_B3SS.to(self.device))
         with rounding(self):
-            return cut(self, check_rows(self.clip, self.clip.embed_images(pixels).cpu()))
+            return cut(self, check_rows(self.clip, (self.encoder or self.clip).embed_images(pixels).cpu()))
 
     def encode_texts(self, texts: Iterable[str], *, width: int | None = None) -> Tensor:
         """Strings to (N, D) float32 unit rows on the CPU; each is cut to the context and still ends in its end token.
@@ -222,11 +232,10 @@ class Model:
         if not texts:
             return torch.empty(0, self.width or self.architecture.embed_dim)
         if not isinstance(self.clip, DualEncoder):
-            raise UsageError(
-                f"{self.name} predicts captions, and has no embedding of a text; classify with it instead."
-            )
+            raise UsageError(f"{self.name} predicts captions, and has no embedding of a text; classify with it.")
         with rounding(self):
-            return cut(self, embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context))
+            embed = self.encoder.embed_texts if self.encoder else None
+            return cut(self, embed_rows(self.clip, self.tokenizer(texts), context=self.tokenizer.context, embed=embed))
 
     def classifier(
         self,
@@ -245,8 +254,7 @@ class Model:
         """
         if isinstance(class_names, str):
             raise TypeError("class names are a list of strings; wrap the single one in a list")
-        class_names = list(class_names)
-        if not class_names:
+        if not (class_names := list(class_names)):
             raise UsageError("no class names are given; name what an image may show.")
         chosen = self.templates if templates is None else load_templates(templates)
         prompts = class_prompts(class_names, chosen, descriptions)
@@ -269,8 +277,8 @@ class Model:
     def log_likelihoods(self, image_BX: Tensor, texts: PreparedTexts) -> Tensor:
         """Rows of `encode_images` and P texts of `prepare` to (B, P) float32 on the CPU.
 
-        How likely each text is for each image, in nats, as `Head.log_likelihoods` defines it. All rows are worked on at
-        once. `UsageError` for a model that embeds texts.
+        How likely each text is for each image, in nats, as `Head.log_likelihoods` defines it. `UsageError` for a model
+        that embeds texts.
         """
         with rounding(self):
             return self._predictor().log_likelihoods(image_BX.to(self.device), texts.to(self.device)).float().cpu()
@@ -286,8 +294,8 @@ class Model:
         """For every image all labels with probabilities, best first.
 
         They sum to 1, except for models with sigmoid scoring, which score every label by itself. `UsageError` for fewer
-        than two labels, or two that the model cannot tell apart, except with those models; a `UserWarning` for a label
-        that comes twice, which counts once, and for labels that are cut.
+        than two labels, or two that the model cannot tell apart, except with those; a `UserWarning` for a label that
+        comes twice, which counts once, and for labels that are cut.
         """
         if self.logit_bias is None:
             labels, twice = distinct_labels(labels)
@@ -312,11 +320,9 @@ class Model:
     ) -> None:
         """Write a model folder, whole or not at all; floats are rounded to `dtype` if one is given.
 
-        "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; `UsageError` if they have no
-        such towers.
-        Only "seesay" has room for templates and facts. A model that is there already is replaced; `UsageError` for a
-        folder that holds anything else, for a `dtype` that is none of floats, and for a model `with_precision`, whose
-        weights were rounded without a word in its files.
+        "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; only "seesay" has room for
+        templates and facts. A model that is there already is replaced; `UsageError` if they have no such towers, for a
+        folder that holds anything else, a `dtype` that is none of floats, and a model `with_precision`.
         """
         if self.precision != "float32":
             raise UsageError(
@@ -335,14 +341,7 @@ class Model:
         for config in (self.architecture.image, self.architecture.text):
             if isinstance(config, AbsentImageConfig | AbsentTextConfig):
                 raise UsageError(f"{config.hint.rstrip('.')}, and save that.")
-        parts = Parts(
-            clip=self.clip,
-            architecture=self.architecture,
-            tokenizer=self.tokenizer,
-            preprocess=self.preprocess,
-            templates=self.templates,
-            name=self.name,
-            facts=self.facts,
-        )
+        names = ("clip", "architecture", "tokenizer", "preprocess", "templates", "name", "facts")
+        parts = Parts(**{name: getattr(self, name) for name in names})
         for name, data in writer(layout).files(parts, dtype=dtype).items():
             (folder / name).write_bytes(data)

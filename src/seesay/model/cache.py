@@ -131,6 +131,9 @@ def image_fingerprint(model: Model) -> str:
 def space_fingerprint(model: Model) -> str:
     """As `image_fingerprint` for vectors that are stored for years: of whatever device and version of seesay."""
     weights = [weights_sha256(part.state_dict()) for part in model.clip.image_parts()]
+    # Weights that are rounded are others; an engine in float32 gives the same rows to 1e-5, in the same space.
+    if model.engine == "torch-int8":
+        weights.append(model.engine)
     return key_of(
         weights, model.architecture.image.model_dump(), type(model.preprocess).__name__, model.preprocess.model_dump()
     )
@@ -145,8 +148,9 @@ def text_fingerprint(model: Model) -> str:
 
 
 def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
-    # The device too: its matrix products are rounded in another order.
-    return [__version__, model.device.type, *(weights_sha256(part.state_dict()) for part in parts)]
+    # The device too, and the engine: matrix products are rounded in another order.
+    where = [model.device.type] if model.engine == "torch" else [model.device.type, model.engine]
+    return [__version__, *where, *(weights_sha256(part.state_dict()) for part in parts)]
 
 
 def weights_sha256(tensors: Tensors) -> str:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError, as_hint, nearest
 from seesay.base.printable import printable
-from seesay.base.records import Skipped
+from seesay.base.records import Skipped, Tokens
 from seesay.data.sources import count_reasons
 from seesay.data.tokenizer import pad
 from seesay.formulas.similarity import prefix
@@ -111,12 +111,21 @@ def rounding(model: "Model") -> Iterator[None]:
 
 
 @torch.inference_mode()
-def embed_rows(clip: DualEncoder, rows: Sequence[Sequence[int]], *, context: int) -> Tensor:
-    """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; raises as `check_unit_length` does."""
-    device = clip.logit_scale.device
+def embed_rows(
+    clip: DualEncoder,
+    rows: Sequence[Sequence[int]],
+    *,
+    context: int,
+    embed: Callable[[Tokens], Tensor] | None = None,
+) -> Tensor:
+    """Token ids of N >= 1 texts to (N, D) float32 unit rows on the CPU; raises as `check_unit_length` does.
+
+    `embed` takes the place of the model's own towers.
+    """
+    device, embed = clip.logit_scale.device, embed or clip.embed_texts
     distinct = sorted(set(map(tuple, rows)))
     least = 0 if isinstance(clip.text_tower, TextTransformer) else context
-    blocks = [check_unit_length(clip.embed_texts(pad(block).to(device)).cpu()) for block in _blocks(distinct, least)]
+    blocks = [check_unit_length(embed(pad(block).to(device)).cpu()) for block in _blocks(distinct, least)]
     index_of = {row: index for index, row in enumerate(distinct)}
     return torch.cat(blocks)[[index_of[tuple(row)] for row in rows]]
 
@@ -319,7 +328,8 @@ def features_of(model: "Model", pixels_B3SS: Tensor) -> Tensor:
     `RefusedInput` if one is no number.
     """
     with rounding(model):
-        return check_finite(model.clip.features(model.preprocess.normalise(pixels_B3SS.to(model.device))).float().cpu())
+        pixels = model.preprocess.normalise(pixels_B3SS.to(model.device))
+        return check_finite((model.encoder or model.clip).features(pixels).float().cpu())
 
 
 def encode_feature_set(

@@ -9,6 +9,7 @@ from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
 from seesay.model.bundle import Model
 from seesay.model.download import Repository, download
+from seesay.model.engines import ON_CPU, check_engine
 from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, hub_name, known_source
 from seesay.model.layouts import layout_in
 from seesay.model.layouts.bare import described_folder, read_bare
@@ -102,14 +103,24 @@ def on_device(
     precision: str | None = None,
     width: int | None = None,
     batch_size: int | None = None,
+    engine: str | None = None,
 ) -> Model:
-    """A name loaded to `device`, raising as `load`, and without one to the best there is; a `Model` stays where it is
-    unless a device is named. `precision`, `width` and `batch_size` are as in `Model.with_precision`, `with_width` and
-    `with_batch_size`, None: as it is. `UsageError` for a device that is not here."""
+    """A name loaded to `device`, raising as `load`, and without one to the best there is, or where `engine` computes; a
+    `Model` stays where it is unless a device is named. `precision`, `width`, `batch_size` and `engine` are as in
+    `Model.with_precision` and so on, None: as it is. `UsageError` for a device that is not here, an engine that does
+    not compute there, and for one with a precision beside it."""
+    if engine is not None:
+        check_engine(engine)
+        if precision is not None and engine != "torch":
+            raise UsageError(f"--engine {engine} has a precision of its own; leave --precision {precision} out.")
+        if engine in ON_CPU and device not in (None, "cpu"):
+            raise UsageError(f"--engine {engine} computes on the CPU; leave --device {device} out.")
+        device = "cpu" if engine in ON_CPU else device
     if not isinstance(model, Model) or device is not None:
         runtime = Runtime.find(device)
         model = (model if isinstance(model, Model) else load(model)).to(runtime.device)
     chosen = model if precision is None else model.with_precision(precision)
+    chosen = chosen if engine is None else chosen.with_engine(engine)
     chosen = chosen if width is None else chosen.with_width(width)
     return chosen.with_batch_size(batch_size)
 

@@ -1,0 +1,231 @@
+"""What computes a model's rows: torch in float32, int8 or bfloat16, ONNX Runtime, or OpenVINO, behind one face.
+
+B = images or texts, L = longest of them in ids, S = side in pixels, W = width of features, D = embedding width.
+"""
+
+import copy
+import functools
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seesay.base.errors import UsageError, nearest
+from seesay.base.extras import needing
+from seesay.base.records import Tokens
+from seesay.model.onnx_graphs import dual_encoder, refuse_tower
+from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
+from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
+from seesay.nets.block import Block
+from seesay.nets.clip import Clip, DualEncoder
+from seesay.nets.siglip import SiglipText
+
+if TYPE_CHECKING:
+    from seesay.model.bundle import Model
+
+# Each engine, and the packages that it needs beside those of seesay; the extra is called as the engine.
+ENGINES: dict[str, tuple[str, ...]] = {
+    "torch": (),
+    "torch-int8": (),
+    "torch-bf16": (),
+    "openvino": ("onnx", "openvino"),
+    "onnx": ("onnx", "onnxruntime"),
+}
+# Those that compute on the CPU wherever the model is.
+ON_CPU = ("torch-int8", "openvino", "onnx")
+# Those whose rows are not the model's own up to rounding in float32.
+ROUNDED = ("torch-int8", "torch-bf16")
+# Texts of about one length that are computed together: a guess, enough for a core to be busy.
+TEXTS_AT_ONCE = 32
+# The largest of 8-bit integers with both signs, and what no scale is below, so that zeros stay zeros.
+INT8_MOST, SMALLEST = 127, 1e-12
+# A file of a graph, or its bytes, to what computes its outputs.
+Session = Callable[[np.ndarray], list[np.ndarray]]
+OpenGraph = Callable[[bytes | Path], Session]
+
+
+class Encoder(Protocol):
+    """What `Model` asks its towers for; a `Clip` of torch is one."""
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to unit rows (B, D)."""
+        ...
+
+    def embed_texts(self, tokens: Tokens) -> Tensor:
+        """Token ids to unit rows (B, D)."""
+        ...
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W)."""
+        ...
+
+
+def check_engine(name: str) -> str:
+    """The name as it is; `UsageError` for one that is no engine, or whose packages are missing."""
+    if name not in ENGINES:
+        raise UsageError(f"engine {name!r} is not known.{nearest(name, ENGINES)} Known: {', '.join(ENGINES)}.")
+    for package in ENGINES[name]:
+        refuse_missing(name, package)
+    return name
+
+
+def refuse_missing(extra: str, package: str) -> None:
+    """`UsageError` where a package of `seesay[extra]` is not installed."""
+    with needing(extra, package=package, why=f"{extra} needs"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(name=package)
+
+
+def installed_engines() -> list[str]:
+    """The engines whose packages are here."""
+    return [name for name, packages in ENGINES.items() if all(find_spec(package) for package in packages)]
+
+
+def encoder_of(model: "Model", engine: str) -> Encoder:
+    """The towers of a float32 model as that engine computes them; `UsageError` for a model that it cannot compute."""
+    if model.precision != "float32":
+        raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
+    if engine == "torch-int8":
+        return int8_towers(model)
+    refuse_unexportable(model)
+    return GraphEncoder(model, open_onnx if engine == "onnx" else open_openvino)
+
+
+def refuse_unexportable(model: "Model") -> None:
+    """`UsageError` with the reason for a model one of whose encoders has no graph."""
+    clip = dual_encoder(model.name, model.clip)
+    refuse_tower(model.name, "image", clip.image_tower, IMAGE_TOWERS)
+    refuse_tower(model.name, "text", clip.text_tower, TEXT_TOWERS)
+
+
+class GraphEncoder:
+    """The two graphs of a model in a runtime; each is made and opened when it is first asked for."""
+
+    def __init__(self, model: "Model", open_graph: OpenGraph):
+        clip = model.clip
+        assert isinstance(clip, DualEncoder)
+        self._pad = pad_of(clip)
+        self._images = functools.cache(lambda: open_graph(image_graph(model.name, clip, with_features=True)))
+        self._texts = functools.cache(lambda: open_graph(text_graph(model.name, clip, model.tokenizer)))
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """As `Encoder`, on the CPU."""
+        return torch.from_numpy(self._images()(pixels_B3SS.cpu().numpy())[0])
+
+    def embed_texts(self, tokens: Tokens) -> Tensor:
+        """As `Encoder`, on the CPU; texts of one length go together."""
+        return rows_of_texts(self._texts(), tokens.to("cpu"), pad=self._pad)
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """As `Encoder`, on the CPU."""
+        return torch.from_numpy(self._images()(pixels_B3SS.cpu().numpy())[1])
+
+
+def rows_of_texts(session: Session, tokens: Tokens, *, pad: int) -> Tensor:
+    """Token ids on the CPU to the rows of a text graph, (B, D), a few texts of like length at a time."""
+    order_B = tokens.length_B.argsort(stable=True)
+    parts = []
+    for some in order_B.split(TEXTS_AT_ONCE):
+        length = tokens.length_B[some]
+        ids_BL = tokens.ids_BL[some, : int(length.max())]
+        is_padding = torch.arange(ids_BL.shape[1]) >= length[:, None]
+        parts.append(torch.from_numpy(session(ids_BL.masked_fill(is_padding, pad).numpy())[0]))
+    return torch.cat(parts)[order_B.argsort()]
+
+
+def pad_of(clip: DualEncoder) -> int:
+    """The id that texts are filled up with."""
+    return clip.text_tower.pad if isinstance(clip.text_tower, SiglipText) else 0
+
+
+def open_onnx(graph: bytes | Path) -> Session:
+    """A graph in ONNX Runtime, on as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait by spinning take the time of whatever else the machine does.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    content = graph if isinstance(graph, bytes) else str(graph)
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda array: session.run(None, {name: array})  # type: ignore[return-value]
+
+
+def open_openvino(graph: bytes | Path) -> Session:
+    """A graph in OpenVINO, on as many threads as torch has, in float32: where it may, it takes bfloat16 by itself."""
+    import openvino
+
+    core = openvino.Core()
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+    return lambda array: [np.array(value) for value in compiled(array).to_tuple()]
+
+
+def with_engine(model: "Model", engine: str) -> "Model":
+    """As `Model.with_engine`."""
+    check_engine(engine)
+    if engine == model.engine and (engine == "torch-bf16" or model.precision == "float32"):
+        return model
+    other = copy.copy(model)
+    other.encoder = None
+    if engine == "torch-bf16":
+        other = other.with_precision("bfloat16")
+    elif engine != "torch":
+        other.encoder = encoder_of(model, engine)
+    elif model.precision != "float32":
+        raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
+    other.engine = engine
+    return other
+
+
+class Int8Linear(nn.Linear):
+    """A linear layer whose products are of 8-bit integers, by oneDNN: a scale for each of its outputs, and one for each
+    row that comes in, so that a row is what it is in any batch."""
+
+    def __init__(self, linear: nn.Linear):
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight_OI = linear.weight.detach().float()
+        self.scale_O = (weight_OI.abs().amax(1) / INT8_MOST).clamp(min=SMALLEST)
+        whole_OI = (weight_OI / self.scale_O[:, None]).round().to(torch.int8)
+        self.packed = torch.ops.onednn.qlinear_prepack(whole_OI, None)
+        self.zero_O = torch.zeros(self.out_features, dtype=torch.int32)
+        self.bias = linear.bias
+
+    def forward(self, x_TI: Tensor) -> Tensor:
+        """(T, inputs) to (T, outputs)."""
+        scale_T1 = x_TI.abs().amax(-1, keepdim=True).div_(INT8_MOST).clamp_(min=SMALLEST)
+        whole_TI = (x_TI / scale_T1).round_().to(torch.int8)
+        arguments = (whole_TI, 1.0, 0, self.packed, self.scale_O, self.zero_O, None, 1.0, 0, torch.float32)
+        return torch.addcmul(self.bias, torch.ops.onednn.qlinear_pointwise(*arguments, "none", [], ""), scale_T1)
+
+
+def int8_towers(model: "Model") -> Clip:
+    """The model's towers with the linear layers of their transformer blocks in 8-bit integers; all else is shared.
+
+    The last block of a tower, which reads rows of its weights alone, keeps its first layer. `UsageError` where torch
+    has no such product, and for a model without such blocks.
+    """
+    if not hasattr(torch.ops.onednn, "qlinear_pointwise") or not torch.backends.mkldnn.is_available():
+        raise UsageError("engine torch-int8 needs a torch with oneDNN, as on x86 and ARM; take another engine.")
+    clip = model.clip
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
+    for tower in (clip.image_tower, clip.text_tower):
+        blocks = [block for block in tower.modules() if isinstance(block, Block)]
+        for block in blocks:
+            layers = [block.attention.out, block.fc, block.proj]
+            layers += [block.attention.qkv] if block is not blocks[-1] else []
+            memo |= {id(layer): Int8Linear(layer) for layer in layers}
+    if not any(isinstance(made, Int8Linear) for made in memo.values()):
+        raise UsageError(f"{model.name} has no transformer blocks, and engine torch-int8 is for these; take another.")
+    return copy.deepcopy(clip, memo)

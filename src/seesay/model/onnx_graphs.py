@@ -1,0 +1,189 @@
+"""ONNX graphs, written node by node: what the graphs of images and of texts have in common.
+
+Nothing is traced, and nothing is computed that is not pooled; torch's own exporters were tried first
+(docs/decisions/0018-engines.md has what came of it).
+
+N = images or texts, L = positions, W = width, C = width of a head, H = heads, D = embedding width.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from seesay.base.errors import UsageError
+from seesay.nets.block import Block, gelu_tanh, quick_gelu
+from seesay.nets.clip import Clip, DualEncoder
+
+# The oldest with LayerNormalization, which every runtime of today reads; and the version of files that goes with it.
+OPSET, IR_VERSION = 17, 8
+IMAGE_INPUT, TEXT_INPUT, OUTPUT = "pixels", "ids", "embedding"
+# The least length that a row is divided by, as torch's normalize has it.
+SHORTEST = 1e-12
+
+
+@dataclass
+class Graph:
+    """Nodes and tensors in turn; `add` gives the name of a node's output."""
+
+    nodes: list[Any] = field(default_factory=list)
+    tensors: list[Any] = field(default_factory=list)
+    # What a linear probe reads, in the graph of images.
+    features: str = ""
+
+    def add(self, kind: str, *inputs: "str | Tensor | np.ndarray", **attributes: Any) -> str:
+        from onnx.helper import make_node
+
+        names = [each if isinstance(each, str) else self.tensor(each) for each in inputs]
+        output = f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(make_node(kind, names, [output], name=output, **attributes))
+        return output
+
+    def tensor(self, value: "Tensor | np.ndarray") -> str:
+        from onnx.numpy_helper import from_array
+
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        name = f"tensor_{len(self.tensors)}"
+        self.tensors.append(from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def reshape(self, x: str, *shape: int) -> str:
+        """0 is the side as it is, -1 what is left."""
+        return self.add("Reshape", x, whole(*shape))
+
+    def linear(self, x: str, weight: Tensor, bias: Tensor | None) -> str:
+        """x (..., C) by a weight (W, C), as torch's Linear has it."""
+        y = self.add("MatMul", x, weight.float().T)
+        return y if bias is None else self.add("Add", y, bias.float())
+
+    def norm(self, x: str, layer: nn.Module) -> str:
+        if isinstance(layer, nn.Identity):
+            return x
+        assert isinstance(layer, nn.LayerNorm)
+        return self.add("LayerNormalization", x, layer.weight, layer.bias, axis=-1, epsilon=layer.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """The one position of every sequence that is read: a fixed `place`, or where the indices `of_text` (N, 1) say."""
+
+    place: int = 0
+    of_text: str | None = None
+
+    def rows(self, graph: Graph, x: str) -> str:
+        """(N, L, W) to (N, 1, W)."""
+        if self.of_text is None:
+            return graph.add("Gather", x, whole(self.place), axis=1)
+        return graph.add("Unsqueeze", graph.add("GatherND", x, self.of_text, batch_dims=1), whole(1))
+
+
+def refuse_tower(model_name: str, side: str, tower: nn.Module, known: Iterable[type]) -> None:
+    """`UsageError` with the reason for a tower that is none of those known."""
+    has_queries = getattr(tower, "query_pool", None) is not None
+    if type(tower) not in known or has_queries:
+        kind = type(tower).__name__ + " with CoCa's pooling" * has_queries
+        names = ", ".join(each.__name__ for each in known)
+        raise UsageError(f"{model_name} has the {side} tower {kind}, which is not exported; those that are: {names}.")
+
+
+def dual_encoder(model_name: str, clip: Clip) -> DualEncoder:
+    """The model as one that embeds texts; `UsageError` for one that predicts captions."""
+    if not isinstance(clip, DualEncoder):
+        raise UsageError(
+            f"{model_name} predicts captions: it has no embedding of a text, and its head is not exported."
+        )
+    return clip
+
+
+def file_of(graph: Graph, outputs: dict[str, str], name: str, shape: tuple[str | int, ...]) -> bytes:
+    from onnx import TensorProto, helper
+
+    named = [helper.make_node("Identity", [value], [output]) for output, value in outputs.items()]
+    kind = TensorProto.FLOAT if name == IMAGE_INPUT else TensorProto.INT64
+    given = [helper.make_tensor_value_info(name, kind, shape)]
+    made = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ("N", f"{output} width")) for output in outputs]
+    whole = helper.make_graph([*graph.nodes, *named], "seesay", given, made, initializer=graph.tensors)
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(whole, producer_name="seesay", opset_imports=opsets, ir_version=IR_VERSION)
+    return model.SerializeToString()
+
+
+def unit_rows(graph: Graph, x: str, projection: nn.Module, width: int | None) -> str:
+    """What may stand behind a tower's own projection, then unit length."""
+    if isinstance(projection, nn.Sequential):
+        assert isinstance(projection[1], nn.Linear)
+        x = graph.linear(graph.add("Relu", x), projection[1].weight, projection[1].bias)
+    if width is not None:
+        x = graph.add("Slice", x, whole(0), whole(width), whole(1))
+    length = graph.add("Max", graph.add("ReduceL2", x, axes=[-1], keepdims=1), _float(SHORTEST))
+    return graph.add("Div", x, length)
+
+
+def all_blocks(
+    graph: Graph, blocks: nn.ModuleList, x: str, pooled: Pooled, masks: tuple[str | None, str | None] = (None, None)
+) -> str:
+    """All blocks, the last one for the pooled position alone, (N, 1, W); the masks are of all positions and of it."""
+    for block in list(blocks)[:-1]:
+        x = one_block(graph, block, x, mask=masks[0])
+    return one_block(graph, blocks[-1], x, mask=masks[1], pooled=pooled)
+
+
+def one_block(graph: Graph, block: nn.Module, x: str, *, mask: str | None = None, pooled: Pooled | None = None) -> str:
+    assert isinstance(block, Block)
+    attention, width = block.attention, block.ln_1.normalized_shape[0]
+    heads = attention.heads
+    query_weight, key_weight, value_weight = attention.qkv.weight.detach().chunk(3)
+    query_bias, key_bias, value_bias = attention.qkv.bias.detach().chunk(3)
+    scale = (width // heads) ** -0.5
+    normed = graph.norm(x, block.ln_1)
+    key = split_heads(graph, graph.linear(normed, key_weight, key_bias), heads, is_key=True)
+    value = split_heads(graph, graph.linear(normed, value_weight, value_bias), heads)
+    if pooled is not None:
+        x, normed = pooled.rows(graph, x), pooled.rows(graph, normed)
+    query = split_heads(graph, graph.linear(normed, query_weight * scale, query_bias * scale), heads)
+    mixed = attend(graph, query, key, value, width, mask=mask)
+    x = graph.add("Add", x, graph.linear(mixed, attention.out.weight, attention.out.bias))
+    inner = graph.linear(graph.norm(x, block.ln_2), block.fc.weight, block.fc.bias)
+    return graph.add(
+        "Add", x, graph.linear(activated(graph, block.activation, inner), block.proj.weight, block.proj.bias)
+    )
+
+
+def split_heads(graph: Graph, x: str, heads: int, *, is_key: bool = False) -> str:
+    """(N, L, W) to (N, H, L, C), or as keys to (N, H, C, L)."""
+    return graph.add("Transpose", graph.reshape(x, 0, 0, heads, -1), perm=[0, 2, 3, 1] if is_key else [0, 2, 1, 3])
+
+
+def attend(graph: Graph, query: str, key: str, value: str, width: int, *, mask: str | None = None) -> str:
+    """What each query sees, (N, L, W)."""
+    scores = graph.add("MatMul", query, key)
+    if mask is not None:
+        scores = graph.add("Add", scores, mask)
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
+    return graph.reshape(graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), 0, -1, width)
+
+
+def squeezed(graph: Graph, x: str) -> str:
+    return graph.add("Squeeze", x, whole(1))
+
+
+def activated(graph: Graph, activation: Callable, x: str) -> str:
+    if activation is quick_gelu:
+        return graph.add("Mul", x, graph.add("Sigmoid", graph.add("Mul", x, _float(1.702))))
+    if activation is gelu_tanh:
+        cubed = graph.add("Mul", graph.add("Mul", graph.add("Mul", x, x), x), _float(0.044715))
+        inner = graph.add("Tanh", graph.add("Mul", graph.add("Add", x, cubed), _float(math.sqrt(2 / math.pi))))
+    else:
+        inner = graph.add("Erf", graph.add("Div", x, _float(math.sqrt(2))))
+    return graph.add("Mul", graph.add("Mul", x, graph.add("Add", inner, _float(1.0))), _float(0.5))
+
+
+def whole(*numbers: int) -> np.ndarray:
+    return np.array(numbers, dtype=np.int64)
+
+
+def _float(number: float) -> np.ndarray:
+    return np.array(number, dtype=np.float32)

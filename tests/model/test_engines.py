@@ -1,0 +1,170 @@
+"""Rows of one model by every engine: near those of torch, and refused in one line where they cannot be had."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+import seesay
+from seesay.base.errors import UsageError
+from seesay.data.images import Preprocess
+from seesay.model import engines
+from seesay.model.build import byte_pairs
+from seesay.model.bundle import Model
+from seesay.model.cache import image_fingerprint, space_fingerprint
+from seesay.model.encode import features_of
+from seesay.nets.architecture import (
+    Architecture,
+    BagOfWordsConfig,
+    ConvNetConfig,
+    ResNetConfig,
+    SiglipImageConfig,
+    SiglipTextConfig,
+    TextTransformerConfig,
+    VisionTransformerConfig,
+)
+from seesay.nets.clip import build_clip
+
+WORDS = 600
+TEXTS = ["a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "a cat"]
+BLOCKS = {"width": 64, "layers": 2, "heads": 2}
+TRANSFORMER = TextTransformerConfig(context=20, vocab_size=WORDS, **BLOCKS)
+SIGLIP_TEXT = {"context": 16, "vocab_size": WORDS, "pad": 1, **BLOCKS}
+TOWERS = {
+    "vit": (VisionTransformerConfig(image_size=32, patch=8, **BLOCKS), TRANSFORMER, {}),
+    "vit of patches": (
+        VisionTransformerConfig(image_size=32, patch=8, pool="patches", pre_norm=False, activation="gelu", **BLOCKS),
+        TRANSFORMER,
+        {"projection": "mlp"},
+    ),
+    "resnet": (ResNetConfig(image_size=64, width=8, layers=(1, 2, 1, 1), heads=4), TRANSFORMER, {}),
+    "conv": (
+        ConvNetConfig(image_size=36, width=16, depths=(1, 2)),
+        BagOfWordsConfig(context=20, vocab_size=WORDS, width=32),
+        {},
+    ),
+    "siglip": (
+        SiglipImageConfig(image_size=36, patch=8, **BLOCKS),
+        SiglipTextConfig(**SIGLIP_TEXT),
+        {"scoring": "sigmoid"},
+    ),
+    "siglip to the end": (
+        SiglipImageConfig(image_size=32, patch=8, **BLOCKS),
+        SiglipTextConfig(pool="end", **SIGLIP_TEXT),
+        {"scoring": "sigmoid"},
+    ),
+}
+GRAPH_ENGINES = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(name not in engines.installed_engines(), reason=f"{name} is not installed")
+    )
+    for name in ("onnx", "openvino")
+]
+
+
+def model_of(family):
+    """A small model with random weights; those of its normalisations are not what every new model has."""
+    image, text, more = TOWERS[family]
+    architecture = Architecture(embed_dim=64, image=image, text=text, **more)
+    clip = build_clip(architecture, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in clip.state_dict().items():
+        if name.endswith(("running_mean", "running_var", "norm_2.weight", "norm_3.weight", "bias")):
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    return Model(
+        clip, architecture, byte_pairs(WORDS, context=text.context), preprocess=Preprocess(size=image.image_size)
+    )
+
+
+def pictures(count, side):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+@pytest.mark.parametrize("family", TOWERS)
+def test_rows_and_features_are_those_of_torch_to_1e_5(family, engine):
+    model = model_of(family)
+    other = model.with_engine(engine)
+    images = pictures(3, 40)
+    assert (other.encode_images(images) - model.encode_images(images)).abs().max() < 1e-5
+    assert (other.encode_images(images[:1]) - model.encode_images(images[:1])).abs().max() < 1e-5
+    assert (other.encode_texts(TEXTS) - model.encode_texts(TEXTS)).abs().max() < 1e-5
+    assert (other.encode_texts(TEXTS[1:2]) - model.encode_texts(TEXTS[1:2])).abs().max() < 1e-5
+    pixels = torch.stack([model.preprocess.pixels(image) for image in images])
+    right = features_of(model, pixels)
+    assert (features_of(other, pixels) - right).abs().max() < 1e-5 * right.abs().max()
+
+
+@pytest.mark.parametrize("engine", ["torch-int8", "torch-bf16"])
+def test_rounded_engines_are_near_and_a_row_is_the_same_in_any_batch_of_int8(engine):
+    model = model_of("vit")
+    other = model.with_engine(engine)
+    images = pictures(4, 40)
+    rows, right = other.encode_images(images), model.encode_images(images)
+    assert (rows * right).sum(1).min() > 0.99 and not torch.equal(rows, right)
+    assert (other.encode_texts(TEXTS) * model.encode_texts(TEXTS)).sum(1).min() > 0.99
+    if engine == "torch-int8":
+        layer = other.encoder.image_tower.blocks[0].fc
+        x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(layer(x)[2:3], layer(x[2:3]))
+        exact = model.clip.image_tower.blocks[0].fc(x)
+        assert (layer(x) - exact).abs().max() < 0.03 * exact.abs().max()
+
+
+def test_the_model_it_is_called_on_stays_as_it_is_and_torch_leads_back():
+    model = model_of("vit")
+    other = model.with_engine("torch-int8")
+    assert (model.engine, model.encoder, other.engine) == ("torch", None, "torch-int8")
+    assert "by torch-int8" in repr(other) and "by torch" not in repr(model)
+    back = other.with_engine("torch")
+    assert torch.equal(back.encode_texts(TEXTS), model.encode_texts(TEXTS))
+    assert other.with_engine("torch-int8") is other
+
+
+def test_cached_rows_are_kept_by_engine_and_an_index_by_what_was_rounded():
+    model = model_of("vit")
+    each = [model.with_engine(name) for name in engines.installed_engines()]
+    assert len({image_fingerprint(one) for one in each}) == len(each)
+    assert space_fingerprint(model.with_engine("torch-int8")) != space_fingerprint(model)
+    assert image_fingerprint(model.with_engine("torch")) == image_fingerprint(model)
+
+
+def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
+    model = model_of("conv")
+    with pytest.raises(UsageError, match=r"engine 'onx' is not known. Nearest: onnx"):
+        model.with_engine("onx")
+    with pytest.raises(UsageError, match="no transformer blocks, and engine torch-int8 is for these"):
+        model.with_engine("torch-int8")
+    with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):
+        model.with_precision("bfloat16").with_engine("torch")
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
+        model.with_engine("onnx")
+    assert engines.installed_engines() == ["torch", "torch-int8", "torch-bf16"]
+    monkeypatch.setattr(engines, "find_spec", importlib.util.find_spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "onnx", "precision": "bfloat16"}, "has a precision of its own"),
+        ({"engine": "torch-int8", "device": "cuda"}, "computes on the CPU"),
+    ],
+)
+def test_an_engine_goes_with_no_other_precision_and_no_gpu(options, message, monkeypatch):
+    monkeypatch.setattr(engines, "find_spec", lambda name: True)
+    from seesay.model.hub import on_device
+
+    with pytest.raises(UsageError, match=message):
+        on_device("box", **options)
+
+
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_the_box_answers_alike(engine):
+    model = seesay.load("box")
+    images = pictures(2, 64)
+    labels = ["cat", "dog", "car"]
+    one, other = (each.classify(images, labels) for each in (model, model.with_engine(engine)))
+    assert [ranking.labels for ranking in one] == [ranking.labels for ranking in other]
+    assert np.allclose(one[0].probabilities, other[0].probabilities, atol=1e-4)
