@@ -13,7 +13,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
 from seesay.tasks.answer_files import FORMATS, Format, format_of, of_answers, refuse_ending, write_skipped
@@ -52,7 +52,7 @@ Threshold = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LABEL=]P",
-        help="With --multi-label: the least probability of all labels, or of this one.",
+        help="With --multi-label: the least probability [of a label].",
     ),
 ]
 FormatName = Annotated[
@@ -95,6 +95,7 @@ def command(
     preprocess: Preprocessing = "exact",
     device: Device = None,
     precision: Precision = None,
+    engine: Engine = None,
     batch_size: EncodedAtOnce = None,
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
@@ -131,7 +132,8 @@ def command(
     if bad is not None:
         refuse_ending(bad, "--bad")
     prepared = prepare(places, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
-    loaded = load_model(model, device, precision=precision, batch_size=batch_size).with_preprocess(preprocess)
+    loaded = load_model(model, device, precision=precision, engine=engine, batch_size=batch_size)
+    loaded = loaded.with_preprocess(preprocess)
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
@@ -237,11 +239,18 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
     return chosen
 
 
-def load_model(name: str | None, device: str | None, *, precision: str | None, batch_size: int | None) -> "Model":
+def load_model(
+    name: str | None,
+    device: str | None,
+    *,
+    precision: str | None = None,
+    engine: str | None = None,
+    batch_size: int | None = None,
+) -> "Model":
     """The model of that name, on a device or the best there is; without a name the small one, which is logged."""
     from seesay.model.hub import on_device
 
-    loaded = on_device(name or PACKAGED_MODEL, device, precision=precision, batch_size=batch_size)
+    loaded = on_device(name or PACKAGED_MODEL, device, precision=precision, engine=engine, batch_size=batch_size)
     if name is None:
         say(f"model: the small one in the box{known_scores(loaded.facts)}; name a larger one with --model FOLDER.")
     return loaded

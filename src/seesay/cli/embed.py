@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from seesay.base.printable import printable
-from seesay.cli.encode_options import EncodedAtOnce, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, refuse_too_many, say
 
@@ -22,6 +22,7 @@ def command(
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     device: Device = None,
     precision: Precision = None,
+    engine: Engine = None,
     batch_size: EncodedAtOnce = None,
     max_bad: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more images are broken.")
@@ -35,7 +36,8 @@ def command(
     """
     from seesay.tasks.embed import embed
 
-    done = embed(source, out=out, text=text, model=model, device=device, precision=precision, batch_size=batch_size)
+    how = {"device": device, "precision": precision, "engine": engine, "batch_size": batch_size}
+    done = embed(source, out=out, text=text, model=model, **how)
     print(printable(f"{done.rows:,} vectors of {done.width} numbers -> {out}"))
     for item in done.skipped[:SHOWN_SKIPPED]:
         say(printable(f"  skipped {item.key}: {item.reason}"))

@@ -8,6 +8,10 @@ Precision = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(metavar="KIND", help="bfloat16 or float16 [default: float32]."),
 ]
+Engine = Annotated[
+    Literal["torch", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
+    typer.Option(metavar="NAME", help="torch, torch-int8, torch-bf16, openvino or onnx."),
+]
 Width = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Rows cut to N numbers, for a model with objective.widths [default: whole]."),

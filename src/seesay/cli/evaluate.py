@@ -9,7 +9,7 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Precision, Width
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, Width
 from seesay.cli.run_options import Device
 from seesay.cli.tables import (
     counts_of,
@@ -56,7 +56,7 @@ ShiftOption = Annotated[
     str | None,
     typer.Option(
         metavar="NATURAL=SHIFTED",
-        help="Two of the sets: accuracy lost from one to the other.",
+        help="Two of the sets: accuracy lost between them.",
     ),
 ]
 BaselineOption = Annotated[
@@ -65,7 +65,7 @@ BaselineOption = Annotated[
 ColumnsOption = Annotated[str | None, typer.Option(metavar="IMAGE,TEXT", help="Two columns of a table.")]
 ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write figures and tables there (HTML).")]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
+    Path | None, typer.Option("--json", metavar="FILE", help="Write all that was measured, as fractions.")
 ]
 ResultsOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file per model, set and task.")
@@ -93,6 +93,7 @@ def command(
     preprocess: PreprocessOption = "exact",
     device: Device = None,
     precision: Precision = None,
+    engine: Engine = None,
     width: Width = None,
     batch_size: EncodedAtOnce = None,
 ) -> None:
@@ -124,6 +125,7 @@ def command(
             preprocess=preprocess,
             device=device,
             precision=precision,
+            engine=engine,
             width=width,
             batch_size=batch_size,
             **columns_of(columns),

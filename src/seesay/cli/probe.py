@@ -9,7 +9,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
 
@@ -62,6 +62,7 @@ def command(
     from_words: FromWords = False,
     device: Device = None,
     precision: Precision = None,
+    engine: Engine = None,
     batch_size: EncodedAtOnce = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -89,6 +90,7 @@ def command(
         from_words=from_words,
         device=device,
         precision=precision,
+        engine=engine,
         batch_size=batch_size,
     )
     if model is None:

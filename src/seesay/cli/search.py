@@ -12,6 +12,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.cli.encode_options import Engine
 from seesay.cli.run_options import Device
 from seesay.cli.tables import refuse_words_first, say, table
 
@@ -64,6 +65,7 @@ def command(
     bad: Bad = None,
     prune: Prune = False,
     device: Device = None,
+    engine: Engine = None,
 ) -> None:
     """Find photos by words, by a photo, or by sums of these.
 
@@ -85,7 +87,7 @@ def command(
     if bad is not None:
         refuse_ending(bad, "--bad")
     refuse_no_folder(photos)
-    loaded = load_model(model, device, precision=None, batch_size=None)
+    loaded = load_model(model, device, engine=engine)
     opened = open_for(photos, loaded, index=index, name=model)
     # Both before photos are encoded for hours.
     if since is not None:

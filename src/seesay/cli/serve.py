@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from seesay.base.streams import say
+from seesay.cli.encode_options import Engine
 from seesay.cli.run_options import Device
 
 
@@ -24,6 +25,7 @@ def command(
         Path | None, typer.Option(metavar="FOLDER", help="The index [default: in the user's cache].")
     ] = None,
     device: Device = None,
+    engine: Engine = None,
 ) -> None:
     """Serve a model over HTTP, with a page to search your photos and to try labels.
 
@@ -37,4 +39,4 @@ def command(
 
     if model is None and index is None:
         say("model: box, the small one of the package; name a larger one with --model.")
-    serve(photos, model=model, host=host, port=port, token_file=token_file, index=index, device=device)
+    serve(photos, model=model, host=host, port=port, token_file=token_file, index=index, device=device, engine=engine)

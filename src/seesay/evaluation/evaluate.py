@@ -59,6 +59,7 @@ def evaluate(
     preprocess: Literal["exact", "fast"] = "exact",
     device: str | None = None,
     precision: str | None = None,
+    engine: str | None = None,
     width: int | None = None,
     batch_size: int | None = None,
     image_column: str | None = None,
@@ -76,7 +77,7 @@ def evaluate(
     many images per class; where there is none, the entry's `result.remarks` say so. `prompts`: also the accuracy of
     every single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of
     standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values
-    in another one; `precision`, `width` and `batch_size` are as in `Model.with_precision` and so on. The two columns
+    in another one; `precision` to `batch_size` are as in `Model.with_precision` and so on. The two columns
     are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
     False. `on_entry` is called with every entry once it is measured.
 
@@ -94,10 +95,10 @@ def evaluate(
     chosen, standard = check_shift_arguments(shift, baseline, sources)
     more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
     request = Request(question=question, sources=sources, columns=columns, shift=chosen, **more)
-    how = {"preprocess": preprocess, "precision": precision, "width": width}
+    how = {"preprocess": preprocess, "precision": precision, "engine": engine, "width": width}
     settings = settings_of(words, how, probe=probe, shots=shots, shift=chosen)
     evaluation = Evaluation(entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard)
-    encoding = {"device": device, "precision": precision, "width": width, "batch_size": batch_size}
+    encoding = {"device": device, "precision": precision, "engine": engine, "width": width, "batch_size": batch_size}
     evaluation = measure_all(evaluation, open_models(arguments, preprocess, **encoding), request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
@@ -216,6 +217,7 @@ def open_models(
     *,
     device: str | None,
     precision: str | None,
+    engine: str | None,
     width: int | None,
     batch_size: int | None,
 ) -> Iterator[tuple[str, Model]]:
@@ -223,7 +225,7 @@ def open_models(
     behind its own."""
     names: dict[str, Model] = {}
     for argument in models:
-        model = on_device(argument, device, precision=precision, width=width, batch_size=batch_size)
+        model = on_device(argument, device, precision=precision, engine=engine, width=width, batch_size=batch_size)
         model = model.with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")

@@ -34,11 +34,13 @@ def serve(
     token_file: str | Path | None = None,
     index: str | Path | None = None,
     device: str | None = None,
+    engine: str | None = None,
 ) -> None:
     """Answer over HTTP, and show a page to search and classify with, until the process is told to end.
 
     With `photos` their index is made or brought up to date first, as `search` does it; with `index` alone an index is
     served as it is; with neither there is no search. What another process adds to the index is found within seconds.
+    `engine` is as in `Model.with_engine`.
     Beyond this machine's own addresses a token is needed, which callers send as `Authorization: Bearer TOKEN`.
 
     Raises `UsageError` for such a host without a token, an index by another model, or packages that are missing,
@@ -62,7 +64,7 @@ def serve(
 
     listener = bind(host, port)
     with listener:
-        loaded, opened = _opened(photos, model, index=index, device=device)
+        loaded, opened = _opened(photos, model, index=index, device=device, engine=engine)
         _run(loaded, opened, listener, token=token, is_loopback=is_loopback)
 
 
@@ -97,7 +99,12 @@ def _announce(listener: socket.socket, model: "Model", index: "PhotoIndex | None
 
 
 def _opened(
-    photos: str | Path | None, model: "Model | str | Path | None", *, index: str | Path | None, device: str | None
+    photos: str | Path | None,
+    model: "Model | str | Path | None",
+    *,
+    index: str | Path | None,
+    device: str | None,
+    engine: str | None,
 ) -> "tuple[Model, PhotoIndex | None]":
     from seesay.index.photo_index import open_index
     from seesay.index.search import open_for, refuse_no_folder
@@ -105,15 +112,15 @@ def _opened(
 
     if photos is not None:
         refuse_no_folder(Path(photos))
-        loaded = on_device(PACKAGED_MODEL if model is None else model, device)
+        loaded = on_device(PACKAGED_MODEL if model is None else model, device, engine=engine)
         name = str(model) if isinstance(model, str | Path) else None if model is None else loaded.name
         opened = open_for(photos, loaded, index=index, name=name)
         say(str(opened.refresh()))
         return loaded, opened
     if index is not None:
-        opened = open_index(index, model=None if model is None else on_device(model, device))
+        opened = open_index(index, model=None if model is None else on_device(model, device, engine=engine))
         return opened.model, opened
-    return on_device(model if model is not None else PACKAGED_MODEL, device), None
+    return on_device(model if model is not None else PACKAGED_MODEL, device, engine=engine), None
 
 
 def _is_loopback(host: str) -> bool:

@@ -119,6 +119,7 @@ def classify_folder(
     thresholds: Mapping[str, float] = NO_THRESHOLDS,
     device: str | None = None,
     precision: str | None = None,
+    engine: str | None = None,
     batch_size: int | None = None,
     force: bool = False,
 ) -> Classified:
@@ -127,7 +128,7 @@ def classify_folder(
     It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
     `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own;
-    `precision` and `batch_size` are as in `Model.with_precision` and `with_batch_size`.
+    `precision`, `engine` and `batch_size` are as in `Model.with_precision` and so on.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -152,7 +153,7 @@ def classify_folder(
     from seesay.model.hub import on_device
 
     prepared = prepare(photos, question)
-    loaded = on_device(model, device, precision=precision, batch_size=batch_size)
+    loaded = on_device(model, device, precision=precision, engine=engine, batch_size=batch_size)
     return answer_all(loaded, prepared, format=format, out=Path(out), force=force)
 
 

@@ -59,6 +59,7 @@ def embed(
     model: "Model | str | Path | None" = None,
     device: str | None = None,
     precision: str | None = None,
+    engine: str | None = None,
     batch_size: int | None = None,
 ) -> EmbeddingsFile:
     """Write the unit vectors of the images, or with `text` of the texts, of a source to a file.
@@ -79,9 +80,8 @@ def embed(
     from seesay.model.hub import on_device
 
     names, read = (texts_of(source), None) if text else images_of(source)
-    loaded = on_device(
-        model if model is not None else PACKAGED_MODEL, device, precision=precision, batch_size=batch_size
-    )
+    chosen = model if model is not None else PACKAGED_MODEL
+    loaded = on_device(chosen, device, precision=precision, engine=engine, batch_size=batch_size)
     if read is None:
         vector_ND, skipped = _encode_texts(loaded, names), ()
     else:

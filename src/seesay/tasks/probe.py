@@ -25,6 +25,7 @@ def probe(
     from_words: bool = False,
     device: str | None = None,
     precision: str | None = None,
+    engine: str | None = None,
     batch_size: int | None = None,
     cache: bool = True,
 ) -> ProbeResult:
@@ -35,8 +36,8 @@ def probe(
     also with this many images per class, each number with `seeds` random choices of images. `penalty` is on the
     squared weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. With
     `from_words` probes start from the zero-shot classifier and are pulled towards it, penalties are chosen on the
-    shots alone (`LinearProbe`), and `shots` may hold 0, the zero-shot classifier itself. `precision`
-    and `batch_size` are as in `Model.with_precision` and `with_batch_size`. Features are cached under `SEESAY_CACHE`,
+    shots alone (`LinearProbe`), and `shots` may hold 0, the zero-shot classifier itself. `precision`,
+    `engine` and `batch_size` are as in `Model.with_precision` and so on. Features are cached under `SEESAY_CACHE`,
     unless `cache` is False.
 
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
@@ -46,7 +47,7 @@ def probe(
     check_protocol(counts, seeds, penalty, metric, from_words=from_words)
     train_set, test_set = open_labelled(train), open_labelled(test)
     check_sets(train_set, test_set, counts)
-    loaded = on_device(model, device, precision=precision, batch_size=batch_size)
+    loaded = on_device(model, device, precision=precision, engine=engine, batch_size=batch_size)
     with progress(len(train_set) + len(test_set), "images") as advance:
         return probe_sets(
             loaded,
