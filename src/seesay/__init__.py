@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from seesay.tasks.embed import EmbeddingsFile as EmbeddingsFile
     from seesay.tasks.embed import embed as embed
     from seesay.tasks.explain import explain as explain
+    from seesay.tasks.export import Export as Export
+    from seesay.tasks.export import export as export
     from seesay.tasks.linear_probe import LinearProbe as LinearProbe
     from seesay.tasks.probe import probe as probe
     from seesay.tasks.probe_result import ProbeResult as ProbeResult
@@ -68,6 +70,7 @@ _MODULES = {
     "EmbeddingsFile": "tasks.embed",
     "Evaluation": "evaluation.evaluate",
     "Explanation": "model.explain",
+    "Export": "tasks.export",
     "FineTuning": "finetuning.result",
     "Found": "index.search",
     "Hit": "index.photo_index",
@@ -100,6 +103,7 @@ _MODULES = {
     "embed": "tasks.embed",
     "evaluate": "evaluation.evaluate",
     "explain": "tasks.explain",
+    "export": "tasks.export",
     "finetune": "finetuning.finetune",
     "load": "model.hub",
     "open_clip_like": "model.open_clip_like",

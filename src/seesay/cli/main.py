@@ -58,6 +58,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "curate": ("seesay.cli.curate", "make a training set from tables of captions and links"),
     "serve": ("seesay.cli.serve", "search your photos on a page, and answer over HTTP"),
     "convert": ("seesay.cli.convert", "write a model in the layout of another program"),
+    "export": ("seesay.cli.export", "write a model as files for programs without torch"),
     "models": ("seesay.cli.models", "list the models that have a short name"),
     "completion": ("seesay.cli.completion", "print what lets bash, zsh or fish complete with the Tab key"),
 }

@@ -21,7 +21,7 @@ from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
 from seesay.nets.block import Block
-from seesay.nets.clip import Clip, DualEncoder
+from seesay.nets.clip import Clip
 from seesay.nets.siglip import SiglipText
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def encoder_of(model: "Model", engine: str) -> Encoder:
     if engine == "torch-int8":
         return int8_towers(model)
     refuse_unexportable(model)
-    return GraphEncoder(model, open_onnx if engine == "onnx" else open_openvino)
+    return GraphEncoder.of(model, OPENERS[engine])
 
 
 def refuse_unexportable(model: "Model") -> None:
@@ -105,12 +105,18 @@ def refuse_unexportable(model: "Model") -> None:
 class GraphEncoder:
     """The two graphs of a model in a runtime; each is made and opened when it is first asked for."""
 
-    def __init__(self, model: "Model", open_graph: OpenGraph):
-        clip = model.clip
-        assert isinstance(clip, DualEncoder)
+    def __init__(self, clip: Clip, images: Callable[[], Session], texts: Callable[[], Session]):
         self._pad = pad_of(clip)
-        self._images = functools.cache(lambda: open_graph(image_graph(model.name, clip, with_features=True)))
-        self._texts = functools.cache(lambda: open_graph(text_graph(model.name, clip, model.tokenizer)))
+        self._images, self._texts = functools.cache(images), functools.cache(texts)
+
+    @classmethod
+    def of(cls, model: "Model", open_graph: OpenGraph) -> "GraphEncoder":
+        """Graphs that are made of the model's weights."""
+        return cls(
+            model.clip,
+            lambda: open_graph(image_graph(model.name, model.clip, with_features=True)),
+            lambda: open_graph(text_graph(model.name, model.clip, model.tokenizer)),
+        )
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
         """As `Encoder`, on the CPU."""
@@ -137,7 +143,7 @@ def rows_of_texts(session: Session, tokens: Tokens, *, pad: int) -> Tensor:
     return torch.cat(parts)[order_B.argsort()]
 
 
-def pad_of(clip: DualEncoder) -> int:
+def pad_of(clip: Clip) -> int:
     """The id that texts are filled up with."""
     return clip.text_tower.pad if isinstance(clip.text_tower, SiglipText) else 0
 
@@ -169,6 +175,10 @@ def open_openvino(graph: bytes | Path) -> Session:
     }
     compiled = core.compile_model(core.read_model(graph), "CPU", settings)
     return lambda array: [np.array(value) for value in compiled(array).to_tuple()]
+
+
+# By the engine whose runtime it is.
+OPENERS: dict[str, OpenGraph] = {"onnx": open_onnx, "openvino": open_openvino}
 
 
 def with_engine(model: "Model", engine: str) -> "Model":

@@ -1,0 +1,91 @@
+"""Classify photos with an exported model and without torch: onnxruntime, tokenizers, numpy and Pillow are enough.
+
+    seesay export box box-onnx
+    python examples/onnx_only.py box-onnx photos/ cat dog "a sunset"
+
+It answers as `seesay classify` does, but for captions that need repair (wrongly decoded letters, HTML's entities).
+N = photos or prompts, D = embedding width, C = labels, S = side in pixels.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+from tokenizers import Tokenizer
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+class Exported:
+    """A folder of `seesay export --to onnx`."""
+
+    def __init__(self, folder):
+        folder = Path(folder)
+        self.facts = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+        self.images = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(self.facts["text"]["context"])
+        self.tokenizer.enable_padding(pad_id=self.facts["text"]["pad"])
+        self.sessions = {
+            side: onnxruntime.InferenceSession(folder / self.facts[side]["file"], providers=["CPUExecutionProvider"])
+            for side in ("image", "text")
+        }
+
+    def encode_texts(self, texts):
+        """Unit rows (N, D)."""
+        ids_NL = np.array([row.ids for row in self.tokenizer.encode_batch(texts)], dtype=np.int64)
+        return self._rows("text", ids_NL)
+
+    def encode_images(self, paths):
+        """Unit rows (N, D)."""
+        return np.concatenate([self._rows("image", self._pixels(path)[None]) for path in paths])
+
+    def classify(self, paths, labels):
+        """Probabilities (N, C), in the order of the labels."""
+        templates = self.facts["templates"]
+        row_CTD = [self.encode_texts([each.replace("{}", label) for each in templates]) for label in labels]
+        class_CD = np.stack([rows.mean(0) for rows in row_CTD])
+        class_CD /= np.linalg.norm(class_CD, axis=1, keepdims=True)
+        logit_NC = self.facts["logit_scale"] * self.encode_images(paths) @ class_CD.T
+        if self.facts["scoring"] == "sigmoid":
+            return 1 / (1 + np.exp(-(logit_NC + self.facts["logit_bias"])))
+        share_NC = np.exp(logit_NC - logit_NC.max(1, keepdims=True))
+        return share_NC / share_NC.sum(1, keepdims=True)
+
+    def _rows(self, side, array):
+        return self.sessions[side].run([self.facts[side]["output"]], {self.facts[side]["input"]: array})[0]
+
+    def _pixels(self, path):
+        """(3, S, S) float32: the shorter side to S and the centre, or the whole as a square; then normalised."""
+        side, resample = self.images["crop_size"]["height"], self.images["resample"]
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        if not self.images["do_center_crop"]:
+            image = image.resize((side, side), resample)
+        else:
+            width, height = image.size
+            long = int(side * max(width, height) / min(width, height))
+            image = image.resize((long, side) if width > height else (side, long), resample)
+            left, top = (round((each - side) / 2.0) for each in image.size)
+            image = image.crop((left, top, left + side, top + side))
+        mean, std = (np.array(self.images[name], dtype=np.float32) for name in ("image_mean", "image_std"))
+        pixels_SS3 = (np.asarray(image, dtype=np.float32) / 255 - mean) / std
+        return np.ascontiguousarray(pixels_SS3.transpose(2, 0, 1))
+
+
+def main(folder, photos, *labels):
+    photos = Path(photos)
+    paths = (
+        sorted(path for path in photos.rglob("*") if path.suffix.lower() in SUFFIXES) if photos.is_dir() else [photos]
+    )
+    for path, share_C in zip(paths, Exported(folder).classify(paths, labels), strict=True):
+        best = np.argsort(-share_C, kind="stable")
+        print(f"{path}  " + "  ".join(f"{labels[at]} {100 * share_C[at]:.1f} %" for at in best))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 5:
+        sys.exit("usage: python onnx_only.py FOLDER PHOTOS LABEL LABEL ...")
+    main(*sys.argv[1:])

@@ -1,0 +1,209 @@
+"""The files of an exported model: two graphs, perhaps in 8-bit integers, and the tokenizer and preparation beside them.
+
+N = images or texts, L = longest of them in ids, S = side in pixels.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seesay.base.errors import UsageError
+from seesay.data.file_tokenizer import FileTokenizer
+from seesay.model.bundle import Model
+from seesay.model.engines import pad_of
+from seesay.model.layouts.hf_images import preprocess_file
+from seesay.model.layouts.hf_tokenizer import file_tokenizer_files
+from seesay.model.layouts.vocabulary import tokenizer_files
+from seesay.model.onnx_graphs import IMAGE_INPUT, OUTPUT, TEXT_INPUT
+from seesay.model.onnx_images import image_graph
+from seesay.model.onnx_texts import text_graph
+
+
+class Layout(NamedTuple):
+    """The engine whose runtime reads it, the names of the two files, and their inputs and outputs by other names."""
+
+    engine: str
+    image: str
+    text: str
+    names: dict[str, dict[str, str]]
+    suffix: str = ".onnx"
+
+
+LAYOUTS = {
+    "onnx": Layout("onnx", "image", "text", {}),
+    "openvino": Layout("openvino", "image", "text", {}, ".xml"),
+    "transformers.js": Layout(
+        "onnx",
+        "onnx/vision_model",
+        "onnx/text_model",
+        {
+            "image": {IMAGE_INPUT: "pixel_values", OUTPUT: "image_embeds"},
+            "text": {TEXT_INPUT: "input_ids", OUTPUT: "text_embeds"},
+        },
+    ),
+}
+# What that library puts behind a name where its dtype is q8.
+JS_INT8 = "_quantized"
+# Texts of a batch for calibration: a guess.
+TEXTS_AT_ONCE = 16
+
+
+def graph_paths(to: str, *, int8: bool) -> dict[str, str]:
+    """The file of each side in an exported folder."""
+    layout = LAYOUTS[to]
+    mark = JS_INT8 if int8 and to == "transformers.js" else ""
+    return {"image": f"{layout.image}{mark}{layout.suffix}", "text": f"{layout.text}{mark}{layout.suffix}"}
+
+
+def graphs_of(model: Model) -> dict[str, bytes]:
+    """Both graphs in float32, as ONNX files."""
+    return {
+        "image": image_graph(model.name, model.clip, width=model.width),
+        "text": text_graph(model.name, model.clip, model.tokenizer, width=model.width),
+    }
+
+
+def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, kept: int) -> bytes:
+    """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give.
+
+    Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
+    and the largest number seen). Attention, normalisation, the first `kept` products and the last one stay in float32.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self, name: str):
+            self._inputs: Iterator[dict[str, np.ndarray]] = iter([{name: array} for array in inputs])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+            return next(self._inputs, None)
+
+    model = onnx.load_from_string(graph)
+    products = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Conv", "Gemm")]
+    with TemporaryDirectory(prefix="seesay-") as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        source.write_bytes(graph)
+        # It asks for a step that is done here already, as normalisations are in the weights.
+        logging.disable(logging.WARNING)
+        quantize_static(
+            source,
+            target,
+            Inputs(model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul", "Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[*products[:kept], products[-1]],
+            extra_options={"MatMulConstBOnly": True},
+        )
+        logging.disable(logging.NOTSET)
+        return target.read_bytes()
+
+
+def renamed(graph: bytes, names: dict[str, str]) -> bytes:
+    """An ONNX file with other names of inputs and outputs."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in model.graph.node:
+        for places in (node.input, node.output):
+            places[:] = [names.get(name, name) for name in places]
+    return model.SerializeToString()
+
+
+def write_graphs(folder: Path, graphs: dict[str, bytes], to: str, *, int8: bool) -> None:
+    """The two files of that layout; OpenVINO's has its weights in a file .bin beside it."""
+    layout = LAYOUTS[to]
+    for side, path in graph_paths(to, int8=int8).items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        if to == "openvino":
+            import openvino
+
+            # Its own choice would be to round the weights to float16.
+            openvino.save_model(openvino.Core().read_model(graphs[side]), folder / path, compress_to_fp16=False)
+        else:
+            (folder / path).write_bytes(renamed(graphs[side], layout.names.get(side, {})))
+
+
+def write_beside(folder: Path, model: Model, to: str) -> None:
+    """The tokenizer and the preparation of images, as transformers has them, and what transformers.js asks for."""
+    processor = "SiglipImageProcessor" if model.preprocess.resize == "squash" else "CLIPImageProcessor"
+    files = preprocess_file(model.preprocess, processor=processor)
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, FileTokenizer):
+        files |= file_tokenizer_files(tokenizer, pad=pad_of(model.clip))
+    elif tokenizer.learned:
+        raise UsageError(
+            f"{model.name} has {tokenizer.learned} learned words of a prompt, for which a tokenizer.json has no place; "
+            "export the model that it was made of."
+        )
+    else:
+        files |= {name: data for name, data in tokenizer_files(tokenizer).items() if name.startswith("tokenizer")}
+    if to == "transformers.js":
+        # Every family: the classes of that library only call the two files.
+        config = {"model_type": "clip", "projection_dim": model.architecture.embed_dim}
+        config |= {
+            "text_config": {"model_type": "clip_text_model"},
+            "vision_config": {"model_type": "clip_vision_model"},
+        }
+        files["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+
+
+def padded_ids(model: Model, texts: Sequence[str]) -> list[np.ndarray]:
+    """Ids (N, L) of texts, a few at a time, filled up as the text graph takes them."""
+    pad = pad_of(model.clip)
+    batches = []
+    for first in range(0, len(texts), TEXTS_AT_ONCE):
+        rows = model.tokenizer(texts[first : first + TEXTS_AT_ONCE])
+        longest = max(map(len, rows))
+        batches.append(np.array([row + [pad] * (longest - len(row)) for row in rows], dtype=np.int64))
+    return batches
+
+
+def facts_of(model: Model, to: str, *, int8: bool) -> dict[str, Any]:
+    """What a program needs to answer from the folder alone."""
+    layout, paths = LAYOUTS[to], graph_paths(to, int8=int8)
+    from seesay.model.onnx_graphs import OPSET
+
+    named = {side: layout.names.get(side, {}) for side in ("image", "text")}
+    return {
+        "format": 1,
+        "model": model.name,
+        "layout": to,
+        "precision": "int8" if int8 else "float32",
+        "opset": OPSET,
+        "embed_dim": model.width or model.architecture.embed_dim,
+        "image": {
+            "file": paths["image"],
+            "kind": model.architecture.image.kind,
+            "input": named["image"].get(IMAGE_INPUT, IMAGE_INPUT),
+            "shape": ["N", 3, model.preprocess.size, model.preprocess.size],
+            "output": named["image"].get(OUTPUT, OUTPUT),
+        },
+        "text": {
+            "file": paths["text"],
+            "kind": model.architecture.text.kind,
+            "input": named["text"].get(TEXT_INPUT, TEXT_INPUT),
+            "shape": ["N", "L"],
+            "output": named["text"].get(OUTPUT, OUTPUT),
+            "context": model.tokenizer.context,
+            "pad": pad_of(model.clip),
+        },
+        "templates": list(model.templates),
+        "scoring": model.architecture.scoring,
+        "logit_scale": model.logit_scale,
+        "logit_bias": model.logit_bias,
+        "tokenizer_rules": model.tokenizer.rules if isinstance(model.tokenizer, FileTokenizer) else {},
+        "facts": {name: model.facts[name] for name in ("weights", "vocabulary") if name in model.facts},
+    }

@@ -1,0 +1,178 @@
+"""Files for other runtimes: with the names others rely on, checked by reading them back, and none where they differ."""
+
+import importlib.util
+import json
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import seesay
+from seesay.base.errors import SeesayError, UsageError
+from seesay.cli.main import main
+from seesay.tasks import export as export_file
+
+for package in ("onnx", "onnxruntime"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[onnx]'")
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_only.py"
+LABELS = ["cat", "a Dog", "house finch", "ship"]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Eight noisy pictures of two classes, wide and high."""
+    folder = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for index in range(8):
+        place = folder / ("red", "blue")[index % 2]
+        place.mkdir(exist_ok=True)
+        sides = (90, 70, 3) if index % 3 else (70, 100, 3)
+        noise = generator.integers(0, 160, sides, dtype=np.uint8)
+        noise[..., 2 * (index % 2)] += 90
+        Image.fromarray(noise).save(place / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory):
+    """The model of the package, exported once."""
+    folder = tmp_path_factory.mktemp("exported") / "box"
+    return seesay.export("box", folder)
+
+
+def test_the_folder_holds_what_others_rely_on(box):
+    import onnxruntime
+
+    names = {path.name for path in box.out.iterdir()}
+    assert {"image.onnx", "text.onnx", "export.json", "tokenizer.json", "preprocessor_config.json"} <= names
+    image, text = (
+        onnxruntime.InferenceSession(box.out / name, providers=["CPUExecutionProvider"])
+        for name in ("image.onnx", "text.onnx")
+    )
+    (pixels,), (ids,) = image.get_inputs(), text.get_inputs()
+    assert (pixels.name, pixels.type, pixels.shape) == ("pixels", "tensor(float)", ["N", 3, 64, 64])
+    assert (ids.name, ids.type, ids.shape) == ("ids", "tensor(int64)", ["N", "L"])
+    assert [output.name for output in (*image.get_outputs(), *text.get_outputs())] == ["embedding", "embedding"]
+    facts = json.loads((box.out / "export.json").read_text(encoding="utf-8"))
+    assert facts == box.facts and facts["opset"] == 17 and facts["bounds"]["float32 largest difference"] == 1e-5
+    torch_row, own_row = facts["check"]["rows"]
+    assert torch_row["name"] == "torch" and own_row["largest_difference"] < 1e-5
+    assert facts["check"]["images"] == 64 and "largest difference" in repr(box)
+
+
+def test_the_example_without_torch_answers_as_classify_does(box, photos):
+    example = runpy.run_path(str(EXAMPLE))
+    paths = sorted(photos.rglob("*.png"))
+    share_NC = example["Exported"](box.out).classify(paths, LABELS)
+    right = seesay.load("box").classify(paths, LABELS)
+    for share_C, ranking in zip(share_NC, right, strict=True):
+        assert np.allclose([ranking.to_dict()[label] for label in LABELS], share_C, atol=1e-5)
+
+
+def test_the_example_names_neither_torch_nor_seesay_and_is_short():
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert "import torch" not in text and "import seesay" not in text and len(text.splitlines()) < 100
+
+
+def test_int8_files_are_smaller_and_their_table_has_three_rows(photos, tmp_path, capsys):
+    words = ["--int8", "--calibrate", str(photos), "--check", str(photos)]
+    assert main(["export", "box", str(tmp_path / "box8"), *words]) == 0
+    output = capsys.readouterr().out
+    facts = json.loads((tmp_path / "box8" / "export.json").read_text(encoding="utf-8"))
+    names = [row["name"] for row in facts["check"]["rows"]]
+    assert names == ["torch", "onnx float32", "onnx int8"] and all(name in output for name in names)
+    whole, small = facts["check"]["rows"][1:]
+    assert small["bytes"] < 0.6 * whole["bytes"] and 0.995 <= small["smallest_cosine"] < 0.99999
+    assert small["n"] == 8 and facts["precision"] == "int8" and facts["check"]["set"]
+
+
+def test_where_rows_differ_nothing_is_written_and_the_exit_code_is_1(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(export_file, "FLOAT_BOUND", 1e-12)
+    assert main(["export", "box", str(tmp_path / "box")]) == 1
+    assert "nothing is written" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr(export_file, "INT8_COSINE", 1.1)
+    Image.new("RGB", (80, 80), (200, 30, 30)).save(tmp_path / "one.png")
+    with pytest.raises(SeesayError, match="smallest cosine of onnx int8"):
+        seesay.export("box", tmp_path / "box", int8=True, calibrate=tmp_path / "one.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+
+
+def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="int8 needs calibrate PHOTOS"):
+        seesay.export("box", tmp_path / "x", int8=True)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="holds no photo"):
+        seesay.export("box", tmp_path / "x", int8=True, calibrate=tmp_path / "empty")
+    with pytest.raises(UsageError, match=r"Known: onnx, openvino, transformers\.js"):
+        seesay.export("box", tmp_path / "x", to="onx")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        seesay.export("box", tmp_path / "full")
+    monkeypatch.setattr("seesay.model.engines.find_spec", lambda name: None if name == "onnxruntime" else object())
+    with pytest.raises(UsageError, match=r"the package onnxruntime, which is not installed.*seesay\[onnx\]"):
+        seesay.export("box", tmp_path / "x")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
+def test_files_of_openvino_are_read_back_by_it(tmp_path):
+    done = seesay.export("box", tmp_path / "box", to="openvino")
+    assert {"image.xml", "image.bin", "text.xml", "text.bin"} <= {path.name for path in done.out.iterdir()}
+    assert done.rows[1]["largest_difference"] < 1e-5
+
+
+def test_the_layout_of_transformers_js_has_its_names(tmp_path):
+    import onnx
+
+    done = seesay.export("box", tmp_path / "box", to="transformers.js")
+    model = onnx.load(done.out / "onnx" / "text_model.onnx")
+    assert [model.graph.input[0].name, model.graph.output[0].name] == ["input_ids", "text_embeds"]
+    assert json.loads((done.out / "config.json").read_text(encoding="utf-8"))["model_type"] == "clip"
+    assert (done.out / "tokenizer_config.json").is_file() and (done.out / "onnx" / "vision_model.onnx").is_file()
+
+
+JS = """
+import {{ env, AutoTokenizer, AutoProcessor, CLIPTextModelWithProjection, CLIPVisionModelWithProjection, RawImage }}
+  from '{library}';
+env.allowRemoteModels = false; env.localModelPath = '{folder}/';
+const options = {{ dtype: 'fp32', device: 'cpu' }};
+const tokenizer = await AutoTokenizer.from_pretrained('box');
+const text = await CLIPTextModelWithProjection.from_pretrained('box', options);
+const processor = await AutoProcessor.from_pretrained('box');
+const vision = await CLIPVisionModelWithProjection.from_pretrained('box', options);
+const ids = tokenizer({labels}, {{ padding: true, truncation: true }});
+const {{ text_embeds }} = await text(ids);
+const images = await Promise.all({paths}.map(path => RawImage.read(path)));
+const {{ image_embeds }} = await vision(await processor(images));
+console.log(JSON.stringify([image_embeds.tolist(), text_embeds.tolist()]));
+"""
+
+
+@pytest.mark.slow
+def test_transformers_js_gives_the_same_rows(tmp_path, photos):
+    """With SEESAY_TRANSFORMERS_JS naming the file of the library that node is to import."""
+    import os
+
+    library = os.environ.get("SEESAY_TRANSFORMERS_JS")
+    if library is None or shutil.which("node") is None:
+        pytest.skip("SEESAY_TRANSFORMERS_JS names no library, or there is no node")
+    seesay.export("box", tmp_path / "box", to="transformers.js")
+    # As large as the model takes, as that library resizes in its own way.
+    square = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(square)
+    script = tmp_path / "run.mjs"
+    script.write_text(
+        JS.format(library=library, folder=tmp_path, labels=json.dumps(LABELS), paths=json.dumps([str(square)]))
+    )
+    done = subprocess.run(["node", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    images, texts = json.loads(done.stdout.splitlines()[-1])
+    model = seesay.load("box")
+    assert np.abs(np.array(images) - model.encode_images([square]).numpy()).max() < 1e-3
+    assert np.abs(np.array(texts) - model.encode_texts(LABELS).numpy()).max() < 1e-3
