@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from seesay.data.decode import decode
-from seesay.data.duplicates import alike_groups, equal_groups, looks
+from seesay.data.duplicates import COPIES, alike_groups, are_alike, equal_groups, looks
 
 
 def image(seed: int, side: int = 96) -> Image.Image:
@@ -70,3 +70,34 @@ def test_equal_digests_are_grouped_in_the_order_of_the_first():
     digests = np.array([b"b", b"a", b"c", b"a", b"b", b"b"], dtype="S16")
     assert [group.tolist() for group in equal_groups(digests)] == [[0, 4, 5], [1, 3]]
     assert equal_groups(digests[:0]) == []
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_each_way_of_copying_changes_an_image_and_draws_the_same_from_the_same_seed(way: str):
+    original = image(3, side=90).crop((0, 0, 90, 70))
+    copies = [COPIES[way](original, np.random.default_rng(seed)) for seed in (1, 1)]
+    assert all(copy.mode == "RGB" for copy in copies)
+    assert np.array_equal(*map(np.asarray, copies))
+    assert copies[0].size != original.size or not np.array_equal(np.asarray(copies[0]), np.asarray(original))
+    assert original.size == (90, 70)
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_an_image_of_one_pixel_can_be_copied(way: str):
+    for seed in range(5):
+        assert min(COPIES[way](Image.new("RGB", (1, 1), "red"), np.random.default_rng(seed)).size) >= 1
+
+
+def test_alike_images_of_two_sides_are_those_that_are_grouped():
+    one = [looks(saved(image(seed), "PNG")) for seed in range(12)]
+    other = [looks(saved(image(seed), quality=60)) for seed in range(6, 30)]
+    sides = [
+        (np.array([look for look, _ in side], np.uint64), np.stack([colours for _, colours in side]))
+        for side in (one, other)
+    ]
+    assert [each.tolist() for each in are_alike(*sides)] == [list(range(6, 12)), list(range(6))]
+
+
+def test_nothing_is_alike_where_one_side_is_empty():
+    empty = np.empty(0, np.uint64), np.empty((0, 8, 8, 3), np.uint8)
+    assert [len(each) for each in are_alike(empty, empty)] == [0, 0]

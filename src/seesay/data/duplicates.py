@@ -1,4 +1,4 @@
-"""Images that are the same twice: byte for byte, or to the eye.
+"""Images that are the same twice: byte for byte, or to the eye; and ten ways in which a copy is made.
 
 Two images are alike if their difference hashes (64 bits, grey, 9 x 8 means) differ in at most two bits, and the means
 of their 8 x 8 colour grids by at most 12 of 255 each and by at most 0.1 of their own contrast together (root mean
@@ -8,8 +8,12 @@ the same image saved again, also at another size or quality; it does not find cr
 N = images.
 """
 
+import io
+from collections.abc import Callable
+from functools import lru_cache
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 
 # 64 bits: the size of the difference hash by N. Krawetz (2013).
 GRID = 8
@@ -26,6 +30,18 @@ BANDS = ((0, 21), (21, 21), (42, 22))
 WINDOW = 64
 # Pairs compared at once, so that memory is bounded (a guess).
 BLOCK = 1 << 14
+# What copies are made with; ranges are drawn from evenly, and are guesses at what people do to a photo they pass on.
+CROP_AREA = (0.6, 0.9)
+ZOOM = (1.1, 1.4)
+STRETCH = (1.1, 1.6)
+RESIZE = (0.5, 1.5)
+TURN = (2.0, 10.0)
+JPEG_QUALITY = 20
+COLOUR = (0.7, 1.4)
+HUE = 12
+BORDER = (0.04, 0.12)
+TEXT_LETTERS = (5, 16)
+FILTERS = tuple(each for each in Image.Resampling)
 
 
 def looks(image_HW3: np.ndarray) -> tuple[int, np.ndarray]:
@@ -48,6 +64,26 @@ def alike_groups(hash_N: np.ndarray, colours_N883: np.ndarray) -> list[np.ndarra
     for left, right in _alike_pairs(hash_N, colours_N883):
         parent[_root(parent, left)] = _root(parent, right)
     return _groups(np.array([_root(parent, position) for position in range(len(parent))], dtype=np.int64))
+
+
+def are_alike(
+    asked: tuple[np.ndarray, np.ndarray], passing: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of each image asked about and each that passes where the two are alike, (P,) both, sorted.
+
+    Each side is what `looks` gives of its images: hashes (N,) and colours (N, 8, 8, 3).
+    """
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+    rows = max(1, (1 << 22) // max(1, len(passing[0])))
+    for first in range(0, len(asked[0]), rows):
+        bits = np.bitwise_count(asked[0][first : first + rows, None] ^ passing[0])
+        one, other = np.nonzero(bits <= MOST_BITS)
+        for start in range(0, len(one), BLOCK):
+            left, right = one[start : start + BLOCK] + first, other[start : start + BLOCK]
+            is_alike = _are_alike(asked[1][left], passing[1][right])
+            found.append((left[is_alike], right[is_alike]))
+    left, right = (np.concatenate(each) for each in zip(*found, strict=True))
+    return left, right
 
 
 def _groups(label_N: np.ndarray) -> list[np.ndarray]:
@@ -93,3 +129,92 @@ def _are_alike(one_M883: np.ndarray, other_M883: np.ndarray) -> np.ndarray:
     together_M = np.sqrt((apart_M883**2).mean((1, 2, 3)))
     is_close_M = np.abs(apart_M883).max((1, 2, 3)) <= MOST_COLOUR
     return is_close_M & (together_M <= np.maximum(FLAT, MOST_OF_CONTRAST * contrast_M))
+
+
+def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    share = rng.uniform(*CROP_AREA) ** 0.5
+    width, height = (max(1, round(side * share)) for side in image.size)
+    left, top = (int(rng.integers(0, side - kept + 1)) for side, kept in zip(image.size, (width, height), strict=True))
+    return image.crop((left, top, left + width, top + height))
+
+
+def _zoomed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    share = 1 / rng.uniform(*ZOOM)
+    width, height = image.size
+    left, top = width * (1 - share) / 2, height * (1 - share) / 2
+    return image.resize(image.size, Image.Resampling.BICUBIC, (left, top, width - left, height - top))
+
+
+def _stretched(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    factor = rng.uniform(*STRETCH)
+    width, height = image.size
+    size = (round(width * factor), height) if rng.random() < 0.5 else (width, round(height * factor))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def _resized(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    factor = rng.uniform(*RESIZE)
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    return image.resize((width, height), FILTERS[rng.integers(len(FILTERS))])
+
+
+def _turned(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    angle = rng.uniform(*TURN) * rng.choice((-1, 1))
+    grey = int(rng.choice((0, 128, 255)))
+    return image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(grey, grey, grey))
+
+
+def _saved_badly(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=JPEG_QUALITY)
+    return Image.open(file).convert("RGB")
+
+
+def _recoloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = change(image).enhance(rng.uniform(*COLOUR))
+    hsv_HW3 = np.array(image.convert("HSV"))
+    hsv_HW3[..., 0] += np.uint8(rng.integers(-HUE, HUE + 1) % 256)
+    return Image.fromarray(hsv_HW3, "HSV").convert("RGB")
+
+
+def _mirrored(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.mirror(image)
+
+
+def _framed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    width = max(1, round(rng.uniform(*BORDER) * min(image.size)))
+    return ImageOps.expand(image, width, tuple(rng.integers(0, 256, 3).tolist()))
+
+
+def _written_on(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    image = image.copy()
+    width, height = image.size
+    text = "".join(chr(code) for code in rng.integers(97, 123, rng.integers(*TEXT_LETTERS)))
+    size = max(6, int(1.8 * width * rng.uniform(0.5, 0.95) / len(text)))
+    size = min(size, max(6, height // 3))
+    place = int(rng.integers(0, max(1, width // 4))), int(rng.integers(0, max(1, height - size)))
+    ink, edge = ((255,) * 3, (0,) * 3) if rng.random() < 0.5 else (tuple(rng.integers(0, 256, 3).tolist()), (255,) * 3)
+    draw = ImageDraw.Draw(image)
+    draw.text(place, text, ink, _font(size), stroke_width=size // 12, stroke_fill=edge)
+    return image
+
+
+@lru_cache(maxsize=256)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+# A copy of an RGB image, made with numbers drawn from the generator.
+COPIES: dict[str, Callable[[Image.Image, np.random.Generator], Image.Image]] = {
+    "crop": _cropped,
+    "zoom": _zoomed,
+    "aspect": _stretched,
+    "resize": _resized,
+    "rotation": _turned,
+    "jpeg": _saved_badly,
+    "colour": _recoloured,
+    "flip": _mirrored,
+    "border": _framed,
+    "text": _written_on,
+}

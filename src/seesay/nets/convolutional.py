@@ -1,4 +1,4 @@
-"""The convolutional towers: the paper's modified ResNet with attention pooling, and a small one for small machines.
+"""The convolutional towers: the paper's modified ResNet with attention pooling, a small one, and one for copies.
 
 B = images, S = side in pixels, P = positions of the last map + 1, C = its channels, H = heads, W = features,
 D = embedding width; in a 3x3 convolution C = channels in, K = channels out, P = positions behind, of all images.
@@ -170,6 +170,47 @@ class ConvNet(ImageTower):
 
     def _map(self, pixels_B3SS: Tensor) -> Tensor:
         return self.blocks(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))
+
+
+class CopyTower(ImageTower):
+    """What finds copies of an image: no norms, GELU, shortcuts halved by an average (Radford et al. 2021, appendix C).
+
+    The paper normalises weights while it trains, so that nothing passes between the images of a batch; a trained one
+    has that folded into its kernels. The stem's stride is 4.
+    """
+
+    def __init__(self, widths: tuple[int, ...], embed_dim: int):
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 8, stride=4, padding=2)
+        self.blocks = nn.Sequential()
+        for stage, width in enumerate(widths):
+            if stage:
+                self.blocks.append(nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(widths[stage - 1], width, 1)))
+            self.blocks.extend(PlainBlock(width) for _ in range(2))
+        self.projection = nn.Parameter(torch.randn(widths[-1], embed_dim) * widths[-1] ** -0.5)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to (B, W)."""
+        return self.grid(pixels_B3SS).mean(1)
+
+    def grid(self, pixels_B3SS: Tensor) -> Tensor:
+        """Normalised pixels to the G positions of the last map, (B, G, W)."""
+        x = self.blocks(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))
+        return F.gelu(x).flatten(2).transpose(1, 2)
+
+
+class PlainBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut, without norms."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv_1 = Conv3x3(channels, channels)
+        self.conv_2 = Conv3x3(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) to the same."""
+        return x + self.conv_2(F.gelu(self.conv_1(F.gelu(x))))
 
 
 # He et al. 2015, "Deep Residual Learning", table 1: a bottleneck ends four times as wide as it is inside.
