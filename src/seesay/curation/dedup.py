@@ -1,8 +1,9 @@
 """Which images are there twice, byte for byte, pixel for pixel, or to the eye; and which are in an evaluation set.
 
 To the eye is what `data.duplicates` says: the same image saved again, also at another size or quality, but no crops or
-mirrored copies. Of images that are the same the pair with the smallest key stays, in whatever order they came. All are
-in memory at once by their hashes: some 300 bytes each.
+mirrored copies; with a model images are compared by its embeddings too, all with all. Of images that are the same the
+pair with the smallest key stays, in whatever order they came. All are in memory at once by their hashes: some 300 bytes
+each, and an embedding.
 
 N = images, those of evaluation sets first.
 """
@@ -21,16 +22,17 @@ from seesay.base.journal import progress
 from seesay.base.records import Skipped
 from seesay.base.streams import say
 from seesay.curation.images import map_images
+from seesay.curation.scores import Encoder, copies_by_cosine, encoder, images_of
 from seesay.curation.settings import DedupSettings
 from seesay.curation.stages import Finish, Parts, Stage
 from seesay.curation.tables import with_reasons
 from seesay.data.decode import decode
 from seesay.data.duplicates import GRID, alike_groups, equal_groups, looks
-from seesay.data.evalsets import name_of_set, open_evalset
-from seesay.data.labelled import LabelledSet
+from seesay.data.evalsets import name_of_set
 from seesay.data.sources import count_reasons
 
-BYTES, PIXELS, NEAR = "same bytes", "same pixels", "looks the same"
+BYTES, PIXELS, NEAR, CLOSE = "same bytes", "same pixels", "looks the same", "close by the model"
+MANY = "same bytes as many"
 COLOUR_BYTES = 3 * GRID * GRID
 
 
@@ -41,6 +43,7 @@ class Print(NamedTuple):
     pixels: bytes
     look: int
     colours: bytes
+    embedding: bytes | None = None
 
 
 def print_of(data: bytes) -> Print:
@@ -56,6 +59,7 @@ COLUMNS = {
     "pixels": pa.binary(32),
     "look": pa.uint64(),
     "colours": pa.binary(COLOUR_BYTES),
+    "embedding": pa.binary(),
 }
 
 
@@ -70,48 +74,67 @@ class Reference:
 
 def dedup_stage(settings: DedupSettings) -> Stage:
     """Adds `sha256` and `copy_of`, the key of the pair or image whose image a row's is, which then goes no further."""
-    references = [read_reference(source) for source in settings.against]
+    model = encoder(settings.model) if settings.model is not None else None
+    references = [read_reference(source, model) for source in settings.against]
 
     def measure(table: pa.Table, _: Path) -> pa.Table:
-        found = [found for _, found in map_images(table.to_pylist(), print_of)]
+        rows = table.to_pylist()
+        found: list[Print | BrokenSample] = [found for _, found in map_images(rows, print_of)]
+        if model is not None:
+            good = [n for n, each in enumerate(found) if not isinstance(each, BrokenSample)]
+            for n, each in zip(good, model.rows([rows[n] for n in good]), strict=True):
+                found[n] = with_embedding(found[n], each if isinstance(each, BrokenSample) else each.image_D)
         for number, (name, kind) in enumerate(COLUMNS.items()):
             values = [None if isinstance(each, BrokenSample) else each[number] for each in found]
             table = table.append_column(name, pa.array(values, kind))
         return with_reasons(table, (each.reason if isinstance(each, BrokenSample) else None for each in found))
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"" if model is None else model.fingerprint.encode())
     for reference in references:
         digest.update(repr((reference.name, reference.keys, reference.prints)).encode("utf-8", "surrogatepass"))
     return Stage(
         name="dedup",
         settings=settings,
         measure=measure,
-        decide=lambda parts: without_copies(parts, references, is_near=settings.is_near),
+        decide=lambda parts: without_copies(parts, references, settings),
         facts=digest.hexdigest(),
     )
 
 
-def read_reference(source: str) -> Reference:
+def with_embedding(found: Print | BrokenSample, embedding: np.ndarray | BrokenSample) -> Print | BrokenSample:
+    """An image's prints with what a model makes of it, or why either cannot be had."""
+    if isinstance(found, BrokenSample):
+        return found
+    return embedding if isinstance(embedding, BrokenSample) else found._replace(embedding=embedding.tobytes())
+
+
+def read_reference(source: str, model: Encoder | None = None) -> Reference:
     """Every image of an evaluation set, labelled or captioned; those that cannot be read are counted in a message."""
-    opened = open_evalset(source)
-    keys, prints, skipped = [], [], []
-    with progress(len(opened), f"against {name_of_set(source)}") as advance:
-        for index in range(len(opened)):
+    name, keys, images = images_of(source)
+    found: list[Print | BrokenSample] = []
+    with progress(len(keys), f"against {name_of_set(source)}") as advance:
+        for read in images:
             try:
-                data = opened.image(index) if isinstance(opened, LabelledSet) else opened[index].image
-                prints.append(print_of(data))
-                keys.append(opened.key(index))
+                found.append(print_of(read()))
             except BrokenSample as error:
-                skipped.append(Skipped(key=opened.key(index), reason=error.reason))
+                found.append(error)
             advance(1)
+    if model is not None:
+        found = [with_embedding(*each) for each in zip(found, model.images(images), strict=True)]
+    skipped = [
+        Skipped(key=key, reason=each.reason)
+        for key, each in zip(keys, found, strict=True)
+        if isinstance(each, BrokenSample)
+    ]
     if skipped:
-        say(f"{source}: {len(skipped)} of {len(opened)} images cannot be compared ({count_reasons(skipped)}).")
-    return Reference(name=opened.name, keys=tuple(keys), prints=tuple(prints))
+        say(f"{source}: {len(skipped)} of {len(keys)} images cannot be compared ({count_reasons(skipped)}).")
+    good = [(key, each) for key, each in zip(keys, found, strict=True) if not isinstance(each, BrokenSample)]
+    return Reference(name=name, keys=tuple(key for key, _ in good), prints=tuple(each for _, each in good))
 
 
-def without_copies(parts: Parts, references: Sequence[Reference], *, is_near: bool) -> Finish:
+def without_copies(parts: Parts, references: Sequence[Reference], settings: DedupSettings) -> Finish:
     """What leaves copies out of each part, with the reason and what each is a copy of."""
-    copies, keys = find_copies(parts, references, is_near=is_near)
+    copies, keys = find_copies(parts, references, settings)
     firsts = np.cumsum([0, *(len(each) for each in keys)])
 
     def finish(number: int, table: pa.Table) -> pa.Table:
@@ -120,13 +143,14 @@ def without_copies(parts: Parts, references: Sequence[Reference], *, is_near: bo
         broken = table["left_out"].is_valid().to_pylist()
         values = [None if is_broken else each for is_broken, each in zip(broken, copy_of.to_pylist(), strict=True)]
         table = with_reasons(table, (None if each is None else each[0] for each in own))
+        table = table.drop_columns(["embedding"])
         return table.append_column("copy_of", pa.array(values, pa.string()))
 
     return finish
 
 
 def find_copies(
-    parts: Parts, references: Sequence[Reference], *, is_near: bool
+    parts: Parts, references: Sequence[Reference], settings: DedupSettings
 ) -> tuple[list[tuple[str, str] | None], list[list[bytes]]]:
     """For each pair, part by part, why it is a copy and of what, or None; and the keys of each part."""
     tables = list(parts.tables(["key", *COLUMNS]))
@@ -142,10 +166,23 @@ def find_copies(
     # Groups are looked for in the order of keys, so that the order of the tables has no part in them.
     order = [*range(len(names)), *(len(names) + n for n in sorted(range(len(flat)), key=lambda n: (flat[n], n)))]
     copies: list[tuple[str, str] | None] = [None] * len(flat)
-    for reason, column in ((BYTES, "sha256"), (PIXELS, "pixels"), (NEAR, "look"))[: 3 if is_near else 2]:
+
+    def mark(reason: str, member: int, first: int) -> None:
+        """A pair is a copy of what comes first: in an evaluation set, or with the smallest key."""
+        where, original = names[first] if first < len(names) else ("", flat[first - len(names)].hex())
+        if member >= len(names):
+            copies[member - len(names)] = (f"{reason} {where}".rstrip(), original)
+
+    kinds = [(BYTES, "sha256"), (PIXELS, "pixels"), *([(NEAR, "look")] if settings.is_near else [])]
+    for reason, column in [*kinds, *([(CLOSE, "embedding")] if settings.model is not None else [])]:
         alive = [n for n in order if n < len(names) or copies[n - len(names)] is None]
-        values = [prints[column][n] for n in alive]
         if not alive:
+            continue
+        values = [prints[column][n] for n in alive]
+        if column == "embedding":
+            embedding_ND = np.frombuffer(b"".join(values), np.float32).reshape(len(alive), -1)
+            for member, first in copies_by_cosine(embedding_ND, settings.least_cosine, len(names)).items():
+                mark(reason, alive[member], alive[first])
             continue
         if column == "look":
             colours = np.frombuffer(b"".join(prints["colours"][n] for n in alive), np.uint8)
@@ -153,11 +190,8 @@ def find_copies(
         else:
             groups = equal_groups(np.array(values, "S32"))
         for group in groups:
-            # The first of a group is in an evaluation set, or has the smallest key.
-            members = sorted(group.tolist())
-            first = alive[members[0]]
-            where, original = names[first] if first < len(names) else ("", flat[first - len(names)].hex())
-            for member in members[1:]:
-                if alive[member] >= len(names):
-                    copies[alive[member] - len(names)] = (f"{reason} {where}".rstrip(), original)
+            members = [alive[n] for n in sorted(group.tolist())]
+            is_sent_for_others = column == "sha256" and sum(n >= len(names) for n in members) > settings.most_copies
+            for member in members[0 if is_sent_for_others else 1 :]:
+                mark(MANY if is_sent_for_others else reason, member, members[0])
     return copies, keys

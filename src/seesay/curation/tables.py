@@ -9,15 +9,14 @@ not fetched has none.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 
-from seesay.base.errors import BrokenSample, RefusedInput, StorageError, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.curation.text_tables import json_objects, open_csv, read_errors, refuse_open_quotes
 from seesay.data.parquet_pages import open_parquet_file, refused
 from seesay.data.shards import open_shards
 from seesay.data.sources import MAX_CAPTION_BYTES, LooseFile, StoredImage, TarSlice, missing_location
@@ -39,7 +38,19 @@ SCHEMA = pa.schema(
 # What stages add: a column of a table that is called so gets another name.
 ADDED = frozenset(
     [
-        *("queries", "kept_for", "language", "width", "height", "clip_score", "sha256", "pixels", "look", "colours"),
+        *(
+            "queries",
+            "kept_for",
+            "language",
+            "width",
+            "height",
+            "clip_score",
+            "preference",
+            "sha256",
+            "pixels",
+            "look",
+            "colours",
+        ),
         *("copy_of", "shard", "host", "attempts"),
     ]
 )
@@ -124,10 +135,10 @@ class Tables:
         elif suffix == ".jsonl":
             yield from _json_records(path, self._columns[path])
         else:
-            with _read_errors(path), _open_csv(path, self._count_uneven) as reader:
+            with read_errors(path), open_csv(path, self._count_uneven) as reader:
                 for batch in reader:
                     if suffix == ".tsv":
-                        _refuse_open_quotes(batch, path)
+                        refuse_open_quotes(batch, path)
                     yield _of_batch(batch, path)
 
     def _count_uneven(self, _: Any) -> str:
@@ -249,9 +260,9 @@ def _column_names(path: Path) -> list[str]:
         with open_parquet_file(path) as file, refused(path):
             names = list(file.schema_arrow.names)
     elif suffix == ".jsonl":
-        names = list(dict.fromkeys(name for record in _json_objects(path) for name in record))
+        names = list(dict.fromkeys(name for record in json_objects(path) for name in record))
     else:
-        with _read_errors(path), _open_csv(path) as reader:
+        with read_errors(path), open_csv(path) as reader:
             names = list(reader.schema.names)
     if len(set(names)) < len(names):
         raise RefusedInput(f"{path} has two columns of one name; give each a name of its own.")
@@ -284,57 +295,9 @@ def _written(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
 
 
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise RefusedInput(f"{path} is no whole table: {reason}; fetch or write it again.") from error
-    except OSError as error:
-        raise StorageError(f"Cannot read {str(path)!r}: {error.strerror or error}.") from error
-
-
-def _open_csv(path: Path, uneven: Callable[[Any], str] = lambda row: "skip") -> Any:
-    """The rows of a CSV or TSV, every column as text; a quoted field may hold line ends."""
-    with open(path, "rb") as file:
-        head = file.readline(1 << 20)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=uneven)
-    names = pyarrow.csv.read_csv(pa.BufferReader(head), parse_options=parse).schema.names
-    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    return pyarrow.csv.open_csv(path, parse_options=parse, convert_options=convert)
-
-
-def _refuse_open_quotes(batch: pa.RecordBatch, path: Path) -> None:
-    """`RefusedInput` where a value holds a line end and then a tab: a quote that does not close has rows in it."""
-    for column in batch.columns:
-        is_open = pa.compute.match_substring_regex(column, "\n[^\n]*\t")
-        if pa.compute.any(is_open).as_py():
-            start = column.filter(is_open)[0].as_py().split("\n")[0][:60]
-            raise RefusedInput(
-                f"{path} has a quote that opens at {start!r} and does not close in its line, so rows would be lost; "
-                "double the quotes and put others around the value, or write Parquet."
-            )
-
-
-def _json_objects(path: Path) -> Iterator[dict[str, Any]]:
-    with _read_errors(path), open(path, encoding="utf-8") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_CAPTION_BYTES), ""), 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise RefusedInput(f"line {number} of {path} is no JSON ({error}); fetch or write it again.") from error
-            if not isinstance(record, dict):
-                raise RefusedInput(f"line {number} of {path} is no JSON object; write one with url and caption.")
-            yield record
-
-
 def _json_records(path: Path, names: Sequence[str]) -> Iterator[_Records]:
     block: list[dict[str, Any]] = []
-    for record in _json_objects(path):
+    for record in json_objects(path):
         block.append(record)
         if len(block) == READ_ROWS:
             yield _of_objects(block, names, path)
