@@ -1,10 +1,12 @@
-"""Fine-tuning the box on two targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
+"""Fine-tuning the box on three targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
 
-    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 1
+    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 1 --keep 0 30
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
-captions, which no choice sees. Results go to WORK/results.jsonl, one line each; what is there is not done again.
+captions, which no choice sees. With --keep above 0 every other image of the guard keeps its rows (`start.keep`), and
+the rest alone is measured. The third target are the twelve most frequent types of train-fashion, 60 images each.
+Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
 import argparse
@@ -28,11 +30,36 @@ from seesay.finetuning.measures import CaptionMeasure, ClassMeasure
 from seesay.finetuning.sweep import Change, Point, between, chosen_point
 from seesay.tasks.words import choose_words
 
-TARGETS = ("eval-mnist", "eval-rsicd30")
+TARGETS = ("eval-mnist", "eval-rsicd30", "fashion")
+FASHION_TYPES, FASHION_IMAGES = 12, 60
 GUARD, CAPTIONS, GUARD_IMAGES = "eval-tinyimagenet-val", "eval-flickr8k-dev", 800
 STEPS, BATCH, RATE = 120, 32, 1e-4
 HOWS = ("full", "image", "lora", "prompt", "lock-text")
 BOUNDS = (1.0, 3.0, 5.0)
+
+
+def fashion(data: Path, folder: Path) -> Path:
+    """A labelled set of the most frequent types of train-fashion, by its .json files; its first images of each."""
+    if not (folder / "classnames.txt").exists():
+        samples: dict[str, list[bytes]] = {}
+        for path in sorted((data / "train-fashion").glob("*.tar")):
+            with tarfile.open(path) as tar:
+                parts = {member.name: tar.extractfile(member).read() for member in tar}
+            for name, facts in parts.items():
+                if name.endswith(".json"):
+                    image = parts[name.removesuffix(".json") + ".webp"]
+                    samples.setdefault(json.loads(facts)["type"], []).append(image)
+        names = sorted(sorted(samples, key=lambda name: (-len(samples[name]), name))[:FASHION_TYPES])
+        folder.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(folder / "0.tar", "w") as tar:
+            for label, name in enumerate(names):
+                for number, image in enumerate(samples[name][:FASHION_IMAGES]):
+                    for ending, content in (("webp", image), ("cls", str(label).encode())):
+                        header = tarfile.TarInfo(f"{label:02}-{number:03}.{ending}")
+                        header.size = len(content)
+                        tar.addfile(header, io.BytesIO(content))
+        (folder / "classnames.txt").write_text("\n".join(names) + "\n")
+    return folder
 
 
 def split(source: Path, folder: Path, *, first: str, second: str, count: int | None = None) -> Path:
@@ -134,9 +161,9 @@ def points_of(values) -> list[Point]:
     ]
 
 
-def ours(old, target: Path, guard: Path, folder: Path, *, how: str, seed: int):
+def ours(old, target: Path, guard: Path, folder: Path, *, how: str, seed: int, keep: float):
     """(bound or "end", a, model) of `seesay.finetune`: the recommended one at each bound, and the trained one."""
-    overrides = ["towers.precision=float32", "check.every=1.0"]
+    overrides = ["towers.precision=float32", "check.every=1.0", f"start.keep={keep}"]
     if how not in ("lora", "prompt"):
         overrides.append(f"optimizer.learning_rate={RATE}")
     settings = {"steps": STEPS, "batch_size": BATCH, "seed": seed, "device": "cpu", "workers": 0}
@@ -169,6 +196,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--keep", type=float, nargs="*", default=[0.0])
+    parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -177,8 +206,11 @@ def main() -> None:
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
     guard = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=GUARD_IMAGES)
     old = seesay.load("box")
-    for name in TARGETS:
-        target = split(arguments.data / name, arguments.work / name, first="train", second="test")
+    for name in arguments.targets:
+        source = (
+            fashion(arguments.data, arguments.work / "fashion-types") if name == "fashion" else arguments.data / name
+        )
+        target = split(source, arguments.work / name, first="train", second="test")
         measured = measures(old, target, guard, arguments.data / CAPTIONS)
 
         def write(run, model, *, seconds, measured=measured, **more) -> None:
@@ -188,9 +220,10 @@ def main() -> None:
                 file.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
 
-        for how in arguments.only:
+        ways = [(how, keep) for how in arguments.only for keep in (arguments.keep if how in HOWS else [0.0])]
+        for how, keep in ways:
             for seed in range(1 if how in ("zero-shot", "probe") else arguments.seeds):
-                run = [name, how, seed]
+                run = [name, how, seed, keep]
                 if tuple(run) in done:
                     continue
                 began = time.monotonic()
@@ -205,8 +238,8 @@ def main() -> None:
                     model, more = naive(old, target, seed=seed)
                     write(run, model, seconds=time.monotonic() - began, **more)
                 else:
-                    folder = arguments.work / f"{name}-{how}-{seed}"
-                    variants = list(ours(old, target, guard, folder, how=how, seed=seed))
+                    folder = arguments.work / f"{name}-{how}-{seed}-{keep:g}"
+                    variants = list(ours(old, target, guard, folder, how=how, seed=seed, keep=keep))
                     seconds = time.monotonic() - began
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
                     for variant, a, model in variants:

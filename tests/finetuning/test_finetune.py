@@ -1,5 +1,6 @@
 """`seesay.finetune` from end to end on small models: what is learned, what is kept, what is refused."""
 
+import contextlib
 import json
 import shutil
 
@@ -11,7 +12,8 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
-from seesay.finetuning.target import open_target
+from seesay.finetuning.target import OldAnswers, open_guards, open_target
+from seesay.formulas.similarity import drift
 from seesay.model.cache import weights_sha256
 from seesay.training.settings import TrainSettings
 
@@ -57,10 +59,18 @@ def test_the_same_call_goes_on_with_a_finished_run_and_measures_it_anew(small_mo
         tuned(small_model, data, tmp_path / "run", overrides=[*SURE, "optimizer.weight_decay=0.3"])
 
 
+def ended(model, data, out, **named):
+    """As `tuned`, where so few steps may make nothing better."""
+    with contextlib.suppress(SeesayError):
+        tuned(model, data, out, **named)
+    return seesay.load(out / "train" / "model")
+
+
 @pytest.mark.journey
-def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(small_model, small_vit, squares, tmp_path):
+@pytest.mark.parametrize("how", ["full", "lora"])
+def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(how, small_model, small_vit, squares, tmp_path):
     data = squares()
-    tuned(small_model, data, tmp_path / "unbroken", steps=8)
+    ended(small_model, data, tmp_path / "unbroken", steps=8, how=how)
     with pytest.raises(UsageError, match="holds a finished run of 8 steps"):
         tuned(small_model, data, tmp_path / "unbroken", steps=8, how="lock-image")
     from seesay.training import loop
@@ -77,15 +87,17 @@ def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(small_model,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_step", stopping)
         with pytest.raises(KeyboardInterrupt):
-            tuned(small_model, data, tmp_path / "broken", steps=8)
+            tuned(small_model, data, tmp_path / "broken", steps=8, how=how)
     assert made == [1, 2, 3]
     with pytest.raises(UsageError, match=r"start\.sha256: "):
-        tuned(small_vit, data, tmp_path / "broken", steps=8)
+        tuned(small_vit, data, tmp_path / "broken", steps=8, how=how)
     with pytest.raises(UsageError, match=r"start\.how: "):
         tuned(small_model, data, tmp_path / "broken", steps=8, how="lock-image")
-    tuned(small_model, data, tmp_path / "broken", steps=8)
-    ends = [seesay.load(tmp_path / run / "train/model").clip.state_dict() for run in ("unbroken", "broken")]
-    assert weights_sha256(ends[0]) == weights_sha256(ends[1])
+    ended(small_model, data, tmp_path / "broken", steps=8, how=how)
+    files = ["model/model.safetensors", *(["adapter/adapter_model.safetensors"] if how == "lora" else [])]
+    for file in files:
+        ends = [(tmp_path / run / "train" / file).read_bytes() for run in ("unbroken", "broken")]
+        assert ends[0] == ends[1], file
 
 
 def test_images_of_one_class_are_matches_of_all_its_prompts(squares, small_model):
@@ -303,3 +315,43 @@ def read_loss(folder):
 def test_captions_are_no_classes(how, small_model, coloured_pairs, tmp_path):
     with pytest.raises(UsageError, match=f"--?how {how} learns classes|how {how} learns classes"):
         tuned(small_model, coloured_pairs(60), tmp_path / "run", how=how)
+
+
+def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model, squares, coloured_pairs):
+    target = open_target(small_model, squares(seed=8), (), TrainSettings(), own_template=False)
+    guard = [squares("guard", seed=9), coloured_pairs(20)]
+    kept = OldAnswers(small_model, guard, target, seed=3)
+    measured = open_guards(small_model, guard, target, is_halved=True)
+    assert (len(kept.pixels_N3SS), [each.n for each in measured]) == (30 + 10, [30, 10])
+    whole = kept.drawn(7, 8, part=(0, 1))
+    again, parts = kept.drawn(7, 8, part=(0, 1)), [kept.drawn(7, 8, part=(k, 2)) for k in range(2)]
+    for number in (0, 2, 3):
+        assert torch.equal(whole[number], again[number])
+        assert torch.equal(whole[number], torch.stack([part[number] for part in parts], 1).flatten(0, 1))
+    assert not torch.equal(whole[2], kept.drawn(8, 8, part=(0, 1))[2])
+    assert torch.allclose(whole[2], small_model.encode_pixels(whole[0]), atol=1e-5)
+    assert torch.allclose(whole[3], small_model.clip.embed_texts(whole[1]), atol=1e-5)
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("how", ["full", "image", "lora"])
+def test_images_of_the_guard_keep_their_rows_where_that_is_asked_for(how, small_model, squares, tmp_path):
+    data, guard = squares(), squares("guard", seed=9)
+    target = open_target(small_model, data, (), TrainSettings(), own_template=False)
+    pixels = OldAnswers(small_model, guard, target, seed=0).pixels_N3SS
+    moved = []
+    for keep in (0.0, 30.0):
+        words = [*SURE, f"start.keep={keep}"]
+        new = ended(small_model, data, tmp_path / f"run{keep}", how=how, guard=guard, steps=12, overrides=words)
+        moved.append(float(drift(new.encode_pixels(pixels), small_model.encode_pixels(pixels))))
+    assert moved[1] < moved[0] / 3
+
+
+def test_keeping_without_a_guard_or_in_other_runs_is_one_line(small_model, squares, coloured_pairs, tmp_path):
+    words = ["start.keep=2.0"]
+    with pytest.raises(UsageError, match=r"start.keep is 2, but there is nothing to keep; name a guard"):
+        tuned(small_model, squares(), tmp_path / "run", overrides=words)
+    with pytest.raises(UsageError, match=r"start.keep is 2, but there is nothing to keep; leave it out"):
+        tuned(small_model, squares("a"), tmp_path / "run", how="prompt", guard=squares("g", seed=9), overrides=words)
+    with pytest.raises(UsageError, match=r"start.keep is 2, which is for `seesay finetune`; leave it out"):
+        seesay.train(coloured_pairs(24), out=tmp_path / "train", steps=1, device="cpu", workers=0, overrides=words)

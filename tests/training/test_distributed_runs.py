@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from patience import PATIENCE
+from safetensors.torch import load_file
 
 from seesay.base.errors import SeesayError, Stopped
 from seesay.base.journal import read_events
@@ -177,3 +178,37 @@ def test_torchrun_asked_to_stop_saves_once_and_the_same_command_goes_on(coloured
     finally:
         again.kill()
     assert f"going on after step {stopped_at}" in stderr
+
+
+def tuned(rank, *, data: Path, out: Path):
+    from seesay.finetuning.finetune import finetune
+    from seesay.model.build import build
+
+    torch.set_num_threads(1)
+    words = ["towers.precision=float32", "optimizer.learning_rate=0.003", "start.keep=5.0"]
+    named = {
+        "guard": data.with_name("guard"),
+        "workers": 0,
+        "batch_size": 8,
+        "device": "cpu",
+        "steps": 12,
+        "most_loss": 100.0,
+    }
+    result = finetune(build("vit-small"), data, out=out, overrides=words, **named)
+    return rank, len(result.points), None if result.chosen is None else result.chosen.a
+
+
+def test_two_processes_fine_tune_what_one_does_and_one_of_them_chooses(tmp_path, paint, in_processes):
+    data = tmp_path / "colours"
+    for colour in ("red", "green", "blue", "yellow"):
+        for index in range(12):
+            paint(data / colour / f"{index}.png", colour, side=8 + index)
+            paint(tmp_path / "guard" / colour / f"{index}.png", colour, side=24 + index)
+    alone = tuned(0, data=data, out=tmp_path / "alone")
+    ends = in_processes(2, partial(tuned, data=data, out=tmp_path / "both"))
+    assert alone[1] > 0 and ends[1] == (1, 0, None), ends
+    assert ends[0] == alone
+    tensors = [load_file(tmp_path / run / "train" / "model" / "model.safetensors") for run in ("alone", "both")]
+    for name, tensor in tensors[0].items():
+        assert torch.allclose(tensor, tensors[1][name], atol=2e-4), name
+    assert (tmp_path / "both" / "model").is_dir() and (tmp_path / "both" / "finetune.html").is_file()

@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from seesay.finetuning.measures import Measure, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import between, chosen_point, sweep
-from seesay.finetuning.target import Target, open_guards, open_target
+from seesay.finetuning.target import OldAnswers, Target, open_guards, open_target
 from seesay.model.bundle import Model
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
@@ -66,8 +67,7 @@ def finetune(
     towers, "lock-image" or "lock-text" all but one of them, "image" the image tower and a row for each class, "lora"
     low-rank updates of matrices, "prompt" vectors in place of a template's words. `guard`: labelled or captioned sets
     whose score may fall by at most `most_loss` points (of a hundred), the end of the 95 % interval counted; without one
-    what the model itself says of held-out images. `val` chooses the model; without it a part of `data` is held out.
-
+    what the model says of held-out images. `val` chooses the model, or a part of `data` that is held out.
     When training is done, the weights between the old model and the new one are measured, and `out/model` is the best
     of them that is allowed; `out/start` and `out/train/model` are the ends, `out/finetune.json` and `out/finetune.html`
     the numbers. All else is as in `train`. Raises `SeesayError` where no model is better and allowed, `UsageError` for
@@ -82,8 +82,9 @@ def finetune(
     assert old is not None
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
-    guards = open_guards(old, guard, target)
     settings = with_defaults(settings, target)
+    guards = open_guards(old, guard, target, is_halved=settings.start.keep > 0)
+    target = with_old_answers(target, old, guard, settings)
     runtime = Runtime.find(settings.device)
     is_main = runtime.rank == 0
     if is_main:
@@ -101,6 +102,20 @@ def finetune(
         seconds=float(run.events[-1].get("seconds", 0.0)),
     )
     return choose_model(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
+
+
+def with_old_answers(target: Target, old: Model, guard: Any, settings: TrainSettings) -> Target:
+    """The target, with what the old model says of images and names that are not learned if `start.keep` asks for it.
+
+    `UsageError` without a guard, whose images they are, and for what trains no row of theirs.
+    """
+    if not settings.start.keep:
+        return target
+    if not len(listed(guard)) or settings.start.how == "prompt":
+        hint = "name a guard, half of whose images are kept" if settings.start.how != "prompt" else "leave it out"
+        raise UsageError(f"start.keep is {settings.start.keep:g}, but there is nothing to keep; {hint}.")
+    kept = OldAnswers(old, guard, target, seed=settings.seed)
+    return replace(target, pairs=replace(target.pairs, kept=kept))
 
 
 def check_loss(most_loss: float) -> None:
@@ -146,6 +161,8 @@ def described(
     lines = [f"start      {old.name}: {settings.start.how}", *(f"           {note}" for note in target.notes)]
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
+    if target.pairs.kept is not None:
+        lines.append(f"keep       weight {settings.start.keep:g}: rows of every other image of the guard, and of names")
     for guard in guards:
         lines.append(f"guard      {guard.name}: {guard.what}, on {guard.n:,} images")
         if (unseen := 100 * unseen_loss(guard)) > most_loss:

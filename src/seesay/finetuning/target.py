@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.base.records import PairSource
-from seesay.data.class_names import ClassName, class_prompts, names_of
+from seesay.base.records import PairSource, Tokens
+from seesay.data.class_names import ClassName, class_prompts, imagenet_names, names_of
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import ClassPairs, LabelledSet
+from seesay.data.loader import Subset
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read
+from seesay.data.tokenizer import pad
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read, encoded, evenly
 from seesay.model.bundle import Model
+from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, open_training_pairs
 from seesay.training.settings import TrainSettings
@@ -29,6 +34,8 @@ from seesay.training.start import class_captions, learned_template
 HELD_OUT = 0.2
 FEWEST = 8
 MOST_HELD_OUT = 2000
+# Of a guard every other image is measured where the others are to keep their rows; a guess.
+KEPT_OF = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +196,11 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
     )
 
 
-def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
+def open_guards(old: Model, guard: Any, target: Target, *, is_halved: bool = False) -> list[Measure]:
     """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
 
-    `UsageError` for a set that shares images with the target.
+    `is_halved`: every other image alone is measured, as the others are `OldAnswers`. `UsageError` for a set that shares
+    images with the target.
     """
     sources = listed(guard) if guard is not None else []
     if not sources:
@@ -204,18 +212,53 @@ def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
         refuse_shared(opened, target.images(), target.name, "guard")
         if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
             raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
+        measured = range(0, len(opened), KEPT_OF if is_halved else 1)
         if not isinstance(opened, LabelledSet):
-            measures.append(CaptionMeasure(old, opened))
+            measures.append(CaptionMeasure(old, Subset(opened, measured) if is_halved else opened))
             continue
         words = choose_words(old, (opened,), opened.class_names)
         templates = None if words.templates_from == "the model" else words.templates
-        measures.append(ClassMeasure(old, opened, words.names, templates))
+        measures.append(ClassMeasure(old, opened, words.names, templates, chosen=measured))
     for measure in measures:
         refuse_few(measure, "take a larger guard")
     names = [measure.name for measure in measures]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"two guards are called {twice[0]}; name each set once.")
     return measures
+
+
+class OldAnswers:
+    """Images and texts that are not learned, with the rows that the old model gives them: a `Kept`.
+
+    The images are those of the guards that are not measured; the texts their captions, and names of ImageNet that are
+    no class of the target in the model's templates. What a step draws depends on (seed, step) alone.
+    """
+
+    def __init__(self, old: Model, guard: Any, target: Target, *, seed: int):
+        self.seed = seed
+        pixels: list[Tensor] = []
+        texts: list[str] = []
+        for source in listed(guard):
+            opened = open_evalset(source)
+            chosen = evenly(len(opened), range(1, len(opened), KEPT_OF))
+            pixels += read_pixels(
+                old, lambda number, opened=opened, chosen=chosen: _bytes(opened, chosen[number]), len(chosen)
+            )[0]
+            if not isinstance(opened, LabelledSet):
+                texts += [caption for number in chosen for caption in opened.captions(number)]
+        taken = {name.lower() for own in (target.classes.names if target.classes else ()) for name in names_of(own)}
+        names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
+        texts += [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
+        self.pixels_N3SS, self.ids = torch.stack(pixels), old.tokenizer(texts)
+        self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
+
+    def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
+        """The k-th of n even parts of `count` of each, drawn for a step: pixels (R, 3, S, S), R texts, rows of both."""
+        k, n = part
+        draw = np.random.default_rng([self.seed, step])
+        image_R, text_R = (draw.integers(len(held), size=max(n, count))[k::n] for held in (self.pixels_N3SS, self.ids))
+        tokens = pad([self.ids[number] for number in text_R.tolist()])
+        return self.pixels_N3SS[image_R], tokens, self.image_ND[image_R], self.text_MD[text_R]
 
 
 def refuse_few(measure: Measure, hint: str) -> None:
@@ -239,7 +282,11 @@ def _images(images: LabelledSet | PairSource) -> Iterator[bytes]:
     for index in range(len(images)):
         # What cannot be read is counted where it is decoded.
         with suppress(BrokenSample):
-            yield images.image(index) if isinstance(images, LabelledSet) else images[index].image
+            yield _bytes(images, index)
+
+
+def _bytes(images: LabelledSet | PairSource, index: int) -> bytes:
+    return images.image(index) if isinstance(images, LabelledSet) else images[index].image
 
 
 def _digest(data: bytes) -> bytes:

@@ -38,7 +38,7 @@ from seesay.preflight.short_run import Job, ShortRunReport, run_short
 from seesay.training.pairs import caption_chances, data_facts, image_chances, open_training_pairs
 from seesay.training.plan import RunPlan, Steps, choose
 from seesay.training.run_folder import learn_tokenizer
-from seesay.training.settings import TrainSettings
+from seesay.training.settings import DistillationSettings, TrainSettings
 from seesay.training.setup import cache_side
 from seesay.training.start import begin_with, finetuning_advice, open_towers
 from seesay.training.trackers import refuse_missing
@@ -55,6 +55,8 @@ SHORT_RUN_SECONDS = 60.0
 MOST_SECONDS = 3600
 # Captions longer than all but 1 %.
 MOST = 0.99
+
+NOT_TIMED = "teacher    its rows of all pairs are not made here: memory and time are those of a run without it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def examine(
         "held_out": len(pairs.validation or ()) if not validation else 0,
         "unusable": dict(unusable.most_common()),
         "notes": tuple(whole.notes),
-        "plan": plan.reasons,
+        "plan": (*plan.reasons, *towers.lines(plan.architecture.embed_dim), *([NOT_TIMED] if settings.teacher else [])),
         "images": image_report(whole, images, plan),
         "captions": caption_report(captions, tokenizer, plan, empty=unusable["empty caption"], repeated=repeated),
         "overfit": overfit_report(run),
@@ -179,7 +181,9 @@ def _run_short(
     sources: Sequence[str | Path], validation: Sequence[str | Path], plan: RunPlan, *, pairs: int, seconds: float
 ) -> tuple[ShortRunReport, int]:
     """A short run, its batch halved until memory suffices; and the batch size that was measured."""
-    settings, batch_size, length = plan.settings, plan.batch_size, plan.length
+    # A teacher's rows of all pairs would take longer than the short run.
+    untaught = {"teacher": None, "distillation": DistillationSettings()}
+    settings, batch_size, length = plan.settings.model_copy(update=untaught), plan.batch_size, plan.length
     has_epochs = not isinstance(length, Steps) or length.count * batch_size > pairs
     while True:
         job = Job(

@@ -7,13 +7,14 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.base.records import PairSource
+from seesay.base.records import PairSource, Tokens
 from seesay.base.runtime import Runtime
 from seesay.base.settings import leaves
 from seesay.base.version import __version__
@@ -37,18 +38,27 @@ SHARE_OF_MANY, ENOUGH_VALIDATION, LARGEST_SHARE = 0.01, 500, 0.1
 HELD_OUT_EPOCH = 2**40
 
 
+class Kept(Protocol):
+    """Images and texts whose rows should stay what they are."""
+
+    def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
+        """The k-th of n even parts of `count` of each, drawn for a step: pixels (R, 3, S, S), R texts, rows of both."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingPairs:
     """What the run learns from, and what it is validated on (None where there is too little).
 
     `held_out` is the share of the pairs that was held out for it; None where validation pairs were given. `note` says
-    in their place what the run is checked on.
+    in their place what the run is checked on. `kept` is what the model that it begins with should go on answering.
     """
 
     training: PairSource
     validation: PairSource | None
     held_out: float | None = None
     note: str = ""
+    kept: Kept | None = None
 
     def lines(self) -> list[str]:
         """How many there are and where from, for people."""

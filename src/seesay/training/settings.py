@@ -141,7 +141,8 @@ class StartSettings(Settings):
     parameters, "lock-image" and "lock-text" all but those of one tower, "image" the image tower before the zero-shot
     classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
     template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
-    many vectors "prompt" has, without it as many as the model's first template has words before the name.
+    many vectors "prompt" has, without it as many as the model's first template has words before the name. `keep` is
+    what it weighs that images and names which are not learned keep the rows they had (`seesay finetune` alone).
     """
 
     model: str | None = None
@@ -154,6 +155,7 @@ class StartSettings(Settings):
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     context: Annotated[int, Field(ge=1, le=256)] | None = None
+    keep: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
 
 class DistillationSettings(Settings):

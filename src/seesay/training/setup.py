@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seesay.base.errors import TooManySkipped
+from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import Journal, ProgressLine, progress
 from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
@@ -169,16 +169,20 @@ def _restored_optimizer(clip: Clip, settings: OptimizerPlan, moments: Mapping[st
     return optimizer
 
 
-def add_teacher(state: TrainState, pairs: PairSource) -> None:
-    """Give the steps what the run's teacher makes of the pairs, if it has one.
+def add_teacher(state: TrainState, pairs: TrainingPairs) -> None:
+    """Give the steps what the run's teacher makes of the pairs, if it has one, and what the first model should keep.
 
-    What is not made yet is made now, by all processes in equal parts; the main one writes it.
+    Rows of a teacher that are not made yet are made now, by all processes in equal parts; the main one writes them.
+    `UsageError` for a run that should keep something and is told of nothing.
     """
     settings, processes = state.plan.settings, state.processes
+    if settings.start.keep and pairs.kept is None:
+        raise UsageError(f"start.keep is {settings.start.keep:g}, which is for `seesay finetune`; leave it out.")
+    state.stepper = replace(state.stepper, kept=pairs.kept, keep=settings.start.keep)
     if settings.teacher is None:
         return
     folder = Path(settings.distillation.rows or state.journal.folder / TEACHER_FOLDER)
-    rows = TeacherRows(folder=folder, pairs=pairs, sha256=str(settings.distillation.sha256))
+    rows = TeacherRows(folder=folder, pairs=pairs.training, sha256=str(settings.distillation.sha256))
     missing = processes.broadcast_from_main(rows.missing)
     began = time.monotonic()
     if missing:

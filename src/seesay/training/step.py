@@ -13,11 +13,14 @@ from torch import Tensor
 
 from seesay.base.records import Batch, Embedded, Outputs, Predicted, Tokens
 from seesay.data.images import Preprocess
+from seesay.formulas.similarity import drift
 from seesay.model.teacher import TeacherRows
 from seesay.nets.batch_norm import RunningStatistics
+from seesay.nets.clip import DualEncoder
 from seesay.nets.row_random import row_seeds, splitmix64
 from seesay.training import gradient_cache
 from seesay.training.objectives.base import GlobalBatch, Objective
+from seesay.training.pairs import Kept
 from seesay.training.sharding import ParallelModel
 
 # Two, since batch normalisation needs more than one.
@@ -37,6 +40,8 @@ class Stepper:
     captions_per_image: int = 1
     in_bfloat16: bool = False
     teacher: TeacherRows | None = None
+    kept: Kept | None = None
+    keep: float = 0.0
     statistics: RunningStatistics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +59,7 @@ class Stepper:
         self._seed_generators(step)
         global_batch = self._global_batch(batch, rows, done=done)
         seed_B = splitmix64(batch.sample_B ^ seed_of(self.seed, step))
+        kept = self._backward_of_kept(step, sum(rows))
         if max(rows) <= self.micro_batch:
             with self._row_seeds(seed_B):
                 loss = self._loss(self._forward(batch), batch, global_batch)
@@ -62,7 +68,31 @@ class Stepper:
             loss = self._backward_in_chunks(batch, global_batch, seed_B)
         self.parallel.average_unsharded_gradients()
         processes.all_reduce_mean(self.statistics.buffers)
-        return processes.mean(loss.detach()), self.parallel.gradient_norm()
+        return processes.mean(loss.detach() + kept), self.parallel.gradient_norm()
+
+    def _backward_of_kept(self, step: int, count: int) -> Tensor:
+        """Begin the gradient with that of `count` rows that should stay as they are; returns their part of the loss."""
+        device, clip = self.parallel.device, self.parallel.clip
+        total = torch.zeros((), device=device)
+        if self.kept is None or not self.keep:
+            return total
+        assert isinstance(clip, DualEncoder)
+        part = self.parallel.processes.rank, self.parallel.processes.world_size
+        pixels_R3SS, tokens, image_RD, text_MD = self.kept.drawn(step, count, part=part)
+        for rows in gradient_cache.chunks_of(len(pixels_R3SS), self.micro_batch, most=len(pixels_R3SS)):
+            share = (rows.stop - rows.start) / len(pixels_R3SS)
+            seed_R = splitmix64(torch.arange(rows.start, rows.stop) ^ seed_of(self.seed, step, *part))
+            pixels = self.preprocess.normalise(pixels_R3SS[rows].to(device))
+            # Nothing is sent to others before the backward pass of the batch.
+            with self.parallel.no_sync(), self._row_seeds(seed_R):
+                with torch.autocast(device.type, torch.bfloat16, enabled=self.in_bfloat16):
+                    found = clip.embed_images(pixels)
+                loss = self.keep * share * drift(found.float(), image_RD[rows].to(device))
+                if rows.start == 0:
+                    loss = loss + self.keep * drift(clip.embed_texts(tokens.to(device)), text_MD.to(device))
+                loss.backward()
+            total += loss.detach()
+        return total
 
     def _loss(self, outputs: Outputs, batch: Batch, global_batch: GlobalBatch) -> Tensor:
         """The objective's loss; with several captions of each image its mean over the first of all, the second, ..."""

@@ -247,7 +247,7 @@ def train_model(
             held = {"journal": journal, "skips": skips, "line": line, "processes": processes}
             state = begin_or_resume(model, plan, pairs.training, **held)
             warn_of_batch_norm(state)
-            add_teacher(state, pairs.training)
+            add_teacher(state, pairs)
             state.checks = checks_of(state, model, pairs.validation, checks or {})
             start_keeping(state, model, pairs.validation)
             log_chance(state, len(pairs.validation or ()))
