@@ -116,14 +116,9 @@ def command(
     from seesay.tasks.classify_folder import Question, answer_all, prepare
     from seesay.tasks.decision import Rules
 
-    threshold_of_all, thresholds = thresholds_of(threshold or [])
-    rules = Rules(
-        none_of_these=none_of_these,
-        multi_label=multi_label,
-        false_alarms=false_alarms,
-        threshold=threshold_of_all,
-        thresholds=thresholds,
-    )
+    of_all, thresholds = thresholds_of(threshold or [])
+    several = {"multi_label": multi_label, "false_alarms": false_alarms, "threshold": of_all, "thresholds": thresholds}
+    rules = Rules(none_of_these=none_of_these, **several)
     places, words = places_and_labels([photos, *(labels or [])], labels_given)
     chosen = [] if calibrate and not words and labels_file is None else gather_labels(words, labels_file)
     refuse_unwritable_file(out, "-o")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seesay.base.errors import SeesayError, TooManySkipped
+from seesay.base.errors import SeesayError, TooManySkipped, UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli import run_options as options
@@ -25,11 +25,12 @@ MaxBad = Annotated[
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report to FILE.")]
 
+ENGINE_COLUMNS = ["engine", "photos/s", "captions/s", "ms per photo", "MB", "smallest cosine"]
 MARKS = {"ok": "ok", "warning": "warning", "stop": "STOP"}
 
 
 def command(
-    pairs: options.Pairs,
+    pairs: options.Pairs = None,  # type: ignore[assignment]
     out: options.Out = None,
     model: options.ModelSize = None,
     objective: options.Objective = None,
@@ -55,11 +56,16 @@ def command(
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
 
+    Without PAIRS, --model is a trained model: every engine that is installed is measured with it in seconds.
+
     Example: seesay doctor photos/ --epochs 30 --json report.json
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
     refuse_unwritable_file(json_file, "--json", ending=".json")
+    if not pairs:
+        show_engines(model, json_file)
+        return
     from seesay.preflight.doctor import doctor
 
     report = doctor(
@@ -93,6 +99,36 @@ def _write(report: "DoctorReport", json_file: Path | None) -> None:
     print(as_text(report), end="", flush=True)
     if json_file is not None:
         publish_file(json_file, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+
+
+def show_engines(model: str | None, json_file: Path | None) -> None:
+    """What each engine makes of a trained model here, and which to take."""
+    if model is None:
+        raise UsageError("PAIRS is missing; name images with captions, or with --model a trained model to measure.")
+    from seesay.model.hub import on_device
+    from seesay.preflight.engine_report import advice_of, measure_engines, to_json
+
+    loaded = on_device(model, "cpu")
+    reports = measure_engines(loaded)
+    rows = [
+        [
+            each.engine,
+            f"{each.photos_per_second:,.1f}",
+            f"{each.captions_per_second:,.0f}",
+            f"{1000 * each.latency_seconds:.1f}",
+            f"{each.memory_bytes / 1e6:,.0f}",
+            f"{each.smallest_cosine:.6f}",
+        ]
+        for each in reports
+        if not each.refused
+    ]
+    print(table(ENGINE_COLUMNS, rows, left=1), end="")
+    for each in reports:
+        if each.refused:
+            print(printable(f"{each.engine}: {each.refused}"))
+    print(advice_of(reports), flush=True)
+    if json_file is not None:
+        publish_file(json_file, (json.dumps(to_json(loaded, reports), indent=2) + "\n").encode())
 
 
 def as_text(report: "DoctorReport") -> str:

@@ -135,6 +135,11 @@ def command(
         sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
     sys.stdout.write(further_tables(evaluation, several=len(models) > 1))
     write_files(evaluation, json_file=json_file, report=report)
+    refuse_skipped(evaluation)
+
+
+def refuse_skipped(evaluation: "Evaluation") -> None:
+    """`TooManySkipped` for the first set of which too many images were left out."""
     for result in (entry.result for entry in evaluation.entries):
         refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
 

@@ -100,6 +100,11 @@ def command(
         say(f"{result.set_name}: {note}")
     if json_file is not None:
         write_json(json_file, result.to_json())
+    refuse_skipped(result)
+
+
+def refuse_skipped(result: "ProbeResult") -> None:
+    """`TooManySkipped` where too many images of both sets were left out."""
     total = result.skipped + result.n + result.n_train
     refuse_too_many(result.skipped, total, f"images of {result.train} and {result.set_name}")
 

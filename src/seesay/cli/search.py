@@ -17,7 +17,7 @@ from seesay.cli.run_options import Device
 from seesay.cli.tables import refuse_words_first, say, table
 
 if TYPE_CHECKING:
-    from seesay.index.photo_index import Hit
+    from seesay.index.photo_index import Hit, PhotoIndex
     from seesay.index.refresh import Refreshed
 
 # A guess at what fits a screen beside everything else.
@@ -103,10 +103,15 @@ def command(
     hits = opened.search_vector(query_D, top=top, since=since, folder=folder)
     show(hits, "paths" if null else format, end="\0" if null else "\n")
     if sheet is not None:
-        from seesay.index.sheet import write_sheet
+        draw(sheet, opened, hits)
 
-        write_sheet(sheet, opened, hits)
-        say(printable(f"sheet: {sheet}"))
+
+def draw(sheet: Path, opened: "PhotoIndex", hits: "Sequence[Hit]") -> None:
+    """The photos found on one sheet."""
+    from seesay.index.sheet import write_sheet
+
+    write_sheet(sheet, opened, hits)
+    say(printable(f"sheet: {sheet}"))
 
 
 def refuse_queries(has_query: bool, duplicates: bool) -> None:

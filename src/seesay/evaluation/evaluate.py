@@ -81,9 +81,9 @@ def evaluate(
     are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
     False. `on_entry` is called with every entry once it is measured.
 
-    `results` is a folder for a JSON file per model, set and task, each written as soon as it is measured; `report` is
-    an HTML page, written at the end, which implies `prompts`. What is left out is counted in the `result.remarks` of an
-    entry. `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
+    `results` is a folder for a JSON file per model, set and task, each written when it is measured; `report` is an HTML
+    page, written at the end, which implies `prompts`. What is left out is counted in `result.remarks` of an entry.
+    `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
     """
     arguments = check_models(models)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
@@ -93,8 +93,8 @@ def evaluate(
     columns = {"image_column": image_column, "caption_column": caption_column}
     sources = open_memory_sets(check_sources(sets, columns), columns)
     chosen, standard = check_shift_arguments(shift, baseline, sources)
-    more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None}
-    request = Request(question=question, sources=sources, columns=columns, shift=chosen, **more)
+    more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None, "shift": chosen}
+    request = Request(question=question, sources=sources, columns=columns, **more)
     how = {"preprocess": preprocess, "precision": precision, "engine": engine, "width": width}
     settings = settings_of(words, how, probe=probe, shots=shots, shift=chosen)
     evaluation = Evaluation(entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard)

@@ -21,7 +21,7 @@ from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
 from seesay.nets.block import Block
-from seesay.nets.clip import Clip
+from seesay.nets.clip import Clip, DualEncoder
 from seesay.nets.siglip import SiglipText
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Int8Linear(nn.Linear):
         self.zero_O = torch.zeros(self.out_features, dtype=torch.int32)
         self.bias = linear.bias
 
-    def forward(self, x_TI: Tensor) -> Tensor:
+    def forward(self, x_TI: Tensor) -> Tensor:  # type: ignore[override]
         """(T, inputs) to (T, outputs)."""
         scale_T1 = x_TI.abs().amax(-1, keepdim=True).div_(INT8_MOST).clamp_(min=SMALLEST)
         whole_TI = (x_TI / scale_T1).round_().to(torch.int8)
@@ -220,7 +220,7 @@ class Int8Linear(nn.Linear):
         return torch.addcmul(self.bias, torch.ops.onednn.qlinear_pointwise(*arguments, "none", [], ""), scale_T1)
 
 
-def int8_towers(model: "Model") -> Clip:
+def int8_towers(model: "Model") -> DualEncoder:
     """The model's towers with the linear layers of their transformer blocks in 8-bit integers; all else is shared.
 
     The last block of a tower, which reads rows of its weights alone, keeps its first layer. `UsageError` where torch
@@ -228,7 +228,7 @@ def int8_towers(model: "Model") -> Clip:
     """
     if not hasattr(torch.ops.onednn, "qlinear_pointwise") or not torch.backends.mkldnn.is_available():
         raise UsageError("engine torch-int8 needs a torch with oneDNN, as on x86 and ARM; take another engine.")
-    clip = model.clip
+    clip = dual_encoder(model.name, model.clip)
     memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
     for tower in (clip.image_tower, clip.text_tower):
         blocks = [block for block in tower.modules() if isinstance(block, Block)]

@@ -114,8 +114,9 @@ def file_of(graph: Graph, outputs: dict[str, str], name: str, shape: tuple[str |
 def unit_rows(graph: Graph, x: str, projection: nn.Module, width: int | None) -> str:
     """What may stand behind a tower's own projection, then unit length."""
     if isinstance(projection, nn.Sequential):
-        assert isinstance(projection[1], nn.Linear)
-        x = graph.linear(graph.add("Relu", x), projection[1].weight, projection[1].bias)
+        last = projection[1]
+        assert isinstance(last, nn.Linear)
+        x = graph.linear(graph.add("Relu", x), last.weight, last.bias)
     if width is not None:
         x = graph.add("Slice", x, whole(0), whole(width), whole(1))
     length = graph.add("Max", graph.add("ReduceL2", x, axes=[-1], keepdims=1), _float(SHORTEST))

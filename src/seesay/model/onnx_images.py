@@ -44,7 +44,7 @@ def image_graph(model_name: str, clip: Clip, *, width: int | None = None, with_f
     graph, tower = Graph(), clip.image_tower
     refuse_tower(model_name, "image", tower, IMAGE_TOWERS)
     x = IMAGE_TOWERS[type(tower)](graph, tower, IMAGE_INPUT)
-    side = tower.image_size
+    side = int(tower.image_size)  # type: ignore[arg-type]
     outputs = {OUTPUT: unit_rows(graph, x, clip.image_projection, width)}
     if with_features:
         outputs[FEATURES] = graph.features

@@ -1,0 +1,69 @@
+"""`seesay doctor --model`: every installed engine measured with a model, and one of them advised."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from seesay.base.errors import UsageError
+from seesay.cli.main import main
+from seesay.model.engines import installed_engines
+from seesay.preflight import engine_report
+from seesay.preflight.engine_report import EngineReport, advice_of, measure_engines
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few pictures and no time."""
+    monkeypatch.setattr(engine_report, "SECONDS", 0.0)
+    monkeypatch.setattr(engine_report, "PICTURES", 4)
+
+
+def test_every_installed_engine_is_measured_and_one_is_advised(quick, tmp_path, capsys):
+    assert main(["doctor", "--model", "box", "--json", str(tmp_path / "engines.json")]) == 0
+    output = capsys.readouterr().out
+    assert all(name in output for name in installed_engines()) and output.splitlines()[-1].startswith(("take", "stay"))
+    found = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
+    by_name = {each["engine"]: each for each in found["engines"]}
+    assert list(by_name) == installed_engines() and found["advice"] in output
+    assert "no transformer blocks" in by_name["torch-int8"]["refused"]
+    assert by_name["torch"]["smallest_cosine"] > 0.999999 and by_name["torch-bf16"]["smallest_cosine"] > 0.99
+    assert all(each["photos_per_second"] > 0 for each in found["engines"] if not each["refused"])
+
+
+def test_an_engine_that_is_fast_and_wrong_is_not_advised():
+    def report(engine, rate, cosine):
+        return EngineReport(engine=engine, photos_per_second=rate, smallest_cosine=cosine)
+
+    slow, wrong = report("torch", 10.0, 1.0), report("torch-int8", 90.0, 0.99)
+    assert advice_of([slow, wrong]).startswith("stay with torch")
+    assert "--engine onnx: 2.0 times" in advice_of([slow, wrong, report("onnx", 20.0, 0.9999)])
+    assert advice_of([slow, report("onnx", 10.5, 1.0)]).startswith("stay with torch")
+
+
+def test_without_pairs_and_without_a_model_there_is_nothing_to_look_at(capsys):
+    assert main(["doctor"]) == 2
+    assert "PAIRS is missing" in capsys.readouterr().err
+
+
+def test_a_model_that_predicts_captions_is_refused():
+    class Predictor:
+        name, embeds_texts = "words", False
+
+    with pytest.raises(UsageError, match="engines are for models that embed texts"):
+        measure_engines(Predictor())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_that_wait_sleep_unless_the_user_says_how(given, expected):
+    code = "import os, seesay.__main__ as door; door.rest_while_waiting(); print(os.environ.get('GOMP_SPINCOUNT'))"
+    kept = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == expected
