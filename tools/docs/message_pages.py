@@ -31,6 +31,7 @@ TOPICS = {
     "curate": Topic("Making sets of pairs", "formats.md#pairs", "the forms of pairs that are read"),
     "vocabulary": Topic("Vocabularies and tokens", "formats.md#vocabularies", "vocabularies that are read"),
     "models": Topic("Model files", "formats.md#models", "layouts of model files"),
+    "engines": Topic("Engines and exported files", "../how-to/run-elsewhere.md", "how to run a model elsewhere"),
     "names": Topic(
         "Names of models and downloads", "../how-to/bring-weights.md#names", "names, and work without a network"
     ),
@@ -63,6 +64,7 @@ BY_FILE = {
     "cli/classify.py": "classify",
     "cli/compare.py": "evaluate",
     "cli/convert.py": "models",
+    "cli/export.py": "engines",
     "cli/doctor.py": "doctor",
     "cli/evaluate.py": "evaluate",
     "cli/explain.py": "explain",
@@ -104,6 +106,8 @@ BY_FILE = {
     "model/known_models.py": "names",
     "model/open_clip_names.py": "names",
     "model/explain.py": "explain",
+    "model/engines.py": "engines",
+    "model/onnx": "engines",
     "model/layouts/hf_tokenizer.py": "vocabulary",
     "model/layouts/vocabulary.py": "vocabulary",
     "nets/": "models",
@@ -113,6 +117,7 @@ BY_FILE = {
     "tasks/audit": "audit",
     "tasks/embed.py": "search",
     "tasks/explain": "explain",
+    "tasks/export": "engines",
     **dict.fromkeys(
         (
             "tasks/estimator_input.py", "tasks/few_shot.py", "tasks/from_words.py", "tasks/linear_probe.py",
