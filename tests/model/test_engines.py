@@ -136,6 +136,8 @@ def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
         model.with_engine("onx")
     with pytest.raises(UsageError, match="no transformer blocks, and engine torch-int8 is for these"):
         model.with_engine("torch-int8")
+    with pytest.raises(UsageError, match="computed by torch-int8, which has a precision of its own"):
+        model_of("vit").with_engine("torch-int8").with_precision("bfloat16")
     with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):
         model.with_precision("bfloat16").with_engine("torch")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)

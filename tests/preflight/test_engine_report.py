@@ -18,7 +18,7 @@ from seesay.preflight.engine_report import EngineReport, advice_of, measure_engi
 def quick(monkeypatch):
     """Few pictures and no time."""
     monkeypatch.setattr(engine_report, "SECONDS", 0.0)
-    monkeypatch.setattr(engine_report, "PICTURES", 4)
+    monkeypatch.setattr(engine_report, "IMAGES", 4)
 
 
 def test_every_installed_engine_is_measured_and_one_is_advised(quick, tmp_path, capsys):

@@ -32,7 +32,7 @@ def command(
 
     DST gets image.onnx and text.onnx (--to openvino: .xml and .bin), tokenizer.json, preprocessor_config.json, and
     export.json with all that is needed to answer and the table that is printed. The files are read back by the runtime
-    they are for and compared with the model on pictures and texts. Where float32 rows differ by more than 1e-5, or an
+    they are for and compared with the model on images and texts. Where float32 rows differ by more than 1e-5, or an
     int8 row has a cosine below 0.995, nothing is written and the exit code is 1.
 
     Example: seesay export box box-onnx --check pets/test
@@ -44,9 +44,9 @@ def command(
     columns = COLUMNS + (SET_COLUMNS if "top1" in rows[0] else [])
     print(table(columns, [_cells(row) for row in rows], left=1), end="")
     found = done.facts["check"]
-    say(f"compared on {found['images']} pictures ({found['pictures']}) and {found['texts']} texts")
+    say(f"compared on {found['images']} images ({found['source']}) and {found['texts']} texts")
     if found["skipped"]:
-        say(f"{found['skipped']} pictures could not be read")
+        say(f"{found['skipped']} images could not be read")
     print(printable(f"{model} -> {destination} ({to}, {done.facts['precision']}, opset {done.facts['opset']})"))
 
 

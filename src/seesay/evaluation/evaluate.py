@@ -80,7 +80,6 @@ def evaluate(
     in another one; `precision` to `batch_size` are as in `Model.with_precision` and so on. The two columns
     are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
     False. `on_entry` is called with every entry once it is measured.
-
     `results` is a folder for a JSON file per model, set and task, each written when it is measured; `report` is an HTML
     page, written at the end, which implies `prompts`. What is left out is counted in `result.remarks` of an entry.
     `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.

@@ -157,6 +157,8 @@ class Model:
         benchmarks/2026-11-28-precision has by how much its rows differ. The model it is called on stays as it is; the
         one that is returned cannot be saved or go back to float32 (`UsageError`, as for what is none of these).
         """
+        if self.encoder is not None:
+            raise UsageError(f"{self.name} is computed by {self.engine}, which has a precision of its own.")
         other = copy.copy(self)
         other.clip, other.precision = in_precision(self, precision), precision
         return other

@@ -68,15 +68,15 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """The one position of every sequence that is read: a fixed `place`, or where the indices `of_text` (N, 1) say."""
+    """The one position of every sequence that is read: a fixed `index`, or where the indices `of_text` (N, 1) say."""
 
-    place: int = 0
+    index: int = 0
     of_text: str | None = None
 
     def rows(self, graph: Graph, x: str) -> str:
         """(N, L, W) to (N, 1, W)."""
         if self.of_text is None:
-            return graph.add("Gather", x, whole(self.place), axis=1)
+            return graph.add("Gather", x, whole(self.index), axis=1)
         return graph.add("Unsqueeze", graph.add("GatherND", x, self.of_text, batch_dims=1), whole(1))
 
 

@@ -64,7 +64,7 @@ def _vision_transformer(graph: Graph, tower: VisionTransformer, pixels: str) -> 
         x = graph.add("Slice", x, whole(1), whole(len(positions)), whole(1))
         x = graph.add("ReduceMean", x, axes=[1], keepdims=0)
     else:
-        x = squeezed(graph, all_blocks(graph, tower.blocks, x, Pooled(place=0)))
+        x = squeezed(graph, all_blocks(graph, tower.blocks, x, Pooled(index=0)))
     graph.features = graph.norm(x, tower.ln_post)
     return graph.add("MatMul", graph.features, tower.projection)
 
@@ -162,7 +162,7 @@ def _attention_pool(graph: Graph, x: str, pool: AttentionPool) -> str:
     mean = graph.add("ReduceMean", x, axes=[1], keepdims=1)
     x = graph.add("Add", graph.add("Concat", mean, x, axis=1), pool.positions[None])
     scale = (channels // pool.heads) ** -0.5
-    first = Pooled(place=0).rows(graph, x)
+    first = Pooled(index=0).rows(graph, x)
     query = split_heads(graph, graph.linear(first, pool.query.weight * scale, pool.query.bias * scale), pool.heads)
     key = split_heads(graph, graph.linear(x, pool.key.weight, pool.key.bias), pool.heads, is_key=True)
     value = split_heads(graph, graph.linear(x, pool.value.weight, pool.value.bias), pool.heads)

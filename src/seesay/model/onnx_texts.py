@@ -95,7 +95,7 @@ def _siglip_text(graph: Graph, tower: SiglipText, ids: str, end: int) -> str:
     filled = graph.add("Pad", ids, pads, np.array(tower.pad))
     x = graph.add("Gather", graph.tensor(tower.token_embedding.weight), filled)
     x = graph.add("Add", x, tower.positions[None])
-    at_end = Pooled(of_text=_last(graph, ids, end)) if tower.pools_end else Pooled(place=tower.context - 1)
+    at_end = Pooled(of_text=_last(graph, ids, end)) if tower.pools_end else Pooled(index=tower.context - 1)
     x = squeezed(graph, all_blocks(graph, tower.blocks, x, at_end))
     return graph.linear(graph.norm(x, tower.ln_final), tower.head.weight, tower.head.bias)
 

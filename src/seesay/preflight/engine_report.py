@@ -1,6 +1,6 @@
 """What each engine that is installed makes of a model on this machine, in seconds, and which to take.
 
-N = pictures or texts, S = side in pixels.
+N = images or texts, S = side in pixels.
 """
 
 import os
@@ -23,9 +23,9 @@ from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.model.engines import installed_engines
 
-# Guesses: pictures and texts of a batch, seconds for each of three measurements, and the fewest calls of one.
-PICTURES, TEXTS, SECONDS, CALLS = 32, 64, 0.7, 3
-DRAWN = f"limits:species:{2 * PICTURES}"
+# Guesses: images and texts of a batch, seconds for each of three measurements, and the fewest calls of one.
+IMAGES, TEXTS, SECONDS, CALLS = 32, 64, 0.7, 3
+DRAWN = f"limits:species:{2 * IMAGES}"
 # A cosine below which an engine is not advised: seldom another answer (benchmarks/2026-11-29-engines); and how much
 # faster than torch one has to be.
 ADVISED_COSINE, ADVISED_GAIN = 0.999, 1.1
@@ -33,7 +33,7 @@ ADVISED_COSINE, ADVISED_GAIN = 0.999, 1.1
 
 @dataclass(frozen=True, kw_only=True)
 class EngineReport:
-    """One engine: pictures and texts a second, seconds for one picture, bytes that it took beside what was there, and
+    """One engine: images and texts a second, seconds for one image, bytes that it took beside what was there, and
     the smallest cosine to rows of torch in float32; or why it is not for this model."""
 
     engine: str
@@ -46,11 +46,11 @@ class EngineReport:
 
 
 def measure_engines(model: Model) -> list[EngineReport]:
-    """Every installed engine on drawn pictures and ImageNet's names, torch first; the model is on the CPU."""
+    """Every installed engine on drawn images and ImageNet's names, torch first; the model is on the CPU."""
     if not model.embeds_texts:
         raise UsageError(f"{model.name} predicts captions, and engines are for models that embed texts.")
     drawn = open_drawn_set(DRAWN)
-    pixels_N3SS = torch.stack(read_pixels(model, drawn.image, PICTURES)[0])
+    pixels_N3SS = torch.stack(read_pixels(model, drawn.image, IMAGES)[0])
     texts = fill(model.templates[:1], list(imagenet_names().values())[:: 1000 // TEXTS])[:TEXTS]
     right = model.encode_pixels(pixels_N3SS), model.encode_texts(texts)
     reports, names = [], installed_engines()
@@ -62,7 +62,7 @@ def measure_engines(model: Model) -> list[EngineReport]:
 
 
 def advice_of(reports: list[EngineReport]) -> str:
-    """The engine to take, and by how much it is faster than torch for many pictures."""
+    """The engine to take, and by how much it is faster than torch for many images."""
     torch_rate = reports[0].photos_per_second
     good = [each for each in reports if not each.refused and each.smallest_cosine >= ADVISED_COSINE]
     best = max(good or reports[:1], key=lambda each: each.photos_per_second)
@@ -70,7 +70,7 @@ def advice_of(reports: list[EngineReport]) -> str:
     if best.engine == "torch" or gain < ADVISED_GAIN:
         return "stay with torch: no engine here is 1.1 times as fast with cosines of 0.999 or more"
     cosine = f"smallest cosine {best.smallest_cosine:.5f}"
-    return f"take --engine {best.engine}: {gain:.1f} times the pictures a second of torch, {cosine}"
+    return f"take --engine {best.engine}: {gain:.1f} times the images a second of torch, {cosine}"
 
 
 def to_json(model: Model, reports: list[EngineReport]) -> dict[str, object]:

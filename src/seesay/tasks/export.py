@@ -48,11 +48,11 @@ from seesay.tasks.words import choose_words
 # Between rounding in another order, 1e-7 for unit rows, and what could change an answer; and the cosine that int8 keeps
 # at worst, as the issue asks.
 FLOAT_BOUND, INT8_COSINE = 1e-5, 0.995
-# Products with weights that stay in float32 at the beginning, the next number where the bound asks for it: guesses.
-KEPT = (1, 4, 8)
+# Layers that stay in float32 at the beginning, the next number where the bound asks for it: guesses.
+FLOAT_LAYERS = (1, 4, 8)
 # Guesses: images and prompts that rows are compared on, images that ranges of int8 are taken from, and calls timed.
 IMAGES, PROMPTS, CALIBRATED, CALLS = 64, 128, 128, 9
-# Drawn in the package, for whoever names no pictures.
+# Drawn in the package, for whoever names no images.
 DRAWN = "limits:species:64"
 ODD_TEXTS = ("", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
 
@@ -144,9 +144,9 @@ def _labelled(source: str | Path) -> LabelledSet:
 
 @dataclass(frozen=True, kw_only=True)
 class _Checks:
-    """What rows are compared on: `pixels` (N, 3, S, S) of pictures and texts, those for ranges, and a labelled set."""
+    """What rows are compared on: `pixels` (N, 3, S, S) of images and texts, those for ranges, and a labelled set."""
 
-    pictures: str
+    images: str
     pixels: Tensor
     texts: list[str]
     calibration: Tensor
@@ -155,7 +155,7 @@ class _Checks:
 
     @classmethod
     def of(cls, model: Model, photos: Sequence[Path], labelled: LabelledSet | None) -> "_Checks":
-        """Pictures of the labelled set, else of the photos, else drawn ones; prompts of ImageNet's names."""
+        """Images of the labelled set, else of the photos, else drawn ones; prompts of ImageNet's names."""
         skipped: list[Skipped] = []
 
         def pixels_of(read: Callable[[int], bytes], count: int) -> Tensor:
@@ -167,11 +167,11 @@ class _Checks:
         calibration = pixels_of(lambda index: read_photo(photos[index]), len(photos))
         source = labelled if labelled is not None else None if photos else open_drawn_set(DRAWN)
         if source is None:
-            pixels, pictures = calibration[-IMAGES:], "those of --calibrate"
+            pixels, images = calibration[-IMAGES:], "those of --calibrate"
         else:
             # From all over the set: it may be sorted by class.
             places = np.linspace(0, len(source) - 1, min(IMAGES, len(source))).astype(int).tolist()
-            pixels, pictures = pixels_of(lambda index: source.image(places[index]), len(places)), source.name
+            pixels, images = pixels_of(lambda index: source.image(places[index]), len(places)), source.name
         if not len(pixels) or (photos and not len(calibration)):
             raise UsageError("none of the photos for --calibrate or --check could be read.")
         names = list(imagenet_names().values())
@@ -179,7 +179,7 @@ class _Checks:
         prompts = [fill(model.templates, name)[at % len(model.templates)] for at, name in enumerate(some)]
         texts = [*prompts, *ODD_TEXTS]
         return cls(
-            pictures=pictures, pixels=pixels, texts=texts, calibration=calibration, labelled=labelled, skipped=skipped
+            images=images, pixels=pixels, texts=texts, calibration=calibration, labelled=labelled, skipped=skipped
         )
 
 
@@ -208,7 +208,7 @@ def _written(
     facts = facts_of(model, to, int8=int8)
     facts["bounds"] = {"float32 largest difference": FLOAT_BOUND, "int8 smallest cosine": INT8_COSINE}
     facts["check"] = {
-        "pictures": checks.pictures,
+        "source": checks.images,
         "images": len(checks.pixels),
         "texts": len(checks.texts),
         "skipped": len(checks.skipped),
@@ -223,7 +223,7 @@ def _written(
 
 
 def _int8_graphs(model: Model, graphs: dict[str, bytes], checks: _Checks, right: "_Rows") -> dict[str, bytes]:
-    """Both graphs in 8-bit integers, with as few products in float32 as the bound on cosines allows."""
+    """Both graphs in 8-bit integers, with as few layers in float32 as the bound on cosines allows."""
     inputs = {
         "image": [model.preprocess.normalise(part).numpy() for part in checks.calibration.split(1)],
         "text": padded_ids(model, checks.texts),
@@ -232,8 +232,8 @@ def _int8_graphs(model: Model, graphs: dict[str, bytes], checks: _Checks, right:
     rows = {"image": right.image_ND, "text": right.text_ND}
     found = {}
     for side, graph in graphs.items():
-        for kept in KEPT:
-            found[side] = in_int8(graph, inputs[side], kept=kept)
+        for first in FLOAT_LAYERS:
+            found[side] = in_int8(graph, inputs[side], first=first)
             session = OPENERS["onnx"](found[side])
             own = copy.copy(model)
             own.encoder, own.width = GraphEncoder(model.clip, lambda s=session: s, lambda s=session: s), None
@@ -253,7 +253,7 @@ def _opened(model: Model, folder: Path, paths: dict[str, str], engine: str) -> M
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """Rows of the pictures and texts (N, D), whether each image of the set is right, and seconds for one image."""
+    """Rows of the images and texts (N, D), whether each image of the set is right, and seconds for one image."""
 
     image_ND: Tensor
     text_ND: Tensor

@@ -68,11 +68,11 @@ def graphs_of(model: Model) -> dict[str, bytes]:
     }
 
 
-def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, kept: int) -> bytes:
+def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
     """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give.
 
     Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
-    and the largest number seen). Attention, normalisation, the first `kept` products and the last one stay in float32.
+    and the largest number seen). Attention, normalisation, the `first` layers and the last one stay in float32.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -100,7 +100,7 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, kept: int) -> bytes:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*products[:kept], products[-1]],
+            nodes_to_exclude=[*products[:first], products[-1]],
             extra_options={"MatMulConstBOnly": True},
         )
         logging.disable(logging.NOTSET)
