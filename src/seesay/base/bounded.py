@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, UsageError
 
 # Guesses. Bytes: SigLIP 2's tokenizer.json has 34 MB.
 SIZE_LIMIT = 64 << 20
@@ -36,6 +36,14 @@ def split_lines(text: str, *, source: object) -> list[str]:
     if sum(map(text.count, LINE_ENDS)) > LINE_LIMIT:
         raise RefusedInput(f"{source} has more than {LINE_LIMIT:,} lines, the most that are read; split it.")
     return text.splitlines()
+
+
+def read_entries(path: str | Path) -> list[str]:
+    """The lines of a list that are not empty; `UsageError` where it cannot be read."""
+    try:
+        return [line.strip() for line in split_lines(read_text(path), source=path) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the list {path} cannot be read ({error}); name a text file with an entry a line.") from error
 
 
 def parse_json(text: str, *, source: object, limit: int = VALUE_LIMIT) -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from seesay.base.bounded import read_text, split_lines
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.bounded import read_entries
+from seesay.base.errors import BrokenSample, RefusedInput
 from seesay.base.streams import say
 from seesay.curation.addresses import host_of
 from seesay.curation.balance import key_halves
@@ -109,7 +109,8 @@ class Blocked:
     """Lists of words, hosts and SHA-256 of images that must not be in a set."""
 
     def __init__(self, settings: FilterSettings):
-        lists = [_entries(path) for path in (settings.blocked_words, settings.blocked_hosts, settings.blocked_hashes)]
+        files = (settings.blocked_words, settings.blocked_hosts, settings.blocked_hashes)
+        lists = [[] if path is None else read_entries(path) for path in files]
         self.fingerprint = hashlib.sha256(repr(lists).encode("utf-8", "surrogatepass")).hexdigest()
         self._match = matcher(lists[0], ignore_case=True) if lists[0] else None
         self._hosts = frozenset(host_of(f"//{host}") for host in lists[1])
@@ -268,13 +269,3 @@ def best_rule(
 def _matrix(rows: Sequence[bytes]) -> np.ndarray:
     """Features that were kept as bytes, (N, D) float32."""
     return np.frombuffer(b"".join(rows), np.float32).reshape(len(rows), -1)
-
-
-def _entries(path: str | None) -> list[str]:
-    """The lines of a list; `UsageError` where it cannot be read."""
-    if path is None:
-        return []
-    try:
-        return [line.strip() for line in split_lines(read_text(path), source=path) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the list {path} cannot be read ({error}); name a text file with an entry a line.") from error

@@ -3,7 +3,10 @@
 N = captions of all pairs, M = images.
 """
 
+import hashlib
+import re
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seesay.base.bounded import read_entries
 from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.journal import progress
 from seesay.base.records import PairSource, Tokens
 from seesay.base.runtime import Runtime
 from seesay.base.settings import leaves
+from seesay.base.streams import say
 from seesay.base.version import __version__
 from seesay.data.jpeg import decoding
 from seesay.data.loader import Subset, permutation
@@ -36,6 +42,7 @@ LEAST_VALIDATION, MOST_VALIDATION = 4, 1000
 SHARE_OF_MANY, ENOUGH_VALIDATION, LARGEST_SHARE = 0.01, 500, 0.1
 # A number that no epoch of training has, so that what is held out is drawn by itself.
 HELD_OUT_EPOCH = 2**40
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Kept(Protocol):
@@ -98,6 +105,8 @@ def open_training_pairs(sources: Any, validation: Any, settings: TrainSettings) 
     """
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(sources, **columns)
+    if settings.data.blocked_hashes is not None:
+        source = without_blocked(source, settings.data.blocked_hashes)
     if validation:
         # The columns are those of the training table; validation pairs may lie in a folder.
         named = columns if any(_has_columns(given) for given in listed(validation)) else {}
@@ -132,6 +141,29 @@ def same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, 
         "the version of seesay": __version__,
         "the version of torch": torch.__version__,
     }
+
+
+def without_blocked(pairs: PairSource, path: str) -> PairSource:
+    """The pairs whose images are not on a list of SHA-256; all images are read for it, and it is said how many left.
+
+    `UsageError` where the list cannot be read, has something else, or leaves nothing.
+    """
+    blocked = {line.lower() for line in read_entries(path)}
+    if wrong := [line for line in blocked if not SHA256.fullmatch(line)]:
+        raise UsageError(f"{path} has {wrong[0][:80]!r}, and no SHA-256; `seesay overlap --remove` writes such a list.")
+    chosen = []
+    with progress(len(pairs), f"without {path}") as advance:
+        for index in range(len(pairs)):
+            with suppress(BrokenSample):  # counted where it is decoded
+                if hashlib.sha256(pairs[index].image).hexdigest() in blocked:
+                    advance(1)
+                    continue
+            chosen.append(index)
+            advance(1)
+    say(f"data.blocked_hashes: {len(pairs) - len(chosen):,} of {len(pairs):,} pairs are left out.")
+    if not chosen:
+        raise UsageError(f"every image of {pairs.name} is on the list {path}; name other pairs, or another list.")
+    return Subset(pairs, np.array(chosen))
 
 
 def share_to_hold_out(pairs: int) -> float:

@@ -44,6 +44,7 @@ class DataSettings(Settings):
     hundredth, and more of fewer pairs: 500, but no more than a tenth. `share_repeats`: equal captions
     or images inside a batch count as matches. `captions_per_image`: a step's loss is the mean over so many captions of
     each image, which costs the text tower's time alone. A batch that is not there after `timeout_seconds` ends the run.
+    `blocked_hashes` names a file with the SHA-256 of images, one a line, whose pairs are left out.
     """
 
     image_column: str | None = None
@@ -57,6 +58,7 @@ class DataSettings(Settings):
     timeout_seconds: Seconds = 120.0
     cache: bool = True
     augment: Augment | None = None
+    blocked_hashes: str | None = None
 
 
 class TowerSettings(Settings):
