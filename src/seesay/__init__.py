@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from seesay.curation.queries import queries as queries
     from seesay.evaluation.evaluate import Evaluation as Evaluation
     from seesay.evaluation.evaluate import evaluate as evaluate
+    from seesay.evaluation.overlap import overlap as overlap
+    from seesay.evaluation.overlap_result import Overlap as Overlap
     from seesay.experiments.compare import compare as compare
     from seesay.experiments.compare_runs import RunsComparison as RunsComparison
     from seesay.experiments.compare_runs import compare_runs as compare_runs
@@ -77,6 +79,7 @@ _MODULES = {
     "Interrupted": "base.errors",
     "LinearProbe": "tasks.linear_probe",
     "Model": "model.bundle",
+    "Overlap": "evaluation.overlap_result",
     "PhotoIndex": "index.photo_index",
     "ProbeResult": "tasks.probe_result",
     "Queries": "curation.queries",
@@ -109,6 +112,7 @@ _MODULES = {
     "open_clip_like": "model.open_clip_like",
     "open_index": "index.photo_index",
     "open_run": "training.run_folder",
+    "overlap": "evaluation.overlap",
     "probe": "tasks.probe",
     "queries": "curation.queries",
     "recall_at_k": "tasks.retrieve",

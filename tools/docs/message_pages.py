@@ -48,6 +48,7 @@ TOPICS = {
     "evaluate": Topic("Evaluation and comparisons", "../how-to/evaluate-and-compare.md", "how to measure"),
     "explain": Topic("Explanations", "../how-to/explain.md", "how to ask why"),
     "audit": Topic("Audits", "../how-to/audit.md", "how to audit"),
+    "overlap": Topic("Overlaps", "../how-to/overlap.md", "how to look for test images among the training images"),
     "serve": Topic("The service", "../how-to/serve.md", "how to serve"),
     "system": Topic("Files, memory and the command line", "exit-codes.md", "what a command ends with"),
 }
@@ -95,6 +96,7 @@ BY_FILE = {
     "curation/": "curate",
     "cli/curate.py": "curate",
     "evaluation/": "evaluate",
+    "evaluation/overlap": "overlap",
     "experiments/": "evaluate",
     "experiments/recipe.py": "settings",
     "finetuning/": "finetune",

@@ -51,6 +51,7 @@ DOORS: dict[str, tuple[str, str]] = {
     "embed": ("seesay.cli.embed", "write the vectors of images or texts to a file"),
     "evaluate": ("seesay.cli.evaluate", "measure a model on labelled or captioned images"),
     "audit": ("seesay.cli.audit", "compare what a model calls photos of different groups"),
+    "overlap": ("seesay.cli.overlap", "find test images among the training images"),
     "compare": ("seesay.cli.compare", "train objectives side by side, or show two runs so"),
     "probe": ("seesay.cli.probe", "fit a linear classifier on a model's features, and measure it"),
     "finetune": ("seesay.cli.finetune", "make a model better at your images without losing the rest"),
@@ -152,7 +153,8 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
     # Not `app()`: that would turn Ctrl-C and a broken pipe into exit codes of its own.
     command = get_command(app)
     try:
-        with command.make_context(f"seesay {verb}", list(arguments), help_option_names=list(HELP[:2])) as context:
+        words = repeated(arguments, getattr(door, "SEVERAL", ""))
+        with command.make_context(f"seesay {verb}", words, help_option_names=list(HELP[:2])) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -162,6 +164,18 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
         message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words
         raise UsageError(f"{message}. See `seesay {verb} --help`.") from error
     return 0
+
+
+def repeated(words: Sequence[str], option: str) -> list[str]:
+    """The words with `option` before each of those that follow it, up to the next option; typer takes one at a time."""
+    result, is_open = [], False
+    for word in words:
+        if is_open and not word.startswith("-"):
+            result += [word] if result[-1] == option else [option, word]
+        else:
+            is_open = bool(option) and word == option
+            result.append(word)
+    return result
 
 
 def _help() -> str:

@@ -78,12 +78,30 @@ class Cards:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairCard:
+    """Two images side by side, their names below, and a few words on the two."""
+
+    images: tuple[bytes, bytes]
+    names: tuple[str, str]
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCards:
+    """Pairs of images under a title, in as many columns as there is room for."""
+
+    kind: ClassVar[str] = "pairs"
+    title: str
+    cards: Sequence[PairCard]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
     """A heading, paragraphs, then `parts` in their order, figures side by side where there is room."""
 
     title: str
     text: Sequence[str] = ()
-    parts: Sequence[Figure | Table | Cards] = ()
+    parts: Sequence[Figure | Table | Cards | PairCards] = ()
 
 
 def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:

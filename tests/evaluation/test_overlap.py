@@ -1,0 +1,269 @@
+"""Test images among the training images: what is found, what it does to a score, the lists and the page."""
+
+import hashlib
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import binomtest
+
+import seesay
+from seesay.cli.main import main, repeated
+from seesay.data.duplicates import COPIES
+from seesay.data.pairs import open_pairs
+from seesay.evaluation.overlap import overlap
+
+
+def drawn(seed: int, side: int = 96) -> Image.Image:
+    """Smooth random colours with a few shapes, as a photo has."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 256, (7, 7, 3), dtype=np.uint8))
+    image = image.resize((side, side), Image.Resampling.BICUBIC)
+    for _ in range(14):
+        left, top, width, height = (*rng.integers(0, side - 16, 2).tolist(), *rng.integers(5, 34, 2).tolist())
+        image.paste(tuple(rng.integers(0, 256, 3).tolist()), (left, top, left + width, top + height))
+    return image
+
+
+def write(path, image: Image.Image, caption: str = ""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    if caption:
+        path.with_suffix(".txt").write_text(caption)
+
+
+@pytest.fixture
+def sides(tmp_path):
+    """40 training pairs and a set of 2 classes of 15; five images of it are in training, four of them changed."""
+    for number in range(40):
+        write(tmp_path / "train" / f"own-{number:02}.png", drawn(1000 + number), "a drawing")
+    for number in range(30):
+        write(tmp_path / "eval" / ("red" if number < 15 else "blue") / f"{number:02}.png", drawn(number))
+    ways = (None, "jpeg", "resize", "aspect", "flip")
+    for number, way in enumerate(ways):
+        image = drawn(3 * number)
+        copy = image if way is None else COPIES[way](image, np.random.default_rng(1))
+        write(tmp_path / "train" / f"copy-{3 * number:02}.png", copy, "a drawing that was seen")
+    return tmp_path
+
+
+COPIED = {"red/00", "red/03", "red/06", "red/09", "red/12"}
+
+
+def run(sides, *words: str) -> int:
+    return main(["overlap", str(sides / "train"), "--against", str(sides / "eval"), *words])
+
+
+def test_copies_are_found_and_nothing_else(sides):
+    found = overlap(sides / "train", sides / "eval")
+    (own,) = found.sets
+    matches = {(pair.eval.removesuffix(".png"), pair.train) for pair in own.pairs}
+    assert matches == {(key, f"copy-{key[-2:]}") for key in COPIED}
+    assert (own.n, own.overlap, found.searched) == (30, 5, 45)
+    # The hash finds what looks the same as a whole.
+    assert 1 <= own.by_both <= own.by_hash < 5
+    assert own.choice.copies == 300
+    assert [pair.similarity for pair in own.pairs] == sorted((pair.similarity for pair in own.pairs), reverse=True)
+    assert all(pair.similarity < own.choice.threshold for pair in own.below)
+    assert own.inflation is None and own.to_json()["clean"] is None
+
+
+def test_the_scores_of_a_model_with_and_without_what_was_found(sides, colour_model):
+    found = overlap(sides / "train", sides / "eval", model=colour_model)
+    (own,) = found.sets
+    measured = seesay.evaluate(colour_model, str(sides / "eval"))
+    assert own.accuracy == measured.rows()[0]["value"]
+    values = own.to_json()
+    effect = own.inflation
+    assert effect is not None
+    assert values["all"] - values["clean"] == pytest.approx(values["difference"])
+    hits = round(effect.overlap * 5)
+    assert values["p_value"] == pytest.approx(binomtest(hits, 5, effect.clean, alternative="greater").pvalue)
+    assert own.p_corrected == own.inflation.p_value
+    names = {"n", "overlap", "pairs", "clean", "all", "difference", "interval", "p_value"}
+    assert names <= values.keys()
+    assert values["pairs"][0].keys() == {"eval", "train", "similarity"}
+
+
+def test_the_p_values_of_two_sets_are_doubled(sides, colour_model):
+    for number in range(8):
+        write(sides / "other" / f"kind {number % 2}" / f"{number}.png", drawn(9 * number + 500))
+    write(sides / "train" / "copy-other.png", drawn(500), "a drawing that was seen")
+    found = overlap(sides / "train", [sides / "eval", sides / "other"], model=colour_model)
+    for own in found.sets:
+        assert own.inflation is not None
+        assert own.p_corrected == min(1.0, 2 * own.inflation.p_value)
+
+
+def test_the_list_is_what_training_leaves_out(sides, capsys):
+    found = overlap(sides / "train", sides / "eval", remove=sides / "found.txt")
+    bytes_of = {path.name: path.read_bytes() for path in (sides / "train").glob("copy-*.png")}
+    wanted = sorted(hashlib.sha256(data).hexdigest() for data in bytes_of.values())
+    assert (sides / "found.txt").read_text().split() == wanted == list(found.remove)
+    words = ["--set", f"data.blocked_hashes={sides / 'found.txt'}", "--steps", "1", "--out", str(sides / "run")]
+    more = ["--model", "conv-tiny", "--batch-size", "4", "--workers", "0", "--set", "data.validation=0.0"]
+    assert main(["train", str(sides / "train"), *words, *more, "--set", "data.vocab_size=540"]) == 0
+    told = capsys.readouterr()
+    assert "5 of 45 pairs are left out" in told.err
+    assert "pairs      40 from" in told.out + told.err
+    # What is left is clean.
+    clean = seesay.overlap(sides / "train", sides / "eval").remove
+    assert len(clean) == 5
+    for path in (sides / "train").glob("copy-*"):
+        path.unlink()
+    assert seesay.overlap(sides / "train", sides / "eval").remove == ()
+
+
+def test_curate_takes_the_same_list(sides):
+    overlap(sides / "train", sides / "eval", remove=sides / "found.txt")
+    rules = ["filter.language=", "filter.least_words=0", "filter.least_characters=0", "filter.least_side=0"]
+    listed = f"filter.blocked_hashes={sides / 'found.txt'}"
+    rows = [f"{path.name},a drawing" for path in sorted((sides / "train").glob("*.png"))]
+    (sides / "train" / "table.csv").write_text("\n".join(["path,caption", *rows]) + "\n")
+    result = seesay.curate(
+        sides / "train" / "table.csv", out=sides / "set", stages=["filter"], overrides=[*rules, listed]
+    )
+    assert result.counts[-1].left_out == {"blocked image": 5}
+
+
+def test_a_list_of_something_else_and_one_of_everything_are_refused(sides, capsys):
+    words = ["train", str(sides / "train"), "--out", str(sides / "run"), "--set"]
+    (sides / "words.txt").write_text("a photo.png\n")
+    assert main([*words, f"data.blocked_hashes={sides / 'words.txt'}"]) == 2
+    assert "no SHA-256" in capsys.readouterr().err
+    assert main([*words, f"data.blocked_hashes={sides / 'none.txt'}"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    pairs = open_pairs([sides / "train"])
+    hashes = {hashlib.sha256(pairs[number].image).hexdigest() for number in range(len(pairs))}
+    (sides / "all.txt").write_text("\n".join(hashes))
+    assert main([*words, f"data.blocked_hashes={sides / 'all.txt'}"]) == 2
+    assert "every image" in capsys.readouterr().err
+
+
+def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys):
+    page, values, listed = sides / "page.html", sides / "overlap.json", sides / "found.txt"
+    assert run(sides, "--report", str(page), "--json", str(values), "--remove", str(listed)) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[2].split()[:4] == ["eval", "30", "5", "16.7"]
+    assert "threshold" in told.err and "no score was measured" in told.err
+    (own,) = json.loads(values.read_text())["sets"]
+    assert (own["set"], own["overlap"], len(own["pairs"])) == ("eval", 5, 5)
+    text = page.read_text()
+    assert "<script" not in text and "http" not in text.replace("http-equiv", "")
+    assert text.count("<img") == 2 * (5 + len(own["below"]))
+    assert "copy-00" in text
+
+
+def test_a_broken_training_image_is_counted(sides, capsys):
+    (sides / "train" / "broken.png").write_bytes(b"no image")
+    (sides / "train" / "broken.txt").write_text("a caption")
+    assert run(sides) == 0
+    assert "skipped 1 training images: {'not an image': 1}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("train", "against", "message"),
+    [
+        ("train", "train", "is given as training images too"),
+        (".", "eval", "lies in"),
+        ("train", "nothing", "There is no"),
+        ("train", "empty", "No "),
+        ("nothing", "eval", "There is no"),
+        ("train", "flat", "caption"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(sides, capsys, train, against, message):
+    (sides / "empty").mkdir()
+    write(sides / "flat" / "photo.png", drawn(1))
+    code = main(["overlap", str(sides / train), "--against", str(sides / against)])
+    told = capsys.readouterr().err
+    assert code == 2
+    assert message in told and told.count("\n") == 1, told
+
+
+def test_a_set_of_broken_images_is_refused(sides, capsys):
+    for name in ("a", "b"):
+        (sides / "broken" / name).mkdir(parents=True)
+        (sides / "broken" / name / "1.png").write_bytes(b"no image")
+    assert main(["overlap", str(sides / "train"), "--against", str(sides / "broken")]) == 4
+    assert "none of the 2 images of broken could be read" in capsys.readouterr().err
+
+
+def test_two_sets_of_one_name_are_refused(sides, capsys):
+    write(sides / "elsewhere" / "eval" / "red" / "1.png", drawn(1))
+    words = ["overlap", str(sides / "train"), "--against", str(sides / "eval"), str(sides / "elsewhere" / "eval")]
+    assert main(words) == 2
+    assert "two sets are called 'eval'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a", "--against", "b", "c", "--model", "m"], ["a", "--against", "b", "--against", "c", "--model", "m"]),
+        (["--against", "b", "--against", "c"], ["--against", "b", "--against", "c"]),
+        (["--against"], ["--against"]),
+        (["--against=b", "c"], ["--against=b", "c"]),
+    ],
+)
+def test_an_option_may_be_followed_by_several_words(words, expected):
+    assert repeated(words, "--against") == expected
+
+
+def test_other_verbs_have_no_such_option():
+    assert repeated(["--against", "b", "c"], "") == ["--against", "b", "c"]
+
+
+@pytest.mark.journey
+def test_an_injected_leak_raises_the_score_as_computed(tmp_path, colour_model):
+    """30 of 300 images, all of which a model gets right, are in training: all - clean is f (overlap - clean)."""
+    colours = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    for number in range(300):
+        label = "red" if number % 2 else "blue"
+        # Leaked images have the colour of their class; of the others a quarter has the other one.
+        is_leaked = number < 30
+        shown = label if is_leaked or number % 8 >= 2 else ("blue" if label == "red" else "red")
+        image = Image.blend(drawn(2000 + number), Image.new("RGB", (96, 96), colours[shown]), 0.6)
+        write(tmp_path / "eval" / label / f"{number:03}.png", image)
+        if is_leaked:
+            write(tmp_path / "train" / f"leak-{number:03}.png", image, "a colour")
+    for number in range(60):
+        write(tmp_path / "train" / f"own-{number:03}.png", drawn(number), "a drawing")
+    (own,) = overlap(tmp_path / "train", tmp_path / "eval", model=colour_model).sets
+    found = {pair.eval for pair in own.pairs}
+    assert own.inflation is not None
+    leaked = sum(int(key.split("/")[1][:3]) < 30 for key in found)
+    assert leaked == 30
+    f = own.overlap / own.n
+    expected = f * (own.inflation.overlap - own.inflation.clean)
+    assert own.inflation.all - own.inflation.clean == pytest.approx(expected)
+    assert own.inflation.difference > 0 and own.inflation.p_value < 0.005
+
+
+def test_images_are_read_from_a_set_with_captions_as_well(tmp_path, sides, colour_model):
+    for number in range(6):
+        write(tmp_path / "captioned" / f"{number}.png", drawn(3 * number), f"drawing {number}")
+    found = overlap(sides / "train", tmp_path / "captioned")
+    assert found.sets[0].overlap == 5
+
+
+def test_bytes_that_are_cached_are_not_decoded_again(sides, monkeypatch):
+    monkeypatch.setenv("SEESAY_CACHE", str(sides / "cache"))
+    first = overlap(sides / "train", sides / "eval")
+    monkeypatch.setattr("seesay.model.detector.looks", None)
+    assert overlap(sides / "train", sides / "eval").to_json() == first.to_json()
+
+
+def test_without_a_cache_the_result_is_the_same(sides, monkeypatch):
+    monkeypatch.setenv("SEESAY_CACHE", str(sides / "cache"))
+    with_cache, without = (overlap(sides / "train", sides / "eval", cache=cache) for cache in (True, False))
+    assert with_cache.to_json() == without.to_json()
+
+
+def test_the_result_says_what_it_is(sides):
+    found = overlap(sides / "train", sides / "eval")
+    assert repr(found) == "<Overlap with 45 training images: eval 5 of 30>"
+    assert "<td>eval</td>" in found._repr_html_()
+    assert found.rows()[0]["share"] == pytest.approx(5 / 30)
+    assert io.StringIO(json.dumps(found.to_json())).read()
