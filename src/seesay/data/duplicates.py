@@ -67,7 +67,7 @@ def alike_groups(hash_N: np.ndarray, colours_N883: np.ndarray) -> list[np.ndarra
 
 
 def are_alike(
-    asked: tuple[np.ndarray, np.ndarray], passing: tuple[np.ndarray, np.ndarray]
+    query: tuple[np.ndarray, np.ndarray], passing: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions of each image asked about and each that passes where the two are alike, (P,) both, sorted.
 
@@ -75,12 +75,12 @@ def are_alike(
     """
     found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
     rows = max(1, (1 << 22) // max(1, len(passing[0])))
-    for first in range(0, len(asked[0]), rows):
-        bits = np.bitwise_count(asked[0][first : first + rows, None] ^ passing[0])
+    for first in range(0, len(query[0]), rows):
+        bits = np.bitwise_count(query[0][first : first + rows, None] ^ passing[0])
         one, other = np.nonzero(bits <= MOST_BITS)
         for start in range(0, len(one), BLOCK):
             left, right = one[start : start + BLOCK] + first, other[start : start + BLOCK]
-            is_alike = _are_alike(asked[1][left], passing[1][right])
+            is_alike = _are_alike(query[1][left], passing[1][right])
             found.append((left[is_alike], right[is_alike]))
     left, right = (np.concatenate(each) for each in zip(*found, strict=True))
     return left, right

@@ -265,7 +265,7 @@ def decoys_found(detector: CopyDetector, search: CopySearch, pairs: PairSource, 
     count = min(len(searched.numbers), SAMPLE)
     numbers = searched.numbers[np.linspace(0, len(searched.numbers) - 1, count).astype(int)]
     row_SD = detector.rows(copies_of(lambda n: pairs[int(numbers[n])].image, count))
-    cosine_NS = search.asked.row_ND @ row_SD.T
+    cosine_NS = search.queries.row_ND @ row_SD.T
     is_near_NS = (search.number_NK[:, :, None] == torch.from_numpy(numbers)).any(1)
     return search.similarity(cosine_NS).masked_fill(is_near_NS, MISSING).amax(1).numpy()
 

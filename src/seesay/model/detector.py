@@ -71,10 +71,10 @@ class CopyDetector:
         pixels_B3SS = torch.from_numpy(np.array(pixels_BSS3)).permute(0, 3, 1, 2)
         return unit(self._tower((pixels_B3SS.float() / 255 - 0.5) / 0.25))
 
-    def describe(self, read: Callable[[int], bytes], numbers: Sequence[int]) -> Described:
+    def describe(self, read: Callable[[int], bytes], indices: Sequence[int]) -> Described:
         """The images of these numbers, as `read` gives their bytes."""
         pixels, prints, index, skipped = [], [], [], []
-        for block in prefetch_blocks(partial(_look_at, read), numbers, size=256):
+        for block in prefetch_blocks(partial(_look_at, read), indices, size=256):
             for number, found in block:
                 if isinstance(found, Skipped):
                     skipped.append(found)
@@ -91,24 +91,24 @@ class CopyDetector:
             skipped=tuple(skipped),
         )
 
-    def cached(self, read: Callable[[int], bytes], numbers: Sequence[int], cache: EmbeddingCache) -> Described:
+    def cached(self, read: Callable[[int], bytes], indices: Sequence[int], cache: EmbeddingCache) -> Described:
         """As `describe`, from the cache where the same bytes were described before; all bytes are read either way."""
         if cache.folder is None:
-            return self.describe(read, numbers)
-        blocks = prefetch_blocks(lambda number: _bytes_or_reason(read, number), numbers, size=256)
+            return self.describe(read, indices)
+        blocks = prefetch_blocks(lambda number: _bytes_or_reason(read, number), indices, size=256)
         key = key_of(self.fingerprint, __version__, content_of(item for block in blocks for item in block))
         if (kept := cache.read("copies", key)) is not None:
             at = kept["at"].numpy()
-            others = [numbers[n] for n in sorted(set(range(len(numbers))) - set(at.tolist()))]
+            others = [indices[n] for n in sorted(set(range(len(indices))) - set(at.tolist()))]
             return Described(
                 row_ND=kept["row_ND"],
                 look_N=kept["look_N"].numpy().view(np.uint64),
                 colours_N883=kept["colours_N883"].numpy(),
-                index=np.array(numbers, np.int64)[at],
+                index=np.array(indices, np.int64)[at],
                 skipped=self.describe(read, others).skipped,
             )
-        made = self.describe(read, numbers)
-        at = np.searchsorted(np.array(numbers), made.index)
+        made = self.describe(read, indices)
+        at = np.searchsorted(np.array(indices), made.index)
         tensors = {"row_ND": made.row_ND, "colours_N883": torch.from_numpy(made.colours_N883)}
         tensors |= {"look_N": torch.from_numpy(made.look_N.view(np.int64)), "at": torch.from_numpy(at)}
         cache.write("copies", key, tensors)
@@ -143,11 +143,11 @@ class CopySearch:
     `alike_N` is the number of the first image that has the same hash (`data.duplicates`), -1 without one.
     """
 
-    def __init__(self, asked: Described):
-        self.asked = asked
-        self.cosine_NK = torch.full((len(asked.index), MATCHES), -2.0)
-        self.number_NK = torch.full((len(asked.index), MATCHES), -1, dtype=torch.int64)
-        self.alike_N = np.full(len(asked.index), -1, np.int64)
+    def __init__(self, queries: Described):
+        self.queries = queries
+        self.cosine_NK = torch.full((len(queries.index), MATCHES), -2.0)
+        self.number_NK = torch.full((len(queries.index), MATCHES), -1, dtype=torch.int64)
+        self.alike_N = np.full(len(queries.index), -1, np.int64)
 
     def similarity(self, cosine_NX: Tensor) -> Tensor:
         """Cosines of each image with others, (N, X), less `USUAL_WEIGHT` of what is usual for it.
@@ -167,7 +167,7 @@ class CopySearch:
             self._add_looks(passing.look_N[part], passing.colours_N883[part], passing.index[part])
 
     def _add_rows(self, row_BD: Tensor, number_B: Tensor) -> None:
-        score_NB = self.asked.row_ND @ row_BD.T
+        score_NB = self.queries.row_ND @ row_BD.T
         # Most images that pass are nearer than the last match to few of those asked about.
         (better,) = (score_NB.amax(1) > self.cosine_NK[:, -1]).nonzero(as_tuple=True)
         if not len(better):
@@ -179,7 +179,7 @@ class CopySearch:
         self.cosine_NK[better], self.number_NK[better] = both.gather(1, order), numbers.gather(1, order)
 
     def _add_looks(self, look_B: np.ndarray, colours_B883: np.ndarray, number_B: np.ndarray) -> None:
-        pairs = are_alike((self.asked.look_N, self.asked.colours_N883), (look_B, colours_B883))
+        pairs = are_alike((self.queries.look_N, self.queries.colours_N883), (look_B, colours_B883))
         for asked, passing in zip(*pairs, strict=True):
             if self.alike_N[asked] < 0:
                 self.alike_N[asked] = number_B[passing]
