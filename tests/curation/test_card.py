@@ -1,5 +1,6 @@
 """The card says what counts.json says, and what strangers wrote stays text."""
 
+import hashlib
 import json
 import random
 from html.parser import HTMLParser
@@ -70,6 +71,33 @@ def test_the_page_runs_nothing_and_fetches_nothing(made):
     assert all(address.startswith(("data:image/webp", "#")) for address in parser.addresses)
     assert "\x1b" not in page and "&lt;script&gt;" in page and "&lt;b&gt;mine" in page
     assert "default-src 'none'" in page and "<svg" in page
+
+
+def test_the_card_names_what_the_set_was_made_from_and_with(made, tmp_path):
+    counts, text = json.loads((made / "counts.json").read_text()), (made / "card.md").read_text()
+    for kind, name in (("table", "pool.parquet"), ("queries", "queries.tsv")):
+        data = (tmp_path / name).read_bytes()
+        expected = {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        assert counts["inputs"][kind] == [expected]
+        assert f"| {kind} | {name} | {len(data):,} | {expected['sha256']} |" in text
+    assert counts["versions"]["pyarrow"] == pa.__version__ and f"pyarrow {pa.__version__}" in text
+
+
+def test_what_a_card_does_not_show_is_counted_on_it(tmp_path):
+    """125 hosts: 100 are in counts.json, 20 on the card, and the others are a number on both."""
+    urls = [f"http://host-{n:03}.example/{m}" for n in range(125) for m in range(3 if n < 10 else 1)]
+    parquet.write_table(pa.table({"url": urls, "caption": ["a dog"] * len(urls)}), tmp_path / "pool.parquet")
+    (tmp_path / "words.txt").write_text("rude\n")
+    seesay.curate(
+        tmp_path / "pool.parquet", out=tmp_path / "set", stages=["filter"],
+        overrides=["filter.language=", "filter.least_words=1", "filter.least_characters=1",
+                   f"filter.blocked_words={tmp_path}/words.txt"],
+    )  # fmt: skip
+    counts, text = (tmp_path / "set" / "counts.json").read_text(), (tmp_path / "set" / "card.md").read_text()
+    facts = json.loads(counts)
+    assert len(facts["hosts"]) == 100 and facts["more"] == {"hosts": {"names": 25, "pairs": 25}}
+    assert "105 more have 105 pairs." in text
+    assert [each["name"] for each in facts["inputs"]["list"]] == ["words.txt"] and "| list | words.txt | 5 |" in text
 
 
 def test_cells_of_markdown_hold_what_they_are_given():

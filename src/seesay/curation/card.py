@@ -82,23 +82,31 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
         Section(title="Counted at every step", head=("stage", "in", "out", "left out"), rows=stages),
         *_query_sections(facts, queries),
     ]
-    named = {
-        "hosts": "Hosts",
-        "languages": "Languages",
-        "licences": "Licences",
-        "shorter_side": "Shorter sides, pixels",
-    }
-    for key, title in named.items():
+    for key, title in COUNTED.items():
         if key in facts:
-            rows = [(printable(name), f"{count:,}") for name, count in list(facts[key].items())[:SHOWN_ROWS]]
-            sections.append(Section(title=title, head=(title.split(",")[0].lower(), "pairs"), rows=rows))
+            rows = [(printable(name), f"{count:,}") for name, count in facts[key].items()]
+            more = facts["more"].get(key, {"names": 0, "pairs": 0})
+            names = len(rows) + more["names"] - SHOWN_ROWS
+            pairs = sum(list(facts[key].values())[SHOWN_ROWS:]) + more["pairs"]
+            text = [f"{names:,} more have {pairs:,} pairs."] if names > 0 else []
+            head = (title.split(",")[0].lower(), "pairs")
+            sections.append(Section(title=title, text=text, head=head, rows=rows[:SHOWN_ROWS]))
+    read = [
+        (kind, printable(each["name"]), f"{each['bytes']:,}", each.get("sha256", "not taken: large"))
+        for kind, files in facts["inputs"].items()
+        for each in files
+    ]
+    text = [f"{len(read) - SHOWN_ROWS:,} more are in counts.json."] if len(read) > SHOWN_ROWS else []
+    head = ("what", "file", "bytes", "SHA-256")
+    sections.append(Section(title="Made from", text=text, head=head, rows=read[:SHOWN_ROWS]))
     settings = [(name, json.dumps(value)) for name, value in _leaves(facts["settings"])]
     sections.append(Section(title="Settings", head=("setting", "value"), rows=settings))
     files = [("pairs.parquet", facts["pairs_sha256"])]
     index = read_json(folder / SHARDS_FOLDER / INDEX_FILE) if has_shards(facts) else {}
     files += [(each["shard"], each["sha256"]) for each in index.get("shards", [])]
     more = f"{len(files) - SHOWN_ROWS:,} more are in {SHARDS_FOLDER}/{INDEX_FILE}."
-    text = [f"Made by seesay {facts['seesay']}.", *([more] if len(files) > SHOWN_ROWS else []), *CAVEATS]
+    programs = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    text = [f"Made by seesay {facts['seesay']}; {programs}.", *([more] if len(files) > SHOWN_ROWS else []), *CAVEATS]
     sections.append(Section(title="Files", text=text, head=("file", "SHA-256"), rows=files[:SHOWN_ROWS]))
     return sections
 
@@ -123,6 +131,8 @@ def _query_sections(facts: Mapping[str, Any], queries: Sequence[tuple]) -> list[
         f"{len(matched):,} of {len(queries):,} queries were found in captions, {total:,} times in all. "
         f"{len(head):,} were found in more than {limit:,} captions; theirs are {share:.1f} % of all matches."
     ]
+    if len(matched) > 2 * SHOWN_ROWS:
+        text.append(f"The first and last {SHOWN_ROWS} by captions are here; {QUERIES_FILE} has all.")
     ordered = sorted(matched, key=lambda each: (-each[2], each[0]))
     columns = ("query", "kind", "captions", "pairs", "kept for it")
     rows = [(printable(each[0]), each[1], *(f"{count:,}" for count in each[2:])) for each in ordered]

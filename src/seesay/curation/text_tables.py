@@ -60,7 +60,7 @@ def refuse_open_quotes(batch: pa.RecordBatch, path: Path) -> None:
             if "\t" not in rest:
                 continue
             raise RefusedInput(
-                f"{path} has a quote that opens at {start[:60]!r} and does not close in its line, so rows are lost; "
+                f"{path} has a quote that opens at {start[:60]!r} and not closed in its line: rows would be lost; "
                 "double the quotes and put others around the value, or write Parquet."
             )
 
