@@ -4,6 +4,8 @@
 
 The server is another process (`tests/hostile_hosts.py`); its images are photographs of scikit-image as JPEG, 512 pixels
 on their shorter side, and are shrunk to 256. CPU seconds are those of `seesay curate --stages fetch`, with its start.
+Good URLs are on 50 hosts, hostile ones on 200. `good_s` is the clock from the first good URL that the server was asked
+for to the last, `longest_s` the longest that it held a connection of a hostile one.
 """
 
 import json
@@ -20,7 +22,7 @@ from pyarrow import parquet
 
 HOUSE = Path(__file__).parents[2]
 SERVER = """
-import io, sys, time
+import io, json, sys, time
 sys.path.insert(0, sys.argv[1])
 import hostile_hosts, skimage.data
 from PIL import Image
@@ -32,9 +34,25 @@ for name in ("astronaut", "chelsea", "coffee", "rocket"):
     image.save(file, "jpeg", quality=90)
     images.append(file.getvalue())
 hostile_hosts.jpeg = lambda path: images[hash(path) % 4]
+times, held = {}, {}
+honest = hostile_hosts._Handler.answer
+def timed(self, path, server):
+    kind = path.split("?")[0].split("/")[1]
+    started = time.monotonic()
+    if kind == "good":
+        first, last = times.get(path.split("/")[2], (started, started))
+        times[path.split("/")[2]] = min(first, started), max(last, started)
+    try:
+        honest(self, path, server)
+    finally:
+        if kind != "good":
+            held[kind] = max(held.get(kind, 0), time.monotonic() - started)
+hostile_hosts._Handler.answer = timed
 with hostile_hosts.hostile_server("0.0.0.0") as server:
     print(server.port, flush=True)
     sys.stdin.read()
+    spans = {name: round(last - first, 1) for name, (first, last) in times.items()}
+    print(json.dumps({"good_s": spans, "longest_s": held}), flush=True)
 """
 HOSTILE = (
     "/missing",
@@ -86,14 +104,16 @@ def main():
     command = [sys.executable, "-c", SERVER, str(HOUSE / "tests")]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     port = int(server.stdout.readline())
-    good = [f"http://127.0.0.{1 + number % 50}:{port}/good/{number}" for number in range(count)]
-    bad = [f"http://127.0.1.{1 + number % 200}:{port}{HOSTILE[number % 10]}?{number}" for number in range(count // 10)]
-    result = {"load": os.getloadavg(), "good": fetched(good, folder / "good")}
-    mixed = [url for pair in zip(good, bad + [None] * len(good), strict=False) for url in pair if url is not None]
-    result["a tenth hostile"] = fetched(mixed, folder / "mixed")
-    print(json.dumps(result, indent=1))
-    server.stdin.close()
-    server.wait(timeout=60)
+    bad = [f"http://127.0.1.{1 + number % 200}:{port}{HOSTILE[number % 10]}?{number}" for number in range(count)]
+    result = {"load": os.getloadavg()}
+    for name in ("alone", "mixed"):
+        urls = [f"http://127.0.0.{1 + number % 50}:{port}/good/{name}/{number}" for number in range(count)]
+        if name == "mixed":
+            urls = [url for pair in zip(urls, bad, strict=True) for url in pair]
+        result[name] = fetched(urls, folder / name)
+        print(json.dumps({name: result[name]}), flush=True)
+    told, _ = server.communicate(timeout=60)
+    print(json.dumps({**result, **json.loads(told)}, indent=1))
 
 
 if __name__ == "__main__":
