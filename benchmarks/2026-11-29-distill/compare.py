@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--model", default="conv-tiny")
+    parser.add_argument("--pairs", nargs="+", default=PAIRS)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--weights", type=float, nargs="*", default=[0.0, 1.0], help="0 is a run without a teacher")
     parser.add_argument("--temperature", type=float, default=1.0)
     arguments = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     results = arguments.work / "results.jsonl"
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
-    pairs = [arguments.data / name for name in PAIRS]
+    pairs = [arguments.data / name for name in arguments.pairs]
     checks = {name: ZeroShotCheck(arguments.data / name) for name in CLASSES}
     for seed in range(arguments.seeds):
         for weight in arguments.weights:
@@ -69,7 +71,7 @@ def main() -> None:
                 out=out,
                 model=arguments.model,
                 steps=arguments.steps,
-                batch_size=128,
+                batch_size=arguments.batch,
                 seed=seed,
                 device="cpu",
                 workers=0,

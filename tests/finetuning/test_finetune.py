@@ -12,13 +12,14 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
-from seesay.finetuning.target import OldAnswers, open_guards, open_target
+from seesay.finetuning.target import DRAWN, OldAnswers, open_target
 from seesay.formulas.similarity import drift
 from seesay.model.cache import weights_sha256
-from seesay.training.settings import TrainSettings
+from seesay.training.settings import StartSettings, TrainSettings
 
 QUICK = {"workers": 0, "batch_size": 8, "device": "cpu", "overrides": ["towers.precision=float32"]}
-SURE = ["optimizer.learning_rate=0.003", "towers.precision=float32"]
+# A model that was not trained has nothing to keep.
+SURE = ["optimizer.learning_rate=0.003", "towers.precision=float32", "start.keep=0.0"]
 
 
 def tuned(model, data, out, **named):
@@ -317,12 +318,10 @@ def test_captions_are_no_classes(how, small_model, coloured_pairs, tmp_path):
         tuned(small_model, coloured_pairs(60), tmp_path / "run", how=how)
 
 
-def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model, squares, coloured_pairs):
-    target = open_target(small_model, squares(seed=8), (), TrainSettings(), own_template=False)
-    guard = [squares("guard", seed=9), coloured_pairs(20)]
-    kept = OldAnswers(small_model, guard, target, seed=3)
-    measured = open_guards(small_model, guard, target, is_halved=True)
-    assert (len(kept.pixels_N3SS), [each.n for each in measured]) == (30 + 10, [30, 10])
+def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model):
+    kept = OldAnswers(small_model, ["tench", "Goldfish"], seed=3)
+    assert len(kept.pixels_N3SS) == len(kept.image_ND) == DRAWN
+    assert len(kept.ids) == len(OldAnswers(small_model, [], seed=3).ids) - 2
     whole = kept.drawn(7, 8, part=(0, 1))
     again, parts = kept.drawn(7, 8, part=(0, 1)), [kept.drawn(7, 8, part=(k, 2)) for k in range(2)]
     for number in (0, 2, 3):
@@ -335,23 +334,31 @@ def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(smal
 
 @pytest.mark.journey
 @pytest.mark.parametrize("how", ["full", "image", "lora"])
-def test_images_of_the_guard_keep_their_rows_where_that_is_asked_for(how, small_model, squares, tmp_path):
-    data, guard = squares(), squares("guard", seed=9)
-    target = open_target(small_model, data, (), TrainSettings(), own_template=False)
-    pixels = OldAnswers(small_model, guard, target, seed=0).pixels_N3SS
+def test_what_is_not_learned_keeps_its_rows_where_that_is_asked_for(how, small_model, squares, tmp_path):
+    data = squares()
+    pixels = OldAnswers(small_model, (), seed=0).pixels_N3SS
     moved = []
     for keep in (0.0, 30.0):
         words = [*SURE, f"start.keep={keep}"]
-        new = ended(small_model, data, tmp_path / f"run{keep}", how=how, guard=guard, steps=12, overrides=words)
+        new = ended(small_model, data, tmp_path / f"run{keep}", how=how, steps=12, overrides=words)
         moved.append(float(drift(new.encode_pixels(pixels), small_model.encode_pixels(pixels))))
     assert moved[1] < moved[0] / 3
 
 
-def test_keeping_without_a_guard_or_in_other_runs_is_one_line(small_model, squares, coloured_pairs, tmp_path):
+def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares):
+    target = open_target(small_model, squares(), (), TrainSettings(), own_template=False)
+    weights = {}
+    for how in ("full", "image", "lora", "prompt", "lock-image", "lock-text"):
+        chosen = finetune_file.with_defaults(TrainSettings(start=StartSettings(how=how)), target)
+        weights[how] = chosen.start.keep
+        given = TrainSettings(start=StartSettings(how=how, keep=2.0))
+        assert finetune_file.with_defaults(given, target).start.keep == 2.0
+    assert weights == {"full": 30, "image": 30, "lora": 30, "prompt": 0, "lock-image": 0, "lock-text": 0}
+
+
+def test_keeping_where_nothing_could_be_is_one_line(small_model, squares, coloured_pairs, tmp_path):
     words = ["start.keep=2.0"]
-    with pytest.raises(UsageError, match=r"start.keep is 2, but there is nothing to keep; name a guard"):
-        tuned(small_model, squares(), tmp_path / "run", overrides=words)
-    with pytest.raises(UsageError, match=r"start.keep is 2, but there is nothing to keep; leave it out"):
-        tuned(small_model, squares("a"), tmp_path / "run", how="prompt", guard=squares("g", seed=9), overrides=words)
+    with pytest.raises(UsageError, match=r"start.keep is 2, but a prompt changes no other row; leave it out"):
+        tuned(small_model, squares(), tmp_path / "run", how="prompt", overrides=words)
     with pytest.raises(UsageError, match=r"start.keep is 2, which is for `seesay finetune`; leave it out"):
         seesay.train(coloured_pairs(24), out=tmp_path / "train", steps=1, device="cpu", workers=0, overrides=words)

@@ -2,9 +2,10 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 # Pixels of an image, and of the canvas that it is shrunk from so that edges are smooth; guesses.
@@ -23,6 +24,40 @@ COLOURS: dict[str, Colour] = {
 GROUNDS: Sequence[Colour] = ((250, 250, 248), (225, 230, 235), (240, 228, 205), (60, 65, 75), (205, 225, 205))
 # Tries to find room for an object before the others are placed anew; a guess.
 TRIES = 60
+
+
+# Guesses: fields of noise that images share, and the most shapes in one of them.
+FIELDS, MOST_SHAPES = 64, 14
+
+
+def textures(count: int, side: int, *, seed: int = 0) -> Iterator[np.ndarray]:
+    """Images (S, S, 3), uint8, that show nothing but have the statistics of photos, the same for the same numbers.
+
+    Shaded discs and rectangles, small ones more often, over noise whose amplitude falls as a power of the frequency:
+    dead leaves and spectra, as Baradad et al. 2021, "Learning to See by Looking at Noise", section 3, has them.
+    """
+    chance = np.random.default_rng(seed)
+    down, across = np.mgrid[:side, :side].astype(np.float32)
+    frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side)[None])
+    frequency[0, 0] = np.inf
+    fields = []
+    for _ in range(FIELDS):
+        spectrum = np.fft.fft2(chance.standard_normal((side, side))) / frequency ** chance.uniform(0.5, 1.8)
+        field = np.fft.ifft2(spectrum).real
+        fields.append((field / field.std()).astype(np.float32))
+    for _ in range(count):
+        noise = [fields[number] * chance.uniform(5, 50) for number in chance.integers(FIELDS, size=4)]
+        image = np.stack([chance.uniform(0, 255) + noise[channel] + noise[3] for channel in range(3)], axis=-1)
+        for _ in range(chance.integers(MOST_SHAPES)):
+            radius = min(0.7 * side, side / 16 / (chance.random() ** 0.5 + 1e-3))
+            (x, y), turn = chance.uniform(0, side, 2), chance.uniform(0, np.pi)
+            u = (across - x) * np.cos(turn) + (down - y) * np.sin(turn)
+            v = ((down - y) * np.cos(turn) - (across - x) * np.sin(turn)) * chance.uniform(0.4, 2.5)
+            inside = np.hypot(u, v) < radius if chance.random() < 0.5 else np.maximum(abs(u), abs(v)) < radius
+            shade = u[inside] / radius * chance.uniform(-40, 40)
+            texture = fields[chance.integers(FIELDS)][inside] * chance.uniform(0, 40)
+            image[inside] = chance.uniform(0, 255, 3) + (shade + texture)[:, None]
+        yield np.clip(image, 0, 255).astype(np.uint8)
 
 
 def ground(chance: random.Random) -> Image.Image:

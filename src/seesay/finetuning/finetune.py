@@ -23,7 +23,7 @@ from seesay.finetuning.measures import Measure, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import between, chosen_point, sweep
-from seesay.finetuning.target import OldAnswers, Target, open_guards, open_target
+from seesay.finetuning.target import DRAWN, OldAnswers, Target, open_guards, open_target
 from seesay.model.bundle import Model
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
@@ -37,6 +37,9 @@ MOST_LOSS = 1.0
 EPOCHS, FEWEST_SEEN = 10, 3200
 RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
+# Measured with the box (benchmarks/2026-11-29-finetune).
+KEEP = 30.0
+KEEPING = ("full", "image", "lora")
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
 
@@ -83,8 +86,8 @@ def finetune(
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
     settings = with_defaults(settings, target)
-    guards = open_guards(old, guard, target, is_halved=settings.start.keep > 0)
-    target = with_old_answers(target, old, guard, settings)
+    guards = open_guards(old, guard, target)
+    target = with_old_answers(target, old, settings)
     runtime = Runtime.find(settings.device)
     is_main = runtime.rank == 0
     if is_main:
@@ -104,17 +107,16 @@ def finetune(
     return choose_model(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
 
 
-def with_old_answers(target: Target, old: Model, guard: Any, settings: TrainSettings) -> Target:
-    """The target, with what the old model says of images and names that are not learned if `start.keep` asks for it.
+def with_old_answers(target: Target, old: Model, settings: TrainSettings) -> Target:
+    """The target, with what the old model says of images and names that are not learned, if `start.keep` asks for it.
 
-    `UsageError` without a guard, whose images they are, and for what trains no row of theirs.
+    `UsageError` for what trains no row of theirs.
     """
     if not settings.start.keep:
         return target
-    if not len(listed(guard)) or settings.start.how == "prompt":
-        hint = "name a guard, half of whose images are kept" if settings.start.how != "prompt" else "leave it out"
-        raise UsageError(f"start.keep is {settings.start.keep:g}, but there is nothing to keep; {hint}.")
-    kept = OldAnswers(old, guard, target, seed=settings.seed)
+    if settings.start.how == "prompt":
+        raise UsageError(f"start.keep is {settings.start.keep:g}, but a prompt changes no other row; leave it out.")
+    kept = OldAnswers(old, target.classes.names if target.classes else (), seed=settings.seed)
     return replace(target, pairs=replace(target.pairs, kept=kept))
 
 
@@ -143,11 +145,13 @@ def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
     """The settings with what fine-tuning chooses from the target; what was given stays as it is."""
     count = len(target.pairs.training)
     chosen: dict[str, Any] = {"check": {"every": CHECKS}} if "check" not in settings.model_fields_set else {}
+    if settings.start.keep is None:
+        chosen["start"] = {"keep": KEEP if settings.start.how in KEEPING else 0.0}
     if not any(getattr(settings, name) for name in LENGTHS):
         chosen["epochs"] = max(EPOCHS, math.ceil(FEWEST_SEEN / max(1, count)))
     if target.classes is not None and settings.start.how == "image":
         names = [names_of(name)[0] for name in target.classes.names]
-        chosen["start"] = {"classes": names, "templates": [*target.classes.templates]}
+        chosen["start"] = {**chosen.get("start", {}), "classes": names, "templates": [*target.classes.templates]}
     if target.classes is not None and settings.data.share_repeats is None:
         # Two images of one class are no mismatch.
         chosen["data"] = {"share_repeats": True}
@@ -162,7 +166,9 @@ def described(
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
     if target.pairs.kept is not None:
-        lines.append(f"keep       weight {settings.start.keep:g}: rows of every other image of the guard, and of names")
+        lines.append(
+            f"keep       {DRAWN} drawn images and names of ImageNet stay as they are: weight {settings.start.keep:g}"
+        )
     for guard in guards:
         lines.append(f"guard      {guard.name}: {guard.what}, on {guard.n:,} images")
         if (unseen := 100 * unseen_loss(guard)) > most_loss:

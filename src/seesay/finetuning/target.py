@@ -16,15 +16,14 @@ from torch import Tensor
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.records import PairSource, Tokens
 from seesay.data.class_names import ClassName, class_prompts, imagenet_names, names_of
+from seesay.data.drawings import textures
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import ClassPairs, LabelledSet
-from seesay.data.loader import Subset
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
 from seesay.data.tokenizer import pad
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read, encoded, evenly
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read, encoded
 from seesay.model.bundle import Model
-from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, open_training_pairs
 from seesay.training.settings import TrainSettings
@@ -34,8 +33,10 @@ from seesay.training.start import class_captions, learned_template
 HELD_OUT = 0.2
 FEWEST = 8
 MOST_HELD_OUT = 2000
-# Of a guard every other image is measured where the others are to keep their rows; a guess.
-KEPT_OF = 2
+# Drawn images whose rows are kept (benchmarks/2026-11-29-finetune), and the most pixels on a side that they have, a
+# guess: larger ones take long to draw.
+DRAWN = 600
+LARGEST_DRAWN = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,11 +197,10 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
     )
 
 
-def open_guards(old: Model, guard: Any, target: Target, *, is_halved: bool = False) -> list[Measure]:
+def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
     """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
 
-    `is_halved`: every other image alone is measured, as the others are `OldAnswers`. `UsageError` for a set that shares
-    images with the target.
+    `UsageError` for a set that shares images with the target.
     """
     sources = listed(guard) if guard is not None else []
     if not sources:
@@ -212,13 +212,12 @@ def open_guards(old: Model, guard: Any, target: Target, *, is_halved: bool = Fal
         refuse_shared(opened, target.images(), target.name, "guard")
         if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
             raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
-        measured = range(0, len(opened), KEPT_OF if is_halved else 1)
         if not isinstance(opened, LabelledSet):
-            measures.append(CaptionMeasure(old, Subset(opened, measured) if is_halved else opened))
+            measures.append(CaptionMeasure(old, opened))
             continue
         words = choose_words(old, (opened,), opened.class_names)
         templates = None if words.templates_from == "the model" else words.templates
-        measures.append(ClassMeasure(old, opened, words.names, templates, chosen=measured))
+        measures.append(ClassMeasure(old, opened, words.names, templates))
     for measure in measures:
         refuse_few(measure, "take a larger guard")
     names = [measure.name for measure in measures]
@@ -228,28 +227,20 @@ def open_guards(old: Model, guard: Any, target: Target, *, is_halved: bool = Fal
 
 
 class OldAnswers:
-    """Images and texts that are not learned, with the rows that the old model gives them: a `Kept`.
+    """Images and names that are not learned, with the rows that the old model gives them: a `Kept`.
 
-    The images are those of the guards that are not measured; the texts their captions, and names of ImageNet that are
-    no class of the target in the model's templates. What a step draws depends on (seed, step) alone.
+    The images are drawn by code (`data.drawings.textures`), the names those of ImageNet that are no class of the
+    target, in the model's templates. What a step draws of them depends on (seed, step) alone.
     """
 
-    def __init__(self, old: Model, guard: Any, target: Target, *, seed: int):
+    def __init__(self, old: Model, without: Sequence[ClassName], *, seed: int):
         self.seed = seed
-        pixels: list[Tensor] = []
-        texts: list[str] = []
-        for source in listed(guard):
-            opened = open_evalset(source)
-            chosen = evenly(len(opened), range(1, len(opened), KEPT_OF))
-            pixels += read_pixels(
-                old, lambda number, opened=opened, chosen=chosen: _bytes(opened, chosen[number]), len(chosen)
-            )[0]
-            if not isinstance(opened, LabelledSet):
-                texts += [caption for number in chosen for caption in opened.captions(number)]
-        taken = {name.lower() for own in (target.classes.names if target.classes else ()) for name in names_of(own)}
+        drawn = textures(DRAWN, min(old.preprocess.size, LARGEST_DRAWN))
+        self.pixels_N3SS = torch.stack([old.preprocess.read(image) for image in drawn])
+        taken = {name.lower() for own in without for name in names_of(own)}
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
-        texts += [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
-        self.pixels_N3SS, self.ids = torch.stack(pixels), old.tokenizer(texts)
+        texts = [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
+        self.ids = old.tokenizer(texts)
         self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
@@ -282,11 +273,7 @@ def _images(images: LabelledSet | PairSource) -> Iterator[bytes]:
     for index in range(len(images)):
         # What cannot be read is counted where it is decoded.
         with suppress(BrokenSample):
-            yield _bytes(images, index)
-
-
-def _bytes(images: LabelledSet | PairSource, index: int) -> bytes:
-    return images.image(index) if isinstance(images, LabelledSet) else images[index].image
+            yield images.image(index) if isinstance(images, LabelledSet) else images[index].image
 
 
 def _digest(data: bytes) -> bytes:

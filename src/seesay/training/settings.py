@@ -144,7 +144,7 @@ class StartSettings(Settings):
     classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
     template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
     many vectors "prompt" has, without it as many as the model's first template has words before the name. `keep` is
-    what it weighs that images and names which are not learned keep the rows they had (`seesay finetune` alone).
+    what it weighs that drawn images and names which are not learned keep their rows (`seesay finetune` alone).
     """
 
     model: str | None = None
@@ -157,7 +157,7 @@ class StartSettings(Settings):
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     context: Annotated[int, Field(ge=1, le=256)] | None = None
-    keep: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    keep: Annotated[float, Field(ge=0, le=1e6)] | None = None
 
 
 class DistillationSettings(Settings):

@@ -176,9 +176,10 @@ def add_teacher(state: TrainState, pairs: TrainingPairs) -> None:
     `UsageError` for a run that should keep something and is told of nothing.
     """
     settings, processes = state.plan.settings, state.processes
-    if settings.start.keep and pairs.kept is None:
-        raise UsageError(f"start.keep is {settings.start.keep:g}, which is for `seesay finetune`; leave it out.")
-    state.stepper = replace(state.stepper, kept=pairs.kept, keep=settings.start.keep)
+    keep = settings.start.keep or 0.0
+    if keep and pairs.kept is None:
+        raise UsageError(f"start.keep is {keep:g}, which is for `seesay finetune`; leave it out.")
+    state.stepper = replace(state.stepper, kept=pairs.kept, keep=keep)
     if settings.teacher is None:
         return
     folder = Path(settings.distillation.rows or state.journal.folder / TEACHER_FOLDER)
