@@ -86,14 +86,80 @@ def test_every_verb_has_a_page_with_all_its_options(pages):
             assert f"`{name}`" in pages[f"reference/commands/{verb}.md"], (verb, name)
 
 
-def test_every_message_leads_to_a_page(script, pages):
+# Options that are not ours.
+OTHERS = {"--help"}
+# Words between dots that are no settings: files, and what Python or another library has.
+NO_SETTING = {"section.key", "a.b", "tensor.numpy", "rows.isnan"}
+
+
+def leads_nowhere(made, pages, found):
+    """(message, page and heading) of every one whose page, or heading of it, is not on the site."""
+    for file, _, text in found:
+        address, words = made.help_for(file, text)
+        path, _, heading = address.partition("#")
+        target = os.path.normpath(PurePosixPath("reference") / path)
+        if not words or not heading or target not in pages or heading not in headings(pages[target]):
+            yield text, address
+
+
+def unknown_names(text, options, verbs, settings, extras):
+    """Options, verbs, settings and extras that a message names and that are not there."""
+    found = {word for word in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text) if word not in options | OTHERS}
+    found |= {f"seesay {word}" for word in re.findall(r"`seesay ([a-z]+)", text) if word not in verbs}
+    named = re.findall(r"(?<![\w./…'])([a-z_]+(?:\.[a-z_]+)+)(?![\w./…])", text)
+    sections = {key.partition(".")[0] for key in settings}
+    found |= {key for key in named if key not in settings | NO_SETTING and key.partition(".")[0] in sections}
+    return found | {word for word in re.findall(r"seesay\[([a-z]+)\]", text) if word not in extras}
+
+
+@pytest.fixture(scope="module")
+def names(script):
+    """(options, verbs, settings, extras) that are there."""
+    from test_words import help_texts
+
+    from seesay.cli.main import DOORS
+
+    options = {word for _, text in help_texts() for word in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = set(tomllib.load(file)["project"]["optional-dependencies"])
+    return options | {"--debug"}, set(DOORS), set(script("settings_page").all_settings()), extras
+
+
+def test_messages_with_a_hint_that_leads_nowhere_are_0(script, pages):
     made = script("message_pages")
-    found = list(made.messages())
-    assert len(found) > 500
-    used = {made.topic_of(file) for file, _, _ in found}
-    assert used <= set(made.TOPICS)
-    for key in used:
-        assert f"\n## {made.TOPICS[key].title}\n" in pages["reference/messages.md"]
+    assert list(leads_nowhere(made, pages, made.messages())) == []
+
+
+def test_the_page_has_the_heading_of_each_message(script, pages):
+    made = script("message_pages")
+    page = pages["reference/messages.md"]
+    for file, _, text in made.messages():
+        address, words = made.help_for(file, text)
+        assert any(f"| [{words}]({address}) |" in line for line in page.splitlines() if made._cell(text) in line), text
+
+
+def test_names_in_messages_are_those_of_something(script, names):
+    wrong = {text: found for _, _, text in script("message_pages").messages() if (found := unknown_names(text, *names))}
+    assert wrong == {}
+
+
+def test_a_hint_that_leads_nowhere_is_found(script, names):
+    made = script("message_pages")
+    pages = {"reference/formats.md": "## Pairs\n", "troubleshooting.md": "## No network\n"}
+    found = [
+        ("data/pairs.py", "UsageError", "… is not a folder."),
+        ("base/hub.py", "UsageError", "try with a network."),
+    ]
+    assert list(leads_nowhere(made, pages, found)) == []
+    assert len(list(leads_nowhere(made, {"reference/formats.md": "## Images\n"}, found))) == 2
+    text = "use --no-such, `seesay mend`, optimizer.rate or pip install 'seesay[none]'; not --out, config.json"
+    assert unknown_names(text, *names) == {"--no-such", "seesay mend", "optimizer.rate", "none"}
+
+
+def test_every_word_that_leads_somewhere_is_in_a_message(script):
+    made = script("message_pages")
+    texts = [text for _, _, text in made.messages()]
+    assert [words for words, _, _ in made.BY_WORDS if not any(re.search(words, text) for text in texts)] == []
 
 
 def test_a_message_is_found_with_dots_for_its_values(script, tmp_path):

@@ -1,6 +1,7 @@
-"""Messages by topic, read from the source, each topic with the page that says more; and the exit codes."""
+"""Messages by topic, read from the source, each with the heading that says what to do; and the exit codes."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ VALUE = "…"
 
 @dataclass(frozen=True)
 class Topic:
-    """A heading of the page of messages, and where what is to be done is written."""
+    """A heading of the page of messages, and the heading where what is to be done is written."""
 
     title: str
     page: str
@@ -28,30 +29,61 @@ TOPICS = {
     "images": Topic("Images", "formats.md#images", "which images are read, and the limits of one"),
     "pairs": Topic("Pairs, tables and shards", "formats.md#pairs", "the forms of pairs that are read"),
     "sets": Topic("Labelled sets, class names, prompts", "formats.md#labelled-sets", "the forms of labelled sets"),
-    "curate": Topic("Making sets of pairs", "formats.md#pairs", "the forms of pairs that are read"),
+    "curate": Topic("Making sets of pairs", "../curate.md#the-stages", "the stages of `seesay curate`"),
     "vocabulary": Topic("Vocabularies and tokens", "formats.md#vocabularies", "vocabularies that are read"),
     "models": Topic("Model files", "formats.md#models", "layouts of model files"),
-    "engines": Topic("Engines and exported files", "../how-to/run-elsewhere.md", "how to run a model elsewhere"),
+    "engines": Topic(
+        "Engines and exported files", "../how-to/run-elsewhere.md#which-engine-to-take", "how to run a model elsewhere"
+    ),
     "names": Topic(
         "Names of models and downloads", "../how-to/bring-weights.md#names", "names, and work without a network"
     ),
-    "settings": Topic("Settings and recipes", "settings.md", "every setting, its type and bounds"),
+    "settings": Topic("Settings and recipes", "../how-to/train.md#change-a-setting", "how a setting is changed"),
     "training": Topic(
         "Training", "../how-to/train.md#when-something-goes-wrong", "what a run does when something fails"
     ),
-    "processes": Topic("Many processes and machines", "../clusters.md", "several processes and machines"),
+    "processes": Topic(
+        "Many processes and machines",
+        "../clusters.md#when-something-happens",
+        "what several processes do when one fails",
+    ),
     "doctor": Topic("The doctor", "../how-to/train.md#ask-the-doctor-first", "what `seesay doctor` looks at"),
-    "finetune": Topic("Fine-tuning", "../how-to/fine-tune.md", "how to fine-tune"),
-    "classify": Topic("Labels for photos", "../how-to/label-photos.md", "how to label photos"),
-    "search": Topic("Search and vectors", "../how-to/find-photos.md", "how to find photos"),
-    "probe": Topic("Probes", "../how-to/probe.md", "how to fit a probe"),
-    "evaluate": Topic("Evaluation and comparisons", "../how-to/evaluate-and-compare.md", "how to measure"),
-    "explain": Topic("Explanations", "../how-to/explain.md", "how to ask why"),
-    "audit": Topic("Audits", "../how-to/audit.md", "how to audit"),
-    "overlap": Topic("Overlaps", "../how-to/overlap.md", "how to look for test images among the training images"),
-    "serve": Topic("The service", "../how-to/serve.md", "how to serve"),
-    "system": Topic("Files, memory and the command line", "exit-codes.md", "what a command ends with"),
+    "finetune": Topic("Fine-tuning", "../how-to/fine-tune.md#choose-what-is-trained", "what can be trained"),
+    "classify": Topic("Labels for photos", "../how-to/label-photos.md#label-photos", "how to label photos"),
+    "search": Topic("Search and vectors", "../how-to/find-photos.md#other-questions", "what can be asked"),
+    "probe": Topic("Probes", "../how-to/probe.md#the-estimator", "how to fit a probe"),
+    "evaluate": Topic(
+        "Evaluation and comparisons", "../how-to/evaluate-and-compare.md#measure-a-model", "how to measure"
+    ),
+    "explain": Topic("Explanations", "../how-to/explain.md#explain", "how to ask why"),
+    "audit": Topic("Audits", "../how-to/audit.md#audit", "how to audit"),
+    "overlap": Topic("Overlaps", "../how-to/overlap.md#overlap", "how to look for test images among training images"),
+    "serve": Topic("The service", "../how-to/serve.md#behind-a-token", "how to serve"),
+    "system": Topic(
+        "Files, memory and the command line",
+        "../troubleshooting.md#a-file-or-a-folder-is-refused",
+        "files and folders that are refused",
+    ),
 }
+# Where a message of these words leads, whatever its topic; the first that is found in it.
+BY_WORDS = (
+    ("pip install", "../troubleshooting.md#a-package-is-missing", "a package is missing"),
+    ("HF_HUB_OFFLINE|with a network|hf auth login|could not be fetched", "../troubleshooting.md#no-network", "the hub"),
+    ("not enough memory|out of memory|into memory|more memory", "../troubleshooting.md#not-enough-memory", "memory"),
+    ("free some space|TMPDIR|bytes are needed", "../troubleshooting.md#the-disk-is-full-or-read-only", "the disk"),
+    ("run with other|run on other|--allow-change", "../troubleshooting.md#a-run-folder-is-refused", "run folders"),
+    ("same (command|call|`seesay train`) goes on|begin anew", "../troubleshooting.md#it-was-killed", "how it goes on"),
+    (r"(fetch|save|write) (it|them|the model) again|damaged$", "../troubleshooting.md#a-file-is-damaged", "damage"),
+    ("UTF-8", "../troubleshooting.md#a-text-is-no-utf-8", "texts in UTF-8"),
+    ("empty (word|name)|is empty", "../troubleshooting.md#a-word-is-empty", "empty words"),
+    ("[Pp]ickle", "../how-to/bring-weights.md#weights-that-are-only-a-pickle", "pickles"),
+    ("image_size|context …", "../how-to/bring-weights.md#another-image-size", "other sizes"),
+    ("schedule.sizes", "../how-to/train.md#your-own-image-size", "the size of images"),
+    ("--calibrate|--none-of|--multi-label|--threshold", "../how-to/label-photos.md#what-the-numbers-mean", "labels"),
+    ("should end in|let its name end|ends in …|--format", "formats.md#answers", "formats of answers"),
+    ("--host|--token-file|a token", "../how-to/serve.md#behind-a-token", "tokens"),
+    ("weights hold|weights of shape|weights are zero", "../how-to/probe.md#weights-of-classes", "weights of classes"),
+)  # fmt: skip
 # The topic of what a file raises, by the longest beginning of its name below src/seesay that is here.
 BY_FILE = {
     "base/": "system",
@@ -191,25 +223,39 @@ def topic_of(file: str) -> str:
     return BY_FILE[max(known, key=len)]
 
 
+def help_for(file: str, text: str) -> tuple[str, str]:
+    """(page and heading, its words) of what is to be done about a message, as a page of the reference links to it."""
+    for words, page, title in BY_WORDS:
+        if re.search(words, text):
+            return page, title
+    topic = TOPICS[topic_of(file)]
+    return topic.page, topic.words
+
+
 def message_page() -> str:
     """Every message by topic."""
-    rows: dict[str, dict[str, int]] = {key: {} for key in TOPICS}
+    rows: dict[str, dict[str, str]] = {key: {} for key in TOPICS}
     classes = error_classes()
     for file, kind, text in messages():
         code = classes[kind].exit_code if kind in classes else errors.UsageError.exit_code
-        rows[topic_of(file)].setdefault(text, code)
+        page, title = help_for(file, text)
+        rows[topic_of(file)].setdefault(text, f"| {_cell(text)} | {code} | [{title}]({page}) |")
     count = sum(map(len, rows.values()))
     lines = [
         "# Messages",
         "",
-        f"The {count} messages that are written in the source, by topic, with the exit code of the command. `{VALUE}`",
-        "stands for a value. Search this page for a few words of yours. Each topic begins with the page that says what",
-        "to do; common troubles are on [Troubleshooting](../troubleshooting.md).",
+        f"The {count} messages that are written in the source, by topic, with the exit code of the command and the",
+        f"heading that says what to do. `{VALUE}` stands for a value. Search this page for a few words of yours;",
+        "common troubles are on [Troubleshooting](../troubleshooting.md).",
     ]
     for key, topic in TOPICS.items():
         if rows[key]:
-            lines += ["", f"## {topic.title}", "", f"See [{topic.words}]({topic.page}).", "", "| message | exit code |"]
-            lines += ["|---|---|", *(f"| {_cell(text)} | {code} |" for text, code in sorted(rows[key].items()))]
+            lines += ["", f"## {topic.title}", "", f"See [{topic.words}]({topic.page}).", ""]
+            lines += [
+                "| message | exit code | what to do |",
+                "|---|---|---|",
+                *(row for _, row in sorted(rows[key].items())),
+            ]
     return "\n".join(lines) + "\n"
 
 

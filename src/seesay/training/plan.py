@@ -19,7 +19,7 @@ from seesay.training.settings import DataSettings, OptimizerSettings, ScheduleSe
 PAPER_WARMUP_STEPS = 2000
 # A guess for runs shorter than the paper's.
 WARMUP_SHARE = 0.05
-# As many as the model in the box saw in 39 minutes (benchmarks/2026-11-21-first-run: 764,160), rounded up.
+# As many as the first model in the box saw in 39 minutes (benchmarks/2026-11-21-first-run: 764,160), rounded up.
 PAIRS_SEEN = 1_000_000
 # Guesses: from here on few images are seen too often, and a share of repeats costs more than it is worth to ignore.
 MOST_EPOCHS = 100
@@ -280,7 +280,7 @@ def _refuse_sizes(schedule: ScheduleSettings, architecture: Architecture, *, nam
     side = architecture.image.image_size
     others = [size for size, _ in schedule.sizes or () if size != side]
     if others and not isinstance(architecture.image, ConvNetConfig):
-        raise UsageError(f"schedule.sizes has {others[0]}, but model {name} takes {side} px alone; leave sizes out.")
+        raise UsageError(f"schedule.sizes has {others[0]}; {name} takes {side} px alone: leave it out or use conv-*.")
 
 
 def _sizes_for(architecture: Architecture) -> tuple[tuple[int, float], ...]:
@@ -326,7 +326,7 @@ def _reasons(
         f"length     {length}{epochs}",
         f"rate       {plan.optimizer.learning_rate:g}: warm-up over {plan.warmup:.1%} of the run, then a cosine to 0",
         f"decay      {plan.optimizer.weight_decay:g} on weights, none on gains and biases{muon}",
-        f"sizes      {sizes}{why_sizes}",
+        f"sizes      {sizes}{why_sizes}; answers at {plan.architecture.image.image_size} px",
         f"crops      {crops}: the less data, the more they differ",
         f"vocabulary {words}",
         f"repeats    {repeated[0]:.1%} of captions, {repeated[1]:.1%} of images are repeated in their batch: {counted}",
