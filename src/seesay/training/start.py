@@ -128,7 +128,7 @@ def lock(clip: Clip, how: str) -> None:
         nn.ModuleList(parts).requires_grad_(False)
 
 
-# From half as many pairs one gets the model in the box (its card); a guess at where a run from nothing begins to pay.
+# From 20,000 more one gets the model in the box (its card); a guess at where a run from nothing begins to pay.
 FEW_PAIRS = 100_000
 # A guess: handwriting and icons are smaller, and no trained model of them is there to start from.
 PHOTO_SIDE = 48
