@@ -3,7 +3,7 @@
     python benchmarks/2026-11-29-curate/match.py queries.tsv captions.txt
 
 `captions.txt` has a caption a line. Beside ours is MetaCLIP's method: its spacing by a `replace` for each mark and
-white space, and the automaton of pyahocorasick (`pip install pyahocorasick`) over the padded queries; both in turn, three
+white space, and the automaton of pyahocorasick (`pip install pyahocorasick`) over the padded queries; in turn, three
 rounds, CPU seconds of this process on one thread. The check compares 10,000 captions with all queries: what a caption
 contains are those of its pieces from one space to another that are in the list. 20 captions are compared with each
 query of the list by `in`.
