@@ -119,15 +119,15 @@ class GraphEncoder:
         )
 
     def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
-        """As `Encoder`, on the CPU."""
+        """As `Encoder`, (B, D) on the CPU."""
         return torch.from_numpy(self._images()(pixels_B3SS.cpu().numpy())[0])
 
     def embed_texts(self, tokens: Tokens) -> Tensor:
-        """As `Encoder`, on the CPU; texts of one length go together."""
+        """As `Encoder`, (B, D) on the CPU; texts of one length go together."""
         return rows_of_texts(self._texts(), tokens.to("cpu"), pad=self._pad)
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
-        """As `Encoder`, on the CPU."""
+        """As `Encoder`, (B, W) on the CPU."""
         return torch.from_numpy(self._images()(pixels_B3SS.cpu().numpy())[1])
 
 

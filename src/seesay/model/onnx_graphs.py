@@ -35,6 +35,7 @@ class Graph:
     features: str = ""
 
     def add(self, kind: str, *inputs: "str | Tensor | np.ndarray", **attributes: Any) -> str:
+        """A node of that kind; an input is the name of an output, or a constant of any shape."""
         from onnx.helper import make_node
 
         names = [each if isinstance(each, str) else self.tensor(each) for each in inputs]
@@ -43,6 +44,7 @@ class Graph:
         return output
 
     def tensor(self, value: "Tensor | np.ndarray") -> str:
+        """The name of a constant of any shape."""
         from onnx.numpy_helper import from_array
 
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
@@ -60,6 +62,7 @@ class Graph:
         return y if bias is None else self.add("Add", y, bias.float())
 
     def norm(self, x: str, layer: nn.Module) -> str:
+        """A LayerNorm over the last side, or nothing where the layer is none."""
         if isinstance(layer, nn.Identity):
             return x
         assert isinstance(layer, nn.LayerNorm)
@@ -99,6 +102,7 @@ def dual_encoder(model_name: str, clip: Clip) -> DualEncoder:
 
 
 def file_of(graph: Graph, outputs: dict[str, str], name: str, shape: tuple[str | int, ...]) -> bytes:
+    """The whole ONNX file: one input of that name and shape, outputs by their names."""
     from onnx import TensorProto, helper
 
     named = [helper.make_node("Identity", [value], [output]) for output, value in outputs.items()]
@@ -133,6 +137,7 @@ def all_blocks(
 
 
 def one_block(graph: Graph, block: nn.Module, x: str, *, mask: str | None = None, pooled: Pooled | None = None) -> str:
+    """As `nets.block.Block`: (N, L, W) to (N, L, W), or (N, 1, W) for the pooled position."""
     assert isinstance(block, Block)
     attention, width = block.attention, block.ln_1.normalized_shape[0]
     heads = attention.heads
@@ -168,10 +173,12 @@ def attend(graph: Graph, query: str, key: str, value: str, width: int, *, mask: 
 
 
 def squeezed(graph: Graph, x: str) -> str:
+    """(N, 1, W) to (N, W)."""
     return graph.add("Squeeze", x, whole(1))
 
 
 def activated(graph: Graph, activation: Callable, x: str) -> str:
+    """As `nets.block.ACTIVATIONS`, of any shape."""
     if activation is quick_gelu:
         return graph.add("Mul", x, graph.add("Sigmoid", graph.add("Mul", x, _float(1.702))))
     if activation is gelu_tanh:
@@ -183,6 +190,7 @@ def activated(graph: Graph, activation: Callable, x: str) -> str:
 
 
 def whole(*numbers: int) -> np.ndarray:
+    """Whole numbers as ONNX takes indices and sides, (numbers,)."""
     return np.array(numbers, dtype=np.int64)
 
 

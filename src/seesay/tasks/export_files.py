@@ -69,7 +69,8 @@ def graphs_of(model: Model) -> dict[str, bytes]:
 
 
 def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
-    """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give.
+    """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give,
+    (N, 3, S, S) or (N, L).
 
     Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
     and the largest number seen). Attention, normalisation, the `first` layers and the last one stay in float32.
