@@ -137,3 +137,14 @@ def test_in_python_too():
     evaluation = seesay.evaluate("box", "limits:negation:20")
     assert {row["task"] for row in evaluation.rows()} == {"zero-shot", "linear-probe"}
     assert evaluation.to_json()[0]["place"] == "limits:negation:20"
+
+
+def test_textures_are_the_same_for_a_seed_and_have_the_spectrum_of_photos():
+    first, again, other = (np.stack(list(drawings.textures(40, 32, seed=seed))) for seed in (1, 1, 2))
+    assert first.shape == (40, 32, 32, 3) and first.dtype == np.uint8
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    # Amplitude falls with the frequency f about as 1 / f: of one octave to the next by more than 1.3 and less than 4.
+    amplitude = np.abs(np.fft.fft2(first.mean(-1) - first.mean((1, 2, 3))[:, None, None])).mean(0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32)))
+    octaves = [amplitude[(frequency > low) & (frequency <= 2 * low)].mean() for low in (0.06, 0.12, 0.24)]
+    assert all(1.3 < octaves[k] / octaves[k + 1] < 4 for k in range(2)), octaves
