@@ -56,7 +56,7 @@ def command(
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
 
-    Without PAIRS, --model is a trained model: every engine that is installed is measured with it in seconds.
+    Without PAIRS every engine that is installed is measured with the trained model of --model, in seconds.
 
     Example: seesay doctor photos/ --epochs 30 --json report.json
 
@@ -64,8 +64,7 @@ def command(
     """
     refuse_unwritable_file(json_file, "--json", ending=".json")
     if not pairs:
-        show_engines(model, json_file)
-        return
+        return show_engines(model, json_file)
     from seesay.preflight.doctor import doctor
 
     report = doctor(
@@ -81,24 +80,21 @@ def command(
         minutes=minutes,
         batch_size=batch_size,
         micro_batch=micro_batch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        val=val or (),
-        check=check or (),
+        **{"seed": seed, "device": device, "workers": workers, "val": val or (), "check": check or ()},
         recipe=recipe,
         overrides=set_ or (),
         sample=sample,
         seconds=seconds,
     )
-    _write(report, json_file)
-    refuse(report, max_bad)
+    return finish(report, json_file, max_bad)
 
 
-def _write(report: "DoctorReport", json_file: Path | None) -> None:
+def finish(report: "DoctorReport", json_file: Path | None, max_bad: float) -> None:
+    """Show and write what was found, and end as it asks for."""
     print(as_text(report), end="", flush=True)
     if json_file is not None:
         publish_file(json_file, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    refuse(report, max_bad)
 
 
 def show_engines(model: str | None, json_file: Path | None) -> None:

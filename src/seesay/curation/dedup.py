@@ -102,7 +102,7 @@ def dedup_stage(settings: DedupSettings) -> Stage:
 
 
 def with_embedding(found: Print | BrokenSample, embedding: np.ndarray | BrokenSample) -> Print | BrokenSample:
-    """An image's prints with what a model makes of it, or why either cannot be had."""
+    """An image's prints with what a model makes of it, (D,), or why either cannot be had."""
     if isinstance(found, BrokenSample):
         return found
     return embedding if isinstance(embedding, BrokenSample) else found._replace(embedding=embedding.tobytes())
