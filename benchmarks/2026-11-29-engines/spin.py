@@ -1,7 +1,9 @@
-"""Two threads of torch beside busy processes, waiting threads spinning and sleeping in turn. python spin.py OUT.json
+"""Two threads of torch beside busy processes, waiting threads spinning and sleeping in turn.
 
-Encodes 256 random pictures with the box in a process of its own, five times each way, beside 0, 1 and 2 processes that
-count. CPU and wall seconds of the encoding alone.
+Run: python spin.py OUT.json ROUNDS BUSY...
+
+Encodes 256 random images with the box in a process of its own, so many rounds each way, beside BUSY processes that
+count, such as 0 1 2. CPU and wall seconds of the encoding alone.
 """
 
 import json
@@ -24,11 +26,11 @@ print(time.process_time() - cpu, time.perf_counter() - wall)
 """
 WAYS = {"one thread": (1, {}), "two, spinning": (2, {}), "two, sleeping": (2, {"GOMP_SPINCOUNT": "0"})}
 found = []
-for busy in (0, 1, 2):
+for busy in map(int, sys.argv[3:]):
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
     try:
         seconds = {way: [] for way in WAYS}
-        for _ in range(5):
+        for _ in range(int(sys.argv[2])):
             for way, (threads, more) in WAYS.items():
                 kept = {
                     name: value

@@ -21,8 +21,7 @@ def main() -> int:
 def rest_while_waiting() -> None:
     """Let threads that wait for one another sleep, unless the user has said how; torch reads it when it is imported.
 
-    They would spin, and take the time of whatever else this machine does: two threads beside another busy process
-    twice the CPU and 1.6 times the time of one thread (benchmarks/2026-11-29-engines).
+    They would spin, and take the time of whatever else this machine does.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "0"

@@ -190,7 +190,7 @@ def activated(graph: Graph, activation: Callable, x: str) -> str:
 
 
 def whole(*numbers: int) -> np.ndarray:
-    """K whole numbers as ONNX takes indices and sides, (K,) int64."""
+    """Whole numbers as ONNX takes indices and sides, (N,)."""
     return np.array(numbers, dtype=np.int64)
 
 
