@@ -55,9 +55,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--hidden", type=Path, default=Path("hidden"))
     parser.add_argument("--hashes", type=Path)
-    parser.add_argument(
-        "--same", type=Path, help="pairs that an eye took for the same image, [[set, key, set, key], ...]"
-    )
+    parser.add_argument("--same", type=Path, help="[[set, key], ...] whose match is the same image by eye")
+    parser.add_argument("--read", action="store_true", help="make the tables from the result.json that is there")
     parser.add_argument("--out", type=Path, default=Path("."))
     arguments = parser.parse_args()
     truth = json.loads((arguments.hidden / "truth.json").read_text())

@@ -40,10 +40,8 @@ from seesay.model.hub import on_device
 
 # What a threshold has to reach, and in which case: where this share of the images has a copy. Guesses.
 PRECISION, COPIED_SHARE = 0.99, 0.1
-# Copies made for a threshold, of the set's images and of training images; a guess at what is enough for either share.
-SAMPLE = 1000
-# Matches below the threshold that are kept for the page; a guess.
-BELOW = 24
+# Copies made for a threshold, of a set's images and of training images, and matches kept below it; guesses.
+SAMPLE, BELOW = 1000, 24
 # The longer side of an image that a copy is made of; a guess at what is more than the tower sees.
 LARGEST = 256
 # In place of the similarity to an image that is not there: below all others.
@@ -54,14 +52,10 @@ SEED = 0
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EvalSet:
-    """A set that is looked for: its images as bytes by number, and what was described of them."""
+    """A set that is looked for, and its images as they are compared."""
 
     source: LabelledSet | PairSource
     described: Described
-
-    def image(self, number: int) -> bytes:
-        """The encoded image."""
-        return image_of(self.source, number)
 
 
 @no_empty_names
@@ -98,12 +92,13 @@ def overlap(
     where = EmbeddingCache.find() if cache else EmbeddingCache(None)
     detector = CopyDetector()
     sources = [open_evalset(name) for name in names]
-    refuse_same_names([source.name for source in sources])
+    if twice := [name for name, count in Counter(source.name for source in sources).items() if count > 1]:
+        raise UsageError(f"two sets are called {twice[0]!r}; look for one of them, then for the other.")
     pairs = open_pairs(train)
     loaded = None if model is None else on_device(model, device)
     sets = [EvalSet(source=source, described=describe_set(detector, source, where)) for source in sources]
     searched, found = search_all(detector, pairs, sets, where)
-    results = [matched(detector, own, searches, pairs, searched) for own, searches in zip(sets, found, strict=True)]
+    results = match_all(detector, sets, found, searched)
     if loaded is not None:
         results = with_scores(loaded, sets, results, Question(cache=where))
     result = Overlap(
@@ -133,12 +128,6 @@ def refuse_same_folder(train: Any, against: Sequence[str]) -> None:
         if inside := [folders[each] for each in (resolved, *resolved.parents) if each in folders]:
             where = "is given as training images too" if resolved in folders else f"lies in {inside[0]}"
             raise UsageError(f"{name} {where}, and every image would be found; name another set, or other images.")
-
-
-def refuse_same_names(names: Sequence[str]) -> None:
-    """`UsageError` for two sets of one name, which a page could not tell apart."""
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UsageError(f"two sets are called {twice[0]!r}; look for one of them, then for the other.")
 
 
 def image_of(source: LabelledSet | PairSource, number: int) -> bytes:
@@ -183,6 +172,7 @@ def chunks(
 class Searched:
     """The training images that were compared: their numbers (M,), and the hash of every image by its number."""
 
+    pairs: PairSource
     numbers: np.ndarray
     look_of: np.ndarray
     skipped_by_reason: dict[str, int]
@@ -200,26 +190,40 @@ def search_all(
         numbers.append(part.index)
         look_of[part.index] = part.look_N
         reasons.update(item.reason for item in part.skipped)
-    searched = Searched(numbers=np.concatenate(numbers), look_of=look_of, skipped_by_reason=dict(reasons.most_common()))
+    searched = Searched(
+        pairs=pairs, numbers=np.concatenate(numbers), look_of=look_of, skipped_by_reason=dict(reasons.most_common())
+    )
     if not len(searched.numbers):
         shown = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
         raise RefusedInput(f"none of the {len(pairs)} training images could be read ({shown}).")
     return searched, searches
 
 
+def match_all(
+    detector: CopyDetector, sets: Sequence[EvalSet], searches: Sequence[CopySearch], searched: Searched
+) -> list[SetOverlap]:
+    """The pairs of every set."""
+    decoys, results = make_decoys(detector, searched), []
+    with progress(len(sets), "thresholds") as advance:
+        for own, search in zip(sets, searches, strict=True):
+            copy_S = copies_found(detector, own, search)
+            results.append(matched(own, search, copy_S, decoys=decoys, searched=searched))
+            advance(1)
+    return results
+
+
 def matched(
-    detector: CopyDetector, own: EvalSet, search: CopySearch, pairs: PairSource, searched: Searched
+    own: EvalSet, search: CopySearch, copy_S: np.ndarray, *, decoys: "Decoys", searched: Searched
 ) -> SetOverlap:
-    """The pairs of a set, from a threshold on that its own copies were judged by."""
-    copy_S = copies_found(detector, own, search)
-    other_N = np.maximum(expected_best(search, searched), decoys_found(detector, search, pairs, searched))
+    """The pairs of a set, from a threshold on that is judged by the similarities of its own copies, (S,)."""
+    other_N = np.maximum(expected_best(search, searched), decoys.best(search))
     threshold = precise_threshold(copy_S, other_N[other_N > MISSING], share=COPIED_SHARE, precision=PRECISION)
     similarity_NK = search.similarity(search.cosine_NK).masked_fill(search.number_NK < 0, MISSING)
 
     def match(at: int, rank: int) -> Match:
         return Match(
             eval=own.source.key(int(own.described.index[at])),
-            train=pairs.key(int(search.number_NK[at, rank])),
+            train=searched.pairs.key(int(search.number_NK[at, rank])),
             similarity=float(similarity_NK[at, rank]),
         )
 
@@ -253,21 +257,33 @@ def copies_found(detector: CopyDetector, own: EvalSet, search: CopySearch) -> np
     count = min(len(own.described.index), SAMPLE)
     each = min(len(COPIES), max(1, SAMPLE // count))
     at_S = np.linspace(0, len(own.described.index) - 1, count).astype(int).repeat(each)
-    copies = copies_of(lambda n: own.image(int(own.described.index[at_S[n]])), len(at_S))
+    copies = copies_of(lambda n: image_of(own.source, int(own.described.index[at_S[n]])), len(at_S))
     cosine_S = (detector.rows(copies) * own.described.row_ND[at_S]).sum(1)
     # What is usual is that of the image, whatever it is compared with.
     offset_N = search.similarity(torch.zeros(len(own.described.index), 1))[:, 0]
     return (cosine_S + offset_N[at_S]).numpy()
 
 
-def decoys_found(detector: CopyDetector, search: CopySearch, pairs: PairSource, searched: Searched) -> np.ndarray:
-    """The largest similarity of each image to copies made of some training images that are not near it, (N,)."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoys:
+    """Rows (S, D) of copies made of some training images, and the numbers of these (S,)."""
+
+    row_SD: torch.Tensor
+    numbers: np.ndarray
+
+    def best(self, search: CopySearch) -> np.ndarray:
+        """The largest similarity of each image to a copy of a training image that is not near it, (N,)."""
+        cosine_NS = search.queries.row_ND @ self.row_SD.T
+        is_near_NS = (search.number_NK[:, :, None] == torch.from_numpy(self.numbers)).any(1)
+        return search.similarity(cosine_NS).masked_fill(is_near_NS, MISSING).amax(1).numpy()
+
+
+def make_decoys(detector: CopyDetector, searched: Searched) -> Decoys:
+    """Copies of `SAMPLE` training images, evenly spread."""
     count = min(len(searched.numbers), SAMPLE)
     numbers = searched.numbers[np.linspace(0, len(searched.numbers) - 1, count).astype(int)]
-    row_SD = detector.rows(copies_of(lambda n: pairs[int(numbers[n])].image, count))
-    cosine_NS = search.queries.row_ND @ row_SD.T
-    is_near_NS = (search.number_NK[:, :, None] == torch.from_numpy(numbers)).any(1)
-    return search.similarity(cosine_NS).masked_fill(is_near_NS, MISSING).amax(1).numpy()
+    row_SD = detector.rows(copies_of(lambda n: searched.pairs[int(numbers[n])].image, count))
+    return Decoys(row_SD=row_SD, numbers=numbers)
 
 
 def copies_of(read: Callable[[int], bytes], count: int) -> np.ndarray:
