@@ -2,10 +2,11 @@
 
     python benchmarks/2026-11-29-overlap/train_detector.py --data ../shared/data --minutes 15 --out detector.safetensors
 
-It reads `train-*` alone. What the paper's appendix C says: no batch normalisation (weights are normalised, and folded
-into plain kernels at the end), GELU, halving by averages, a fixed temperature of 0.07, large batches, and hard copies.
-2,000 images of `train-*` are held out; their copies, hidden among 18,000 other held out images, say at the end how well
-it does. One thread. The optimizer, the learning rate's curve and the loss are those of `seesay train`.
+It reads `train-*` alone. What the paper's appendix C says: no batch normalisation, GELU, halving by averages, a fixed
+temperature of 0.07, large batches, and hard copies. Its weight normalisation comes with `--kind adamw`, and is folded
+into plain kernels at the end; Muon does without. 12,000 images of `train-*` are held out; copies of 2,000 of them,
+hidden among 8,000 others, say at the end how well it does. One thread. The
+optimizer, the learning rate's curve and the loss are those of `seesay train`.
 
 B = images, S = side.
 """

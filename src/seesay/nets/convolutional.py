@@ -175,8 +175,8 @@ class ConvNet(ImageTower):
 class CopyTower(ImageTower):
     """What finds copies of an image: no norms, GELU, shortcuts halved by an average (Radford et al. 2021, appendix C).
 
-    The paper normalises weights while it trains, so that nothing passes between the images of a batch; a trained one
-    has that folded into its kernels. The stem's stride is 4.
+    Nothing passes between the images of a batch. The paper normalises weights for that; the tower of the package was
+    trained by Muon without. The stem's stride is 4.
     """
 
     def __init__(self, widths: tuple[int, ...], embed_dim: int):
