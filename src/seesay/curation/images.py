@@ -53,16 +53,16 @@ def rewritten(data: bytes, settings: ImageSettings) -> tuple[bytes, str]:
             return data, suffix
         return _jpeg(Image.fromarray(image_HW3), settings.quality), "jpg"
     size = settings.size
-    # Twice the side is left for the filter where a JPEG is shrunk while it is decoded, as `FastPreprocess` has it.
-    with decoding(data, lambda height, width: min(height, width) / (2 * size)) as decoded:
+    # A JPEG is shrunk while it is decoded as far as it goes, and the rest by Lanczos' filter: as near to that filter
+    # alone as means of areas are (39 to 50 dB, those 39 to 43), in two thirds of the time or less.
+    with decoding(data, lambda height, width: min(height, width) / size) as decoded:
         height, width = decoded.height, decoded.width
         if min(height, width) <= size and suffix is not None:
             return data, suffix
         image = Image.fromarray(decoded.pixels_HW3)
         scale = min(1.0, size / min(height, width))
         sides = (max(1, round(width * scale)), max(1, round(height * scale)))
-        # Half the time of Lanczos' filter, 2.7 ms for 5.4; sharper than means of areas, which img2dataset takes.
-        return _jpeg(image.resize(sides, Image.Resampling.HAMMING), settings.quality), "jpg"
+        return _jpeg(image.resize(sides, Image.Resampling.LANCZOS), settings.quality), "jpg"
 
 
 def sides_of(data: bytes) -> tuple[int, int]:
