@@ -5,7 +5,7 @@ mirrored copies; with a model images are compared by its embeddings too, all wit
 pair with the smallest key stays, in whatever order they came. All are in memory at once by their hashes: some 300 bytes
 each, and an embedding.
 
-N = images, those of evaluation sets first.
+N = images, those of evaluation sets first; D = features of an embedding.
 """
 
 import hashlib
@@ -101,11 +101,11 @@ def dedup_stage(settings: DedupSettings) -> Stage:
     )
 
 
-def with_embedding(found: Print | BrokenSample, embedding: np.ndarray | BrokenSample) -> Print | BrokenSample:
-    """An image's prints with what a model makes of it, (D,), or why either cannot be had."""
+def with_embedding(found: Print | BrokenSample, embedding_D: np.ndarray | BrokenSample) -> Print | BrokenSample:
+    """An image's prints with its unit embedding (D,) float32, or why either cannot be had."""
     if isinstance(found, BrokenSample):
         return found
-    return embedding if isinstance(embedding, BrokenSample) else found._replace(embedding=embedding.tobytes())
+    return embedding_D if isinstance(embedding_D, BrokenSample) else found._replace(embedding=embedding_D.tobytes())
 
 
 def read_reference(source: str, model: Encoder | None = None) -> Reference:
