@@ -5,7 +5,8 @@
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
 captions, which no choice sees. --keep are weights of `start.keep` (drawn images and names keep
-their rows). The third target are the twelve most frequent types of train-fashion, 60 images each. Results go to WORK/results.jsonl, one line each; what is there is not done again.
+their rows). The third target are the twelve most frequent types of train-fashion, 60 images each.
+Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
 import argparse

@@ -21,6 +21,7 @@ TITLES = {
     "check": "check: validation and zero-shot on the way",
     "log": "log",
     "start": "start: a model to begin with",
+    "distillation": "distillation: a teacher's answers",
 }
 
 

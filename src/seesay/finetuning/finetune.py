@@ -116,8 +116,8 @@ def with_old_answers(target: Target, old: Model, settings: TrainSettings) -> Tar
         return target
     if settings.start.how == "prompt":
         raise UsageError(f"start.keep is {settings.start.keep:g}, but a prompt changes no other row; leave it out.")
-    kept = OldAnswers(old, target.classes.names if target.classes else (), seed=settings.seed)
-    return replace(target, pairs=replace(target.pairs, kept=kept))
+    answers = OldAnswers(old, target.classes.names if target.classes else (), seed=settings.seed)
+    return replace(target, pairs=replace(target.pairs, old_answers=answers))
 
 
 def check_loss(most_loss: float) -> None:
@@ -165,7 +165,7 @@ def described(
     lines = [f"start      {old.name}: {settings.start.how}", *(f"           {note}" for note in target.notes)]
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
-    if target.pairs.kept is not None:
+    if target.pairs.old_answers is not None:
         lines.append(
             f"keep       {DRAWN} drawn images and names of ImageNet stay as they are: weight {settings.start.keep:g}"
         )

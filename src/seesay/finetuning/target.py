@@ -227,7 +227,7 @@ def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
 
 
 class OldAnswers:
-    """Images and names that are not learned, with the rows that the old model gives them: a `Kept`.
+    """Images and names that are not learned, with the rows that the old model gives them: `OldRows` of training.
 
     The images are drawn by code (`data.drawings.textures`), the names those of ImageNet that are no class of the
     target, in the model's templates. What a step draws of them depends on (seed, step) alone.

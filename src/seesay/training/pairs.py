@@ -45,7 +45,7 @@ HELD_OUT_EPOCH = 2**40
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Kept(Protocol):
+class OldRows(Protocol):
     """Images and texts whose rows should stay what they are."""
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
@@ -58,14 +58,14 @@ class TrainingPairs:
     """What the run learns from, and what it is validated on (None where there is too little).
 
     `held_out` is the share of the pairs that was held out for it; None where validation pairs were given. `note` says
-    in their place what the run is checked on. `kept` is what the model that it begins with should go on answering.
+    in their place what the run is checked on. `old_answers` are rows that should stay what they are.
     """
 
     training: PairSource
     validation: PairSource | None
     held_out: float | None = None
     note: str = ""
-    kept: Kept | None = None
+    old_answers: OldRows | None = None
 
     def lines(self) -> list[str]:
         """How many there are and where from, for people."""

@@ -177,9 +177,9 @@ def add_teacher(state: TrainState, pairs: TrainingPairs) -> None:
     """
     settings, processes = state.plan.settings, state.processes
     keep = settings.start.keep or 0.0
-    if keep and pairs.kept is None:
+    if keep and pairs.old_answers is None:
         raise UsageError(f"start.keep is {keep:g}, which is for `seesay finetune`; leave it out.")
-    state.stepper = replace(state.stepper, kept=pairs.kept, keep=keep)
+    state.stepper = replace(state.stepper, old_answers=pairs.old_answers, keep=keep)
     if settings.teacher is None:
         return
     folder = Path(settings.distillation.rows or state.journal.folder / TEACHER_FOLDER)

@@ -20,7 +20,7 @@ from seesay.nets.clip import DualEncoder
 from seesay.nets.row_random import row_seeds, splitmix64
 from seesay.training import gradient_cache
 from seesay.training.objectives.base import GlobalBatch, Objective
-from seesay.training.pairs import Kept
+from seesay.training.pairs import OldRows
 from seesay.training.sharding import ParallelModel
 
 # Two, since batch normalisation needs more than one.
@@ -40,7 +40,7 @@ class Stepper:
     captions_per_image: int = 1
     in_bfloat16: bool = False
     teacher: TeacherRows | None = None
-    kept: Kept | None = None
+    old_answers: OldRows | None = None
     keep: float = 0.0
     statistics: RunningStatistics = field(init=False)
 
@@ -59,7 +59,7 @@ class Stepper:
         self._seed_generators(step)
         global_batch = self._global_batch(batch, rows, done=done)
         seed_B = splitmix64(batch.sample_B ^ seed_of(self.seed, step))
-        kept = self._backward_of_kept(step, sum(rows))
+        drifted = self._backward_of_old_answers(step, sum(rows))
         if max(rows) <= self.micro_batch:
             with self._row_seeds(seed_B):
                 loss = self._loss(self._forward(batch), batch, global_batch)
@@ -68,17 +68,17 @@ class Stepper:
             loss = self._backward_in_chunks(batch, global_batch, seed_B)
         self.parallel.average_unsharded_gradients()
         processes.all_reduce_mean(self.statistics.buffers)
-        return processes.mean(loss.detach() + kept), self.parallel.gradient_norm()
+        return processes.mean(loss.detach() + drifted), self.parallel.gradient_norm()
 
-    def _backward_of_kept(self, step: int, count: int) -> Tensor:
+    def _backward_of_old_answers(self, step: int, count: int) -> Tensor:
         """Begin the gradient with that of `count` rows that should stay as they are; returns their part of the loss."""
         device, clip = self.parallel.device, self.parallel.clip
         total = torch.zeros((), device=device)
-        if self.kept is None or not self.keep:
+        if self.old_answers is None or not self.keep:
             return total
         assert isinstance(clip, DualEncoder)
         part = self.parallel.processes.rank, self.parallel.processes.world_size
-        pixels_R3SS, tokens, image_RD, text_MD = self.kept.drawn(step, count, part=part)
+        pixels_R3SS, tokens, image_RD, text_MD = self.old_answers.drawn(step, count, part=part)
         for rows in gradient_cache.chunks_of(len(pixels_R3SS), self.micro_batch, most=len(pixels_R3SS)):
             share = (rows.stop - rows.start) / len(pixels_R3SS)
             seed_R = splitmix64(torch.arange(rows.start, rows.stop) ^ seed_of(self.seed, step, *part))
