@@ -36,7 +36,7 @@ LEAST_CROP = 0.9
 SMALL_MODEL = 20_000_000
 LEARNING_RATE_OF_SMALL = 1e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
-# A teacher's answers weigh as much as the pairs (benchmarks/2026-11-29-distill).
+# A guess: a teacher's answers weigh as much as the pairs.
 TEACHER_WEIGHT = 1.0
 
 
