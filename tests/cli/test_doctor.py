@@ -64,3 +64,11 @@ def test_the_report_is_json_with_its_verdict():
         "too much",
         2,
     )
+
+
+def test_options_of_a_run_without_pairs_are_refused(seesay):
+    for words in (["--batch-size", "3"], ["--set", "seed=1"], ["--seconds", "2"], ["--max-bad", "0.3"]):
+        code, _, err = seesay("doctor", "--model", "box", *words)
+        assert code == 2 and err == (
+            f"error: {words[0]} is for a run, and PAIRS are missing: name images with captions, or leave it out.\n"
+        )

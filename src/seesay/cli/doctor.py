@@ -1,6 +1,7 @@
 """The command `seesay doctor`: it takes the options of `seesay train` and examines that run before it starts."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,10 @@ MaxBad = Annotated[
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report to FILE.")]
 
+# Those of a short run, and the share of broken pairs at which a run is advised against: guesses.
+SECONDS, MAX_BAD = 60.0, 0.05
+# What is not passed on as it is.
+OWN = ("pairs", "model", "seconds", "max_bad", "json_file")
 ENGINE_COLUMNS = ["engine", "photos/s", "captions/s", "ms per photo", "MB", "smallest cosine"]
 MARKS = {"ok": "ok", "warning": "warning", "stop": "STOP"}
 
@@ -50,8 +55,8 @@ def command(
     recipe: options.Recipe = None,
     set_: options.Set = None,
     sample: Sample = None,
-    seconds: Seconds = 60.0,
-    max_bad: MaxBad = 0.05,
+    seconds: Seconds = SECONDS,
+    max_bad: MaxBad = MAX_BAD,
     json_file: JsonFile = None,
 ) -> None:
     """Check pairs, memory and time before a long run; takes the options of `seesay train`.
@@ -62,35 +67,24 @@ def command(
 
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
+    given = {name: value for name, value in locals().items() if value is not None and name not in OWN}
     refuse_unwritable_file(json_file, "--json", ending=".json")
     if not pairs:
+        refuse_options(given, seconds=seconds, max_bad=max_bad)
         return show_engines(model, json_file)
     from seesay.preflight.doctor import doctor
 
-    report = doctor(
-        pairs,
-        out=out,
-        model=model,
-        objective=objective,
-        teacher=teacher,
-        image_tower=image_tower,
-        text_tower=text_tower,
-        steps=steps,
-        epochs=epochs,
-        minutes=minutes,
-        batch_size=batch_size,
-        micro_batch=micro_batch,
-        seed=seed,
-        device=device,
-        workers=workers,
-        val=val or (),
-        check=check or (),
-        recipe=recipe,
-        overrides=set_ or (),
-        sample=sample,
-        seconds=seconds,
-    )
-    return finish(report, json_file, max_bad)
+    given |= {"model": model, "seconds": seconds, "overrides": given.pop("set_", ())}
+    return finish(doctor(pairs, **given), json_file, max_bad)
+
+
+def refuse_options(given: Mapping[str, object], *, seconds: float, max_bad: float) -> None:
+    """`UsageError` for options of a run where there are no pairs for one."""
+    usual = {"seconds": (seconds, SECONDS), "max_bad": (max_bad, MAX_BAD)}
+    names = [*given, *(name for name, (value, own) in usual.items() if value != own)]
+    if names:
+        option = f"--{names[0].strip('_').replace('_', '-')}"
+        raise UsageError(f"{option} is for a run, and PAIRS are missing: name images with captions, or leave it out.")
 
 
 def finish(report: "DoctorReport", json_file: Path | None, max_bad: float) -> None:

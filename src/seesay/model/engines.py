@@ -165,7 +165,7 @@ def open_onnx(graph: bytes | Path) -> Session:
 
 def open_openvino(graph: bytes | Path) -> Session:
     """A graph in OpenVINO, on as many threads as torch has, in float32: where it may, it takes bfloat16 by itself."""
-    import openvino
+    import openvino  # pyright: ignore[reportMissingImports]
 
     core = openvino.Core()
     settings: dict[str, Any] = {

@@ -127,7 +127,7 @@ def write_graphs(folder: Path, graphs: dict[str, bytes], to: str, *, int8: bool)
     for side, path in graph_paths(to, int8=int8).items():
         (folder / path).parent.mkdir(exist_ok=True)
         if to == "openvino":
-            import openvino
+            import openvino  # pyright: ignore[reportMissingImports]
 
             # Its own choice would be to round the weights to float16.
             openvino.save_model(openvino.Core().read_model(graphs[side]), folder / path, compress_to_fp16=False)
