@@ -18,11 +18,12 @@ SETUP = DOCS / "how-to" / "index.md"
 EXAMPLES = DOCS / "python-examples.md"
 NOTES = {"decisions", "clusters.md", "reliability.md"}
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] not in NOTES and page != EXAMPLES)
+SLOW = [page for page in PAGES if "<!-- test: slow -->" in page.read_text(encoding="utf-8")]
 RUN = [page for page in PAGES if page != SETUP and "<!-- test: fast -->" in page.read_text(encoding="utf-8")]
 
 
-def runnable(page):
-    return [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.mark in TIMEOUT_S]
+def runnable(page, marks=("fast",)):
+    return [block for block in blocks_of(page.read_text(encoding="utf-8")) if block.mark in marks]
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,13 @@ def test_every_block_says_how_it_is_run(page):
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_the_blocks_of_a_page_do_what_they_say(page, folder, tmp_path):
     run_blocks(runnable(page), copy_of(folder, tmp_path / "here"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("page", SLOW, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_the_slow_blocks_of_a_page_do_what_they_say_too(page, folder, tmp_path):
+    run_blocks(runnable(page, tuple(TIMEOUT_S)), copy_of(folder, tmp_path / "here"))
 
 
 RUNNER = """
