@@ -19,6 +19,8 @@ EXAMPLES = DOCS / "python-examples.md"
 NOTES = {"decisions", "clusters.md", "reliability.md"}
 PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] not in NOTES and page != EXAMPLES)
 SLOW = [page for page in PAGES if "<!-- test: slow -->" in page.read_text(encoding="utf-8")]
+# Minutes on two cores: their commands stand on the shorter pages too.
+LONG = {DOCS / "tutorial.md", DOCS / "how-to" / "train.md"}
 RUN = [page for page in PAGES if page != SETUP and "<!-- test: fast -->" in page.read_text(encoding="utf-8")]
 
 
@@ -47,7 +49,11 @@ def test_every_block_says_how_it_is_run(page):
 
 @pytest.mark.journey
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("page", RUN, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in RUN],
+    ids=lambda page: page.relative_to(DOCS).as_posix(),
+)
 def test_the_blocks_of_a_page_do_what_they_say(page, folder, tmp_path):
     run_blocks(runnable(page), copy_of(folder, tmp_path / "here"))
 
@@ -69,7 +75,7 @@ for name, text in zip(parts[::2], parts[1::2], strict=True):
 """
 
 
-@pytest.mark.journey
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_example_of_every_public_name_runs(folder, tmp_path):
     here = copy_of(folder, tmp_path / "here")

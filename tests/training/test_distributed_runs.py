@@ -153,6 +153,8 @@ def torchrun(pairs, out, *words):
     )
 
 
+# Three minutes of two cores; the first test above stops and goes on without torchrun.
+@pytest.mark.slow
 def test_torchrun_asked_to_stop_saves_once_and_the_same_command_goes_on(coloured_pairs, tmp_path):
     pairs, out = coloured_pairs(), tmp_path / "run"
     first = torchrun(pairs, out, "steps=400", "data.workers=1")
