@@ -445,7 +445,7 @@ def test_a_network_that_is_lost_in_the_middle_ends_the_command(monkeypatch):
 def test_a_busy_server_is_asked_again(server):
     settings = FetchSettings(**LOCAL, retries=1)
     source = Downloader(settings=settings)
-    (result,) = fetch_all([(0, server.url("/again/once"))], settings, source.open, as_sent)
+    (result,) = fetch_all([(0, server.url("/again/once"))], settings, source.ask, as_sent)
     assert (result.attempts, result.image) == (2, GOOD)
 
 
@@ -483,7 +483,7 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
     ]
     bad += ["file:///etc/passwd", "http://192.168.0.1/x", "http://127.0.0.1:1/closed"]
     table = write_pool(tmp_path / "pool.parquet", good + bad)
-    most, active, honest = 0, 0, Downloader.open
+    most, active, honest = 0, 0, Downloader.ask
 
     def counted(self, url):
         nonlocal most, active
@@ -497,7 +497,7 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
                 active -= "127.0.0.1" in url
 
     lock = threading.Lock()
-    monkeypatch.setattr(Downloader, "open", counted)
+    monkeypatch.setattr(Downloader, "ask", counted)
     result = seesay.curate(
         table, out=tmp_path / "set", stages=["fetch", "shards"], allow_private="127.0.0.1", image_size=32,
         overrides=["fetch.deadline=8.0", "fetch.retries=0", "fetch.workers=8"],

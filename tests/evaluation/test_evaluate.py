@@ -108,6 +108,7 @@ def test_settings_are_the_arguments(colour_model, labelled):
         "shots": "2,1",
         "preprocess": "exact",
         "precision": None,
+        "engine": None,
         "width": None,
         "shift": None,
     }

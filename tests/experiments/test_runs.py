@@ -96,8 +96,8 @@ def without_seconds(points: list[dict]) -> list[dict]:
     return [{key: value for key, value in point.items() if key != "seconds"} for point in points]
 
 
-@pytest.mark.journey
-@pytest.mark.timeout(400)
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_experiment_that_was_killed_comes_to_the_same_numbers(data, tmp_path):
     data["recipe"].write_text(RECIPE.replace("seeds = [0, 1]", "seeds = [0]"))
     whole = compare(data["recipe"], out=tmp_path / "whole", **{k: data[k] for k in ("pairs", "check")}, jobs=2)

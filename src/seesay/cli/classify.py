@@ -52,7 +52,7 @@ Threshold = Annotated[
     list[str] | None,
     typer.Option(
         metavar="[LABEL=]P",
-        help="With --multi-label: the least probability [of a label].",
+        help="With --multi-label: least probability [of LABEL].",
     ),
 ]
 FormatName = Annotated[

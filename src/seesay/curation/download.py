@@ -58,10 +58,10 @@ class Downloader:
 
     def get(self, url: str) -> bytes:
         """The body of an answer of 200; `FetchError` for anything else."""
-        with self.open(url) as body:
+        with self.ask(url) as body:
             return body.read()
 
-    def open(self, url: str) -> "Body":
+    def ask(self, url: str) -> "Body":
         """The body of an answer of 200, all of it here; `FetchError` for anything else."""
         end = time.monotonic() + self.settings.deadline
         for _ in range(self.settings.redirects + 1):

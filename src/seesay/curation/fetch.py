@@ -74,7 +74,7 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
         wanted = [(n, url) for url, n in first_of.items()]
         images = _Images(path.with_suffix(".images"), len(rows))
         if wanted:
-            publish_chunks(images.path, images.chunks(watched(fetch_all(wanted, settings.fetch, source.open, make))))
+            publish_chunks(images.path, images.chunks(watched(fetch_all(wanted, settings.fetch, source.ask, make))))
         images.share(same_as)
         return images.added_to(table)
 

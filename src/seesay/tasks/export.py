@@ -217,7 +217,7 @@ def _written(
         "rows": rows,
         "machine": machine_facts(Runtime.find("cpu")),
     }
-    (path / "export.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (path / "export.json").write_bytes((json.dumps(facts, indent=1) + "\n").encode("ascii"))
     advance(1)
     return facts
 
