@@ -10,6 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 from seesay.base.errors import UsageError, nearest_setting
 from seesay.base.printable import printable
 
+# The model that comes with the package, taken where none is named.
+PACKAGED_MODEL = "box"
 # Characters of a wrong value in a message, a guess at what shows which it is.
 SHOWN_LENGTH = 40
 

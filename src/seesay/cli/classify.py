@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
     from seesay.tasks.classify_folder import Classified
 
-PACKAGED_MODEL = "box"
 # A guess at what fits a screen beside everything else.
 SHOWN_BROKEN = 5
 # Labels that come more than once, by name, a guess at what fits a line.

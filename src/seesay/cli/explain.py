@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
@@ -15,8 +16,6 @@ from seesay.cli.tables import refuse_words_first, say, table, write_json
 
 if TYPE_CHECKING:
     from seesay.model.explain import Explanation
-
-PACKAGED_MODEL = "box"
 
 
 def command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seesay.base.errors import UsageError
+from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
@@ -16,7 +17,6 @@ from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, w
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
 
-PACKAGED_MODEL = "box"
 
 Shots = Annotated[
     str | None,

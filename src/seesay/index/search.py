@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seesay.base.errors import UsageError
-from seesay.base.names import no_empty_names
+from seesay.base.names import PACKAGED_MODEL, no_empty_names
 from seesay.data.sources import missing_location
 from seesay.index.index_folder import fingerprint_of
 from seesay.index.photo_index import Hit, PhotoIndex
@@ -19,8 +19,6 @@ from seesay.index.refresh import Refreshed
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
-
-PACKAGED_MODEL = "box"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seesay.base.bounded import read_text
 from seesay.base.errors import UsageError
-from seesay.base.names import no_empty_names
+from seesay.base.names import PACKAGED_MODEL, no_empty_names
 from seesay.base.printable import printable
 from seesay.base.streams import say
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from seesay.index.photo_index import PhotoIndex
     from seesay.model.bundle import Model
 
-PACKAGED_MODEL = "box"
 LOOPBACK_NAMES = ("localhost",)
 # Letters of a token: a guess at what nobody finds out by trying, and at what is a file of something else.
 SHORTEST_TOKEN, LONGEST_TOKEN = 16, 4096

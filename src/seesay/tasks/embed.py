@@ -16,7 +16,7 @@ import numpy as np
 from seesay.base.bounded import read_text, split_lines
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
-from seesay.base.names import no_empty_names
+from seesay.base.names import PACKAGED_MODEL, no_empty_names
 from seesay.base.printable import printable
 from seesay.base.publish import publish_chunks, publish_file, refuse_unwritable_file, storage_errors
 from seesay.base.records import PairSource, Skipped
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
 ENDINGS = (".npy", ".parquet")
-PACKAGED_MODEL = "box"
 # Texts encoded between two lines of progress, and rows of a group of Parquet: guesses.
 TEXTS_AT_ONCE, GROUP = 4096, 50_000
 
