@@ -18,6 +18,7 @@ from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model import bundle, hub
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.model.zero_shot import cut_notes
 
 TEXTS = ["a red dog", "", "blue " * 30, "Käse & 猫"]
 
@@ -363,6 +364,14 @@ def test_a_model_and_its_classifier_show_what_they_are_in_one_line(model: Model,
 def test_labels_that_are_one_to_the_model_are_refused(model, labels):
     with pytest.raises(UsageError, match=r"are the same to the model: it reads 8 tokens"):
         model.classify([np.zeros((16, 16, 3), np.uint8)], labels, ["{}"])
+
+
+def test_texts_that_are_cut_are_counted_over_all_blocks(model, monkeypatch):
+    monkeypatch.setattr("seesay.model.zero_shot.PROMPTS_AT_ONCE", 2)
+    long = [f"a red dog and a cat {number}" for number in range(5)]
+    (note,) = cut_notes(model.tokenizer, ["cat", *long, "dog"])
+    assert note.startswith("5 texts are cut at the 8 tokens the model reads: 'a red dog and a cat 0', ")
+    assert cut_notes(model.tokenizer, ["cat", "dog"]) == () == cut_notes(model.tokenizer, [])
 
 
 def test_labels_that_are_cut_are_counted(model):

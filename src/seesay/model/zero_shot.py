@@ -245,8 +245,12 @@ def labels_read(tokenizer: AnyTokenizer, class_names: Sequence[str], prompts: Se
 
 def cut_notes(tokenizer: AnyTokenizer, texts: Sequence[str], kind: str = "text") -> tuple[str, ...]:
     """A line for a person where texts lose their end; `kind` says what they are."""
-    cut = _cut(tokenizer, texts, tokenizer(texts))
-    return _cut_in_words(kind, [texts[index] for index in cut], tokenizer.context)
+    cut: list[str] = []
+    # Their ids are looked at once: those of millions of texts would be gigabytes.
+    for first in range(0, len(texts), PROMPTS_AT_ONCE):
+        some = texts[first : first + PROMPTS_AT_ONCE]
+        cut += [some[index] for index in _cut(tokenizer, some, tokenizer(some))]
+    return _cut_in_words(kind, cut, tokenizer.context)
 
 
 def _cut(tokenizer: AnyTokenizer, texts: Sequence[str], rows: Sequence[Sequence[int]]) -> list[int]:
