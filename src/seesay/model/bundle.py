@@ -32,10 +32,9 @@ from seesay.model.encode import (
     cut,
     embed_rows,
     encode_any,
-    in_precision,
     rounding,
 )
-from seesay.model.engines import Encoder, with_engine
+from seesay.model.engines import ON_CPU, Encoder, in_precision, with_engine
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
@@ -135,7 +134,10 @@ class Model:
         return self.clip.logit_scale.device
 
     def to(self, device: str | torch.device) -> "Model":
-        """Move the towers; embeddings still come back on the CPU. `UsageError` for a device that is not there."""
+        """Move the towers; embeddings still come back on the CPU. `UsageError` for a device that is not there, and for
+        a model whose engine computes on the CPU."""
+        if self.engine in ON_CPU and str(device) != "cpu":
+            raise UsageError(f"{self.name} is computed by {self.engine}, on the CPU; move the model it was made of.")
         self.clip.to(Runtime.find(str(device)).device)
         return self
 
@@ -157,8 +159,6 @@ class Model:
         benchmarks/2026-11-28-precision has by how much its rows differ. The model it is called on stays as it is; the
         one that is returned cannot be saved or go back to float32 (`UsageError`, as for what is none of these).
         """
-        if self.encoder is not None:
-            raise UsageError(f"{self.name} is computed by {self.engine}, which has a precision of its own.")
         other = copy.copy(self)
         other.clip, other.precision = in_precision(self, precision), precision
         return other

@@ -3,7 +3,6 @@
 N = images or texts, B = those of a block, C = classes, W = width of the image tower, D = embedding width.
 """
 
-import copy
 import os
 import threading
 import warnings
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seesay.base.errors import BrokenSample, RefusedInput, UsageError, as_hint, nearest
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
 from seesay.base.printable import printable
 from seesay.base.records import Skipped, Tokens
 from seesay.data.sources import count_reasons
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 # Images encoded at once where nothing else is asked. A guess: enough for a core to be busy, and little to hold.
 BATCH_SIZE = 64
 # In what matrices are multiplied: by name, as `Model.with_precision` takes it.
-SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # A guess; benchmarks/2026-11-21-text-speed has the speed that comes of it.
 TOKENS_AT_ONCE = 2048
@@ -71,30 +69,6 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
     finally:
         # An iterator that was abandoned may be collected by one of its own threads, which cannot wait for itself.
         pool.shutdown(wait=threading.get_ident() not in own, cancel_futures=True)
-
-
-def in_precision(model: "Model", precision: str) -> Clip:
-    """The model's towers with the weights of matrix products rounded; all others are in the same memory as before.
-
-    Inside `rounding` the products are what they would be of the weights as they were, without rounding them each time.
-    """
-    if precision not in PRECISIONS:
-        name = str(precision).removeprefix("torch.")
-        hint = as_hint([SHORT_NAMES[name]]) if name in SHORT_NAMES else nearest(name, PRECISIONS)
-        raise UsageError(f"precision {precision!r} is not known.{hint} Known: {', '.join(PRECISIONS)}.")
-    if precision == model.precision:
-        return model.clip
-    if model.precision != "float32":
-        raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
-    clip = model.clip
-    memo: dict[int, Any] = {id(buffer): buffer for buffer in clip.buffers()}
-    for module in clip.modules():
-        for own in module.parameters(recurse=False):
-            is_product = isinstance(module, nn.Linear | nn.Conv2d)
-            rounded = own.detach().to(PRECISIONS[precision]) if is_product else own.detach()
-            # A parameter of its own: to move one of the models is not to move half of the other.
-            memo[id(own)] = nn.Parameter(rounded, requires_grad=False)
-    return copy.deepcopy(clip, memo)
 
 
 @contextmanager

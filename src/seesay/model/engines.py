@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seesay.base.errors import UsageError, nearest
+from seesay.base.errors import UsageError, as_hint, nearest
 from seesay.base.extras import needing
 from seesay.base.records import Tokens
+from seesay.model.encode import PRECISIONS
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
@@ -39,6 +40,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 ON_CPU = ("torch-int8", "openvino", "onnx")
 # Those whose rows are not the model's own up to rounding in float32.
 ROUNDED = ("torch-int8", "torch-bf16")
+SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 # Texts of about one length that are computed together: a guess, enough for a core to be busy.
 TEXTS_AT_ONCE = 32
 # The largest of 8-bit integers with both signs, and what no scale is below, so that zeros stay zeros.
@@ -85,10 +87,53 @@ def installed_engines() -> list[str]:
     return [name for name, packages in ENGINES.items() if all(find_spec(package) for package in packages)]
 
 
-def encoder_of(model: "Model", engine: str) -> Encoder:
-    """The towers of a float32 model as that engine computes them; `UsageError` for a model that it cannot compute."""
+def refuse_altered(model: "Model", verb: str) -> None:
+    """`UsageError` for a model that is only to encode with: it was rounded, or something else than torch computes its
+    rows. The verb is what is to be done to the one that it was made of."""
+    if model.engine != "torch" or model.precision != "float32":
+        how = f"computed by {model.engine}" if model.engine != "torch" else f"rounded to {model.precision}"
+        raise UsageError(f"{model.name} is {how}, and is only to encode with; {verb} the model it was made of.")
+
+
+def in_precision(model: "Model", precision: str) -> Clip:
+    """The model's towers with the weights of matrix products rounded; all others are in the same memory as before.
+
+    Inside `rounding` the products are what they would be of the weights as they were, without rounding them each time.
+    """
+    if model.encoder is not None:
+        raise UsageError(f"{model.name} is computed by {model.engine}, which has a precision of its own.")
+    if precision not in PRECISIONS:
+        name = str(precision).removeprefix("torch.")
+        hint = as_hint([SHORT_NAMES[name]]) if name in SHORT_NAMES else nearest(name, PRECISIONS)
+        raise UsageError(f"precision {precision!r} is not known.{hint} Known: {', '.join(PRECISIONS)}.")
+    if precision == model.precision:
+        return model.clip
+    refuse_rounded(model)
+    return same_weights(model.clip, PRECISIONS[precision])
+
+
+def refuse_rounded(model: "Model") -> None:
+    """`UsageError` for a model that has no float32 weights."""
     if model.precision != "float32":
         raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
+
+
+def same_weights(clip: Clip, dtype: torch.dtype, *, device: str | None = None) -> Clip:
+    """The towers with weights in the same memory, but for those of products where `dtype` is another, and on a device.
+
+    The parameters are others: to move one of the two models is not to move half of the other.
+    """
+    memo: dict[int, Any] = {id(buffer): buffer.to(device=device) for buffer in clip.buffers()}
+    for module in clip.modules():
+        is_product = isinstance(module, nn.Linear | nn.Conv2d)
+        for own in module.parameters(recurse=False):
+            weights = own.detach().to(device=device, dtype=dtype if is_product else None)
+            memo[id(own)] = nn.Parameter(weights, requires_grad=False)
+    return copy.deepcopy(clip, memo)
+
+
+def encoder_of(model: "Model", engine: str) -> Encoder:
+    """The towers of a float32 model as that engine computes them; `UsageError` for a model that it cannot compute."""
     if engine == "torch-int8":
         return int8_towers(model)
     refuse_unexportable(model)
@@ -183,17 +228,17 @@ OPENERS: dict[str, OpenGraph] = {"onnx": open_onnx, "openvino": open_openvino}
 
 def with_engine(model: "Model", engine: str) -> "Model":
     """As `Model.with_engine`."""
-    check_engine(engine)
-    if engine == model.engine and (engine == "torch-bf16" or model.precision == "float32"):
+    if check_engine(engine) == model.engine:
         return model
-    other = copy.copy(model)
-    other.encoder = None
     if engine == "torch-bf16":
+        other = copy.copy(model)
+        other.encoder, other.engine = None, "torch"
         other = other.with_precision("bfloat16")
-    elif engine != "torch":
-        other.encoder = encoder_of(model, engine)
-    elif model.precision != "float32":
-        raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
+    else:
+        refuse_rounded(model)
+        other = copy.copy(model)
+        other.clip = same_weights(model.clip, torch.float32, device="cpu" if engine in ON_CPU else None)
+        other.encoder = None if engine == "torch" else encoder_of(other, engine)
     other.engine = engine
     return other
 

@@ -108,19 +108,21 @@ def on_device(
     """A name loaded to `device`, raising as `load`, and without one to the best there is, or where `engine` computes; a
     `Model` stays where it is unless a device is named. `precision`, `width`, `batch_size` and `engine` are as in
     `Model.with_precision` and so on, None: as it is. `UsageError` for a device that is not here, an engine that does
-    not compute there, and for one with a precision beside it."""
+    not compute there, and for one but torch with a precision beside it."""
     if engine is not None:
         check_engine(engine)
         if precision is not None and engine != "torch":
             raise UsageError(f"--engine {engine} has a precision of its own; leave --precision {precision} out.")
         if engine in ON_CPU and device not in (None, "cpu"):
             raise UsageError(f"--engine {engine} computes on the CPU; leave --device {device} out.")
-        device = "cpu" if engine in ON_CPU else device
-    if not isinstance(model, Model) or device is not None:
-        runtime = Runtime.find(device)
-        model = (model if isinstance(model, Model) else load(model)).to(runtime.device)
-    chosen = model if precision is None else model.with_precision(precision)
+    is_moved = device is not None or not isinstance(model, Model)
+    # Before anything is loaded: the device may not be here.
+    where = Runtime.find("cpu" if engine in ON_CPU else device).device if is_moved else None
+    chosen = model if isinstance(model, Model) else load(model)
+    # Before it is moved, as what is computed on the CPU is not.
     chosen = chosen if engine is None else chosen.with_engine(engine)
+    chosen = chosen if where is None else chosen.to(where)
+    chosen = chosen if precision is None else chosen.with_precision(precision)
     chosen = chosen if width is None else chosen.with_width(width)
     return chosen.with_batch_size(batch_size)
 
