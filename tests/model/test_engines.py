@@ -10,10 +10,12 @@ import seesay
 from seesay.base.errors import UsageError
 from seesay.data.images import Preprocess
 from seesay.model import engines
+from seesay.model.adapters import with_adapter
 from seesay.model.build import byte_pairs
 from seesay.model.bundle import Model
 from seesay.model.cache import image_fingerprint, space_fingerprint
 from seesay.model.encode import features_of
+from seesay.model.reshape import reshape
 from seesay.nets.architecture import (
     Architecture,
     BagOfWordsConfig,
@@ -139,7 +141,7 @@ def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
     with pytest.raises(UsageError, match="computed by torch-int8, which has a precision of its own"):
         model_of("vit").with_engine("torch-int8").with_precision("bfloat16")
     with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):
-        model.with_precision("bfloat16").with_engine("torch")
+        model.with_engine("torch-bf16").with_engine("torch")
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
         model.with_engine("onnx")
@@ -160,6 +162,47 @@ def test_an_engine_goes_with_no_other_precision_and_no_gpu(options, message, mon
 
     with pytest.raises(UsageError, match=message):
         on_device("box", **options)
+
+
+def test_torch_goes_with_a_precision():
+    from seesay.model.hub import on_device
+
+    model = model_of("vit")
+    rounded = on_device(model, engine="torch", precision="bfloat16")
+    assert (rounded.engine, rounded.precision) == ("torch", "bfloat16")
+    assert on_device(rounded, engine="torch").precision == "bfloat16"
+    again = on_device(model.with_engine("torch-int8"), engine="torch", precision="float16")
+    assert (again.engine, again.precision, again.encoder) == ("torch", "float16", None)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: seesay.finetune(model, "digits"),
+        lambda model: with_adapter(model, "adapter"),
+        lambda model: reshape(model, image_size=64),
+        lambda model: seesay.convert(model, "converted", to="hf"),
+        seesay.open_clip_like,
+    ],
+)
+def test_what_changes_weights_takes_the_model_that_has_them(use, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = model_of("vit")
+    with pytest.raises(UsageError, match=r"is computed by torch-int8, and is only to encode with; .* the model it was"):
+        use(model.with_engine("torch-int8"))
+    with pytest.raises(UsageError, match="is rounded to float16, and is only to encode with"):
+        use(model.with_precision("float16"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_on_the_cpu_stays_there_wherever_the_model_goes():
+    model = model_of("vit")
+    other = model.with_engine("torch-int8")
+    right = other.encode_texts(TEXTS)
+    with pytest.raises(UsageError, match="by torch-int8, on the CPU; move the model it was made of"):
+        other.to("cuda")
+    model.clip.to("meta")
+    assert other.to("cpu").device.type == "cpu" and torch.equal(other.encode_texts(TEXTS), right)
 
 
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)

@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.publish import publish_folder
 from seesay.model.bundle import Model
+from seesay.model.engines import refuse_altered
 from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.hf_clip import refuse_other_towers
 from seesay.model.layouts.hf_clip_tensors import links
@@ -142,8 +143,10 @@ def _their_modules(architecture: Architecture) -> dict[tuple[str, int], tuple[st
 def with_adapter(model: Model, folder: str | Path) -> Model:
     """The model with the adapter of a folder, of either layout, added to its weights; `model` itself stays as it is.
 
-    `RefusedInput` for an adapter that is damaged, of another kind, or does not fit the model.
+    `RefusedInput` for an adapter that is damaged, of another kind, or does not fit the model, `UsageError` for a model
+    that is only to encode with.
     """
+    refuse_altered(model, "add the adapter to")
     folder = Path(folder)
     tensors = {name: tensor.clone() for name, tensor in model.clip.state_dict().items()}
     for update in read_updates(folder, model.architecture):

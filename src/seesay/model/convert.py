@@ -15,6 +15,7 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
 from seesay.model.bundle import Model
+from seesay.model.engines import refuse_altered
 from seesay.model.hub import load, load_folder
 from seesay.model.reshape import reshape
 from seesay.nets.architecture import Activation
@@ -73,6 +74,7 @@ def convert(
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
         refuse_unwritable(folder.parent)
     model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
+    refuse_altered(model, "convert")
     if image_size is not None or context is not None:
         model = reshape(model, image_size=image_size, context=context)
     proofs = []

@@ -18,6 +18,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.records import Tokens
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
+from seesay.model.engines import refuse_altered
 from seesay.model.hub import on_device
 from seesay.nets.clip import DualEncoder
 
@@ -106,6 +107,7 @@ def open_clip_like(
         rows = model.encode(["a red dog", image], normalize_embeddings=True)
     """
     held = on_device(model, device)
+    refuse_altered(held, "take")
     if not isinstance(held.clip, DualEncoder):
         raise UsageError(f"{held.name} predicts captions, and has no embedding of a text; open_clip has no such model.")
     alike = OpenClipLike(held, held.clip)

@@ -12,6 +12,7 @@ from torch import Tensor
 from seesay.base.errors import UsageError
 from seesay.data.file_tokenizer import with_context
 from seesay.model.bundle import Model
+from seesay.model.engines import refuse_altered
 from seesay.nets.architecture import (
     Architecture,
     BagOfWordsConfig,
@@ -35,9 +36,10 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
 
     Weights that hold no position are the same bits, and the preparation of images follows. A table of image positions
     is interpolated as `image_positions`, one of text positions as `text_positions`; towers without one need none.
-    `UsageError` for a size that the tower cannot take, and for a text side whose context cannot change; a `UserWarning`
-    where captions will be cut shorter.
+    `UsageError` for a size that the tower cannot take, a text side whose context cannot change and a model that is only
+    to encode with; a `UserWarning` where captions will be cut shorter.
     """
+    refuse_altered(model, "reshape")
     old = model.architecture
     architecture = _architecture(old, image_size=image_size, context=context)
     weights = dict(model.clip.state_dict())

@@ -30,7 +30,14 @@ from seesay.data.prompts import fill
 from seesay.formulas.statistics import sign_test
 from seesay.model.bundle import Model
 from seesay.model.encode import encode_image_set, read_pixels
-from seesay.model.engines import OPENERS, GraphEncoder, check_engine, refuse_missing, refuse_unexportable
+from seesay.model.engines import (
+    OPENERS,
+    GraphEncoder,
+    check_engine,
+    refuse_altered,
+    refuse_missing,
+    refuse_unexportable,
+)
 from seesay.model.hub import on_device
 from seesay.tasks.classify import find_photos, read_photo
 from seesay.tasks.export_files import (
@@ -104,8 +111,7 @@ def export(
     labelled = None if check is None else _labelled(check)
     chosen = on_device(model, "cpu")
     refuse_unexportable(chosen)
-    if chosen.precision != "float32" or chosen.engine != "torch":
-        raise UsageError(f"{chosen.name} is in {chosen.precision}, by {chosen.engine}; export the model it is made of.")
+    refuse_altered(chosen, "export")
     checks = _Checks.of(chosen, photos, labelled)
     made: list[dict[str, Any]] = []
 

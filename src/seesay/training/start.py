@@ -16,6 +16,7 @@ from seesay.data.prompts import fill
 from seesay.data.tokenizer import CaptionTokenizer, learned_words
 from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
+from seesay.model.engines import refuse_altered
 from seesay.model.hub import load
 from seesay.model.teacher import teacher_sha256
 from seesay.model.zero_shot import ZeroShotClassifier
@@ -141,7 +142,7 @@ UNTOUCHED = "43.9"
 def open_start(settings: StartSettings, model: Model | None = None) -> Model | None:
     """The model that a run begins with: the one that is given, or that of `start.model`; None for random weights.
 
-    `UsageError` for a model that has no text tower, whose captions are not embedded, or that was rounded.
+    `UsageError` for a model that has no text tower, whose captions are not embedded, or that is only to encode with.
     """
     if model is None and settings.model is None:
         return None
@@ -150,8 +151,7 @@ def open_start(settings: StartSettings, model: Model | None = None) -> Model | N
         raise UsageError(
             f"{model.name} predicts captions and has no text tower to go on with; start from a model that embeds texts."
         )
-    if model.precision != "float32":
-        raise UsageError(f"{model.name} was rounded by with_precision; start from the model it was made of.")
+    refuse_altered(model, "start from")
     return model
 
 
