@@ -44,6 +44,24 @@ def test_missing_packages_are_named_with_what_installs_them(seesay, monkeypatch)
     assert code == 2 and "pip install 'seesay[serve]'" in error
 
 
+def test_the_model_of_an_index_is_loaded_as_the_options_say(tmp_path, paint, monkeypatch, capsys):
+    from seesay.cli.main import main
+    from seesay.index.photo_index import PhotoIndex
+    from seesay.model.hub import load
+    from seesay.service import serve as served
+
+    paint(tmp_path / "photos" / "red.png", "red", side=32)
+    PhotoIndex.create(tmp_path / "index", tmp_path / "photos", load("box").with_engine("torch-bf16"), name="box")
+    seen = []
+    monkeypatch.setattr(served, "_run", lambda model, index, *rest, **named: seen.append((model, index)))
+    words = ["serve", "--port", "0", "--index", str(tmp_path / "index")]
+    assert main([*words, "--engine", "torch-bf16"]) == 0
+    ((model, index),) = seen
+    assert model.engine == "torch-bf16" and index.model is model
+    assert main(words) == 4 and "is rounded by another engine" in capsys.readouterr().err
+    assert main([*words, "--device", "gpu"]) == 2 and "device 'gpu' is not known" in capsys.readouterr().err
+
+
 @pytest.mark.journey
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_it_serves_a_folder_and_ends_as_it_is_told_without_a_trace(number, code, tmp_path, paint):

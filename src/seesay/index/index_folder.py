@@ -61,8 +61,9 @@ def check_model(model: "Model", facts: IndexFacts, folder: Path) -> "Model":
     refuse_wordless(model)
     if fingerprint_of(model) != facts.fingerprint:
         raise RefusedInput(
-            f"index {folder} holds vectors of model {facts.model!r}, and {model.name!r} has other weights or prepares "
-            "images otherwise; search with that model, or name another folder for the index."
+            f"index {folder} holds vectors of model {facts.model!r}, and {model.name!r} has other weights, prepares "
+            "images otherwise or is rounded by another engine; search with that model, or name another folder for the "
+            "index."
         )
     return model
 

@@ -38,8 +38,8 @@ def serve(
     """Answer over HTTP, and show a page to search and classify with, until the process is told to end.
 
     With `photos` their index is made or brought up to date first, as `search` does it; with `index` alone an index is
-    served as it is; with neither there is no search. What another process adds to the index is found within seconds.
-    `engine` is as in `Model.with_engine`.
+    served as it is, by the model that it names where none is given; with neither there is no search. What another
+    process adds to the index is found within seconds. `engine` is as in `Model.with_engine`.
     Beyond this machine's own addresses a token is needed, which callers send as `Authorization: Bearer TOKEN`.
 
     Raises `UsageError` for such a host without a token, an index by another model, or packages that are missing,
@@ -117,8 +117,8 @@ def _opened(
         say(str(opened.refresh()))
         return loaded, opened
     if index is not None:
-        opened = open_index(index, model=None if model is None else on_device(model, device, engine=engine))
-        return opened.model, opened
+        loaded = on_device(open_index(index).facts.model if model is None else model, device, engine=engine)
+        return loaded, open_index(index, model=loaded)
     return on_device(model if model is not None else PACKAGED_MODEL, device, engine=engine), None
 
 
