@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import runpy
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import seesay
 from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.tasks import export as export_file
+from seesay.tasks.export_files import graphs_of, in_int8, padded_ids
 
 for package in ("onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[onnx]'")
@@ -101,6 +103,29 @@ def test_where_rows_differ_nothing_is_written_and_the_exit_code_is_1(tmp_path, m
     with pytest.raises(SeesayError, match="smallest cosine of onnx int8"):
         seesay.export("box", tmp_path / "box", int8=True, calibrate=tmp_path / "one.png")
     assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+
+
+def test_a_calibration_leaves_the_log_of_the_program_as_it_was(monkeypatch):
+    model = seesay.load("box")
+    graph = graphs_of(model)["text"]
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root.manager, "disable", logging.INFO)
+    with pytest.raises(ValueError, match="No data is collected"):
+        in_int8(graph, [], first=1)
+    assert in_int8(graph, padded_ids(model, ["a cat"]), first=1)
+    assert (logging.root.handlers, logging.root.manager.disable) == ([], logging.INFO)
+
+
+def test_what_another_program_wrote_in_the_meantime_stays(tmp_path, monkeypatch):
+    def meanwhile(*arguments, **named):
+        (tmp_path / "box").mkdir()
+        (tmp_path / "box" / "mine.txt").write_text("mine")
+        return {}
+
+    monkeypatch.setattr(export_file, "_written", meanwhile)
+    with pytest.raises(UsageError, match="exists and is not empty"):
+        seesay.export("box", tmp_path / "box")
+    assert [path.name for path in tmp_path.rglob("*")] == ["box", "mine.txt"]
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, monkeypatch):

@@ -118,6 +118,8 @@ def export(
     def write(path: Path) -> None:
         with progress(3 if int8 else 2, "steps") as advance:
             made.append(_written(chosen, path, to, checks, int8=int8, advance=advance))
+        # Once more: calibration takes minutes.
+        _refuse_full(folder)
 
     publish_folder(folder, write)
     return Export(out=folder, facts=made[0])
@@ -135,10 +137,14 @@ def _check_arguments(folder: Path, to: str, *, int8: bool, calibrate: object) ->
         )
     if calibrate is not None and not int8:
         raise UsageError("--calibrate is for --int8; add that or leave it out.")
+    _refuse_full(folder)
+    refuse_unwritable(folder.parent)
+
+
+def _refuse_full(folder: Path) -> None:
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
-        refuse_unwritable(folder.parent)
 
 
 def _labelled(source: str | Path) -> LabelledSet:

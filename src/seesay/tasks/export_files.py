@@ -4,7 +4,6 @@ N = images or texts, L = longest of them in ids, S = side in pixels.
 """
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,9 +88,9 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
     products = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Conv", "Gemm")]
     with TemporaryDirectory(prefix="seesay-") as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(graph)
-        # It asks for a step that is done here already, as normalisations are in the weights.
-        logging.disable(logging.WARNING)
+        # It would ask for a step that is done here already, as normalisations are in the weights.
+        onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+        source.write_bytes(model.SerializeToString())
         quantize_static(
             source,
             target,
@@ -104,7 +103,6 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
             nodes_to_exclude=[*products[:first], products[-1]],
             extra_options={"MatMulConstBOnly": True},
         )
-        logging.disable(logging.NOTSET)
         return target.read_bytes()
 
 
