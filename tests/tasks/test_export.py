@@ -6,6 +6,7 @@ import logging
 import runpy
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import seesay
 from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.tasks import export as export_file
-from seesay.tasks.export_files import graphs_of, in_int8, padded_ids
+from seesay.tasks.export_files import drawn_from_folders, graphs_of, in_int8, padded_ids
 
 for package in ("onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[onnx]'")
@@ -103,6 +104,15 @@ def test_where_rows_differ_nothing_is_written_and_the_exit_code_is_1(tmp_path, m
     with pytest.raises(SeesayError, match="smallest cosine of onnx int8"):
         seesay.export("box", tmp_path / "box", int8=True, calibrate=tmp_path / "one.png")
     assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+
+
+def test_ranges_are_taken_from_photos_of_all_classes():
+    """A folder that is sorted by class: ten of one class come first, and one has but two."""
+    photos = [Path(f"a/{number}.png") for number in range(10)] + [Path("b/0.png"), Path("b/1.png"), Path("c/x/0.png")]
+    assert Counter(str(photo.parent) for photo in drawn_from_folders(photos, 6)) == {"a": 3, "b": 2, "c/x": 1}
+    assert set(drawn_from_folders(photos, 99)) == set(photos)
+    assert drawn_from_folders(photos, 6) == drawn_from_folders(photos, 6)
+    assert len({photo.parent for photo in drawn_from_folders([Path(f"{n}/0.png") for n in range(50)], 7)}) == 7
 
 
 def test_a_calibration_leaves_the_log_of_the_program_as_it_was(monkeypatch):

@@ -42,6 +42,7 @@ from seesay.model.hub import on_device
 from seesay.tasks.classify import find_photos, read_photo
 from seesay.tasks.export_files import (
     LAYOUTS,
+    drawn_from_folders,
     facts_of,
     graph_paths,
     graphs_of,
@@ -98,7 +99,7 @@ def export(
 
     "onnx" writes image.onnx (pixels (N, 3, S, S), normalised as preprocessor_config.json says, to unit rows (N, D)) and
     text.onnx (ids (N, L)), "openvino" .xml and .bin of the same names, "transformers.js" what that library loads. With
-    `int8` products are of 8-bit integers, whose ranges are taken from the photos in `calibrate`. `check` is a labelled
+    `int8` products are of 8-bit integers, whose ranges are taken from photos of every folder in `calibrate`. `check` is a labelled
     set: top-1 of torch, of the files and of int8 is then in the table. Tokenizer, preparation and export.json, which
     has the table, lie beside.
 
@@ -107,7 +108,7 @@ def export(
     """
     folder = Path(destination)
     _check_arguments(folder, to, int8=int8, calibrate=calibrate)
-    photos = find_photos([calibrate])[:CALIBRATED] if calibrate is not None else []
+    photos = drawn_from_folders(find_photos([calibrate]), CALIBRATED) if calibrate is not None else []
     labelled = None if check is None else _labelled(check)
     chosen = on_device(model, "cpu")
     refuse_unexportable(chosen)

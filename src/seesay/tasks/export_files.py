@@ -4,6 +4,7 @@ N = images or texts, L = longest of them in ids, S = side in pixels.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -65,6 +66,15 @@ def graphs_of(model: Model) -> dict[str, bytes]:
         "image": image_graph(model.name, model.clip, width=model.width),
         "text": text_graph(model.name, model.clip, model.tokenizer, width=model.width),
     }
+
+
+def drawn_from_folders(photos: Sequence[Path], count: int) -> list[Path]:
+    """At most `count` photos, as many of each folder as far as it has them; the same at each call."""
+    drawn, of_folder = [], Counter[Path]()
+    for at in np.random.default_rng(0).permutation(len(photos)):
+        drawn.append((of_folder[photos[at].parent], photos[at]))
+        of_folder[photos[at].parent] += 1
+    return [photo for _, photo in sorted(drawn, key=lambda item: item[0])[:count]]
 
 
 def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
