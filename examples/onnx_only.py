@@ -3,7 +3,7 @@
     seesay export box box-onnx
     python examples/onnx_only.py box-onnx photos/ cat dog "a sunset"
 
-It answers as `seesay classify` does, but for captions that need repair (wrongly decoded letters, HTML's entities).
+It answers as `seesay classify` does, but for captions that export.json names under text, not_cleaned.
 N = photos or prompts, D = embedding width, C = labels, S = side in pixels.
 """
 

@@ -48,6 +48,9 @@ from seesay.tasks.export_files import (
     graphs_of,
     in_int8,
     padded_ids,
+    refuse_other_ids,
+    remove_files,
+    size_of,
     write_beside,
     write_graphs,
 )
@@ -62,7 +65,12 @@ FLOAT_LAYERS = (1, 4, 8)
 IMAGES, PROMPTS, CALIBRATED, CALLS = 64, 128, 128, 9
 # Drawn in the package, for whoever names no images.
 DRAWN = "limits:species:64"
-ODD_TEXTS = ("", "Two dogs on a beach, seen from far above; 1 of them swims.", "Käse & 猫 " * 40)
+ODD_TEXTS = (
+    "",
+    "Two dogs on a beach, seen from far above; 1 of them swims.",
+    "Käse & 猫 " * 40,
+    "Caf&eacute; “ﬁsh’n’chips”",
+)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -99,12 +107,12 @@ def export(
 
     "onnx" writes image.onnx (pixels (N, 3, S, S), normalised as preprocessor_config.json says, to unit rows (N, D)) and
     text.onnx (ids (N, L)), "openvino" .xml and .bin of the same names, "transformers.js" what that library loads. With
-    `int8` products are of 8-bit integers, whose ranges are taken from photos of every folder in `calibrate`. `check` is a labelled
-    set: top-1 of torch, of the files and of int8 is then in the table. Tokenizer, preparation and export.json, which
-    has the table, lie beside.
+    `int8` products are of 8-bit integers; their ranges are taken from photos of every folder in `calibrate`. `check` is
+    a labelled set: top-1 of torch, of the files and of int8 is then in the table. Preparation, tokenizer.json, which
+    cleans captions as the model does, and export.json, which has the table and what is not cleaned, lie beside.
 
-    `SeesayError`, and nothing is written, where float32 rows differ by more than 1e-5 or an int8 row's cosine is below
-    0.995. `UsageError` for a folder that is not empty, packages that are missing and a model that is not exported.
+    `SeesayError`, and nothing is written, where float32 rows differ by more than 1e-5, ids of texts differ, or an int8
+    row's cosine is below 0.995. `UsageError` for a folder that is not empty, packages that are missing and a model that is not exported.
     """
     folder = Path(destination)
     _check_arguments(folder, to, int8=int8, calibrate=calibrate)
@@ -213,11 +221,12 @@ def _written(
         write_graphs(path, files, to, int8=kind == "int8")
         paths = graph_paths(to, int8=kind == "int8")
         exported = _opened(model, path, paths, LAYOUTS[to].engine)
-        rows.append(_row(f"{to} {kind}", exported, _Rows.of(exported, checks), right, size=_bytes(path)))
+        rows.append(_row(f"{to} {kind}", exported, _Rows.of(exported, checks), right, size=size_of(path)))
         _refuse_beyond(rows[-1], kind)
         if len(kinds) > 1 and kind == "float32":
-            _remove(path)
+            remove_files(path)
     write_beside(path, model, to)
+    refuse_other_ids(model, path, checks.texts)
     facts = facts_of(model, to, int8=int8)
     facts["bounds"] = {"float32 largest difference": FLOAT_BOUND, "int8 smallest cosine": INT8_COSINE}
     facts["check"] = {
@@ -334,12 +343,3 @@ def _refuse_beyond(row: dict[str, Any], kind: str) -> None:
             f"{row['smallest_cosine_texts']:.4f}), below {INT8_COSINE}; calibrate on more photos of the kind, or leave "
             "--int8 out."
         )
-
-
-def _bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _remove(folder: Path) -> None:
-    for file in [file for file in folder.rglob("*") if file.is_file()]:
-        file.unlink()

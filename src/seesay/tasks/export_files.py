@@ -11,9 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
+from tokenizers import Tokenizer
 
-from seesay.base.errors import UsageError
-from seesay.data.file_tokenizer import FileTokenizer
+from seesay.base.errors import SeesayError, UsageError
+from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
 from seesay.model.bundle import Model
 from seesay.model.engines import pad_of
 from seesay.model.layouts.hf_images import preprocess_file
@@ -22,6 +23,7 @@ from seesay.model.layouts.vocabulary import tokenizer_files
 from seesay.model.onnx_graphs import IMAGE_INPUT, OUTPUT, TEXT_INPUT
 from seesay.model.onnx_images import image_graph
 from seesay.model.onnx_texts import text_graph
+from seesay.tasks.export_cleaning import NOT_CLEANED, SPECIALS_READ, with_cleaning
 
 
 class Layout(NamedTuple):
@@ -49,6 +51,8 @@ LAYOUTS = {
 }
 # What that library puts behind a name where its dtype is q8.
 JS_INT8 = "_quantized"
+# Layouts whose programs look for CLIP's special tokens, which a caption that spells them then has as well.
+SPECIALS_KEPT = ("transformers.js",)
 # Texts of a batch for calibration: a guess.
 TEXTS_AT_ONCE = 16
 
@@ -157,6 +161,7 @@ def write_beside(folder: Path, model: Model, to: str) -> None:
         )
     else:
         files |= {name: data for name, data in tokenizer_files(tokenizer).items() if name.startswith("tokenizer")}
+    files["tokenizer.json"] = _vocabulary(files["tokenizer.json"].decode(), tokenizer, to).encode()
     if to == "transformers.js":
         # Every family: the classes of that library only call the two files.
         config = {"model_type": "clip", "projection_dim": model.architecture.embed_dim}
@@ -167,6 +172,32 @@ def write_beside(folder: Path, model: Model, to: str) -> None:
         files["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, data in files.items():
         (folder / name).write_bytes(data)
+
+
+def _vocabulary(text: str, tokenizer: AnyTokenizer, to: str) -> str:
+    """The text of tokenizer.json with the model's cleaning of captions, and CLIP's special tokens as plain words."""
+    if isinstance(tokenizer, FileTokenizer):
+        return with_cleaning(text, tokenizer.cleaner)
+    cleaned = with_cleaning(text, "lower")
+    return cleaned if to in SPECIALS_KEPT else json.dumps(json.loads(cleaned) | {"added_tokens": []})
+
+
+def refuse_other_ids(model: Model, folder: Path, texts: Sequence[str]) -> None:
+    """`SeesayError` where the tokenizer.json that was written has other ids of texts than the model."""
+    written, tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8"), model.tokenizer
+    if isinstance(tokenizer, FileTokenizer):
+        rules = {name: rule for name, rule in tokenizer.rules.items() if name != "cleaner"}
+        rows = FileTokenizer(written, context=tokenizer.context, **rules)(texts)
+    else:
+        whole = Tokenizer.from_str(written)
+        whole.enable_truncation(tokenizer.context)
+        rows = [row.ids for row in whole.encode_batch(list(texts))]
+    others = [text for text, row, right in zip(texts, rows, tokenizer(texts), strict=True) if row != right]
+    if others:
+        raise SeesayError(
+            f"nothing is written: tokenizer.json has other ids than {model.name} of {len(others)} of {len(texts)} "
+            f"texts, as of {others[0][:40]!r}; report this model."
+        )
 
 
 def padded_ids(model: Model, texts: Sequence[str]) -> list[np.ndarray]:
@@ -185,6 +216,8 @@ def facts_of(model: Model, to: str, *, int8: bool) -> dict[str, Any]:
     layout, paths = LAYOUTS[to], graph_paths(to, int8=int8)
     from seesay.model.onnx_graphs import OPSET
 
+    rules = model.tokenizer.rules if isinstance(model.tokenizer, FileTokenizer) else {"cleaner": "lower"}
+    specials = not isinstance(model.tokenizer, FileTokenizer) and to in SPECIALS_KEPT
     named = {side: layout.names.get(side, {}) for side in ("image", "text")}
     return {
         "format": 1,
@@ -208,11 +241,23 @@ def facts_of(model: Model, to: str, *, int8: bool) -> dict[str, Any]:
             "output": named["text"].get(OUTPUT, OUTPUT),
             "context": model.tokenizer.context,
             "pad": pad_of(model.clip),
+            "not_cleaned": [*(NOT_CLEANED if "cleaner" in rules else ()), *((SPECIALS_READ,) if specials else ())],
         },
         "templates": list(model.templates),
         "scoring": model.architecture.scoring,
         "logit_scale": model.logit_scale,
         "logit_bias": model.logit_bias,
-        "tokenizer_rules": model.tokenizer.rules if isinstance(model.tokenizer, FileTokenizer) else {},
+        "tokenizer_rules": {name: rule for name, rule in rules.items() if name != "cleaner"},
         "facts": {name: model.facts[name] for name in ("weights", "vocabulary") if name in model.facts},
     }
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def remove_files(folder: Path) -> None:
+    """Remove the files in a folder and its folders, which stay."""
+    for file in [file for file in folder.rglob("*") if file.is_file()]:
+        file.unlink()
