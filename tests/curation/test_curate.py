@@ -249,6 +249,25 @@ def test_a_second_run_in_one_folder_is_refused(tmp_path, url_table, queries):
         seesay.curate(url_table(["a dog"]), queries=queries, out=tmp_path / "set", stages=["match"])
 
 
+def test_a_folder_of_shards_that_no_run_wrote_is_never_emptied(tmp_path, url_table, queries):
+    """As a pool of tars has it whose folder is given as --out."""
+    (tmp_path / "set" / "shards").mkdir(parents=True)
+    (tmp_path / "set" / "shards" / "mine.tar").write_bytes(b"precious")
+    with pytest.raises(seesay.RefusedInput, match=r"would be emptied, but holds 'mine\.tar'"):
+        seesay.curate(url_table(["a dog"]), queries=queries, out=tmp_path / "set", stages=["match", "shards"])
+    assert (tmp_path / "set" / "shards" / "mine.tar").read_bytes() == b"precious"
+    assert not (tmp_path / "set" / "stages").exists()
+
+
+def test_a_set_is_not_written_over_the_table_that_it_is_made_from(tmp_path, url_table, queries):
+    named = {"queries": queries, "out": tmp_path / "set", "stages": ["match"]}
+    seesay.curate(url_table(["a dog", "a bird"]), **named)
+    before = files_of(tmp_path / "set")
+    with pytest.raises(seesay.UsageError, match="lies where the set is to be written"):
+        seesay.curate(tmp_path / "set" / "pairs.parquet", **named)
+    assert files_of(tmp_path / "set") == before
+
+
 def test_parts_have_the_rows_that_were_wanted(tmp_path, url_table):
     tables = Tables([url_table(CAPTIONS)])
     assert [len(part) for part in tables.parts(50)] == [50, 50, 50, 30]

@@ -24,12 +24,12 @@ from seesay.curation.dedup import dedup_stage
 from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_counts, match_stage
-from seesay.curation.outcome import SHARDS_FOLDER, inputs_of, pairs_in_order, shard_tables, write_outcome
+from seesay.curation.outcome import PAIRS_FILE, SHARDS_FOLDER, inputs_of, pairs_in_order, shard_tables, write_outcome
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
-from seesay.curation.shards import write_shards
+from seesay.curation.shards import BEGUN_FILE, write_shards
 from seesay.curation.spacing import can_match
-from seesay.curation.stages import Counts, Stage, read_tables, run_stage
+from seesay.curation.stages import Counts, Stage, read_tables, refuse_foreign, run_stage
 from seesay.curation.tables import Tables
 
 STAGES_FOLDER = "stages"
@@ -94,6 +94,7 @@ def curate(
     pool = Tables([tables] if isinstance(tables, str | Path) else list(tables))
     known = read_queries(queries) if queries is not None and "match" in settings.stages else []
     folder = Path(out)
+    refuse_own_results(folder, pool.paths)
     refuse_unwritable(folder)
     notes = list(pool.notes)
     if without := sum(not can_match(query.text) for query in known):
@@ -110,6 +111,19 @@ def curate(
 def listed(words: str | Sequence[str]) -> list[str]:
     """One word or several as a list."""
     return [words] if isinstance(words, str) else list(words)
+
+
+def refuse_own_results(folder: Path, tables: Sequence[Path]) -> None:
+    """`UsageError` for tables that the run would write over, `RefusedInput` for a folder of shards that is not ours."""
+    for path in tables:
+        inside = (
+            path.resolve().relative_to(folder.resolve()).parts
+            if path.resolve().is_relative_to(folder.resolve())
+            else ()
+        )
+        if inside[:1] in ((STAGES_FOLDER,), (SHARDS_FOLDER,)) or inside == (PAIRS_FILE,):
+            raise UsageError(f"{path} lies where the set is to be written, {folder}; choose another --out.")
+    refuse_foreign(folder / SHARDS_FOLDER / BEGUN_FILE)
 
 
 def _run(

@@ -9,7 +9,6 @@ shards/index.json names every shard with its SHA-256.
 import hashlib
 import json
 import re
-import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +20,11 @@ from pyarrow import parquet
 
 from seesay.base.errors import BrokenSample
 from seesay.base.journal import progress
-from seesay.base.publish import publish_chunks, publish_file, remove_stale
+from seesay.base.publish import publish_chunks, publish_file
 from seesay.curation.images import map_images, rewritten
 from seesay.curation.outcome import INDEX_FILE, as_pairs, in_key_order, sha256_of
 from seesay.curation.settings import CurateSettings, ImageSettings
-from seesay.curation.stages import COUNTS, Counts, Parts, parquet_bytes, read_json
+from seesay.curation.stages import COUNTS, Counts, Parts, begin_folder, parquet_bytes
 
 BEGUN_FILE = "begun.json"
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -40,10 +39,7 @@ def write_shards(folder: Path, parts: Parts, names: pa.Array, settings: CurateSe
     """Write what is missing of the shards of a set to `folder`; `names` are the queries by number."""
     wanted = json.dumps([FORMAT, settings.image.model_dump(), settings.shards.model_dump()], sort_keys=True)
     fingerprint = hashlib.sha256(f"{parts.fingerprint}\n{wanted}".encode()).hexdigest()
-    if read_json(folder / BEGUN_FILE).get("fingerprint") != fingerprint:
-        shutil.rmtree(folder, ignore_errors=True)
-    publish_file(folder / BEGUN_FILE, (json.dumps({"fingerprint": fingerprint}) + "\n").encode())
-    remove_stale(folder)
+    begin_folder(folder / BEGUN_FILE, {"fingerprint": fingerprint})
     rows, left_out, listed = 0, Counter(), []
     total = sum(len(table) for table in parts.tables(["key"]))
     with progress(total, "shards") as advance:

@@ -15,7 +15,7 @@ import importlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -162,13 +162,37 @@ def _begin(stage: Stage, folder: Path, *, before: str) -> str:
     words = f"{FORMAT}\n{before}\n{stage.name}\n{settings}\n{stage.facts}"
     fingerprint = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
     facts = {"fingerprint": fingerprint, "stage": stage.name, "settings": json.loads(settings)}
-    with storage_errors(folder):
-        if read_json(folder / STAGE_FILE).get("fingerprint") != fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
-        remove_stale(folder)
-        remove_stale(folder / MEASURED)
-        publish_file(folder / STAGE_FILE, _json(facts))
+    begin_folder(folder / STAGE_FILE, facts)
+    remove_stale(folder / MEASURED)
     return fingerprint
+
+
+def begin_folder(begun: Path, facts: Mapping[str, Any]) -> None:
+    """Make the folder of the file `begun` ready for what has the fingerprint in `facts`; what has another one goes.
+
+    Raises `RefusedInput` for a folder that holds files and was not begun here.
+    """
+    folder = begun.parent
+    with storage_errors(folder):
+        remove_stale(folder)
+        refuse_foreign(begun)
+        if read_json(begun).get("fingerprint") != facts["fingerprint"]:
+            # Whoever is stopped here leaves a folder that is ours, and done with nothing.
+            publish_file(begun, _json({}))
+            for path in folder.iterdir():
+                if path != begun:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        publish_file(begun, _json(facts))
+
+
+def refuse_foreign(begun: Path) -> None:
+    """`RefusedInput` where the folder of `begun` has files but not this one, which is the first that a run writes."""
+    folder = begun.parent
+    others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() and not begun.exists() else []
+    if others:
+        raise RefusedInput(
+            f"{folder} would be emptied, but holds {others[0]!r}, which no run wrote; choose another --out, or move it."
+        )
 
 
 def _done(stage: Stage, folder: Path, fingerprint: str) -> tuple[Parts, Counts] | None:
