@@ -91,11 +91,17 @@ def curate(
         raise UsageError(
             "stage 'match' needs a list of queries; name it with --queries, or leave match out of --stages."
         )
+    if queries is not None and "match" not in settings.stages:
+        raise UsageError(
+            f"{queries} is for the stage match, which is not among the stages; add it, or name no queries."
+        )
     pool = Tables([tables] if isinstance(tables, str | Path) else list(tables))
-    known = read_queries(queries) if queries is not None and "match" in settings.stages else []
+    known = read_queries(queries) if queries is not None else []
     folder = Path(out)
     refuse_own_results(folder, pool.paths)
     refuse_unwritable(folder)
+    # All of them before any work: what one cannot use, a list or set that is not there, is refused at once.
+    made = {name: _STAGES[name](known, settings) for name in settings.stages if name != "shards"}
     notes = list(pool.notes)
     if without := sum(not can_match(query.text) for query in known):
         notes.append(f"{without:,} of {len(known):,} queries can stand in no caption, by the spaces and marks in them.")
@@ -103,9 +109,9 @@ def curate(
         notes.append(f"{folder / SHARDS_FOLDER} is of an earlier run, and stays as it is.")
     if notes:
         say(*notes)
-    inputs = inputs_of(pool.paths, Path(queries) if known and queries is not None else None, settings)
+    inputs = inputs_of(pool.paths, None if queries is None else Path(queries), settings)
     with Journal(folder) as journal:
-        return _run(pool, known, settings, journal, inputs)
+        return _run(_Plan(pool=pool, queries=known, settings=settings, stages=made, inputs=inputs), journal)
 
 
 def listed(words: str | Sequence[str]) -> list[str]:
@@ -126,27 +132,35 @@ def refuse_own_results(folder: Path, tables: Sequence[Path]) -> None:
     refuse_foreign(folder / SHARDS_FOLDER / BEGUN_FILE)
 
 
-def _run(
-    pool: Tables, queries: Sequence[Query], settings: CurateSettings, journal: Journal, inputs: Mapping[str, Any]
-) -> Curation:
-    folder = journal.folder
-    parts, counts = read_tables(pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What a run is to do: `stages` by their names, each taken out when it is done, with the models that it holds."""
+
+    pool: Tables
+    queries: Sequence[Query]
+    settings: CurateSettings
+    stages: dict[str, Stage]
+    inputs: Mapping[str, Any]
+
+
+def _run(plan: _Plan, journal: Journal) -> Curation:
+    folder, settings = journal.folder, plan.settings
+    parts, counts = read_tables(plan.pool, folder / STAGES_FOLDER / "0-read", rows=settings.rows)
     every = [counts]
-    names = pa.array([query.text for query in queries], pa.string())
+    names = pa.array([query.text for query in plan.queries], pa.string())
     pairs, matched = None, []
     for number, name in enumerate(settings.stages, 1):
         if name == "shards":
             counts = write_shards(folder / SHARDS_FOLDER, parts, names, settings)
             pairs = shard_tables(folder / SHARDS_FOLDER)
         else:
-            stage = _STAGES[name](queries, settings)
-            parts, counts = run_stage(stage, parts, folder / STAGES_FOLDER / f"{number}-{name}")
+            parts, counts = run_stage(plan.stages.pop(name), parts, folder / STAGES_FOLDER / f"{number}-{name}")
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
         if name == "match":
-            matched = match_counts(parts, len(queries))
+            matched = match_counts(parts, len(plan.queries))
     rows = pairs or pairs_in_order(parts, names)
-    facts = write_outcome(folder, rows, queries, every, settings, inputs=inputs, matched=matched)
+    facts = write_outcome(folder, rows, plan.queries, every, settings, inputs=plan.inputs, matched=matched)
     write_card(folder, facts)
     if not counts.out:
         last = next(each for each in every if not each.out)

@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 from seesay.base.settings import Settings
 
 STAGES = ("match", "balance", "fetch", "filter", "dedup", "shards")
+# The settings of images are of two stages, those of another section of the stage that has its name.
+IMAGE_STAGES = ("fetch", "shards")
+# What another setting has to ask for, so that these say anything.
+NEEDED = {"share": "model", "least_score": "model", "clusters": "near", "preferred": "preferences"}
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
@@ -87,6 +91,19 @@ class FilterSettings(Settings):
     preferred: Share = 0.3
     features: str = "box"
 
+    @model_validator(mode="after")
+    def check_use(self) -> "FilterSettings":
+        """`ValueError` for what would say nothing, as no model is asked for it."""
+        given = self.model_fields_set
+        for name, needed in NEEDED.items():
+            if name in given and not getattr(self, needed):
+                raise ValueError(f"filter.{name} says nothing without filter.{needed}; set that too, or leave it out")
+        if "features" in given and not (self.near or self.preferences):
+            raise ValueError("filter.features is read for filter.near and filter.preferences; set one, or leave it out")
+        if self.least_score is not None and "share" in given:
+            raise ValueError("filter.share and filter.least_score are two ways to choose by one score; set one of them")
+        return self
+
 
 class DedupSettings(Settings):
     """Which images count as the same, inside the set and `against` the sets that are named.
@@ -100,6 +117,13 @@ class DedupSettings(Settings):
     least_cosine: Annotated[float, Field(gt=0, le=1)] = 0.95
     most_copies: Positive = 100
     against: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def check_use(self) -> "DedupSettings":
+        """`ValueError` for a cosine that nothing is compared by."""
+        if "least_cosine" in self.model_fields_set and self.model is None:
+            raise ValueError("dedup.least_cosine says nothing without dedup.model; set that too, or leave it out")
+        return self
 
 
 class ShardSettings(Settings):
@@ -138,4 +162,20 @@ class CurateSettings(Settings):
             raise ValueError("stage 'balance' needs the queries that 'match' finds; put match before it")
         if order.get("shards", len(order) - 1) != len(order) - 1:
             raise ValueError("stage 'shards' writes the set; put it last")
+        looks = {"dedup"} | ({"filter"} if self.filter.model or self.filter.near or self.filter.preferences else set())
+        if late := [name for name in self.stages if name in looks and order[name] < order.get("fetch", -1)]:
+            raise ValueError(f"stage {late[0]!r} looks at images, which 'fetch' gets; put fetch before it")
+        return self
+
+    @model_validator(mode="after")
+    def check_use(self) -> "CurateSettings":
+        """`ValueError` for settings of stages that are not done: they would say nothing."""
+        for section in (*STAGES, "image"):
+            users = IMAGE_STAGES if section == "image" else (section,)
+            given = [name for name in getattr(self, section).model_fields_set if not set(users) & set(self.stages)]
+            if given:
+                raise ValueError(
+                    f"{section}.{min(given)} is of the stage {' or '.join(users)}, and the stages are "
+                    f"{','.join(self.stages)}; add that stage, or leave the setting out"
+                )
         return self
