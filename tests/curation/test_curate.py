@@ -5,12 +5,13 @@ import random
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
 import seesay
 from seesay.base import publish
 from seesay.curation import stages as stages_file
-from seesay.curation.tables import Tables, pair_key
+from seesay.curation.tables import ADDED, SCHEMA, Tables, pair_key
 
 CAPTIONS = [
     f"a {animal} {place}" for animal in ("dog", "cat", "yak") for place in ("at home", "outside", "asleep")
@@ -152,6 +153,22 @@ def test_json_lines_keep_columns_that_the_first_line_lacks(tmp_path, queries):
     }
 
 
+def test_half_a_letter_and_a_mark_of_byte_order_stop_no_run(tmp_path, queries):
+    """Crawls cut captions between the two halves of an emoji; editors of Windows begin a file with U+FEFF."""
+    lines = [
+        r'{"url": "http://a/1", "text": "a dog \ud83d!", "n": ["\udc00"]}',
+        r'{"url": "http://a/2", "text": "cat \ud83d\ude00"}',
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8-sig")
+    queries.write_text(queries.read_text(), encoding="utf-8-sig")
+    seesay.curate(tmp_path / "a.jsonl", queries=queries, out=tmp_path / "set", stages=["match"])
+    assert {row["caption"]: row["n"] for row in pairs_of(tmp_path / "set")} == {
+        "a dog \ufffd!": '["\\ufffd"]',
+        "cat \U0001f600": None,
+    }
+    assert (tmp_path / "set" / "query-counts.tsv").read_text().count("query") == 1
+
+
 def test_a_quote_that_does_not_close_loses_no_rows_in_silence(tmp_path, queries):
     """As tables without quoting have them: all rows up to the next quote would be one caption."""
     lines = ["caption\turl", "a dog\thttp://a/1", '"a cat\thttp://a/2', "a cat\thttp://a/3", 'a "dog"\thttp://a/4']
@@ -168,6 +185,25 @@ def test_a_set_can_be_the_pool_of_another_as_often_as_one_likes(tmp_path, url_ta
         table = tmp_path / str(number) / "pairs.parquet"
     row = pairs_of(tmp_path / "2")[0]
     assert row["key"] == row["input_key"] == row["input_input_key"] and len(pairs_of(tmp_path / "2")) == 8
+
+
+def test_no_column_of_a_table_is_in_the_way_of_a_stage_or_lost(tmp_path, queries):
+    """Tables have embeddings and hashes of their own; each comes back as it was."""
+    names = sorted({*ADDED, *SCHEMA.names} - {"caption", "path", "url"})
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "a.txt").write_text("a dog")
+    for place in (tmp_path / "a.png", tmp_path / "near" / "a.png"):
+        Image.effect_noise((20, 20), 50).convert("RGB").save(place)
+    columns = {"path": ["a.png"], "caption": ["a dog"], **{name: [f"my {name}"] for name in names}}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    seesay.curate(
+        tmp_path / "a.parquet", queries=queries, out=tmp_path / "set", clip_score="box",
+        stages=["match", "balance", "filter", "dedup", "shards"],
+        overrides=["filter.language=", "filter.least_words=1", "filter.least_characters=1", "filter.least_side=1",
+                   f"filter.near=['{tmp_path}/near']", "filter.clusters=1", "dedup.model=box"],
+    )  # fmt: skip
+    row = pairs_of(tmp_path / "set")[0]
+    assert {name: row[f"input_{name}"] for name in names} == {name: f"my {name}" for name in names}
 
 
 def test_captions_that_are_no_text_have_a_reason_of_their_own(tmp_path, queries):

@@ -130,7 +130,7 @@ def read_queries(path: str | Path) -> list[Query]:
     path = Path(path)
     found: dict[str, Query] = {}
     try:
-        with open(path, encoding="utf-8", errors="strict") as file:
+        with open(path, encoding="utf-8-sig", errors="strict") as file:
             for number, line in enumerate(file):
                 text, _, rest = line.rstrip("\r\n").partition("\t")
                 kind, _, count = rest.partition("\t")

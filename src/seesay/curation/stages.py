@@ -114,7 +114,7 @@ def read_tables(tables: Tables, folder: Path, *, rows: int) -> tuple[Parts, Coun
             _write(_part(folder, number), table, stage)
     if not count:
         raise RefusedInput(f"{', '.join(map(str, tables.paths))} has no row.")
-    return _end(stage, folder, fingerprint, uneven=tables.uneven)
+    return _end(stage, folder, fingerprint, lost=tables.lost)
 
 
 def run_stage(stage: Stage, before: Parts, folder: Path) -> tuple[Parts, Counts]:
@@ -204,9 +204,12 @@ def _done(stage: Stage, folder: Path, fingerprint: str) -> tuple[Parts, Counts] 
     return Parts(_part_paths(folder), fingerprint), counts
 
 
-def _end(stage: Stage, folder: Path, fingerprint: str, *, uneven: int = 0) -> tuple[Parts, Counts]:
-    """Add up the counts of all parts, and write that the stage is done."""
-    rows, left_out = uneven, Counter({"row with another number of columns": uneven} if uneven else {})
+def _end(
+    stage: Stage, folder: Path, fingerprint: str, *, lost: Mapping[str, int] | None = None
+) -> tuple[Parts, Counts]:
+    """Add up the counts of all parts and of what is `lost` before, and write that the stage is done."""
+    left_out = Counter(lost or {})
+    rows = left_out.total()
     paths = _part_paths(folder)
     for path in paths:
         with open_parquet_file(path) as file, refused(path):

@@ -9,6 +9,7 @@ not fetched has none.
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,32 +36,22 @@ SCHEMA = pa.schema(
         ("left_out", pa.string()),
     ]
 )
-# What stages add: a column of a table that is called so gets another name.
+# What stages add, also for themselves: a column of a table that is called so gets another name.
 ADDED = frozenset(
-    [
-        *(
-            "queries",
-            "kept_for",
-            "language",
-            "width",
-            "height",
-            "clip_score",
-            "preference",
-            "sha256",
-            "pixels",
-            "look",
-            "colours",
-        ),
-        *("copy_of", "shard", "host", "attempts"),
-    ]
+    (
+        *("queries", "kept_for", "attempts", "language", "width", "height", "clip_score", "preference", "features"),
+        *("sha256", "pixels", "look", "colours", "embedding", "copy_of", "shard", "image_sha256", "sent_sha256"),
+    )
 )
 RENAMED = "input_"
 # Of an image as it was found, in pixels.
 SIDES = ("width", "height")
+BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 # Usual names of the two columns, in the order they are looked for; of img2dataset, LAION and open_clip.
 URL_COLUMNS, PATH_COLUMNS = ("url", "URL", "image_url"), ("path", "filepath", "file_path", "file_name", "image_path")
 CAPTION_COLUMNS = ("caption", "text", "TEXT", "title", "alt", "top_caption")
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".tar")
+UNEVEN = "row with another number of columns"
 # Rows that are read at once, a guess.
 READ_ROWS = 1 << 13
 
@@ -73,8 +64,8 @@ class Tables:
             raise UsageError("no table is given; name Parquet, CSV, TSV or JSON lines with url or path, and caption.")
         self.paths = [Path(source) for source in sources]
         self.notes: list[str] = []
-        # Rows of text tables that have not as many fields as the first line.
-        self.uneven = 0
+        # What of the tables is no row: lines that have not as many fields as the first one, and what a tar has else.
+        self.lost: Counter[str] = Counter()
         self._columns: dict[Path, list[str]] = {}
         self._others: dict[str, None] = {}
         for path in self.paths:
@@ -127,7 +118,7 @@ class Tables:
     def _records(self, path: Path) -> Iterator["_Records"]:
         suffix = path.suffix.lower()
         if suffix == ".tar":
-            yield from _tar_records(path)
+            yield from _tar_records(path, self.lost)
         elif suffix == ".parquet":
             with open_parquet_file(path) as file, refused(path):
                 for batch in file.iter_batches(batch_size=READ_ROWS):
@@ -142,7 +133,7 @@ class Tables:
                     yield _of_batch(batch, path)
 
     def _count_uneven(self, _: Any) -> str:
-        self.uneven += 1
+        self.lost[UNEVEN] += 1
         return "skip"
 
     def _normal(self, records: "_Records", path: Path) -> pa.Table:
@@ -219,6 +210,8 @@ def _row(caption: Any, url: Any, path: Any, place: StoredImage | None, *, folder
         reason = "caption too long"
     elif path is None and url is None:
         reason = "no url or path"
+    elif path is not None and "\0" in path:
+        reason = "path with a zero byte"
     source = str(distinct / path) if path is not None else url or ""
     if place is None and path is not None:
         place = TarSlice(os.path.join(folder, path), 0, -1)
@@ -283,7 +276,7 @@ def _of_batch(batch: pa.RecordBatch, path: Path) -> _Records:
 
 def _as_text(column: pa.Array) -> pa.Array:
     """A column as text: numbers as they are written, lists and objects as JSON."""
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+    if any(is_kind(column.type) for is_kind in BINARY):
         return pa.array([None if value is None else value.hex() for value in column.to_pylist()], pa.string())
     try:
         return column.cast(pa.string())
@@ -311,9 +304,10 @@ def _of_objects(block: Sequence[Mapping[str, Any]], names: Sequence[str], path: 
     return _of_batch(pa.RecordBatch.from_pydict(columns), path)
 
 
-def _tar_records(path: Path) -> Iterator[_Records]:
-    """Each caption of each image of a shard; the path is SHARD.tar/KEY."""
+def _tar_records(path: Path, lost: Counter[str]) -> Iterator[_Records]:
+    """Each caption of each image of a shard; the path is SHARD.tar/KEY. What is no pair is counted in `lost`."""
     pairs = open_shards([path], name=path.name)
+    lost.update(problem.reason for problem in pairs.problems)
     entries = [(entry, caption) for entry in pairs.entries for caption in entry.captions]
     for first in range(0, len(entries), READ_ROWS):
         block = entries[first : first + READ_ROWS]

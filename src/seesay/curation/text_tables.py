@@ -67,14 +67,22 @@ def refuse_open_quotes(batch: pa.RecordBatch, path: Path) -> None:
 
 def json_objects(path: Path) -> Iterator[dict[str, Any]]:
     """The object of each line; `RefusedInput` for a line that is none."""
-    with read_errors(path), open(path, encoding="utf-8") as file:
+    with read_errors(path), open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_CAPTION_BYTES), ""), 1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = _whole_letters(json.loads(line), line)
             except (ValueError, RecursionError) as error:
                 raise RefusedInput(f"line {number} of {path} is no JSON ({error}); fetch or write it again.") from error
             if not isinstance(record, dict):
                 raise RefusedInput(f"line {number} of {path} is no JSON object; write one with url and caption.")
             yield record
+
+
+def _whole_letters(record: Any, line: str) -> Any:
+    """What `line` holds, with U+FFFD for half of a letter, which JSON can escape and no other text can have."""
+    if r"\ud" not in line.lower():
+        return record
+    text = json.dumps(record, ensure_ascii=False)
+    return json.loads(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
