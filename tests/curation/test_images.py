@@ -99,7 +99,7 @@ def test_images_are_held_to_the_basic_rules(sides, fault):
     assert image_fault(*sides, FilterSettings()) == fault
 
 
-def test_a_filter_counts_each_pair_by_its_first_fault(tmp_path, pool):
+def test_a_filter_counts_each_pair_by_its_first_fault(tmp_path, pool, capsys):
     blocked = encoded(drawn(5, (210, 210)))
     table = pool(
         {
@@ -111,8 +111,8 @@ def test_a_filter_counts_each_pair_by_its_first_fault(tmp_path, pool):
             "hash.png": (blocked, "the cat sits on the old sofa"),
         }
     )
-    (tmp_path / "words.txt").write_text("Rude\n")
-    (tmp_path / "hashes.txt").write_text(hashlib.sha256(blocked).hexdigest() + "\n")
+    (tmp_path / "words.txt").write_text("Rude\ne.g.\n")
+    (tmp_path / "hashes.txt").write_text(f"# as sha256sum\n{hashlib.sha256(blocked).hexdigest().upper()}  hash.png\n")
     lists = [f"filter.blocked_words={tmp_path}/words.txt", f"filter.blocked_hashes={tmp_path}/hashes.txt"]
     result = seesay.curate(table, out=tmp_path / "set", stages=["filter"], overrides=lists)
     assert result.counts[1].left_out == {
@@ -121,6 +121,7 @@ def test_a_filter_counts_each_pair_by_its_first_fault(tmp_path, pool):
     assert [(row["path"], row["language"], row["width"], row["height"]) for row in table_of(tmp_path / "set")] == [
         ("good.png", "en", 210, 220)
     ]
+    assert "1 of 2 can stand in no caption" in capsys.readouterr().err
     # Why a row was left out stays in the table of the stage.
     whole = parquet.read_table(tmp_path / "set" / "stages" / "1-filter" / "00000.parquet").to_pylist()
     assert {row["path"]: row["left_out"] for row in whole}["hash.png"] == "blocked image"
@@ -289,9 +290,10 @@ def test_a_set_without_a_pair_is_an_error_that_names_the_stage(tmp_path, pool, q
     broken = first == "dedup"
     images = {f"{n}.png": (b"no" if broken else encoded(drawn(n)), f"caption {n}") for n in range(3)}
     stages = list(dict.fromkeys([*first.split(","), *STAGES]))
-    named = {"queries": query_file("unicorn"), "out": tmp_path / "set", "stages": stages}
+    named = {"out": tmp_path / "set", "stages": stages}
+    if "match" in stages:
+        named["queries"] = query_file("unicorn")
     if broken:
-        named["overrides"] = EASY
         named["stages"] = ["dedup", "shards"]
     with pytest.raises(seesay.SeesayError, match=f"no pair is left after the stage {first.split(',')[0]} "):
         seesay.curate(pool(images), **named)
@@ -307,3 +309,47 @@ def test_tars_are_pools_too(tmp_path, pool):
     assert len(result) == 3
     images = {data for name, data in members(tmp_path / "first").items() if name.endswith("png")}
     assert images == {data for name, data in members(tmp_path / "second").items() if name.endswith("png")}
+
+
+def test_what_a_tar_has_that_is_no_pair_is_counted(tmp_path):
+    with tarfile.open(tmp_path / "pool.tar", "w") as tar:
+        for name, data in {
+            "a.png": encoded(drawn(1)), "a.txt": b"a dog", "b.png": encoded(drawn(2)), "c.txt": b"alone",
+            "../d.png": encoded(drawn(3)),
+        }.items():  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    result = seesay.curate(tmp_path / "pool.tar", out=tmp_path / "set", stages=["shards"])
+    lost = {"image without caption": 1, "caption without image": 1, "refused member": 1}
+    assert result.counts[0].left_out == lost and (result.counts[0].rows, len(result)) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("hosts", "bad.example/photos", "'bad.example/photos'"),
+        ("hosts", "bad host.example", "'bad host.example'"),
+        ("hashes", "d41d8cd98f00b204e9800998ecf8427e", "64 letters"),
+    ],
+)
+def test_a_line_of_a_list_that_could_never_match_is_refused(tmp_path, pool, name, line, words):
+    (tmp_path / "list.txt").write_text(f"# what is blocked\n{line}\n")
+    table = pool({"a.png": (encoded(drawn(1)), "a dog")})
+    with pytest.raises(seesay.UsageError, match=words):
+        seesay.curate(
+            table, out=tmp_path / "set", stages=["filter"],
+            overrides=[*EASY, f"filter.blocked_{name}={tmp_path}/list.txt"],
+        )  # fmt: skip
+
+
+def test_hosts_of_a_list_may_be_written_as_people_write_them(tmp_path):
+    """With a star, a scheme, a dot in front or at the end; a dot of another alphabet hides no host."""
+    (tmp_path / "list.txt").write_text("*.star.example\nhttps://scheme.example/\n.dot.example.\nBÜCHER.example\n")
+    hosts = ["a.star.example", "scheme.example", "dot.example\u3002", "xn--bcher-kva.example", "good.example"]
+    columns = {"url": [f"http://{host}/a.png" for host in hosts], "caption": ["a dog"] * len(hosts)}
+    parquet.write_table(pa.table(columns), tmp_path / "pool.parquet")
+    sets = [*EASY, f"filter.blocked_hosts={tmp_path}/list.txt"]
+    result = seesay.curate(tmp_path / "pool.parquet", out=tmp_path / "set", stages=["filter"], overrides=sets)
+    assert result.counts[1].left_out == {"blocked host": 4}
+    assert [row["url"] for row in table_of(tmp_path / "set")] == ["http://good.example/a.png"]

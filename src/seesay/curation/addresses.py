@@ -97,8 +97,9 @@ def parse_url(url: str) -> Target:
 def host_of(url: str) -> str:
     """The host of a URL in the one form that names it in lists, ASCII and without a dot at its end; empty for none."""
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".")
-        return host if host.isascii() else host.encode("idna").decode("ascii")
+        host = urlsplit(url).hostname or ""
+        # Of the dots of other alphabets, one at the end is there only after this.
+        return (host if host.isascii() else host.encode("idna").decode("ascii")).rstrip(".")
     except (ValueError, UnicodeError):
         return ""
 

