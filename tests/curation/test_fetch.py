@@ -1,5 +1,6 @@
 """Fetching from a server on loopback: what is good comes, what is hostile ends in time and is counted."""
 
+import hashlib
 import io
 import ipaddress
 import json
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -20,9 +22,11 @@ from pyarrow import parquet
 
 import seesay
 from seesay.curation import fetch as fetch_file
+from seesay.curation import schedule as schedule_file
 from seesay.curation.addresses import FetchError, is_public, parse_url
-from seesay.curation.download import Downloader, forbids_robots, seconds_of
-from seesay.curation.fetch import Schedule, fetch_all, watched
+from seesay.curation.download import Body, Downloader, forbids_robots, seconds_of
+from seesay.curation.fetch import fetch_all, may_pass, watched
+from seesay.curation.schedule import Schedule
 from seesay.curation.settings import FetchSettings
 
 LOCAL = {"allow_private": ("127.0.0.1",)}
@@ -55,7 +59,7 @@ def downloader():
 
 
 def as_sent(body):
-    return body.read(), (64, 48)
+    return body.read(), (64, 48), "0" * 64
 
 
 def reason_of(source, url):
@@ -412,7 +416,7 @@ def test_hosts_that_answer_come_before_unknown_ones_and_those_that_failed_come_l
 
 
 def test_a_host_that_always_fails_is_given_up_and_its_urls_are_counted(monkeypatch):
-    monkeypatch.setattr(fetch_file, "GIVE_UP", 3)
+    monkeypatch.setattr(schedule_file, "GIVE_UP", 3)
     asked = []
 
     def get(url):
@@ -538,6 +542,100 @@ def test_a_fetch_that_was_stopped_asks_for_what_is_missing_alone(tmp_path, serve
     assert len(seesay.curate(table, **named)) == 12
     asked = Counter(path for path in server.asked if "resumed" in path)
     assert set(asked.values()) == {1} and len(asked) == 12
+
+
+@pytest.fixture
+def web(monkeypatch):
+    """URLs whose path is in `down` cannot be reached; those in `asked` were asked for."""
+    state = SimpleNamespace(down=set(), asked=[])
+
+    def ask(source, url):
+        path = parse_url(url).path
+        state.asked.append(path)
+        if path in state.down:
+            raise FetchError(state.down_reason)
+        if "gone" in path:
+            raise FetchError("HTTP 404")
+        body = Body("identity", 1 << 20)
+        body.file.write(jpeg(path))
+        return body
+
+    state.down_reason = "connection failed"
+    monkeypatch.setattr(Downloader, "ask", ask)
+    return state
+
+
+def test_urls_that_failed_are_tried_again_on_request_to_the_set_of_a_run_in_which_they_came(tmp_path, web, monkeypatch):
+    paths = [f"/{'gone' if n in (3, 8) else n}-{n}" for n in range(12)]
+    table = write_pool(tmp_path / "pool.parquet", [f"http://a.example{path}" for path in paths])
+    sets = ["rows=4", "fetch.retries=0", "shards.pairs=5"]
+    named = {"stages": ["fetch", "dedup", "shards"], "image_size": 32, "overrides": sets}
+    seesay.curate(table, out=tmp_path / "whole", **named)
+    web.down = {paths[n] for n in (0, 2, 5, 9)}
+    named["out"] = tmp_path / "set"
+    assert seesay.curate(table, **named).counts[1].left_out == {"connection failed": 4, "HTTP 404": 2}
+    web.asked.clear()
+    again = {**named, "retry_failed": True}
+    assert len(seesay.curate(table, **again)) == 6 and set(web.asked) == web.down, "they are still down"
+    web.down = {paths[9]}
+    honest = fetch_file.publish_chunks
+    monkeypatch.setattr(fetch_file, "publish_chunks", stopping_at(2, honest))
+    with pytest.raises(KeyboardInterrupt):
+        seesay.curate(table, **again)
+    monkeypatch.setattr(fetch_file, "publish_chunks", honest)
+    assert len(seesay.curate(table, **named)) == 8, "what came before the stop is there"
+    web.down.clear()
+    web.asked.clear()
+    seesay.curate(table, **again)
+    assert web.asked == [paths[5], paths[9]]
+    assert set_of(tmp_path / "set") == set_of(tmp_path / "whole")
+
+
+def stopping_at(number, honest):
+    """`honest`, but for a stop at that call."""
+    calls = []
+
+    def stopped(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        honest(*arguments)
+
+    return stopped
+
+
+def set_of(folder):
+    """The files of a set, with its card and counts."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "stages" not in path.parts]
+    wanted = [path for path in files if path.name not in ("events.jsonl", ".lock", "begun.json")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in wanted}
+
+
+def test_another_pace_keeps_what_was_fetched_and_another_size_says_that_it_does_not(tmp_path, web, capsys):
+    table = write_pool(tmp_path / "pool.parquet", ["http://a.example/1", "http://a.example/2"])
+    named = {"out": tmp_path / "set", "stages": ["fetch"]}
+    seesay.curate(table, **named)
+    seesay.curate(table, overrides=["fetch.workers=3", "fetch.deadline=60.0"], **named)
+    assert len(web.asked) == 2 and "begun anew" not in capsys.readouterr().err
+    seesay.curate(table, image_size=16, **named)
+    assert len(web.asked) == 4 and "1-fetch is begun anew" in capsys.readouterr().err
+
+
+def test_an_image_is_blocked_by_the_bytes_that_were_sent_although_it_is_shrunk(tmp_path, web):
+    table = write_pool(tmp_path / "pool.parquet", ["http://a.example/1", "http://a.example/2"])
+    (tmp_path / "list.txt").write_text(hashlib.sha256(jpeg("/1")).hexdigest())
+    sets = [f"filter.blocked_hashes={tmp_path}/list.txt", "filter.language=", "filter.least_side=1"]
+    sets += ["filter.least_words=1", "filter.least_characters=1"]
+    named = {"stages": ["fetch", "filter"], "image_size": 16, "overrides": sets}
+    assert seesay.curate(table, out=tmp_path / "set", **named).counts[2].left_out == {"blocked image": 1}
+
+
+def test_what_is_tried_again_are_failures_of_the_network_and_of_servers(tmp_path, url_table):
+    passing = ["deadline", "HTTP 503", "HTTP 500", "host given up", "name not found", "too slow", "TLS failed"]
+    lasting = [None, "HTTP 404", "HTTP 410", "blocked address", "not an image", "forbidden by X-Robots-Tag", "bad URL"]
+    assert all(map(may_pass, passing)) and not any(map(may_pass, lasting))
+    with pytest.raises(seesay.UsageError, match="retry.failed is for the stage fetch"):
+        seesay.curate(url_table(["a"]), out=tmp_path / "set", stages=["shards"], retry_failed=True)
 
 
 def test_a_url_that_comes_again_is_asked_once(tmp_path, server):

@@ -35,6 +35,9 @@ ImageSize = Annotated[
 AllowPrivate = Annotated[
     list[str] | None, typer.Option(metavar="NET", help="Addresses to fetch from although private: 10.1.0.0/16.")
 ]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try URLs again that an earlier run could not reach.")
+]
 
 
 def command(
@@ -48,6 +51,7 @@ def command(
     against: Against = None,
     image_size: ImageSize = None,
     allow_private: AllowPrivate = None,
+    retry_failed: RetryFailed = False,
     set_: Set = None,
 ) -> None:
     """Make a training set from tables of captions and links, counted at every step.
@@ -71,6 +75,7 @@ def command(
         against=against or (),
         image_size=image_size,
         allow_private=allow_private or (),
+        retry_failed=retry_failed,
         overrides=set_ or (),
     )
     sys.stdout.write(str(result))

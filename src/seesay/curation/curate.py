@@ -65,6 +65,7 @@ def curate(
     against: str | Sequence[str] = (),
     image_size: int | None = None,
     allow_private: str | Sequence[str] = (),
+    retry_failed: bool = False,
     overrides: Sequence[str] = (),
 ) -> Curation:
     """Make a training set of tables of pairs, in the folder `out`; the same call goes on where it was stopped.
@@ -72,6 +73,7 @@ def curate(
     `tables` are Parquet, CSV, TSV, JSON lines with the columns `caption`, and `url` or `path`, or tar shards. `queries`
     is a list of `seesay.queries`. `stages`, of match, balance, fetch, filter, dedup and shards, are done in their
     order. `clip_score` names a model to score pairs by, `against` evaluation sets whose images must not be in the set.
+    With `retry_failed` URLs that a run before could not reach, or whose server was busy or failed, are tried again.
     `overrides` are settings as "filter.least_side=100". Raises `UsageError` for arguments that do not fit,
     `RefusedInput` for tables that are none, `StorageError` where the disk refuses.
 
@@ -95,6 +97,8 @@ def curate(
         raise UsageError(
             f"{queries} is for the stage match, which is not among the stages; add it, or name no queries."
         )
+    if retry_failed and "fetch" not in settings.stages:
+        raise UsageError("--retry-failed is for the stage fetch, which is not among the stages; add it.")
     pool = Tables([tables] if isinstance(tables, str | Path) else list(tables))
     known = read_queries(queries) if queries is not None else []
     folder = Path(out)
@@ -111,7 +115,9 @@ def curate(
         say(*notes)
     inputs = inputs_of(pool.paths, None if queries is None else Path(queries), settings)
     with Journal(folder) as journal:
-        return _run(_Plan(pool=pool, queries=known, settings=settings, stages=made, inputs=inputs), journal)
+        return _run(
+            _Plan(pool=pool, queries=known, settings=settings, stages=made, inputs=inputs, retry=retry_failed), journal
+        )
 
 
 def listed(words: str | Sequence[str]) -> list[str]:
@@ -141,6 +147,7 @@ class _Plan:
     settings: CurateSettings
     stages: dict[str, Stage]
     inputs: Mapping[str, Any]
+    retry: bool
 
 
 def _run(plan: _Plan, journal: Journal) -> Curation:
@@ -154,7 +161,8 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
             counts = write_shards(folder / SHARDS_FOLDER, parts, names, settings)
             pairs = shard_tables(folder / SHARDS_FOLDER)
         else:
-            parts, counts = run_stage(plan.stages.pop(name), parts, folder / STAGES_FOLDER / f"{number}-{name}")
+            stage_folder = folder / STAGES_FOLDER / f"{number}-{name}"
+            parts, counts = run_stage(plan.stages.pop(name), parts, stage_folder, retry=plan.retry)
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
         if name == "match":

@@ -4,82 +4,119 @@ The images of a part lie one after another in a file beside its table (00000.ima
 size is set. Rows whose image lies here already pass through.
 """
 
-import heapq
+import hashlib
 import os
 import queue
 import threading
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from seesay.base.errors import BrokenSample, SeesayError, StorageError
 from seesay.base.publish import publish_chunks
 from seesay.curation.addresses import FetchError, host_of
-from seesay.curation.download import LATER, UNREACHABLE, Body, Downloader
+from seesay.curation.download import UNREACHABLE, Body, Downloader
 from seesay.curation.images import rewritten, sides_of
+from seesay.curation.schedule import GIVEN_UP, STRIKES, Schedule, Task
 from seesay.curation.settings import CurateSettings, FetchSettings
 from seesay.curation.stages import Stage
 from seesay.curation.tables import SIDES, with_reasons
 
-# Seconds before the first other try; each further one waits twice as long. A guess.
-FIRST_WAIT = 1.0
 # So many URLs of so many hosts that cannot be reached, and none that can, are a network that is gone; so are as many in
 # a row at hosts that answered before. Guesses.
 LOST_URLS, LOST_HOSTS = 50, 10
-# Tries in a row at a host that came to nothing, after which its other URLs are not asked for: a guess.
-GIVE_UP = 10
-GIVEN_UP = "host given up"
-# What is the host's fault and not that of one URL.
-BUSY = frozenset(f"HTTP {status}" for status in LATER)
-STRIKES = UNREACHABLE | BUSY | {"too slow", "TLS failed", "bad certificate"}
 # Of the files a process may have open, the share that connections may take: each has one more for a large body.
 OPEN_SHARE = 4
-Make = Callable[[Body], tuple[bytes, tuple[int, int]]]
+# Reasons that say something of the network or of the server at that time, and nothing of the URL or of its image.
+PASSING = STRIKES | {"not proper HTTP", GIVEN_UP}
+OWN_ERROR = "our own error: "
+# How long and how often is waited and asked, which another run may change: an image that comes is the same.
+PACE = frozenset({"workers", "per_host", "retries", "deadline", "resolve_deadline", "least_rate", "most_wait"})
+ADDED = ["attempts", *SIDES, "sent_sha256"]
+Make = Callable[[Body], tuple[bytes, tuple[int, int], str]]
 
 
 @dataclass(kw_only=True)
 class Fetched:
-    """What became of the URL of a row: an image and its sides before it was shrunk, or a reason; and the tries."""
+    """What became of the URL of a row: a reason, or an image, with sides and SHA-256 of what was sent; the tries."""
 
     row: int
     url: str
     attempts: int
     image: bytes | None = None
     sides: tuple[int, int] = (0, 0)
+    sent_sha256: str | None = None
     reason: str | None = None
     error: SeesayError | None = None
 
 
 def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) -> Stage:
-    """Gives rows images, `attempts`, `width` and `height` of what was sent; rows whose URL gives none go no further.
+    """Gives rows images, `attempts`, and `width`, `height` and `sent_sha256` of what was sent; others go no further.
 
     Raises `SeesayError` where the network is gone: the part is not written, and the same command goes on.
     """
     source = downloader or Downloader(settings=settings.fetch)
 
-    def make(body: Body) -> tuple[bytes, tuple[int, int]]:
+    def make(body: Body) -> tuple[bytes, tuple[int, int], str]:
         data = body.read()
-        return rewritten(data, settings.image)[0], sides_of(data)
+        return rewritten(data, settings.image)[0], sides_of(data), hashlib.sha256(data).hexdigest()
 
     def measure(table: pa.Table, path: Path) -> pa.Table:
+        return fetched(table, path.with_suffix(".images"), watched)
+
+    def fetched(
+        table: pa.Table, images_file: Path, watch: Callable[[Iterator[Fetched]], Iterator[Fetched]]
+    ) -> pa.Table:
         rows = table.select(["url", "image_file"]).to_pylist()
         first_of: dict[str, int] = {}
         same_as = {n: first_of.setdefault(row["url"], n) for n, row in enumerate(rows) if row["image_file"] is None}
         wanted = [(n, url) for url, n in first_of.items()]
-        images = _Images(path.with_suffix(".images"), len(rows))
+        images = _Images(images_file, len(rows))
         if wanted:
-            publish_chunks(images.path, images.chunks(watched(fetch_all(wanted, settings.fetch, source.ask, make))))
+            publish_chunks(images.path, images.chunks(watch(fetch_all(wanted, settings.fetch, source.ask, make))))
         images.share(same_as)
         return images.added_to(table)
 
-    facts = settings.image.model_dump_json()
-    return Stage(name="fetch", settings=settings.fetch, measure=measure, facts=facts)
+    def again(table: pa.Table, path: Path) -> tuple[pa.Table, int] | None:
+        """The part after those of its URLs were tried again whose reason may have passed, and how many images came."""
+        is_tried = pa.array([may_pass(reason) for reason in table["left_out"].to_pylist()], pa.bool_())
+        chosen = table.filter(is_tried)
+        if not len(chosen):
+            return None
+        taken = set(table["image_file"].to_pylist())
+        names = (path.with_suffix(f".{number}.images") for number in count(1))
+        images_file = next(name for name in names if str(name.absolute()) not in taken)
+        index = chosen.schema.get_field_index("left_out")
+        chosen = chosen.set_column(index, "left_out", pa.nulls(len(chosen), pa.string())).drop_columns(ADDED)
+        # Not watched: hosts that failed before may all fail again, with the network as it should be.
+        tried = fetched(chosen, images_file, lambda results: results).select(table.column_names)
+        images = tried["left_out"].null_count
+        if not images:
+            images_file.unlink()
+        whole = pa.concat_tables([table.filter(pc.invert(is_tried)), tried])
+        place_N = np.concatenate([np.flatnonzero(~np.array(is_tried)), np.flatnonzero(np.array(is_tried))])
+        return whole.take(pa.array(np.argsort(place_N))).combine_chunks(), images
+
+    return Stage(
+        name="fetch",
+        settings=settings.fetch,
+        measure=measure,
+        facts=settings.image.model_dump_json(),
+        neutral=PACE,
+        again=again,
+    )
+
+
+def may_pass(reason: str | None) -> bool:
+    """Whether what went wrong lay with the network or the server of that time, not with the URL or its image."""
+    return reason is not None and (reason in PASSING or reason.startswith(("HTTP 5", OWN_ERROR)))
 
 
 class _Images:
@@ -121,6 +158,8 @@ class _Images:
         for axis, name in enumerate(SIDES):
             sides = [None if each is None or each.reason is not None else each.sides[axis] for each in self.results]
             table = table.append_column(name, pa.array(sides, pa.int32()))
+        digests = [None if each is None or each.reason is not None else each.sent_sha256 for each in self.results]
+        table = table.append_column("sent_sha256", pa.array(digests, pa.string()))
         return with_reasons(table, (None if each is None else each.reason for each in self.results))
 
 
@@ -193,14 +232,12 @@ def fetch_all(
         schedule.stop()
 
 
-def _try(
-    task: "Task", get: Callable[[str], Body], make: Make, cores: threading.BoundedSemaphore
-) -> Fetched | FetchError:
+def _try(task: Task, get: Callable[[str], Body], make: Make, cores: threading.BoundedSemaphore) -> Fetched | FetchError:
     """One try."""
     result = Fetched(row=task.row, url=task.url, attempts=task.attempts)
     try:
         with get(task.url) as body, cores:
-            result.image, result.sides = make(body)
+            result.image, result.sides, result.sent_sha256 = make(body)
     except FetchError as error:
         return error
     except BrokenSample as error:
@@ -208,7 +245,7 @@ def _try(
     except StorageError as error:
         result.error = error
     except Exception as error:  # noqa: BLE001 - a thread that ends without a result would hang all others
-        result.reason = f"our own error: {type(error).__name__}"
+        result.reason = f"{OWN_ERROR}{type(error).__name__}"
     return result
 
 
@@ -220,129 +257,3 @@ def most_connections() -> int:
         return 64
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, soft // OPEN_SHARE)
-
-
-@dataclass(kw_only=True)
-class Task:
-    """One URL to get."""
-
-    row: int
-    url: str
-    host: str
-    attempts: int = 0
-
-
-@dataclass
-class _Host:
-    """`level` is 0 for a host that answered last, 1 for one that was not asked yet, 2 for one whose last try failed."""
-
-    waiting: deque[Task] = field(default_factory=deque)
-    active: int = 0
-    level: int = 1
-    strikes: int = 0
-    until: float = 0.0
-    is_listed: bool = False
-
-
-class Schedule:
-    """Which URL is next: hosts take turns, none has more than `per_host` at once, and a busy one is left alone a while.
-
-    Hosts that answer come before those not known yet, and these before those that failed, which hold up others by their
-    deadlines. After `GIVE_UP` failures in a row the other URLs of a host are given up.
-    """
-
-    def __init__(self, wanted: Sequence[tuple[int, str]], settings: FetchSettings):
-        self._settings = settings
-        self._hosts: dict[str, _Host] = {}
-        self._ready: tuple[deque[_Host], ...] = (deque(), deque(), deque())
-        # (moment, number, host that may go on, task that may be tried again): numbers are in the order of the entries.
-        self._later: list[tuple[float, int, _Host, Task | None]] = []
-        self._numbers = count()
-        self._left = len(wanted)
-        self._changed = threading.Condition()
-        for row, url in wanted:
-            task = Task(row=row, url=url, host=host_of(url))
-            self._hosts.setdefault(task.host, _Host()).waiting.append(task)
-        for host in self._hosts.values():
-            self._list(host)
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether no more tasks are given, before all are done."""
-        return self._left < 0
-
-    def is_given_up(self, task: Task) -> bool:
-        """Whether the host of a task failed too often in a row."""
-        return self._hosts[task.host].strikes >= GIVE_UP
-
-    def take(self) -> Task | None:
-        """The next task, when there is one; None when all are done."""
-        with self._changed:
-            while self._left > 0:
-                now = time.monotonic()
-                while self._later and self._later[0][0] <= now:
-                    _, _, host, task = heapq.heappop(self._later)
-                    if task is not None:
-                        host.waiting.append(task)
-                    self._list(host)
-                host = next((ready.popleft() for ready in self._ready if ready), None)
-                if host is not None:
-                    host.is_listed = False
-                    if host.until > now:
-                        continue
-                    host.active += 1
-                    task = host.waiting.popleft()
-                    self._list(host)
-                    return task
-                self._changed.wait(max(0.0, self._later[0][0] - now) if self._later else None)
-            return None
-
-    def done(self, task: Task, reason: str | None = None) -> None:
-        """A task is done, with a reason where it came to nothing."""
-        with self._changed:
-            self._left -= 1
-            if reason != GIVEN_UP:
-                self._judge(self._hosts[task.host], reason)
-            self._free(task)
-
-    def again(self, task: Task, error: FetchError) -> None:
-        """A task is to be tried again; a host that is busy is left alone until then."""
-        with self._changed:
-            host = self._hosts[task.host]
-            self._judge(host, error.reason)
-            wait = FIRST_WAIT * 2 ** (task.attempts - 1) if error.wait is None else error.wait
-            if error.reason in BUSY and host.strikes < GIVE_UP:
-                if error.wait is None:
-                    wait = min(FIRST_WAIT * 2 ** (host.strikes - 1), self._settings.most_wait)
-                host.until = max(host.until, time.monotonic() + wait)
-                heapq.heappush(self._later, (host.until, next(self._numbers), host, None))
-            heapq.heappush(self._later, (time.monotonic() + wait, next(self._numbers), host, task))
-            self._free(task)
-
-    def stop(self) -> None:
-        """No more tasks are given."""
-        with self._changed:
-            self._left = -1
-            self._changed.notify_all()
-
-    def _judge(self, host: _Host, reason: str | None) -> None:
-        """Count how often a host failed in a row, and put it among its like."""
-        host.strikes = host.strikes + 1 if reason in STRIKES else 0
-        level = 2 if host.strikes else 0
-        if host.strikes >= GIVE_UP:
-            host.until = 0.0
-        if level != host.level and host.is_listed:
-            self._ready[host.level].remove(host)
-            host.is_listed = False
-        host.level = level
-
-    def _free(self, task: Task) -> None:
-        host = self._hosts[task.host]
-        host.active -= 1
-        self._list(host)
-        self._changed.notify_all()
-
-    def _list(self, host: _Host) -> None:
-        if host.waiting and host.active < self._settings.per_host and not host.is_listed:
-            host.is_listed = True
-            self._ready[host.level].append(host)

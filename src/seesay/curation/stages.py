@@ -28,6 +28,7 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.publish import publish_file, remove_stale, storage_errors
 from seesay.base.settings import Settings
+from seesay.base.streams import say
 from seesay.curation.tables import Tables, reasons_in, survivors
 from seesay.data.parquet_pages import open_parquet_file, refused
 
@@ -37,6 +38,7 @@ COUNTS = b"seesay"
 MEASURED, STAGE_FILE, DONE_FILE = "measured", "stage.json", "done.json"
 Measure = Callable[[pa.Table, Path], pa.Table]
 Finish = Callable[[int, pa.Table], pa.Table]
+Again = Callable[[pa.Table, Path], tuple[pa.Table, int] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,9 @@ class Stage:
     """What a stage does. `measure` adds columns to a part and may leave rows out; it gets the path of its part.
 
     `decide` looks at all parts that were measured, and gives what finishes each. `facts` are what its result depends on
-    beside its settings. With `is_dropping` rows that are left out are not in its table, only in its counts.
+    beside its settings, but for those that are `neutral`. With `is_dropping` rows that are left out are not in its
+    table, only in its counts. `again` gives a part after what failed was tried once more, and how many rows that
+    brought; None where there is nothing to try.
     """
 
     name: str
@@ -99,6 +103,8 @@ class Stage:
     decide: Callable[[Parts], Finish] | None = None
     facts: str = ""
     is_dropping: bool = False
+    neutral: frozenset[str] = frozenset()
+    again: Again | None = None
 
 
 def read_tables(tables: Tables, folder: Path, *, rows: int) -> tuple[Parts, Counts]:
@@ -117,10 +123,11 @@ def read_tables(tables: Tables, folder: Path, *, rows: int) -> tuple[Parts, Coun
     return _end(stage, folder, fingerprint, lost=tables.lost)
 
 
-def run_stage(stage: Stage, before: Parts, folder: Path) -> tuple[Parts, Counts]:
-    """Do a stage, or what is left of it."""
+def run_stage(stage: Stage, before: Parts, folder: Path, *, retry: bool = False) -> tuple[Parts, Counts]:
+    """Do a stage, or what is left of it; with `retry` also again what failed in the parts that are there."""
     fingerprint = _begin(stage, folder, before=before.fingerprint)
-    if (done := _done(stage, folder, fingerprint)) is not None:
+    failed = [n for n in range(len(before)) if retry and stage.again is not None and _part(folder, n).is_file()]
+    if not failed and (done := _done(stage, folder, fingerprint)) is not None:
         return done
     source = before
     if stage.measure is not None:
@@ -130,6 +137,8 @@ def run_stage(stage: Stage, before: Parts, folder: Path) -> tuple[Parts, Counts]
     if stage.decide is not None:
         finish = stage.decide(source)
         _mapped(stage, source, folder, lambda number, table, path: finish(number, table))
+    if failed and stage.again is not None:
+        fingerprint = _tried_again(stage, stage.again, folder, failed, fingerprint)
     return _end(stage, folder, fingerprint)
 
 
@@ -156,15 +165,41 @@ def _mapped(stage: Stage, source: Parts, folder: Path, work: Callable[[int, pa.T
     return Parts(_part_paths(folder), source.fingerprint)
 
 
+def _tried_again(stage: Stage, again: Again, folder: Path, failed: Sequence[int], fingerprint: str) -> str:
+    """Try again what failed in these parts; returns the fingerprint, another one where a row more came of it."""
+    tried = came = 0
+    with progress(len(failed), f"{stage.name} again") as advance:
+        for number in failed:
+            path = _part(folder, number)
+            if (found := again(Parts([path], fingerprint).whole(0), path)) is not None:
+                table, images = found
+                if images and not came:
+                    # Before any part is another one: what later stages made of the old ones is then not taken for done.
+                    facts = read_json(folder / STAGE_FILE)
+                    publish_file(folder / STAGE_FILE, _json({**facts, "retries": facts.get("retries", 0) + 1}))
+                tried, came = tried + 1, came + images
+                _write(path, table, stage)
+            advance(1)
+    say(f"{stage.name}: {came:,} rows came of what had failed before, in {tried:,} of {len(failed):,} parts.")
+    return _fingerprint_in(folder)
+
+
+def _fingerprint_in(folder: Path) -> str:
+    """What the parts of a stage are made of, and how often they changed since."""
+    facts = read_json(folder / STAGE_FILE)
+    retries = facts.get("retries", 0)
+    return f"{facts['fingerprint']} {retries}" if retries else facts["fingerprint"]
+
+
 def _begin(stage: Stage, folder: Path, *, before: str) -> str:
     """The fingerprint of a stage; its folder is emptied where it holds another one."""
-    settings = json.dumps(stage.settings.model_dump(mode="json"), sort_keys=True)
+    settings = json.dumps(stage.settings.model_dump(mode="json", exclude=set(stage.neutral)), sort_keys=True)
     words = f"{FORMAT}\n{before}\n{stage.name}\n{settings}\n{stage.facts}"
     fingerprint = hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
     facts = {"fingerprint": fingerprint, "stage": stage.name, "settings": json.loads(settings)}
     begin_folder(folder / STAGE_FILE, facts)
     remove_stale(folder / MEASURED)
-    return fingerprint
+    return _fingerprint_in(folder)
 
 
 def begin_folder(begun: Path, facts: Mapping[str, Any]) -> None:
@@ -176,12 +211,16 @@ def begin_folder(begun: Path, facts: Mapping[str, Any]) -> None:
     with storage_errors(folder):
         remove_stale(folder)
         refuse_foreign(begun)
-        if read_json(begun).get("fingerprint") != facts["fingerprint"]:
-            # Whoever is stopped here leaves a folder that is ours, and done with nothing.
-            publish_file(begun, _json({}))
-            for path in folder.iterdir():
-                if path != begun:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        found = read_json(begun)
+        if found.get("fingerprint") == facts["fingerprint"]:
+            return
+        # Whoever is stopped here leaves a folder that is ours, and done with nothing.
+        publish_file(begun, _json({}))
+        others = [path for path in folder.iterdir() if path != begun]
+        if any(path.suffix == ".parquet" for path in others):
+            say(f"{folder} is begun anew: it was made from something else, or with other settings.")
+        for path in others:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         publish_file(begun, _json(facts))
 
 
