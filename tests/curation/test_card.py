@@ -60,6 +60,7 @@ def test_the_card_has_the_counts_of_every_step(made):
     for stage in counts["stages"]:
         assert f"| {stage['stage']} | {stage['in']} | {stage['out']} |" in text
     assert "| dog | word | 2 | 2 |" in text and counts["pairs_sha256"] in text
+    assert "No evaluation set was compared with" in text
     assert "2 of 3 queries were found in captions, 3 times in all." in text
 
 
@@ -113,3 +114,10 @@ def test_the_same_set_has_the_same_card(made, tmp_path):
         stages=["match", "balance", "dedup", "shards"],
     )
     assert before == {name: (made / name).read_bytes() for name in before}
+
+
+def test_the_card_has_no_queries_of_an_earlier_run(made, tmp_path, capsys):
+    assert "## Queries of the head" in (made / "card.md").read_text()
+    seesay.curate(tmp_path / "pool.parquet", out=made, stages=["shards"])
+    assert "Queries" not in (made / "card.md").read_text() + (made / "card.html").read_text()
+    assert "query-counts.tsv is of an earlier run" in capsys.readouterr().err

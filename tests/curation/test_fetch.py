@@ -634,7 +634,7 @@ def test_what_is_tried_again_are_failures_of_the_network_and_of_servers(tmp_path
     passing = ["deadline", "HTTP 503", "HTTP 500", "host given up", "name not found", "too slow", "TLS failed"]
     lasting = [None, "HTTP 404", "HTTP 410", "blocked address", "not an image", "forbidden by X-Robots-Tag", "bad URL"]
     assert all(map(may_pass, passing)) and not any(map(may_pass, lasting))
-    with pytest.raises(seesay.UsageError, match="retry.failed is for the stage fetch"):
+    with pytest.raises(seesay.UsageError, match=r"retry.failed is for the stage fetch"):
         seesay.curate(url_table(["a"]), out=tmp_path / "set", stages=["shards"], retry_failed=True)
 
 

@@ -187,15 +187,33 @@ def test_copies_are_left_out_and_the_table_says_of_what(tmp_path, pool):
     assert "looks the same" not in exact.counts[1].left_out
 
 
-def test_images_of_an_evaluation_set_are_left_out(tmp_path, pool):
-    evaluation = tmp_path / "evaluation"
+def test_images_of_evaluation_sets_are_left_out_and_the_card_says_how_many_were_found(tmp_path, pool):
+    """Also a copy of a copy, and a test image that is in two sets."""
+    first, second = tmp_path / "first", tmp_path / "second"
     for label, seed in (("dog", 1), ("cat", 2)):
-        (evaluation / label).mkdir(parents=True)
-        (evaluation / label / "x.jpg").write_bytes(encoded(drawn(seed), "jpeg", quality=92))
-    table = pool({f"{n}.png": (encoded(drawn(n)), f"caption {n}") for n in (1, 2, 3)})
-    result = seesay.curate(table, out=tmp_path / "set", stages=["dedup"], against=str(evaluation))
-    assert result.counts[1].left_out == {"looks the same in evaluation": 2}
+        (first / label).mkdir(parents=True)
+        (first / label / "x.jpg").write_bytes(encoded(drawn(seed), "jpeg", quality=92))
+    (first / "cat" / "broken.jpg").write_bytes(b"no image")
+    (second / "dog").mkdir(parents=True)
+    (second / "dog" / "y.png").write_bytes(encoded(drawn(1)))
+    table = pool({f"{n}.png": (encoded(drawn(n % 3)), f"caption {n}") for n in (1, 2, 3, 5)})
+    named = {"stages": ["dedup"], "against": [str(first), str(second)]}
+    result = seesay.curate(table, out=tmp_path / "set", **named)
+    assert result.counts[1].left_out == {"same bytes in second": 1, "looks the same in first": 2}
     assert [row["path"] for row in table_of(tmp_path / "set")] == ["3.png"]
+    whole = parquet.read_table(tmp_path / "set" / "stages" / "1-dedup" / "00000.parquet").to_pylist()
+    assert {row["path"]: row["copy_of"] for row in whole} == {
+        "1.png": "dog/y.png", "2.png": "cat/x.jpg", "5.png": "cat/x.jpg", "3.png": None,
+    }  # fmt: skip
+    counts = json.loads((tmp_path / "set" / "counts.json").read_text())
+    assert counts["stages"][1]["against"] == [
+        {"set": "first", "images": 2, "unreadable": 1, "found": 2},
+        {"set": "second", "images": 1, "unreadable": 0, "found": 1},
+    ]
+    card = (tmp_path / "set" / "card.md").read_text()
+    assert "| first | 2 | 1 | 2 | 2 |" in card and "| second | 1 | 0 | 1 | 1 |" in card
+    seesay.curate(table, out=tmp_path / "set", **named)
+    assert (tmp_path / "set" / "card.md").read_text() == card, "also when nothing is done again"
 
 
 def test_an_image_is_written_once_and_no_larger():

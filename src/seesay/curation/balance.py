@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from seesay.curation.queries import Query
 from seesay.curation.settings import BalanceSettings
-from seesay.curation.stages import Finish, Parts, Stage
+from seesay.curation.stages import Decision, Parts, Stage
 
 REPEATED, FULL = "pair that comes again", "none of its queries has room"
 # Matches in memory at once: half a gigabyte with what is made of them. A guess.
@@ -52,7 +52,7 @@ class Matches:
 def balance_stage(queries: Sequence[Query], settings: BalanceSettings) -> Stage:
     """Adds `kept_for`, the number of the query that a pair is kept for; other pairs go no further."""
 
-    def decide(parts: Parts) -> Finish:
+    def decide(parts: Parts) -> Decision:
         kept = balanced(parts, queries, settings)
 
         def finish(number: int, table: pa.Table) -> pa.Table:
@@ -63,7 +63,7 @@ def balance_stage(queries: Sequence[Query], settings: BalanceSettings) -> Stage:
             table = table.set_column(index, "left_out", pa.array(reasons, pa.string()))
             return table.append_column("kept_for", column)
 
-        return finish
+        return Decision(finish)
 
     return Stage(name="balance", settings=settings, decide=decide, is_dropping=True)
 

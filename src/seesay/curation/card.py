@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -55,7 +56,7 @@ class Sample:
 
 def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write card.md and card.html from what counts.json says and what lies beside it."""
-    queries = read_query_counts(folder / QUERIES_FILE)
+    queries = read_query_counts(folder / QUERIES_FILE) if "queries" in facts else []
     sections = sections_of(folder, facts, queries)
     lead = lead_of(facts)
     sheet = samples(folder) if has_shards(facts) else []
@@ -80,6 +81,7 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
     ]
     sections = [
         Section(title="Counted at every step", head=("stage", "in", "out", "left out"), rows=stages),
+        _tests_section(facts),
         *_query_sections(facts, queries),
     ]
     for key, title in COUNTED.items():
@@ -109,6 +111,33 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
     text = [f"Made by seesay {facts['seesay']}; {programs}.", *([more] if len(files) > SHOWN_ROWS else []), *CAVEATS]
     sections.append(Section(title="Files", text=text, head=("file", "SHA-256"), rows=files[:SHOWN_ROWS]))
     return sections
+
+
+def _tests_section(facts: Mapping[str, Any]) -> Section:
+    """Which evaluation sets the images were compared with, and what was found."""
+    title = "Test images"
+    dedup = next((each for each in facts["stages"] if each["stage"] == "dedup"), {})
+    if not dedup.get("against"):
+        text = "No evaluation set was compared with: images that a model is tested on may be in this set."
+        return Section(title=title, text=[text])
+    removed = Counter()
+    for reason, pairs in dedup["left_out"].items():
+        for each in dedup["against"]:
+            removed[each["set"]] += pairs if reason.endswith(f" in {each['set']}") else 0
+    settings = facts["settings"]["dedup"]
+    ways = ["bytes", "pixels", *(["look"] if settings["is_near"] else [])]
+    ways += [f"the embeddings of {printable(settings['model'])}"] if settings["model"] else []
+    text = (
+        f"Compared by {', '.join(ways)}. What was found is not in this set; a crop or a mirrored copy of a test image "
+        "is not found so, and may be."
+    )
+    rows = [
+        (printable(each["set"]), *(f"{each[name]:,}" for name in ("images", "unreadable", "found")),
+         f"{removed[each['set']]:,}")
+        for each in dedup["against"]
+    ]  # fmt: skip
+    head = ("evaluation set", "images compared", "not readable", "found in the pool", "pairs left out for them")
+    return Section(title=title, text=[text], head=head, rows=rows)
 
 
 def read_query_counts(path: Path) -> list[tuple[str, str, int, int, int]]:

@@ -24,7 +24,15 @@ from seesay.curation.dedup import dedup_stage
 from seesay.curation.fetch import fetch_stage
 from seesay.curation.filter import filter_stage
 from seesay.curation.match import match_counts, match_stage
-from seesay.curation.outcome import PAIRS_FILE, SHARDS_FOLDER, inputs_of, pairs_in_order, shard_tables, write_outcome
+from seesay.curation.outcome import (
+    PAIRS_FILE,
+    QUERIES_FILE,
+    SHARDS_FOLDER,
+    inputs_of,
+    pairs_in_order,
+    shard_tables,
+    write_outcome,
+)
 from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
 from seesay.curation.shards import BEGUN_FILE, write_shards
@@ -109,8 +117,9 @@ def curate(
     notes = list(pool.notes)
     if without := sum(not can_match(query.text) for query in known):
         notes.append(f"{without:,} of {len(known):,} queries can stand in no caption, by the spaces and marks in them.")
-    if "shards" not in settings.stages and (folder / SHARDS_FOLDER).exists():
-        notes.append(f"{folder / SHARDS_FOLDER} is of an earlier run, and stays as it is.")
+    for stage, name in (("shards", SHARDS_FOLDER), ("match", QUERIES_FILE)):
+        if stage not in settings.stages and (folder / name).exists():
+            notes.append(f"{folder / name} is of an earlier run, and stays as it is.")
     if notes:
         say(*notes)
     inputs = inputs_of(pool.paths, None if queries is None else Path(queries), settings)

@@ -9,6 +9,7 @@ N = images, those of evaluation sets first; D = features of an embedding.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from seesay.base.streams import say
 from seesay.curation.images import map_images
 from seesay.curation.scores import Encoder, copies_by_cosine, encoder, images_of
 from seesay.curation.settings import DedupSettings
-from seesay.curation.stages import Finish, Parts, Stage
+from seesay.curation.stages import Decision, Parts, Stage
 from seesay.curation.tables import with_reasons
 from seesay.data.decode import decode
 from seesay.data.duplicates import GRID, alike_groups, equal_groups, looks
@@ -65,11 +66,12 @@ COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """The images of an evaluation set."""
+    """The images of an evaluation set that can be compared, and the number of the others."""
 
     name: str
     keys: tuple[str, ...]
     prints: tuple[Print, ...]
+    unreadable: int = 0
 
 
 def dedup_stage(settings: DedupSettings) -> Stage:
@@ -129,12 +131,25 @@ def read_reference(source: str, model: Encoder | None = None) -> Reference:
     if skipped:
         say(f"{source}: {len(skipped)} of {len(keys)} images cannot be compared ({count_reasons(skipped)}).")
     good = [(key, each) for key, each in zip(keys, found, strict=True) if not isinstance(each, BrokenSample)]
-    return Reference(name=name, keys=tuple(key for key, _ in good), prints=tuple(each for _, each in good))
+    return Reference(
+        name=name,
+        keys=tuple(key for key, _ in good),
+        prints=tuple(each for _, each in good),
+        unreadable=len(skipped),
+    )
 
 
-def without_copies(parts: Parts, references: Sequence[Reference], settings: DedupSettings) -> Finish:
+class Copies(NamedTuple):
+    """For each pair, part by part, why it is a copy and of what, or None; the keys of each part; and facts of all."""
+
+    copies: list[tuple[str, str] | None]
+    keys: list[list[bytes]]
+    facts: dict[str, Any]
+
+
+def without_copies(parts: Parts, references: Sequence[Reference], settings: DedupSettings) -> Decision:
     """What leaves copies out of each part, with the reason and what each is a copy of."""
-    copies, keys = find_copies(parts, references, settings)
+    copies, keys, facts = find_copies(parts, references, settings)
     firsts = np.cumsum([0, *(len(each) for each in keys)])
 
     def finish(number: int, table: pa.Table) -> pa.Table:
@@ -146,17 +161,15 @@ def without_copies(parts: Parts, references: Sequence[Reference], settings: Dedu
         table = table.drop_columns(["embedding"])
         return table.append_column("copy_of", pa.array(values, pa.string()))
 
-    return finish
+    return Decision(finish, facts)
 
 
-def find_copies(
-    parts: Parts, references: Sequence[Reference], settings: DedupSettings
-) -> tuple[list[tuple[str, str] | None], list[list[bytes]]]:
-    """For each pair, part by part, why it is a copy and of what, or None; and the keys of each part."""
+def find_copies(parts: Parts, references: Sequence[Reference], settings: DedupSettings) -> Copies:
+    """Which pairs are copies, of a pair that stays or of an image of an evaluation set."""
     tables = list(parts.tables(["key", *COLUMNS]))
     keys = [table["key"].to_pylist() for table in tables]
     flat = [key for part in keys for key in part]
-    names = [(f"in {each.name}", key) for each in references for key in each.keys]
+    tests = [(each.name, key) for each in references for key in each.keys]
     prints: dict[str, list[Any]] = {
         name: [each[n] for reference in references for each in reference.prints] for n, name in enumerate(COLUMNS)
     }
@@ -164,25 +177,18 @@ def find_copies(
         for name in COLUMNS:
             prints[name] += table[name].to_pylist()
     # Groups are looked for in the order of keys, so that the order of the tables has no part in them.
-    order = [*range(len(names)), *(len(names) + n for n in sorted(range(len(flat)), key=lambda n: (flat[n], n)))]
-    copies: list[tuple[str, str] | None] = [None] * len(flat)
-
-    def mark(reason: str, member: int, first: int) -> None:
-        """A pair is a copy of what comes first: in an evaluation set, or with the smallest key."""
-        where, original = names[first] if first < len(names) else ("", flat[first - len(names)].hex())
-        if member >= len(names):
-            copies[member - len(names)] = (f"{reason} {where}".rstrip(), original)
-
+    order = [*range(len(tests)), *(len(tests) + n for n in sorted(range(len(flat)), key=lambda n: (flat[n], n)))]
+    found = _Found(tests=len(tests), pairs=len(flat))
     kinds = [(BYTES, "sha256"), (PIXELS, "pixels"), *([(NEAR, "look")] if settings.is_near else [])]
     for reason, column in [*kinds, *([(CLOSE, "embedding")] if settings.model is not None else [])]:
-        alive = [n for n in order if n < len(names) or copies[n - len(names)] is None]
+        alive = [n for n in order if found.is_compared(n)]
+        values = [prints[column][n] for n in alive]
         if not alive:
             continue
-        values = [prints[column][n] for n in alive]
         if column == "embedding":
             embedding_ND = np.frombuffer(b"".join(values), np.float32).reshape(len(alive), -1)
-            for member, first in copies_by_cosine(embedding_ND, settings.least_cosine, len(names)).items():
-                mark(reason, alive[member], alive[first])
+            for member, first in copies_by_cosine(embedding_ND, settings.least_cosine, len(tests)).items():
+                found.add(reason, [alive[first], alive[member]])
             continue
         if column == "look":
             colours = np.frombuffer(b"".join(prints["colours"][n] for n in alive), np.uint8)
@@ -191,7 +197,66 @@ def find_copies(
             groups = equal_groups(np.array(values, "S32"))
         for group in groups:
             members = [alive[n] for n in sorted(group.tolist())]
-            is_sent_for_others = column == "sha256" and sum(n >= len(names) for n in members) > settings.most_copies
-            for member in members[0 if is_sent_for_others else 1 :]:
-                mark(MANY if is_sent_for_others else reason, member, members[0])
-    return copies, keys
+            if column == "sha256" and sum(n >= len(tests) for n in members) > settings.most_copies:
+                found.add_all(MANY, members)
+            else:
+                found.add(reason, members)
+    copies: list[tuple[str, str] | None] = []
+    for reason, root in map(found.root, range(len(tests), len(tests) + len(flat))):
+        if reason is None:
+            copies.append(None)
+        elif root < len(tests):
+            copies.append((f"{reason} in {tests[root][0]}", tests[root][1]))
+        else:
+            copies.append((reason, flat[root - len(tests)].hex()))
+    return Copies(copies, keys, {"against": _against(references, tests, found)} if references else {})
+
+
+class _Found:
+    """Which pairs are copies of what, by position, where those of test images come before those of pairs."""
+
+    def __init__(self, *, tests: int, pairs: int):
+        self._tests = tests
+        self._first: list[tuple[str, int] | None] = [None] * (tests + pairs)
+        # Test images that some pair shows.
+        self.shown: set[int] = set()
+
+    def is_compared(self, n: int) -> bool:
+        """Whether it is compared further: a test image, a pair that is no copy, or that may show more test images."""
+        return self._first[n] is None or self.root(n)[1] < self._tests
+
+    def add(self, reason: str, members: Sequence[int]) -> None:
+        """Images that are the same, the one that stays first."""
+        if members[-1] >= self._tests:
+            self.shown.update(n for n in members if n < self._tests)
+        for member in members[1:]:
+            if member >= self._tests and self._first[member] is None:
+                self._first[member] = (reason, members[0])
+
+    def add_all(self, reason: str, members: Sequence[int]) -> None:
+        """Images that are the same, of which no pair stays."""
+        self.add(reason, members)
+        for member in members:
+            if member >= self._tests:
+                self._first[member] = (reason, members[0])
+
+    def root(self, n: int) -> tuple[str | None, int]:
+        """What an image is a copy of that is none itself, and the reason of that one; None and itself for no copy."""
+        reason = None
+        while (first := self._first[n]) is not None:
+            reason, following = first
+            if following == n:
+                break
+            n = following
+        return reason, n
+
+
+def _against(
+    references: Sequence[Reference], tests: Sequence[tuple[str, str]], found: _Found
+) -> list[dict[str, int | str]]:
+    """Of each evaluation set how many images were compared, and how many of them some pair of the pool shows."""
+    shown = Counter(tests[n][0] for n in found.shown)
+    return [
+        {"set": each.name, "images": len(each.keys), "unreadable": each.unreadable, "found": shown[each.name]}
+        for each in references
+    ]

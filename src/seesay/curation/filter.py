@@ -26,7 +26,7 @@ from seesay.curation.match import matcher
 from seesay.curation.scores import IMAGES_PER_CLUSTER, Encoder, encoder, images_of, k_means, learn_preferences, nearest
 from seesay.curation.settings import FilterSettings
 from seesay.curation.spacing import can_match
-from seesay.curation.stages import Finish, Parts, Stage, package
+from seesay.curation.stages import Decision, Parts, Stage, package
 from seesay.curation.tables import SIDES, survivors, with_reasons
 
 LOW_SCORE, NOT_PREFERRED = "low score by the model", "low score by the preferences"
@@ -212,7 +212,7 @@ class Judge:
             table = table.append_column(name, pa.array(values, kind))
         return table
 
-    def decide(self, parts: Parts) -> Finish:
+    def decide(self, parts: Parts) -> Decision:
         """What leaves out the rows that any of the models is against: each looks at all that were measured."""
         settings = self._settings
         rules: list[Callable[[pa.Table], Sequence[bool]]] = []
@@ -236,7 +236,7 @@ class Judge:
             table = table.drop_columns(["features"]) if "features" in table.column_names else table
             return with_reasons(table, found)
 
-        return finish
+        return Decision(finish)
 
     def _near_rule(self, parts: Parts) -> Callable[[pa.Table], Sequence[bool]]:
         """DataComp's: clusters of the pool's images; those that are the nearest of any of the given images stay."""

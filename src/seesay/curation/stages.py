@@ -16,10 +16,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -35,25 +36,34 @@ from seesay.data.parquet_pages import open_parquet_file, refused
 # Of the files that are described above; another one begins anew.
 FORMAT = 1
 COUNTS = b"seesay"
+_COUNTED = ("stage", "in", "out", "left_out")
 MEASURED, STAGE_FILE, DONE_FILE = "measured", "stage.json", "done.json"
 Measure = Callable[[pa.Table, Path], pa.Table]
 Finish = Callable[[int, pa.Table], pa.Table]
 Again = Callable[[pa.Table, Path], tuple[pa.Table, int] | None]
 
 
+class Decision(NamedTuple):
+    """What finishes each part, and what counts.json and the card say of all of them."""
+
+    finish: Finish
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Rows that came into a stage, those that went on, and the others by reason."""
+    """Rows that came into a stage, those that went on, the others by reason, and what else there is to say."""
 
     name: str
     rows: int
     out: int
     left_out: Counter[str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, reasons most frequent first."""
         ranked = dict(sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])))
-        return {"stage": self.name, "in": self.rows, "out": self.out, "left_out": ranked}
+        return {"stage": self.name, "in": self.rows, "out": self.out, "left_out": ranked, **self.facts}
 
 
 class Parts:
@@ -91,7 +101,7 @@ class Parts:
 class Stage:
     """What a stage does. `measure` adds columns to a part and may leave rows out; it gets the path of its part.
 
-    `decide` looks at all parts that were measured, and gives what finishes each. `facts` are what its result depends on
+    `decide` looks at all parts that were measured. `facts` are what its result depends on
     beside its settings, but for those that are `neutral`. With `is_dropping` rows that are left out are not in its
     table, only in its counts. `again` gives a part after what failed was tried once more, and how many rows that
     brought; None where there is nothing to try.
@@ -100,7 +110,7 @@ class Stage:
     name: str
     settings: Settings
     measure: Measure | None = None
-    decide: Callable[[Parts], Finish] | None = None
+    decide: Callable[[Parts], Decision] | None = None
     facts: str = ""
     is_dropping: bool = False
     neutral: frozenset[str] = frozenset()
@@ -129,17 +139,17 @@ def run_stage(stage: Stage, before: Parts, folder: Path, *, retry: bool = False)
     failed = [n for n in range(len(before)) if retry and stage.again is not None and _part(folder, n).is_file()]
     if not failed and (done := _done(stage, folder, fingerprint)) is not None:
         return done
-    source = before
+    source, facts = before, {}
     if stage.measure is not None:
         measure = stage.measure
         target = folder if stage.decide is None else folder / MEASURED
         source = _mapped(stage, before, target, lambda number, table, path: measure(table, path))
     if stage.decide is not None:
-        finish = stage.decide(source)
+        finish, facts = stage.decide(source)
         _mapped(stage, source, folder, lambda number, table, path: finish(number, table))
     if failed and stage.again is not None:
         fingerprint = _tried_again(stage, stage.again, folder, failed, fingerprint)
-    return _end(stage, folder, fingerprint)
+    return _end(stage, folder, fingerprint, facts=facts)
 
 
 def package(name: str) -> Any:
@@ -239,12 +249,19 @@ def _done(stage: Stage, folder: Path, fingerprint: str) -> tuple[Parts, Counts] 
     found = read_json(folder / DONE_FILE)
     if found.get("fingerprint") != fingerprint:
         return None
-    counts = Counts(name=stage.name, rows=found["in"], out=found["out"], left_out=Counter(found["left_out"]))
+    rows, out, left_out = found["in"], found["out"], Counter(found["left_out"])
+    facts = {name: value for name, value in found.items() if name not in ("fingerprint", *_COUNTED)}
+    counts = Counts(name=stage.name, rows=rows, out=out, left_out=left_out, facts=facts)
     return Parts(_part_paths(folder), fingerprint), counts
 
 
 def _end(
-    stage: Stage, folder: Path, fingerprint: str, *, lost: Mapping[str, int] | None = None
+    stage: Stage,
+    folder: Path,
+    fingerprint: str,
+    *,
+    lost: Mapping[str, int] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> tuple[Parts, Counts]:
     """Add up the counts of all parts and of what is `lost` before, and write that the stage is done."""
     left_out = Counter(lost or {})
@@ -255,7 +272,8 @@ def _end(
             found = json.loads((file.schema_arrow.metadata or {})[COUNTS])
         rows += found["in"]
         left_out.update(found["left_out"])
-    counts = Counts(name=stage.name, rows=rows, out=rows - left_out.total(), left_out=left_out)
+    out = rows - left_out.total()
+    counts = Counts(name=stage.name, rows=rows, out=out, left_out=left_out, facts=facts or {})
     publish_file(folder / DONE_FILE, _json({"fingerprint": fingerprint, **counts.to_json()}))
     return Parts(paths, fingerprint), counts
 
