@@ -114,19 +114,26 @@ def curate(
     refuse_unwritable(folder)
     # All of them before any work: what one cannot use, a list or set that is not there, is refused at once.
     made = {name: _STAGES[name](known, settings) for name in settings.stages if name != "shards"}
-    notes = list(pool.notes)
-    if without := sum(not can_match(query.text) for query in known):
-        notes.append(f"{without:,} of {len(known):,} queries can stand in no caption, by the spaces and marks in them.")
-    for stage, name in (("shards", SHARDS_FOLDER), ("match", QUERIES_FILE)):
-        if stage not in settings.stages and (folder / name).exists():
-            notes.append(f"{folder / name} is of an earlier run, and stays as it is.")
-    if notes:
+    if notes := [*pool.notes, *_notes(folder, known, settings)]:
         say(*notes)
     inputs = inputs_of(pool.paths, None if queries is None else Path(queries), settings)
     with Journal(folder) as journal:
         return _run(
             _Plan(pool=pool, queries=known, settings=settings, stages=made, inputs=inputs, retry=retry_failed), journal
         )
+
+
+def _notes(folder: Path, queries: Sequence[Query], settings: CurateSettings) -> list[str]:
+    """What a user should know before the run."""
+    notes = []
+    if without := sum(not can_match(query.text) for query in queries):
+        notes.append(
+            f"{without:,} of {len(queries):,} queries can stand in no caption, by the spaces and marks in them."
+        )
+    for stage, name in (("shards", SHARDS_FOLDER), ("match", QUERIES_FILE)):
+        if stage not in settings.stages and (folder / name).exists():
+            notes.append(f"{folder / name} is of an earlier run, and stays as it is.")
+    return notes
 
 
 def listed(words: str | Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """URLs to images: many at once, few at each host, every failure counted by its reason.
 
-The images of a part lie one after another in a file beside its table (00000.images), shrunk and coded again once if a
-size is set. Rows whose image lies here already pass through.
+The images of a part lie one after another in a file beside its table (00000.images; those of another try in
+00000.1.images), shrunk and coded again once if a size is set. Rows whose image lies here already pass through.
+
+N = rows of a part.
 """
 
 import hashlib
@@ -17,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from seesay.base.errors import BrokenSample, SeesayError, StorageError
 from seesay.base.publish import publish_chunks
@@ -86,8 +87,8 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
 
     def again(table: pa.Table, path: Path) -> tuple[pa.Table, int] | None:
         """The part after those of its URLs were tried again whose reason may have passed, and how many images came."""
-        is_tried = pa.array([may_pass(reason) for reason in table["left_out"].to_pylist()], pa.bool_())
-        chosen = table.filter(is_tried)
+        is_tried_N = np.array([may_pass(reason) for reason in table["left_out"].to_pylist()], bool)
+        chosen = table.filter(pa.array(is_tried_N))
         if not len(chosen):
             return None
         taken = set(table["image_file"].to_pylist())
@@ -100,8 +101,8 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
         images = tried["left_out"].null_count
         if not images:
             images_file.unlink()
-        whole = pa.concat_tables([table.filter(pc.invert(is_tried)), tried])
-        place_N = np.concatenate([np.flatnonzero(~np.array(is_tried)), np.flatnonzero(np.array(is_tried))])
+        whole = pa.concat_tables([table.filter(pa.array(~is_tried_N)), tried])
+        place_N = np.concatenate([np.flatnonzero(~is_tried_N), np.flatnonzero(is_tried_N)])
         return whole.take(pa.array(np.argsort(place_N))).combine_chunks(), images
 
     return Stage(
