@@ -30,6 +30,9 @@ EDITABLE = "editables"
 # torch's CPU builds that were tried, by version: the SHA-256 of each file. They lie in an index of their own
 # (download.pytorch.org/whl/cpu) and not on PyPI, which is all that uv asks.
 CPU_BUILDS = {"2.13.0": ["6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"]}  # cp311, Linux, x86_64
+# In place of what packages ask for: daft 0.7.26 wants pyarrow below 26 and tqdm below 4.68, and was tried with the
+# versions that are locked (tests/curation/test_engine.py). pip takes what daft asks for where no lock file is used.
+OVERRIDES = ("pyarrow>=18.0", "tqdm>=4.66")
 # What belongs to one build of torch and not to seesay.
 BUILD_OF_TORCH = re.compile(r"(cuda-|nvidia-|(triton|torch)$)")
 
@@ -48,8 +51,11 @@ def resolved(asked: Sequence[str], extras: Iterable[str], pins: dict[str, str]) 
         constraints, requirements = Path(folder, "constraints.txt"), Path(folder, "requirements.txt")
         constraints.write_text("\n".join(pinned), encoding="utf-8")
         requirements.write_text("\n".join(asked), encoding="utf-8")
+        overrides = Path(folder, "overrides.txt")
+        overrides.write_text("\n".join(OVERRIDES), encoding="utf-8")
         inputs = [str(requirements)] if asked else [str(ROOT / "pyproject.toml"), *words]
         command = [sys.executable, "-m", "uv", "pip", "compile", *inputs, "-c", str(constraints), "--universal"]
+        command += ["--override", str(overrides)]
         options = [f"--python-version={PYTHON}", "--generate-hashes", "--no-annotate", "--no-header", "--quiet"]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

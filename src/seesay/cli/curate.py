@@ -38,6 +38,10 @@ AllowPrivate = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Try URLs again that an earlier run could not reach.")
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(help="ray: what looks at a part of the rows alone is done on a Ray cluster (RAY_ADDRESS)."),
+]
 
 
 def command(
@@ -52,6 +56,7 @@ def command(
     image_size: ImageSize = None,
     allow_private: AllowPrivate = None,
     retry_failed: RetryFailed = False,
+    engine: Engine = "local",
     set_: Set = None,
 ) -> None:
     """Make a training set from tables of captions and links, counted at every step.
@@ -76,6 +81,7 @@ def command(
         image_size=image_size,
         allow_private=allow_private or (),
         retry_failed=retry_failed,
+        engine=engine,
         overrides=set_ or (),
     )
     sys.stdout.write(str(result))

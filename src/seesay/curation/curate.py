@@ -4,7 +4,8 @@ Each stage leaves a table in FOLDER/stages and its counts; a run that was stoppe
 setting that is changed begins anew at the first stage that it concerns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,10 @@ from seesay.base.publish import refuse_unwritable
 from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
 from seesay.base.values import table
-from seesay.curation.balance import balance_stage
 from seesay.curation.card import write_card
-from seesay.curation.dedup import dedup_stage
-from seesay.curation.fetch import fetch_stage
-from seesay.curation.filter import filter_stage
-from seesay.curation.match import match_counts, match_stage
+from seesay.curation.engine import RayEngine, Work
+from seesay.curation.makers import make_stage
+from seesay.curation.match import match_counts
 from seesay.curation.outcome import (
     PAIRS_FILE,
     QUERIES_FILE,
@@ -37,10 +36,11 @@ from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
 from seesay.curation.shards import BEGUN_FILE, write_shards
 from seesay.curation.spacing import can_match
-from seesay.curation.stages import Counts, Stage, read_tables, refuse_foreign, run_stage
+from seesay.curation.stages import Counts, Elsewhere, Stage, read_tables, refuse_foreign, run_stage
 from seesay.curation.tables import Tables
 
 STAGES_FOLDER = "stages"
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +74,7 @@ def curate(
     image_size: int | None = None,
     allow_private: str | Sequence[str] = (),
     retry_failed: bool = False,
+    engine: str = "local",
     overrides: Sequence[str] = (),
 ) -> Curation:
     """Make a training set of tables of pairs, in the folder `out`; the same call goes on where it was stopped.
@@ -82,6 +83,7 @@ def curate(
     is a list of `seesay.queries`. `stages`, of match, balance, fetch, filter, dedup and shards, are done in their
     order. `clip_score` names a model to score pairs by, `against` evaluation sets whose images must not be in the set.
     With `retry_failed` URLs that a run before could not reach, or whose server was busy or failed, are tried again.
+    `engine` is local, or ray: what looks at a part of the rows alone is then done on a Ray cluster, by Daft.
     `overrides` are settings as "filter.least_side=100". Raises `UsageError` for arguments that do not fit,
     `RefusedInput` for tables that are none, `StorageError` where the disk refuses.
 
@@ -95,32 +97,45 @@ def curate(
         "dedup": {"against": listed(against) or None},
         "fetch": {"allow_private": listed(allow_private) or None},
     }
-    overrides = [overrides] if isinstance(overrides, str) else overrides
-    settings = read_settings(CurateSettings, file=None, overrides=overrides, base=merged({}, named))
-    if "match" in settings.stages and queries is None:
-        raise UsageError(
-            "stage 'match' needs a list of queries; name it with --queries, or leave match out of --stages."
-        )
-    if queries is not None and "match" not in settings.stages:
-        raise UsageError(
-            f"{queries} is for the stage match, which is not among the stages; add it, or name no queries."
-        )
-    if retry_failed and "fetch" not in settings.stages:
-        raise UsageError("--retry-failed is for the stage fetch, which is not among the stages; add it.")
+    settings = read_settings(CurateSettings, file=None, overrides=listed(overrides), base=merged({}, named))
+    _refuse_unused(settings.stages, queries=queries, retry_failed=retry_failed, engine=engine)
     pool = Tables([tables] if isinstance(tables, str | Path) else list(tables))
     known = read_queries(queries) if queries is not None else []
-    folder = Path(out)
-    refuse_own_results(folder, pool.paths)
+    refuse_own_results(folder := Path(out), pool.paths)
     refuse_unwritable(folder)
     # All of them before any work: what one cannot use, a list or set that is not there, is refused at once.
-    made = {name: _STAGES[name](known, settings) for name in settings.stages if name != "shards"}
+    made = {name: make_stage(name, known, settings) for name in settings.stages if name != "shards"}
     if notes := [*pool.notes, *_notes(folder, known, settings)]:
         say(*notes)
     inputs = inputs_of(pool.paths, None if queries is None else Path(queries), settings)
+    plan = _Plan(
+        pool=pool,
+        queries=known,
+        queries_file=None if queries is None else Path(queries).absolute(),
+        settings=settings,
+        stages=made,
+        inputs=inputs,
+        retry=retry_failed,
+        engine=RayEngine() if engine == "ray" else None,
+    )
     with Journal(folder) as journal:
-        return _run(
-            _Plan(pool=pool, queries=known, settings=settings, stages=made, inputs=inputs, retry=retry_failed), journal
+        return _run(plan, journal)
+
+
+def _refuse_unused(stages: Sequence[str], *, queries: str | Path | None, retry_failed: bool, engine: str) -> None:
+    """`UsageError` for what a stage lacks, and for what is named and would say nothing."""
+    if engine not in ENGINES:
+        raise UsageError(f"--engine is {engine!r}; it is {' or '.join(ENGINES)}.")
+    if "match" in stages and queries is None:
+        raise UsageError(
+            "stage 'match' needs a list of queries; name it with --queries, or leave match out of --stages."
         )
+    if queries is not None and "match" not in stages:
+        raise UsageError(
+            f"{queries} is for the stage match, which is not among the stages; add it, or name no queries."
+        )
+    if retry_failed and "fetch" not in stages:
+        raise UsageError("--retry-failed is for the stage fetch, which is not among the stages; add it.")
 
 
 def _notes(folder: Path, queries: Sequence[Query], settings: CurateSettings) -> list[str]:
@@ -160,10 +175,21 @@ class _Plan:
 
     pool: Tables
     queries: Sequence[Query]
+    queries_file: Path | None
     settings: CurateSettings
     stages: dict[str, Stage]
     inputs: Mapping[str, Any]
     retry: bool
+    engine: RayEngine | None
+
+    def elsewhere(self, name: str) -> Elsewhere | None:
+        """What makes the parts of a stage in other processes."""
+        if self.engine is None:
+            return None
+        # A part is compared with evaluation sets where all parts are.
+        settings = self.settings.model_dump_json(exclude_unset=True, exclude={"dedup": {"against"}})
+        queries = None if self.queries_file is None or name != "match" else str(self.queries_file)
+        return functools.partial(self.engine.make, Work(stage=name, settings=settings, queries=queries))
 
 
 def _run(plan: _Plan, journal: Journal) -> Curation:
@@ -178,7 +204,8 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
             pairs = shard_tables(folder / SHARDS_FOLDER)
         else:
             stage_folder = folder / STAGES_FOLDER / f"{number}-{name}"
-            parts, counts = run_stage(plan.stages.pop(name), parts, stage_folder, retry=plan.retry)
+            stage, elsewhere = plan.stages.pop(name), plan.elsewhere(name)
+            parts, counts = run_stage(stage, parts, stage_folder, retry=plan.retry, elsewhere=elsewhere)
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
         if name == "match":
@@ -193,15 +220,6 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
             f"no pair is left after the stage {last.name} ({reasons}); {folder}/counts.json has every step."
         )
     return Curation(folder=folder, counts=tuple(every))
-
-
-_STAGES: dict[str, Callable[[Sequence[Query], CurateSettings], Stage]] = {
-    "match": lambda queries, settings: match_stage(queries, settings.match),
-    "balance": lambda queries, settings: balance_stage(queries, settings.balance),
-    "fetch": lambda queries, settings: fetch_stage(settings),
-    "filter": lambda queries, settings: filter_stage(settings.filter),
-    "dedup": lambda queries, settings: dedup_stage(settings.dedup),
-}
 
 
 def _words(counts: Counts) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ MEASURED, STAGE_FILE, DONE_FILE = "measured", "stage.json", "done.json"
 Measure = Callable[[pa.Table, Path], pa.Table]
 Finish = Callable[[int, pa.Table], pa.Table]
 Again = Callable[[pa.Table, Path], tuple[pa.Table, int] | None]
+Elsewhere = Callable[[Sequence[Path], Path, Sequence[int]], None]
 
 
 class Decision(NamedTuple):
@@ -133,46 +134,68 @@ def read_tables(tables: Tables, folder: Path, *, rows: int) -> tuple[Parts, Coun
     return _end(stage, folder, fingerprint, lost=tables.lost)
 
 
-def run_stage(stage: Stage, before: Parts, folder: Path, *, retry: bool = False) -> tuple[Parts, Counts]:
-    """Do a stage, or what is left of it; with `retry` also again what failed in the parts that are there."""
+def run_stage(
+    stage: Stage, before: Parts, folder: Path, *, retry: bool = False, elsewhere: Elsewhere | None = None
+) -> tuple[Parts, Counts]:
+    """Do a stage, or what is left of it; with `retry` also again what failed in the parts that are there.
+
+    `elsewhere` makes the parts of such numbers from their sources in a folder; what is missing then is made here.
+    """
     fingerprint = _begin(stage, folder, before=before.fingerprint)
     failed = [n for n in range(len(before)) if retry and stage.again is not None and _part(folder, n).is_file()]
     if not failed and (done := _done(stage, folder, fingerprint)) is not None:
         return done
     source, facts = before, {}
     if stage.measure is not None:
-        measure = stage.measure
         target = folder if stage.decide is None else folder / MEASURED
-        source = _mapped(stage, before, target, lambda number, table, path: measure(table, path))
+        target.mkdir(parents=True, exist_ok=True)
+        missing = [n for n in range(len(before)) if not _part(target, n).is_file()]
+        if elsewhere is not None and missing:
+            elsewhere(before.paths, target, missing)
+        _map(len(before), stage, target, lambda number: make_part(stage, before.paths[number], target, number))
+        source = Parts(_part_paths(target), before.fingerprint)
     if stage.decide is not None:
-        finish, facts = stage.decide(source)
-        _mapped(stage, source, folder, lambda number, table, path: finish(number, table))
+        measured, (finish, facts) = source, stage.decide(source)
+        is_whole = stage.measure is not None
+
+        def finished(number: int) -> None:
+            table = measured.whole(number) if is_whole else measured.table(number)
+            _write(_part(folder, number), finish(number, table), stage)
+
+        _map(len(before), stage, folder, finished)
     if failed and stage.again is not None:
         fingerprint = _tried_again(stage, stage.again, folder, failed, fingerprint)
     return _end(stage, folder, fingerprint, facts=facts)
 
 
-def package(name: str) -> Any:
-    """The package of that name, which the extra `curate` installs; `UsageError` where it is missing."""
+def package(name: str, *, extra: str = "curate") -> Any:
+    """The package of that name, which the extra installs; `UsageError` where it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"this needs {name}, which is not here; add it with: pip install 'seesay[curate]'.") from error
+        raise UsageError(
+            f"this needs {name}, which is not here; add it with: pip install 'seesay[{extra}]'."
+        ) from error
 
 
-def _mapped(stage: Stage, source: Parts, folder: Path, work: Callable[[int, pa.Table, Path], pa.Table]) -> Parts:
-    """The parts of `source` after `work`, in `folder`; those that are there already are not made again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    is_measured = source.paths[0].parent.name == MEASURED
-    with progress(len(source), stage.name) as advance:
-        for number in range(len(source)):
-            path = _part(folder, number)
-            if not path.is_file():
-                table = source.whole(number) if is_measured else source.table(number)
-                is_last = folder.name != MEASURED
-                _write(path, work(number, table, path), stage, is_dropping=is_last and stage.is_dropping)
+def make_part(stage: Stage, source: Path, folder: Path, number: int) -> None:
+    """What the stage measures of the part in `source`, as the part of that number in `folder`."""
+    path = _part(folder, number)
+    table = (stage.measure or _as_it_is)(Parts([source], "").table(0), path)
+    _write(path, table, stage, is_dropping=folder.name != MEASURED and stage.is_dropping)
+
+
+def _as_it_is(table: pa.Table, _: Path) -> pa.Table:
+    return table
+
+
+def _map(count: int, stage: Stage, folder: Path, make: Callable[[int], None]) -> None:
+    """Make the parts that are not in `folder` yet."""
+    with progress(count, stage.name) as advance:
+        for number in range(count):
+            if not _part(folder, number).is_file():
+                make(number)
             advance(1)
-    return Parts(_part_paths(folder), source.fingerprint)
 
 
 def _tried_again(stage: Stage, again: Again, folder: Path, failed: Sequence[int], fingerprint: str) -> str:
