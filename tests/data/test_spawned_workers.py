@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from seesay.base.errors import SeesayError
-from seesay.data import workers
+from seesay.data import shared_memory, workers
 from seesay.data.pixel_cache import PixelCache
-from seesay.data.workers import SharedArray, WorkerFailure, WorkerPool, start_method
+from seesay.data.shared_memory import SharedArray, start_method
+from seesay.data.workers import WorkerFailure, WorkerPool
 
 HIDDEN = Path(__file__).parents[1] / "without_unix"
 
@@ -38,7 +39,8 @@ def leave(task):
 
 @pytest.fixture
 def spawned(monkeypatch):
-    monkeypatch.setattr(workers, "start_method", lambda: "spawn")
+    for module in (shared_memory, workers):
+        monkeypatch.setattr(module, "start_method", lambda is_clean=False: "spawn")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +53,8 @@ def spawned(monkeypatch):
     ],
 )
 def test_processes_are_forked_where_that_is_safe(methods, system, chosen, monkeypatch):
-    monkeypatch.setattr(workers.multiprocessing, "get_all_start_methods", lambda: methods)
-    monkeypatch.setattr(workers.sys, "platform", system)
+    monkeypatch.setattr(shared_memory.multiprocessing, "get_all_start_methods", lambda: methods)
+    monkeypatch.setattr(shared_memory.sys, "platform", system)
     assert start_method() == chosen
 
 

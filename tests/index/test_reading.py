@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seesay.data.workers import start_method
+from seesay.data.shared_memory import start_method
 from seesay.index import reading
 
 pytestmark = pytest.mark.skipif(start_method() != "fork", reason="what stands in for a decoder is inherited by a fork")

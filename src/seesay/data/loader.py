@@ -22,9 +22,10 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import FINEST
 from seesay.data.jpeg import DecodedImage, decoding
 from seesay.data.pixel_cache import PixelCache
+from seesay.data.shared_memory import SharedArray
 from seesay.data.sources import fingerprint
 from seesay.data.tokenizer import clean
-from seesay.data.workers import Arrays, SharedArray, WorkerFailure, WorkerPool
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
 
 # Room in a slot for what is beside the pixels, of each pair and of the batch (guesses); what is more goes in chunks.
 BYTES_PER_PAIR = 1 << 10

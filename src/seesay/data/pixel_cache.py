@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from seesay.base.memory import whole_memory
-from seesay.data.workers import SharedArray
+from seesay.data.shared_memory import SharedArray
 
 # Guesses: how many times its shorter side an image may be long, how much of the memory the cache may take, and how many
 # times its shorter side an image is long in the mean.

@@ -5,12 +5,11 @@ half sent: every worker has its slots of shared memory from its start, and besid
 some hundred bytes, which the system writes whole or not at all.
 
 Where a process can be forked it is, and inherits all it needs. Elsewhere it is spawned: it imports the package again,
-in seconds, and gets a pickled copy of what it needs, with the same shared memory in it.
+in seconds, and gets a pickled copy of what it needs, with the same shared memory in it. A program of many threads and
+open connections, which a fork would copy, has its workers forked by a process that was spawned once ("forkserver").
 """
 
 import faulthandler
-import math
-import mmap
 import multiprocessing
 import os
 import signal
@@ -23,7 +22,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import cycle
 from multiprocessing.connection import Connection, wait
-from multiprocessing.heap import Arena
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from types import ModuleType
@@ -33,6 +31,7 @@ import numpy as np
 import torch
 
 from seesay.base.errors import SeesayError
+from seesay.data.shared_memory import SharedArray, start_method
 
 # Tasks that a worker has in hand at once, each with a slot of its own: torch's default (`prefetch_factor`).
 SLOTS = 2
@@ -48,32 +47,6 @@ DUMP_SIGNAL = getattr(signal, "SIGUSR1", None)
 Arrays = Sequence[np.ndarray]
 
 
-def start_method() -> str:
-    """How `multiprocessing` starts a process: "fork", or "spawn" where there is no fork or it is not safe (macOS)."""
-    can_fork = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
-    return "fork" if can_fork else "spawn"
-
-
-class SharedArray:
-    """An array of zeros in memory that this process shares with the workers it starts.
-
-    `array` is (*shape,) of `dtype`. Memory is taken only where something is written. Raises `OSError` where the system
-    gives none.
-    """
-
-    def __init__(self, shape: tuple[int, ...], dtype: type[np.generic] = np.uint8):
-        self._shape, self._dtype = shape, np.dtype(dtype)
-        size = max(1, math.prod(shape) * self._dtype.itemsize)
-        # Only a fork inherits anonymous memory. The other kind is a file without a name, and /dev/shm may be small.
-        self._memory = mmap.mmap(-1, size) if start_method() == "fork" else Arena(size)
-
-    @property
-    def array(self) -> np.ndarray:
-        """The memory as it is now, of the shape (N, ...) that was asked for, to read and to write."""
-        memory = self._memory.buffer if isinstance(self._memory, Arena) else self._memory
-        return np.frombuffer(memory, dtype=self._dtype, count=math.prod(self._shape)).reshape(self._shape)
-
-
 class WorkerFailure(SeesayError):
     """Workers died, or brought nothing in time; the message names them."""
 
@@ -83,17 +56,24 @@ class WorkerPool:
 
     Where processes are spawned `make` is pickled, and what it shares with this process is in a `SharedArray`.
     `slot_bytes` is the shared memory for one task or one result: a task must fit, a larger result goes over in chunks.
-    Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure. Raises `SeesayError` where the system
-    gives no more processes, open files or memory, or `make` cannot be pickled.
+    Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure. `is_clean` is as in `start_method`.
+    Raises `SeesayError` where the system gives no more processes, open files or memory, or `make` cannot be pickled.
     """
 
     def __init__(
-        self, make: Callable[[Arrays], Arrays], *, workers: int, slot_bytes: int, timeout_seconds: float = 0.0
+        self,
+        make: Callable[[Arrays], Arrays],
+        *,
+        workers: int,
+        slot_bytes: int,
+        timeout_seconds: float = 0.0,
+        is_clean: bool = False,
     ):
-        self._timeout_seconds = timeout_seconds
+        self._timeout_seconds, self._is_clean = timeout_seconds, is_clean
         self._slot_bytes = slot_bytes
         self._processes: list[BaseProcess] = []
         self._ends: list[list[_End]] = []
+        self._turn = 0
         # Runs before Python joins its children at the end of a program, which would wait for these for ever.
         self._kill = Finalize(self, _kill, args=(self._processes,), exitpriority=0)
         try:
@@ -131,17 +111,27 @@ class WorkerPool:
         while waiting:
             yield waiting.popleft().receive()
 
+    def ask(self, task: Arrays) -> list[np.ndarray]:
+        """`make(task)`, of any size, waited for; of a pool of one worker, whose `results` are not taken."""
+        (ends,) = self._ends
+        end, self._turn = ends[self._turn % SLOTS], self._turn + 1
+        end.send(task)
+        return end.receive()
+
     def close(self) -> None:
         """End the workers at once."""
         self._kill()
 
     def _start(self, make: Callable[[Arrays], Arrays]) -> None:
-        slots = [SharedArray((self._slot_bytes,)) for _ in range(SLOTS)]
+        slots = [SharedArray((self._slot_bytes,), is_clean=self._is_clean) for _ in range(SLOTS)]
         pipes = [multiprocessing.Pipe() for _ in range(SLOTS)]
         theirs = [pipe for _, pipe in pipes]
-        context: Any = multiprocessing.get_context(start_method())
-        process = context.Process(target=_work, args=(make, slots, theirs, os.getpid()), daemon=True)
-        with _signals_blocked(), _without_main():
+        method = start_method(is_clean=self._is_clean)
+        context: Any = multiprocessing.get_context(method)
+        # Where this process is not the parent, nobody else holds its ends of the pipes, which close with it.
+        parent = os.getpid() if method != "forkserver" else None
+        process = context.Process(target=_work, args=(make, slots, theirs, parent), daemon=True)
+        with _signals_blocked(), _without_main(method):
             process.start()
         self._processes.append(process)
         ours = zip(slots, pipes, strict=True)
@@ -268,12 +258,12 @@ def _signals_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def _without_main(method: str) -> Iterator[None]:
     """A process spawned in here does not run the program that started this one again, which may train without asking.
 
     Nor can anything that this program itself defines be pickled for it.
     """
-    if start_method() == "fork":
+    if method == "fork":
         yield
         return
     main = sys.modules["__main__"]
@@ -285,7 +275,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _work(
-    make: Callable[[Arrays], Arrays], slots: Sequence[SharedArray], pipes: Sequence[Connection], parent: int
+    make: Callable[[Arrays], Arrays], slots: Sequence[SharedArray], pipes: Sequence[Connection], parent: int | None
 ) -> None:
     """What a worker does until it is killed, or finds its parent gone.
 
@@ -311,10 +301,10 @@ def _work(
             end.send(result)
 
 
-def _wait_as_child(pipe: Connection, parent: int) -> None:
+def _wait_as_child(pipe: Connection, parent: int | None) -> None:
     """Until there is something in `pipe`; ends this process if the one that started it is gone."""
     while not pipe.poll(PARENT_SECONDS):
-        if os.getppid() != parent:
+        if parent is not None and os.getppid() != parent:
             raise SystemExit
 
 

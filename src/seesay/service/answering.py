@@ -1,6 +1,7 @@
 """What a model and an index answer, without a word of HTTP: embed, classify, search, thumbnails.
 
-Images are decoded in threads, the model is used by its own. N = texts or images, D = embedding width.
+Images are decoded in processes (`image_readers`), the model is used by a thread of its own.
+N = texts or images, D = embedding width.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.errors import BrokenSample, SeesayError, UsageError
 from seesay.base.printable import printable
 from seesay.base.processes import usable_cores
 from seesay.base.streams import say
@@ -24,6 +25,7 @@ from seesay.data.prompts import checked, distinct_labels
 from seesay.index.photo_index import Hit, PhotoIndex, open_index
 from seesay.index.photo_table import acknowledged_version
 from seesay.service.forms import ClassifyForm, SearchForm
+from seesay.service.image_readers import ImageReaders
 from seesay.service.measures import Measures
 from seesay.service.model_thread import ROWS_AT_ONCE, ModelThread
 from seesay.service.refusals import Refusal
@@ -45,6 +47,7 @@ class Service:
         self.model = model
         self.index = index
         self._thread = ModelThread(model, capacity=JOBS, on_batch=measures.batch_rows.observe)
+        self._images = ImageReaders(model.preprocess.read, count=usable_cores())
         self._pool = ThreadPoolExecutor(max_workers=usable_cores() + 2, thread_name_prefix="serve")
         # The model's thread alone uses it.
         self._classifiers: OrderedDict[tuple, tuple[Classifier, list[str]]] = OrderedDict()
@@ -59,7 +62,8 @@ class Service:
         return self._thread.is_alive
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads and processes."""
+        self._images.close()
         self._thread.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -79,7 +83,7 @@ class Service:
         count = len(form.labels) * len(form.templates or self.model.templates)
         if count > MOST_PROMPTS:
             raise Refusal(413, f"{count:,} prompts, labels times templates, are more than {MOST_PROMPTS:,}.")
-        square = await self._in_pool(self.model.preprocess.read, form.image)
+        square = await self._square(form.image)
         _, row_1X = await asyncio.wrap_future(self._thread.encode(pixels=[square]))
         return await asyncio.wrap_future(self._thread.call(partial(self._ranked, form, row_1X)))
 
@@ -169,11 +173,18 @@ class Service:
 
     async def _encoded(self, texts: Sequence[str], images: Sequence[bytes]) -> tuple[Tensor, Tensor]:
         """Rows (N, D) of texts and of images."""
-        squares = await asyncio.gather(*(self._in_pool(self.model.preprocess.read, image) for image in images))
+        squares = await asyncio.gather(*map(self._square, images))
         return await asyncio.wrap_future(self._thread.encode(texts, squares))
 
+    async def _square(self, image: bytes) -> Tensor:
+        """(3, S, S) of the bytes of an image; `Refusal` for one that cannot be read."""
+        try:
+            return await asyncio.wrap_future(self._images.read(image))
+        except BrokenSample as error:
+            raise Refusal.of(error) from error
+
     async def _in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function gives in a thread; `Refusal` for an image that cannot be read."""
+        """What a function gives in a thread; `Refusal` for a question that cannot be answered."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
         except SeesayError as error:
