@@ -121,6 +121,7 @@ BY_FILE = {
         "sets",
     ),
     "data/audit_files.py": "audit",
+    "data/lance.py": "search",
     **dict.fromkeys(
         ("data/bpe_file.py", "data/tokenizer.py", "data/file_tokenizer.py", "data/absent_tokenizer.py"), "vocabulary"
     ),
@@ -149,7 +150,7 @@ BY_FILE = {
     "service/": "serve",
     "tasks/": "classify",
     "tasks/audit": "audit",
-    "tasks/embed.py": "search",
+    "tasks/embed": "search",
     "tasks/explain": "explain",
     "tasks/export": "engines",
     **dict.fromkeys(

@@ -73,9 +73,10 @@ def publish_chunks(path: str | Path, chunks: Iterable[bytes], *, mode: int = MOD
             sync_folder(path.parent)
 
 
-def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
+def publish_folder(folder: str | Path, write: Callable[[Path], None], *, part: str = ".") -> None:
     """Let `write` fill an empty temporary folder, then make it `folder`, durably, in place of what was there.
 
+    `part` is a folder in it that is taken alone, of a library that chooses the name it writes to.
     An exception from `write` leaves everything as it was and goes on to the caller; a full or failing disk
     becomes a StorageError, if `write` lets its OSError out (safetensors' `save_file` hides it: write its bytes).
     UsageError when `folder` names a file.
@@ -95,7 +96,7 @@ def publish_folder(folder: str | Path, write: Callable[[Path], None]) -> None:
             temporary.mkdir()
             write(temporary)
             sync_tree(temporary)
-            _swap(temporary, folder)
+            _swap(temporary / part, folder)
 
 
 def find_published(folder: str | Path) -> Path | None:

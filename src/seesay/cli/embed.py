@@ -1,23 +1,30 @@
-"""`seesay embed`: images or texts to a file of vectors."""
+"""`seesay embed`: images or texts to a file or table of vectors."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from seesay.base.printable import printable
-from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Precision
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, refuse_too_many, say
 
 # A guess at what fits a screen beside everything else.
 SHOWN_SKIPPED = 5
 
+Engine = Annotated[
+    Literal["torch", "torch-int8", "torch-bf16", "openvino", "onnx", "daft", "ray"] | None,
+    typer.Option(metavar="NAME", help="As in classify; or daft: many images, little memory; or ray: on a Ray cluster."),
+]
+
 
 def command(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Photos, a folder, a pattern, a table or shards.")],
     *,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Write .parquet, or .npy with a list of paths beside it.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Write .parquet, .npy with a list of paths, or .lance, a table.")
+    ],
     text: Annotated[bool, typer.Option("--text", help="SOURCE holds texts: a .txt of lines, or pairs.")] = False,
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     device: Device = None,
@@ -28,7 +35,7 @@ def command(
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more images are broken.")
     ] = ALLOWED_SKIPPED,
 ) -> None:
-    """Write the vectors of images or texts to a file.
+    """Write the vectors of images or texts to a file, or a table of LanceDB.
 
     Vectors have unit length, so that their products are cosines; rows are in the order of the column path or text.
 

@@ -1,29 +1,25 @@
-"""The rows of an index, in LanceDB: the one file that imports it, and not before something is written or read here.
+"""The rows of an index, in a table of LanceDB (`data.lance`).
 
-Lance writes a version of a table beside the last one and names it in one step, so a killed writer leaves a version or
-none. It does not fsync. Here every change reaches the disk before it is acknowledged, in `acknowledged.json`; what a
-later writer finds beyond that was told to nobody, may be torn, and is taken back.
+Every change reaches the disk before it is acknowledged, in `acknowledged.json`; what a later writer finds beyond that
+was told to nobody, may be torn, and is taken back.
 
 A row is a photo, or a file that is none with the reason. `id` never changes, while path, size and time may.
 """
 
-import errno
-import importlib
 import json
-import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.base.publish import publish_file, storage_error
+from seesay.base.errors import RefusedInput
+from seesay.base.publish import publish_file
 from seesay.base.sync import sync_file, sync_folder
+from seesay.data.lance import ENDING, database_at, lance_errors
 
 TABLE = "photos"
 ACKNOWLEDGED = "acknowledged.json"
@@ -35,7 +31,8 @@ HASH_BYTES, COLOUR_BYTES = 32, 192
 VERSIONS = 64
 IDS_AT_ONCE = 4096
 
-INSTALL = "search keeps its index in LanceDB, which is not installed; add it with: pip install 'seesay[search]'"
+# Why LanceDB is needed, where it is missing.
+WHY = "search keeps its index in"
 
 
 def schema(width: int) -> pa.Schema:
@@ -73,12 +70,12 @@ class PhotoTable:
 
     def __init__(self, folder: Path, width: int):
         self._folder = folder
-        self._location = folder / f"{TABLE}.lance"
+        self._location = folder / f"{TABLE}{ENDING}"
         self._schema = schema(width)
         self.version = acknowledged_version(folder)
         self._take_back()
-        with _lance_errors(self._location):
-            database = _lancedb().connect(str(folder))
+        with _errors(self._folder):
+            database = database_at(folder, why=WHY)
             self._synced = set(self._files()) if self.version else set()
             if self.version:
                 self._table = database.open_table(TABLE)
@@ -90,13 +87,13 @@ class PhotoTable:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows whose ids are new; on the disk when this returns."""
-        with _lance_errors(self._location):
+        with _errors(self._folder):
             self._table.add(rows)
             self._acknowledge()
 
     def put(self, rows: pa.Table) -> None:
         """Put rows in the place of those with the same ids, and add the others, in one step."""
-        with _lance_errors(self._location):
+        with _errors(self._folder):
             merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
             # Null vectors, of files that are no photos, are bad ones to it.
             merge.execute(rows, on_bad_vectors="null")
@@ -104,14 +101,14 @@ class PhotoTable:
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove the rows with these ids."""
-        with _lance_errors(self._location):
+        with _errors(self._folder):
             for first in range(0, len(ids), IDS_AT_ONCE):
                 self._table.delete(_with_ids(ids[first : first + IDS_AT_ONCE]))
                 self._acknowledge()
 
     def batches(self, columns: Sequence[str], *, condition: str | None = None) -> Iterator[pa.RecordBatch]:
         """All rows, or those of a condition, some thousands at a time."""
-        with _lance_errors(self._location):
+        with _errors(self._folder):
             query = self._table.search(None).select(list(columns))
             if condition is not None:
                 query = query.where(condition)
@@ -132,7 +129,7 @@ class PhotoTable:
         """Put small files together and forget old versions, once there are `least` of them."""
         if len(list(self._location.glob("_versions/*.manifest"))) < least:
             return
-        with _lance_errors(self._location), warnings.catch_warnings():
+        with _errors(self._folder), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it warns of other readers; there are none of this table
             # In two steps: the version before must be there until the new one is on the disk.
             self._table.optimize(cleanup_older_than=timedelta(days=36500))
@@ -175,8 +172,8 @@ class PhotoTable:
 
 def thumbnails_of(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
     """The thumbnails of these rows, of the newest version that can be read; no lock is needed."""
-    with _lance_errors(folder):
-        table = _lancedb().connect(str(folder)).open_table(TABLE)
+    with _errors(folder):
+        table = database_at(folder, why=WHY).open_table(TABLE)
         found = table.search(None).select(["id", "thumbnail"]).where(_with_ids(ids)).limit(len(ids)).to_arrow()
     pairs = zip(found["id"].to_pylist(), found["thumbnail"].to_pylist(), strict=True)
     return {number: thumbnail for number, thumbnail in pairs if thumbnail}
@@ -186,29 +183,5 @@ def _with_ids(ids: Sequence[int]) -> str:
     return f"id IN ({', '.join(map(str, map(int, ids)))})"
 
 
-def _lancedb() -> Any:
-    try:
-        lancedb = importlib.import_module("lancedb")
-    except ImportError as error:
-        raise UsageError(INSTALL) from error
-    # A process that decodes images is forked, and never calls LanceDB.
-    warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
-    return lancedb
-
-
-@contextmanager
-def _lance_errors(path: Path) -> Iterator[None]:
-    """What the disk refuses LanceDB as `StorageError`, and what it cannot read as `RefusedInput`."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, path) or error from error
-    except (RuntimeError, ValueError) as error:
-        code = re.search(r"os error (\d+)", str(error))
-        refused = OSError(int(code[1]) if code else errno.EPROTO, str(error))
-        reason = re.split(r", \S+\.rs:\d+|\n", str(error))[0][:300]
-        if known := storage_error(refused, path):
-            raise known from error
-        if code:
-            raise StorageError(f"{path} cannot be read or written ({reason}); check the disk.") from error
-        raise RefusedInput(f"{path} cannot be read ({reason}); remove the index {path.parent}.") from error
+def _errors(folder: Path) -> Any:
+    return lance_errors(folder / f"{TABLE}{ENDING}", hint=f"remove the index {folder}")

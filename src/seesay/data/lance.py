@@ -1,0 +1,72 @@
+"""LanceDB's tables: the one file that imports it, and not before something is written or read here.
+
+Lance writes a version of a table beside the last one and names it in one step, so a killed writer leaves a version or
+none. It does not fsync.
+"""
+
+import errno
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from seesay.base.errors import RefusedInput, StorageError
+from seesay.base.extras import needing
+from seesay.base.publish import publish_folder, storage_error
+
+ENDING = ".lance"
+# The table's name while it is written; its place names it afterwards.
+_WRITTEN = "written"
+
+
+def database_at(folder: Path, *, why: str) -> Any:
+    """The tables in a folder, NAME in NAME.lance; `why`, as in "an index is kept in", where LanceDB is missing."""
+    with needing("search", package="lancedb", why=why):
+        lancedb = import_module("lancedb")
+    # A process that decodes images is forked, and never calls LanceDB.
+    warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
+    return lancedb.connect(str(folder))
+
+
+@contextmanager
+def lance_errors(path: Path, *, hint: str) -> Iterator[None]:
+    """What the disk refuses LanceDB as `StorageError`, and what it cannot read as `RefusedInput` with a hint."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, path) or error from error
+    except (RuntimeError, ValueError) as error:
+        code = re.search(r"os error (\d+)", str(error))
+        refused = OSError(int(code[1]) if code else errno.EPROTO, str(error))
+        reason = re.split(r", \S+\.rs:\d+|\n", str(error))[0][:300]
+        if known := storage_error(refused, path):
+            raise known from error
+        if code:
+            raise StorageError(f"{path} cannot be read or written ({reason}); check the disk.") from error
+        raise RefusedInput(f"{path} cannot be read ({reason}); {hint}.") from error
+
+
+def write_table(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write `NAME.lance` of these rows, in their order, in place of what was there; whole and durable, or not at all.
+
+    `path` is the folder to be made; `lancedb.connect(its parent).open_table(NAME)` opens it.
+    """
+
+    def write(temporary: Path) -> None:
+        database = database_at(temporary, why="a table is written by")
+        with lance_errors(path, hint="write it again"):
+            table = database.create_table(_WRITTEN, schema=schema)
+        for rows in tables:
+            with lance_errors(path, hint="write it again"):
+                table.add(rows)
+        with lance_errors(path, hint="write it again"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it warns of other readers; there are none of this table
+            table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+    publish_folder(path, write, part=f"{_WRITTEN}{ENDING}")
