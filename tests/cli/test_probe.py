@@ -19,7 +19,7 @@ def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path:
     code, out, err = seesay(
         "probe", *sets, "--model", "m", "--shots", "2,1", "--penalty", "1", "--json", tmp_path / "probe.json"
     )
-    assert (code, err, seesay.asked) == (0, "", ["m"])
+    assert (code, err, seesay.asked) == (0, f"numbers: {tmp_path / 'probe.json'}\n", ["m"])
     title, head, _, *rows, last = out.splitlines()
     assert title == "test: accuracy of 6 images, 3 classes, chance 33.3"
     assert " ".join(head.split()) == "examples per class score [95 %] penalty"

@@ -148,6 +148,7 @@ def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys)
     told = capsys.readouterr()
     assert told.out.splitlines()[2].split()[:4] == ["eval", "30", "5", "16.7"]
     assert "threshold" in told.err and "no score was measured" in told.err
+    assert f"page: {page}\n" in told.err and f"numbers: {values}\n" in told.err
     (own,) = json.loads(values.read_text())["sets"]
     assert (own["set"], own["overlap"], len(own["pairs"])) == ("eval", 5, 5)
     text = page.read_text()

@@ -23,7 +23,8 @@ def quick(monkeypatch):
 
 def test_every_installed_engine_is_measured_and_one_is_advised(quick, tmp_path, capsys):
     assert main(["doctor", "--model", "box", "--json", str(tmp_path / "engines.json")]) == 0
-    output = capsys.readouterr().out
+    output, told = capsys.readouterr()
+    assert told.endswith(f"numbers: {tmp_path / 'engines.json'}\n")
     assert all(name in output for name in installed_engines()) and output.splitlines()[-1].startswith(("take", "stay"))
     found = json.loads((tmp_path / "engines.json").read_text(encoding="utf-8"))
     by_name = {each["engine"]: each for each in found["engines"]}

@@ -199,6 +199,7 @@ def test_the_command_writes_page_and_numbers(case, tmp_path, capsys):
     assert main([*words, "--report", str(page), "--json", str(numbers)]) == 0
     shown = capsys.readouterr()
     assert "largest gap" in shown.out and "somebody's view" in shown.err
+    assert f"page: {page}\n" in shown.err and f"numbers: {numbers}\n" in shown.err
     value = json.loads(numbers.read_text())
     assert value["n"] == 20 and {rates["column"] for rates in value["without"]} == {"age", "id"}
     assert page.read_text().startswith("<!doctype html>")

@@ -61,6 +61,7 @@ def command(
         write_json(json_file, result.to_json())
     if report is not None:
         publish_file(report, audit_page(result).encode())
+        say(f"page: {report}")
     if result.skipped:
         say(f"skipped {result.skipped} photos: {dict(result.skipped_by_reason)}")
     refuse_too_many(result.skipped, result.skipped + result.n, "photos")

@@ -1,6 +1,5 @@
 """The command `seesay compare`: objectives side by side on the same pairs, or two runs that are there."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
-from seesay.base.publish import publish_file, refuse_unwritable_file
+from seesay.base.publish import refuse_unwritable_file
 from seesay.base.streams import say
+from seesay.cli.tables import write_json
 
 
 def command(
@@ -86,6 +86,6 @@ def _compare_runs(
         text += "\n" + as_tables(results, several=True) + comparison_table(evaluation.comparisons)
     sys.stdout.write("\n".join([text, *map(printable, comparison.notes)]) + "\n")
     if json_file is not None:
-        publish_file(json_file, json.dumps(comparison.to_json(), indent=1).encode())
+        write_json(json_file, comparison.to_json())
     if out is not None:
         say(f"page: {out / 'page.html'}   numbers: {out / 'result.json'}")

@@ -1,6 +1,5 @@
 """The command `seesay doctor`: it takes the options of `seesay train` and examines that run before it starts."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +8,9 @@ import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped, UsageError
 from seesay.base.printable import printable
-from seesay.base.publish import publish_file, refuse_unwritable_file
+from seesay.base.publish import refuse_unwritable_file
 from seesay.cli import run_options as options
-from seesay.cli.tables import table
+from seesay.cli.tables import table, write_json
 
 if TYPE_CHECKING:
     from seesay.preflight.report import DoctorReport
@@ -91,7 +90,7 @@ def finish(report: "DoctorReport", json_file: Path | None, max_bad: float) -> No
     """Show and write what was found, and end as it asks for."""
     print(as_text(report), end="", flush=True)
     if json_file is not None:
-        publish_file(json_file, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+        write_json(json_file, report.to_json())
     refuse(report, max_bad)
 
 
@@ -122,7 +121,7 @@ def show_engines(model: str | None, json_file: Path | None) -> None:
             print(printable(f"{each.engine}: {each.refused}"))
     print(advice_of(reports), flush=True)
     if json_file is not None:
-        publish_file(json_file, (json.dumps(to_json(loaded, reports), indent=2) + "\n").encode())
+        write_json(json_file, to_json(loaded, reports))
 
 
 def as_text(report: "DoctorReport") -> str:

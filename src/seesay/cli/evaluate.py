@@ -166,6 +166,7 @@ def write_files(evaluation: "Evaluation", *, json_file: Path | None, report: Pat
         write_json(json_file, evaluation.to_json())
     if report is not None:
         evaluation.write_report(report)
+        say(f"page: {report}")
 
 
 def remember(entry: "Entry", entries: list["Entry"]) -> None:

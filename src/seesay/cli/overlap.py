@@ -63,6 +63,8 @@ def command(
         say("no score was measured; name a model with --model.")
     if json_file is not None:
         write_json(json_file, result.to_json())
+    if report is not None:
+        say(f"page: {report}")
     if remove is not None:
         print(printable(f"{len(result.remove):,} training images -> {remove}"))
     if result.skipped:

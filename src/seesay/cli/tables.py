@@ -29,10 +29,11 @@ def counts_of(shots: str | None, *, least: int = 1) -> tuple[int, ...]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as a JSON file, durably and whole; `StorageError` where the disk refuses."""
+    """Write plain values as a JSON file, durably and whole, and name it; `StorageError` where the disk refuses."""
     from seesay.base.publish import publish_file
 
     publish_file(path, (json.dumps(value, indent=2) + "\n").encode())
+    say(f"numbers: {path}")
 
 
 def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALLOWED_SKIPPED) -> None:
