@@ -209,7 +209,8 @@ def test_the_command_prints_the_sweep_and_ends_with_1_where_nothing_is_better(sm
     words[4] = str(tmp_path / "second")
     bare = [*words, "--steps", "1", "--device", "cpu", "--set", "optimizer.learning_rate=1e-12"]
     assert main(bare) == 1
-    assert "no model between" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no model between" in told and "train longer" in told and "the old model" in told
 
 
 @pytest.mark.journey
@@ -362,3 +363,23 @@ def test_keeping_where_nothing_could_be_is_one_line(small_model, squares, colour
         tuned(small_model, squares(), tmp_path / "run", how="prompt", overrides=words)
     with pytest.raises(UsageError, match=r"start.keep is 2, which is for `seesay finetune`; leave it out"):
         seesay.train(coloured_pairs(24), out=tmp_path / "train", steps=1, device="cpu", workers=0, overrides=words)
+
+
+def test_the_error_names_what_the_best_model_gains_and_the_loss_to_allow_for_it(tmp_path):
+    from seesay.finetuning.finetune import none_allowed
+    from seesay.finetuning.result import FineTuning
+    from seesay.finetuning.sweep import Change, Point
+
+    def point(a: float, gain: float, lost: float) -> Point:
+        target = Change(name="target", value=0.2 + gain, gain=gain, interval95=(gain, gain))
+        return Point(a=a, target=target, guards=(Change(name="g", value=0.5, gain=-lost, interval95=(-lost, 0.0)),))
+
+    class Named:
+        name, what, n = "photos", "top-1", 60
+
+    points = point(0.0, 0.0, 0.0), point(0.5, 0.15, 0.104), point(1.0, 0.1, 0.2)
+    values = {"folder": tmp_path, "model_name": "box", "how": "full", "target": Named, "guards": [Named]}
+    result = FineTuning(**values, most_loss=1.0, seconds=1.0, points=points)
+    assert "at a = 0.5 it gains 15.0 points and may lose 10.4; allow that with most_loss 11," in str(
+        none_allowed(result)
+    )

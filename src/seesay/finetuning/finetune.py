@@ -239,15 +239,28 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
             result.save_adapter(folder / ADAPTER_FOLDER)
     if chosen is None:
-        is_better = any(point.target.value > points[0].target.value for point in points)
-        hint = "allow more with --most-loss, or try another --how" if is_better else "train longer, or on more images"
-        raise SeesayError(
-            f"no model between {old.name} and the trained one is better on {result.target.name} and loses at most "
-            f"{result.most_loss:g} points on {' and '.join(guard.name for guard in result.guards)}; the old one is as "
-            f"it was, both ends and {RESULT_NAME} are in {folder}: {hint}."
-        )
+        say(*str(result).rstrip("\n").split("\n"))
+        raise none_allowed(result)
     if chosen.target.interval95[0] <= 0:
         interval = with_interval(chosen.target.gain, chosen.target.interval95, sign=True)
         say(f"its gain on {result.target.name}, {interval} points, may be chance; choose by more images with --val.")
     say(f"model: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
     return result
+
+
+def none_allowed(result: FineTuning) -> SeesayError:
+    """The error where no model is better and allowed, with what the best on the target would gain and may lose."""
+    first, best = result.points[0], max(result.points, key=lambda point: point.target.value)
+    hint = "train longer, or on more images"
+    if best.target.value > first.target.value:
+        lost = 100 * best.most_lost
+        hint = (
+            f"at a = {best.a:.4g} it gains {100 * best.target.gain:.1f} points and may lose {lost:.1f}; allow that "
+            f"with --most-loss {math.ceil(lost)}, or try another --how"
+        )
+    return SeesayError(
+        f"no model between {result.model_name} and the trained one is better on {result.target.name} and loses at most "
+        f"{result.most_loss:g} points on {' and '.join(guard.name for guard in result.guards)}; {hint}. Nothing is "
+        f"recommended: {result.folder / TRAIN_FOLDER / MODEL_FOLDER} is the trained model, {result.folder / PAGE_NAME} "
+        "the page."
+    )
