@@ -1,7 +1,9 @@
 """Packages that only some models need: what to type where one is missing."""
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from seesay.base.errors import UsageError
 
@@ -21,3 +23,13 @@ def needing(extra: str, *, package: str | None = None, why: str = "a tower of th
         else:
             fault = f"{name} cannot be imported here ({' '.join(str(error).split())[:120]})"
         raise UsageError(f"{fault}; add what it needs with: pip install 'seesay[{extra}]'.") from error
+
+
+def package(name: str, *, extra: str) -> Any:
+    """The package of that name, which the extra installs; `UsageError` where it is missing."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"this needs {name}, which is not here; add it with: pip install 'seesay[{extra}]'."
+        ) from error

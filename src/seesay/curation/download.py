@@ -18,10 +18,10 @@ from tempfile import SpooledTemporaryFile
 from typing import Any
 from urllib.parse import urljoin
 
+from seesay.base.extras import package
 from seesay.base.version import __version__
 from seesay.curation.addresses import Address, FetchError, Resolver, Target, networks, parse_url
 from seesay.curation.settings import FetchSettings
-from seesay.curation.stages import package
 
 USER_AGENT = f"seesay/{__version__}"
 # Bytes of all headers together, and of one read; guesses, as is how much larger than itself a packed body may become.
@@ -48,7 +48,7 @@ class Downloader:
     context: ssl.SSLContext = field(default_factory=lambda: trusted())
 
     def __post_init__(self) -> None:
-        self._h11 = package("h11")
+        self._h11 = package("h11", extra="curate")
         self._resolver = Resolver(
             ports=self.settings.ports,
             allowed=networks(self.settings.allow_private),

@@ -6,24 +6,19 @@ wherever it is made. What looks at all parts stays with the program that asks. E
 of the run, the tables and what the settings name under the same paths, as on a file system that all of them share.
 """
 
-import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seesay.base import errors
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.cluster import daft_on_ray
+from seesay.base.errors import SeesayError
 from seesay.base.streams import say
 from seesay.curation.makers import make_stage
 from seesay.curation.queries import read_queries
 from seesay.curation.settings import CurateSettings
-from seesay.curation.stages import make_part, package
-
-# Neither of the two sends home how it is used, and no bars are drawn between the lines of the run.
-QUIET = {"DO_NOT_TRACK": "1", "DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0",
-         "RAY_TQDM": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}  # fmt: skip
+from seesay.curation.stages import make_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +52,9 @@ class RayEngine:
     """Makes parts on the cluster of RAY_ADDRESS, or on one that Ray starts on this machine."""
 
     def __init__(self) -> None:
-        os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-        ray, self._daft = package("ray", extra="ray"), package("daft", extra="ray")
-        if not ray.is_initialized():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
-        self._daft.set_runner_ray(noop_if_initialized=True)
-        if self._daft.get_or_infer_runner_type() != "ray":
-            raise UsageError("Daft runs in this process already, and not on Ray; use --engine ray in a new one.")
-        self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        machines = sum(node["Alive"] for node in ray.nodes())
-        say(f"engine ray: {self.workers:,} CPUs on {machines:,} machines.")
+        self._daft, cluster = daft_on_ray()
+        self.workers = cluster.cores
+        say(f"engine ray: {cluster.cores:,} CPUs on {cluster.machines:,} machines.")
 
     def make(self, work: Work, sources: Sequence[Path], folder: Path, numbers: Sequence[int]) -> None:
         """Make the parts of these numbers in `folder`, each from its source; raises the first error of a part."""

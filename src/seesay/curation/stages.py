@@ -11,7 +11,6 @@ own file.
 """
 
 import hashlib
-import importlib
 import json
 import shutil
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import parquet
 
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput
 from seesay.base.journal import progress
 from seesay.base.publish import publish_file, remove_stale, storage_errors
 from seesay.base.settings import Settings
@@ -166,16 +165,6 @@ def run_stage(
     if failed and stage.again is not None:
         fingerprint = _tried_again(stage, stage.again, folder, failed, fingerprint)
     return _end(stage, folder, fingerprint, facts=facts)
-
-
-def package(name: str, *, extra: str = "curate") -> Any:
-    """The package of that name, which the extra installs; `UsageError` where it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"this needs {name}, which is not here; add it with: pip install 'seesay[{extra}]'."
-        ) from error
 
 
 def make_part(stage: Stage, source: Path, folder: Path, number: int) -> None:

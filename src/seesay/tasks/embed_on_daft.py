@@ -6,12 +6,12 @@ D = embedding width, B = images or texts of a block.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from seesay.base.cluster import Cluster, daft_here, daft_on_ray
 from seesay.base.errors import UsageError
 from seesay.base.journal import progress
 from seesay.base.records import Skipped
@@ -73,10 +73,10 @@ def spread_blocks(
     """
     if not isinstance(model, str | os.PathLike):
         raise UsageError("a model is loaded where it encodes; give its name or folder, or leave the engine out.")
-    daft = _daft(is_on_ray=is_on_ray)
+    daft, cluster = daft_on_ray() if is_on_ray else (daft_here(), None)
     encoder, done = BlockEncoder(model, read, how), 0
     with progress(len(names), "texts" if read is None else "images") as advance:
-        for rows in _encoded(daft, encoder, names, is_on_ray=is_on_ray):
+        for rows in _encoded(daft, encoder, names, cluster):
             assert rows["index"].to_pylist() == list(range(done, done + len(rows))), "Daft has lost or moved rows"
             done += len(rows)
             found: list[tuple[str, bytes]] = []
@@ -93,23 +93,9 @@ def spread_blocks(
     assert done == len(names), "Daft has lost rows"
 
 
-def _daft(*, is_on_ray: bool) -> Any:
-    """Daft, whose work is done in this machine's processes or on those of Ray."""
-    try:
-        daft: Any = import_module("daft")
-        if is_on_ray:
-            import_module("ray")
-    except ImportError as error:
-        # No extra of this package: Daft wants an older tqdm than all else is tested with.
-        raise UsageError(f"{error.name} is not installed; add it with: pip install daft ray") from error
-    if is_on_ray:
-        daft.set_runner_ray(noop_if_initialized=True)
-    else:
-        daft.set_runner_native()
-    return daft
-
-
-def _encoded(daft: Any, encoder: BlockEncoder, names: Sequence[str], *, is_on_ray: bool) -> Iterator[pa.RecordBatch]:
+def _encoded(
+    daft: Any, encoder: BlockEncoder, names: Sequence[str], cluster: Cluster | None
+) -> Iterator[pa.RecordBatch]:
     """Columns index and got, in the order of the index."""
     # Bytes, since a name of a file may be no UTF-8.
     stored = [name.encode("utf-8", "surrogateescape") for name in names]
@@ -117,7 +103,7 @@ def _encoded(daft: Any, encoder: BlockEncoder, names: Sequence[str], *, is_on_ra
     result = pa.struct([("vector", pa.binary()), ("reason", pa.string()), ("detail", pa.string())])
 
     # A process of its own, as a model has threads.
-    @daft.cls(use_process=True, **_places(is_on_ray=is_on_ray))
+    @daft.cls(use_process=True, **_places(cluster))
     class Encoding:
         def __init__(self, encoder: BlockEncoder):
             self.encoder = encoder
@@ -131,15 +117,11 @@ def _encoded(daft: Any, encoder: BlockEncoder, names: Sequence[str], *, is_on_ra
     got = Encoding(encoder).encode(blocks["index"], blocks["name"])
     encoded = blocks.select(blocks["index"], got.alias("got"))
     # Ray gives blocks as they come.
-    yield from (encoded.sort("index") if is_on_ray else encoded).to_arrow_iter()
+    yield from (encoded if cluster is None else encoded.sort("index")).to_arrow_iter()
 
 
-def _places(*, is_on_ray: bool) -> dict[str, Any]:
+def _places(cluster: Cluster | None) -> dict[str, Any]:
     """Processes that encode: here one, whose threads use all cores; on Ray one for each GPU, or else each core."""
-    if not is_on_ray:
+    if cluster is None:
         return {"max_concurrency": 1}
-    ray: Any = import_module("ray")
-    there = ray.cluster_resources()
-    if gpus := int(there.get("GPU", 0)):
-        return {"max_concurrency": gpus, "gpus": 1}
-    return {"max_concurrency": max(1, int(there.get("CPU", 1)))}
+    return {"max_concurrency": cluster.gpus, "gpus": 1} if cluster.gpus else {"max_concurrency": cluster.cores}

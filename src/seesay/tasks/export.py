@@ -112,7 +112,8 @@ def export(
     cleans captions as the model does, and export.json, which has the table and what is not cleaned, lie beside.
 
     `SeesayError`, and nothing is written, where float32 rows differ by more than 1e-5, ids of texts differ, or an int8
-    row's cosine is below 0.995. `UsageError` for a folder that is not empty, packages that are missing and a model that is not exported.
+    row's cosine is below 0.995. `UsageError` for a folder that is not empty, packages that are missing and a model that
+    is not exported.
     """
     folder = Path(destination)
     _check_arguments(folder, to, int8=int8, calibrate=calibrate)
