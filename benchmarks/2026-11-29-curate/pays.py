@@ -1,22 +1,27 @@
 """Whether curation pays: a model trained on the curated set beside one on as many random pairs of the same pool.
 
-    python benchmarks/2026-11-29-curate/pays.py ../shared/data FOLDER --pairs 20000 --steps 600 --seeds 0,1,2
+    python benchmarks/2026-11-29-curate/pays.py ../shared/data FOLDER --pairs 4000 --steps 300 --out pays-seeds.json
 
 The pool has so many pairs of the training mix (one caption each, seed 0) and as many of noise: 40 % images with the
 caption of another one, 30 % with what is no caption (file names, buttons, other languages), 30 % copies, saved again at
-another quality with a caption of their image. Queries are made from the captions of the pool itself. `--only` leaves
-one filter: match (with balance), rules, score or dedup; without it all are applied. The score is that of the model in
-the box, WHICH WAS TRAINED ON CAPTIONS OF THE SAME MIX: what it gains is an upper bound.
+another quality with a caption of their image. Queries are made from the captions of the pool itself. `--only` names
+one filter or several, each done alone: match (with balance), rules, score, dedup, or all of them together. The score is
+that of the model in the box, WHICH WAS TRAINED ON CAPTIONS OF THE SAME MIX: what it gains is an upper bound.
+
+Differences are curated minus random. The interval of each seed is over the images of the set, the one over the seeds is
+Student's t for their mean, with as many seeds as there are less one degrees of freedom.
 """
 
 import argparse
 import io
 import json
 import random
+import statistics
 import tarfile
 from pathlib import Path
 
 from PIL import Image
+from scipy.stats import t as student
 
 import seesay
 from seesay.data.pairs import open_pairs
@@ -78,6 +83,56 @@ def make_pool(data, folder, count):
     return samples
 
 
+def curated_set(folder, only, pairs):
+    """The set that one way of filtering leaves of the pool."""
+    stages, sets = FILTERS[only]
+    named = {"per_query": max(50, pairs // 50), "queries": folder / "queries.tsv"} if "match" in stages else {}
+    if only in ("all", "score"):
+        named["clip_score"] = "box"
+    if "filter" in stages:
+        sets = ["filter.least_side=32", *sets]
+    return seesay.curate(folder / "pool.tar", out=folder / only, stages=[*stages, "shards"], overrides=sets, **named)
+
+
+def compared(folder, only, curated, samples, seed, given):
+    """What a model of the curated set scores beside one of a random set of the same size."""
+    write_tar(folder / "random.tar", random.Random(seed).sample(samples, len(curated)))
+    models = []
+    for name, pairs in (("curated", str(folder / only / "shards" / "*.tar")), ("random", folder / "random.tar")):
+        models.append(folder / f"run-{only}-{name}-{seed}")
+        seesay.train(pairs, out=models[-1], steps=given.steps, batch_size=given.batch, seed=seed)
+    measured = seesay.evaluate(models, [str(given.data / name) for name in EVALUATIONS])
+    for each in measured.comparisons:
+        low, high = each.interval95
+        yield {
+            "filter": only, "seed": seed, "set": each.set_name, "score": each.score, "curated": each.share_first,
+            "random": each.share_second, "difference": -each.difference, "interval95": [-high, -low],
+        }  # fmt: skip
+
+
+def over_seeds(found):
+    """The mean difference of each filter, set and score, with the interval of Student's t."""
+    groups = {}
+    for each in found:
+        groups.setdefault((each["filter"], each["set"], each["score"]), []).append(each["difference"])
+    lines = []
+    for (only, name, score), differences in groups.items():
+        count, mean = len(differences), statistics.mean(differences)
+        half = student.ppf(0.975, count - 1) * statistics.stdev(differences) / count**0.5 if count > 1 else float("nan")
+        interval = [round(mean - half, 4), round(mean + half, 4)]
+        lines.append(
+            {
+                "filter": only,
+                "set": name,
+                "score": score,
+                "seeds": count,
+                "mean": round(mean, 4),
+                "interval95": interval,
+            }
+        )
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -86,47 +141,27 @@ def main():
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--only", choices=FILTERS, default="all")
+    parser.add_argument("--only", default="all")
+    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     folder = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     samples = make_pool(given.data, folder, given.pairs)
     seesay.queries(folder / "captions.txt", out=folder / "queries.tsv", least=20, pmi=4.0)
-    stages, sets = FILTERS[given.only]
-    curated = seesay.curate(
-        folder / "pool.tar", queries=folder / "queries.tsv", out=folder / given.only, stages=[*stages, "shards"],
-        per_query=max(50, given.pairs // 50), clip_score="box" if given.only in ("all", "score") else None,
-        overrides=["filter.least_side=32", *sets],
-    )  # fmt: skip
-    print(curated, flush=True)
-    evaluations = [str(given.data / name) for name in EVALUATIONS]
-    found = []
-    for seed in map(int, given.seeds.split(",")):
-        subset = random.Random(seed).sample(samples, len(curated))
-        write_tar(folder / "random.tar", subset)
-        models = []
-        for name, pairs in (
-            ("curated", str(folder / given.only / "shards" / "*.tar")),
-            ("random", folder / "random.tar"),
-        ):
-            run = folder / f"run-{given.only}-{name}-{seed}"
-            seesay.train(pairs, out=run, steps=given.steps, batch_size=given.batch, seed=seed)
-            models.append(run)
-        measured = seesay.evaluate(models, evaluations)
-        for each in measured.comparisons:
-            found.append(
-                {
-                    "seed": seed,
-                    "set": each.set_name,
-                    "score": each.score,
-                    "curated": each.share_first,
-                    "random": each.share_second,
-                    "difference": each.difference,
-                    "interval95": each.interval95,
-                }
-            )
-            print(json.dumps(found[-1]), flush=True)
-    print(json.dumps({"pool": len(samples), "curated": len(curated), "steps": given.steps, "found": found}, indent=1))
+    found, sizes = [], {}
+    for only in given.only.split(","):
+        curated = curated_set(folder, only, given.pairs)
+        sizes[only] = len(curated)
+        print(only, curated, sep="\n", flush=True)
+        for seed in map(int, given.seeds.split(",")):
+            for each in compared(folder, only, curated, samples, seed, given):
+                found.append(each)
+                print(json.dumps(each), flush=True)
+            result = {"pool": len(samples), "curated": sizes, "steps": given.steps, "batch": given.batch,
+                      "over_seeds": over_seeds(found), "found": found}  # fmt: skip
+            if given.out is not None:
+                given.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["over_seeds"], indent=1))
 
 
 if __name__ == "__main__":
