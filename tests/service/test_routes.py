@@ -154,3 +154,19 @@ def test_an_own_mistake_is_a_number_for_the_caller_and_a_trace_for_the_log(clien
     answer = client.post("/v1/embed", {"texts": ["red"]})
     assert answer.status == 500 and "somebody" not in str(answer.json)
     assert answer.json["error"]["request_id"] in capfd.readouterr().err
+
+
+def test_a_wrong_field_address_or_method_is_answered_with_those_that_there_are(client, png):
+    def message(answer):
+        return json.loads(answer.body)["error"]["message"]
+
+    refused = client.post("/v1/search", {"query": "red"})
+    assert refused.status == 422 and message(refused).startswith(
+        "query: there is no such field. There are text, image,"
+    )
+    assert message(client.post("/v1/embed", {"text": ["red"]})) == "text: there is no such field. Nearest: texts."
+    assert "/openapi.json" in message(client("GET", "/v1/nothing"))
+    assert message(client("GET", "/v1/search")) == "GET is no method of this address; it takes POST."
+    one = client.upload("/v1/classify", ("image", png("red")), ("labels", "red,green"))
+    assert one.status == 400 and "not with commas between" in message(one)
+    assert "'evil.example'" in message(client("GET", "/healthz", Host="evil.example"))

@@ -86,7 +86,8 @@ def distinct_labels(labels: Sequence[str]) -> tuple[list[str], list[str]]:
     if len(distinct) < 2:
         raise UsageError(
             f"{len(distinct)} label(s) to choose from ({', '.join(distinct) or 'none'}); "
-            "probabilities are shared out over the labels, so one label always gets probability 1: give two or more."
+            "probabilities are shared out over the labels, so one label always gets probability 1: give two or more"
+            f"{', each by itself and not with commas between' if ',' in ''.join(distinct) else ''}."
         )
     return distinct, [label for label, count in count_of.items() if count > 1]
 

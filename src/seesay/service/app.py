@@ -204,7 +204,11 @@ async def _refused(request: Request, refusal: Any) -> Response:
 
 
 async def _not_found(request: Request, error: Any) -> Response:
-    messages = {404: "there is nothing at this address.", 405: "this address takes another method."}
+    methods = (error.headers or {}).get("Allow", "another method")
+    messages = {
+        404: "there is nothing at this address; /openapi.json lists those that there are.",
+        405: f"{request.method} is no method of this address; it takes {methods}.",
+    }
     message = messages.get(error.status_code, "the request cannot be answered.")
     return _line(request, Refusal(error.status_code, message, headers=error.headers))
 

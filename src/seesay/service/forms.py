@@ -6,7 +6,7 @@ A form is JSON with images in base64, or the fields and files of a multipart for
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from fastapi import Request
@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from seesay.base.bounded import refuse_values
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, nearest
 from seesay.base.wording import should_be
 from seesay.service.refusals import Refusal
 
@@ -26,6 +26,8 @@ MOST_IMAGES, MOST_LABELS, LABEL_LETTERS, MOST_PHOTOS, MOST_WORDS = 16, 1000, 512
 MOST_VALUES = 4096
 # Bytes above which a body is read in a thread, and of what is parsed of a form before others have their turn: guesses.
 LARGE, PIECE = 1 << 18, 1 << 16
+# Of a field's name in a message; a guess.
+SHOWN_LETTERS = 80
 MAX_BODY = 32 << 20  # bytes, a guess: above any camera's JPEG, below most RAW files
 
 FormKind = TypeVar("FormKind", bound="Form")
@@ -186,7 +188,7 @@ async def read_form(request: Request, kind: type[FormKind]) -> FormKind:
     if media == "application/json":
         form = await asyncio.to_thread(_of_json, body, kind) if len(body) > LARGE else _of_json(body, kind)
     elif media == "multipart/form-data":
-        form = _checked(lambda fields: kind.model_validate(fields), await _fields(request, kind))
+        form = _checked(kind, kind.model_validate, await _fields(request, kind))
     else:
         raise Refusal(415, "the body should be application/json or multipart/form-data.")
     # A client of Python or a page writes a value that it does not have as null.
@@ -202,10 +204,10 @@ def _of_json(body: bytes, kind: type[FormKind]) -> FormKind:
         raise Refusal(400, "the body is no UTF-8 text.") from error
     except RefusedInput as error:
         raise Refusal(413, str(error)) from error
-    return _checked(lambda data: kind.model_validate_json(data, strict=True), body)
+    return _checked(kind, lambda data: kind.model_validate_json(data, strict=True), body)
 
 
-def _checked(validate: Any, value: Any) -> Any:
+def _checked(kind: type[FormKind], validate: Callable[[Any], FormKind], value: Any) -> FormKind:
     try:
         return validate(value)
     except ValidationError as error:
@@ -213,6 +215,10 @@ def _checked(validate: Any, value: Any) -> Any:
         if first["type"] == "json_invalid":
             raise Refusal(400, "the body is no valid JSON.") from error
         # A union names its members in the location; the field says enough.
+        if first["type"] == "extra_forbidden":
+            word = str(first["loc"][-1])[:SHOWN_LETTERS]
+            hint = nearest(word, kind.model_fields, count=1) or f" There are {', '.join(kind.model_fields)}."
+            raise Refusal(422, f"{word}: there is no such field.{hint}") from error
         where = ".".join(str(part) for part in first["loc"][:2] if not str(part).startswith("constrained"))
         raise Refusal(422, f"{where or 'the body'}: {should_be(first)}.") from error
 

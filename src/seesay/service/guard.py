@@ -28,6 +28,8 @@ ALL_BYTES = 8 * MAX_BODY
 BODY_SECONDS, ANSWER_SECONDS = 30.0, 60.0
 # Bytes of a body that is read though it is not used, so that its connection can be used again: a guess.
 IGNORED_BYTES = 1 << 16
+# Of a Host in a message; a guess.
+SHOWN_LETTERS = 80
 # What holds nothing of anybody's, and a probe of a container has no token.
 WITHOUT_TOKEN = ("/", "/page.js", "/style.css", "/icon.svg", "/healthz", "/readyz")
 LOCAL_NAMES = ("localhost", "localhost.localdomain")
@@ -61,7 +63,10 @@ class Access:
         headers = _single(scope["headers"], "host", "origin", "sec-fetch-site", "authorization")
         host = headers["host"].lower()
         if not self._is_ours(host):
-            raise Refusal(403 if host else 400, "the Host of the request is not this service.")
+            if not host:
+                raise Refusal(400, "the request has no Host; send the address of this service.")
+            shown = host[:SHOWN_LETTERS]
+            raise Refusal(403, f"the Host {shown!r} is not this service; call it by its address or its machine's name.")
         origin = headers["origin"].lower()
         if origin and origin.partition("://")[::2] not in (("http", host), ("https", host)):
             raise Refusal(403, "the request comes from another site.")
