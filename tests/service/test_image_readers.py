@@ -1,6 +1,5 @@
 """A decoder that dies or hangs on an image that was sent costs that image, not the service and no other caller."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -78,21 +77,20 @@ def test_a_process_holds_no_connection_of_a_caller(client, png):
 
 @pytest.mark.journey
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked for in /proc")
-def test_a_service_that_is_killed_leaves_no_process_behind(png):
+def test_a_service_that_is_killed_leaves_no_process_and_the_working_folder_is_no_place_for_modules(png, tmp_path):
+    """The folder has what another program would be, and the path of modules is this process's, whoever has set it."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('not this one')")
+    places = [str(Path(__file__).parents[1]), str(Path(image_readers.__file__).parents[2])]
     program = (
-        "import os, sys, hostile_decoders; from seesay.service.image_readers import ImageReaders\n"
+        f"import os, sys; sys.path[:] = [*{places!r}, *filter(None, sys.path)]\n"
+        "import hostile_decoders; from seesay.service.image_readers import ImageReaders\n"
         "readers = ImageReaders(hostile_decoders.read, count=1)\n"
         f"readers.read({png()!r}).result()\n"
         "print(readers._all[0]._processes[0].pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    paths = os.pathsep.join(sys.path)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
-    )
-    number = int(done.stdout)
-    for _ in range(int(PATIENCE * 20)):
-        state = Path(f"/proc/{number}/stat")
-        if not state.exists() or state.read_text().split()[2] == "Z":
-            return
+    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    number, until = int(done.stdout), time.monotonic() + PATIENCE
+    state = Path(f"/proc/{number}/stat")
+    while state.exists() and state.read_text().split()[2] != "Z":
+        assert time.monotonic() < until, f"process {number} is still there"
         time.sleep(0.05)
-    raise AssertionError(f"process {number} is still there")

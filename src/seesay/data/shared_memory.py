@@ -3,7 +3,10 @@
 import math
 import mmap
 import multiprocessing
+import os
 import sys
+from collections.abc import Sequence
+from multiprocessing import forkserver
 from multiprocessing.heap import Arena
 
 import numpy as np
@@ -16,6 +19,26 @@ def start_method(*, is_clean: bool = False) -> str:
     """
     can_fork = "fork" in multiprocessing.get_all_start_methods() and sys.platform != "darwin"
     return ("forkserver" if is_clean else "fork") if can_fork else "spawn"
+
+
+def import_for_clean_starts(modules: Sequence[str]) -> None:
+    """Where clean processes are forked from one: start that, which imports these from where this process would.
+
+    By itself Python would look in the working folder before all others. Nothing is waited for.
+    """
+    if start_method(is_clean=True) != "forkserver":
+        return
+    forkserver.set_forkserver_preload(list(modules))
+    there = {name: os.environ.get(name) for name in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, sys.path)), PYTHONSAFEPATH="1")
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in there.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class SharedArray:

@@ -4,7 +4,6 @@ The processes are no forks of the service, which would hold its callers' connect
 clean. S = side that the model takes.
 """
 
-import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +17,7 @@ from torch import Tensor
 from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.printable import printable
 from seesay.base.streams import say
-from seesay.data.shared_memory import start_method
+from seesay.data.shared_memory import import_for_clean_starts
 from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
 from seesay.index.reading import DIED, HANGS
 from seesay.service.refusals import Refusal
@@ -43,7 +42,8 @@ class ImageReaders:
         self._all: list[WorkerPool] = []
         self._changing, self._is_closed = Lock(), False
         self._threads = ThreadPoolExecutor(max_workers=min(count, PROCESSES), thread_name_prefix="image")
-        # Imports take seconds, which the first caller need not wait for.
+        import_for_clean_starts([PRELOADED])
+        # That takes seconds, which the first caller need not wait for.
         self._threads.submit(self._warm)
 
     def read(self, data: bytes) -> "Future[Tensor]":
@@ -97,8 +97,6 @@ class ImageReaders:
             self._all.remove(pool)
 
     def _warm(self) -> None:
-        if start_method(is_clean=True) == "forkserver":
-            multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOADED])
         with suppress(Refusal):
             self._idle.append(self._taken())
 
