@@ -112,7 +112,7 @@ class WorkerPool:
             yield waiting.popleft().receive()
 
     def ask(self, task: Arrays) -> list[np.ndarray]:
-        """`make(task)`, of any size, waited for; of a pool of one worker, whose `results` are not taken."""
+        """`make(task)`, arrays of any shape, waited for; of a pool of one worker, whose `results` are not taken."""
         (ends,) = self._ends
         end, self._turn = ends[self._turn % SLOTS], self._turn + 1
         end.send(task)
