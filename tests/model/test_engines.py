@@ -5,82 +5,23 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from small_towers import TOWERS, model_of, pictures
 
 import seesay
 from seesay.base.errors import UsageError
-from seesay.data.images import Preprocess
 from seesay.model import engines
 from seesay.model.adapters import with_adapter
-from seesay.model.build import byte_pairs
-from seesay.model.bundle import Model
 from seesay.model.cache import image_fingerprint, space_fingerprint
 from seesay.model.encode import features_of
 from seesay.model.reshape import reshape
-from seesay.nets.architecture import (
-    Architecture,
-    BagOfWordsConfig,
-    ConvNetConfig,
-    ResNetConfig,
-    SiglipImageConfig,
-    SiglipTextConfig,
-    TextTransformerConfig,
-    VisionTransformerConfig,
-)
-from seesay.nets.clip import build_clip
 
-WORDS = 600
 TEXTS = ["a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "a cat"]
-BLOCKS = {"width": 64, "layers": 2, "heads": 2}
-TRANSFORMER = TextTransformerConfig(context=20, vocab_size=WORDS, **BLOCKS)
-SIGLIP_TEXT = {"context": 16, "vocab_size": WORDS, "pad": 1, **BLOCKS}
-TOWERS = {
-    "vit": (VisionTransformerConfig(image_size=32, patch=8, **BLOCKS), TRANSFORMER, {}),
-    "vit of patches": (
-        VisionTransformerConfig(image_size=32, patch=8, pool="patches", pre_norm=False, activation="gelu", **BLOCKS),
-        TRANSFORMER,
-        {"projection": "mlp"},
-    ),
-    "resnet": (ResNetConfig(image_size=64, width=8, layers=(1, 2, 1, 1), heads=4), TRANSFORMER, {}),
-    "conv": (
-        ConvNetConfig(image_size=36, width=16, depths=(1, 2)),
-        BagOfWordsConfig(context=20, vocab_size=WORDS, width=32),
-        {},
-    ),
-    "siglip": (
-        SiglipImageConfig(image_size=36, patch=8, **BLOCKS),
-        SiglipTextConfig(**SIGLIP_TEXT),
-        {"scoring": "sigmoid"},
-    ),
-    "siglip to the end": (
-        SiglipImageConfig(image_size=32, patch=8, **BLOCKS),
-        SiglipTextConfig(pool="end", **SIGLIP_TEXT),
-        {"scoring": "sigmoid"},
-    ),
-}
 GRAPH_ENGINES = [
     pytest.param(
         name, marks=pytest.mark.skipif(name not in engines.installed_engines(), reason=f"{name} is not installed")
     )
     for name in ("onnx", "openvino")
 ]
-
-
-def model_of(family):
-    """A small model with random weights; those of its normalisations are not what every new model has."""
-    image, text, more = TOWERS[family]
-    architecture = Architecture(embed_dim=64, image=image, text=text, **more)
-    clip = build_clip(architecture, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    for name, tensor in clip.state_dict().items():
-        if name.endswith(("running_mean", "running_var", "norm_2.weight", "norm_3.weight", "bias")):
-            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
-    return Model(
-        clip, architecture, byte_pairs(WORDS, context=text.context), preprocess=Preprocess(size=image.image_size)
-    )
-
-
-def pictures(count, side):
-    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)
@@ -145,7 +86,7 @@ def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
         model.with_engine("onnx")
-    assert engines.installed_engines() == ["torch", "torch-int8", "torch-bf16"]
+    assert engines.installed_engines() == ["torch", "torch-exact", "torch-int8", "torch-bf16"]
     monkeypatch.setattr(engines, "find_spec", importlib.util.find_spec)
 
 

@@ -9,8 +9,8 @@ Precision = Annotated[
     typer.Option(metavar="KIND", help="bfloat16 or float16 [default: float32]."),
 ]
 Engine = Annotated[
-    Literal["torch", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
-    typer.Option(metavar="NAME", help="torch, torch-int8, torch-bf16, openvino or onnx."),
+    Literal["torch", "torch-exact", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
+    typer.Option(metavar="NAME", help="torch, torch-exact, torch-int8, torch-bf16, openvino or onnx."),
 ]
 Width = Annotated[
     int | None,

@@ -164,10 +164,11 @@ class Model:
         return other
 
     def with_engine(self, engine: str) -> "Model":
-        """This model, whose rows "torch", "torch-int8", "torch-bf16", "openvino" or "onnx" (its runtime) computes.
+        """This model, whose rows "torch", "torch-exact", "torch-int8", "torch-bf16", "openvino" or "onnx" computes.
 
-        The last two give torch's float32 rows to 1e-5; `seesay doctor --model` measures all on this machine. `explain`
-        stays with torch. `UsageError` for an engine that is not installed or cannot compute this model.
+        The last two give torch's float32 rows to 1e-5, "torch-exact" the same bits whatever else is encoded, on as many
+        threads. `seesay doctor --model` measures all here. `explain` stays with torch. `UsageError` for an engine that
+        is not installed or cannot compute this model.
         """
         return with_engine(self, engine)
 

@@ -320,4 +320,7 @@ def embeddings_of(model: "Model", features_NW: Tensor) -> Tensor:
     Not where a head `reads_grid`: features are the grid's mean.
     """
     with rounding(model):
-        return cut(model, check_rows(model.clip, model.clip.embed_features(features_NW.to(model.device)).cpu()))
+        return cut(
+            model,
+            check_rows(model.clip, (model.encoder or model.clip).embed_features(features_NW.to(model.device)).cpu()),
+        )

@@ -1,4 +1,4 @@
-"""What computes a model's rows: torch in float32, int8 or bfloat16, ONNX Runtime, or OpenVINO, behind one face.
+"""What computes a model's rows: torch in float32, one by one, int8 or bfloat16, ONNX Runtime, or OpenVINO.
 
 B = images or texts, L = longest of them in ids, S = side in pixels, W = width of features, D = embedding width.
 """
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 # Each engine, and the packages that it needs beside those of seesay; the extra is called as the engine.
 ENGINES: dict[str, tuple[str, ...]] = {
     "torch": (),
+    "torch-exact": (),
     "torch-int8": (),
     "torch-bf16": (),
     "openvino": ("onnx", "openvino"),
     "onnx": ("onnx", "onnxruntime"),
 }
 # Those that compute on the CPU wherever the model is.
-ON_CPU = ("torch-int8", "openvino", "onnx")
+ON_CPU = ("torch-exact", "torch-int8", "openvino", "onnx")
 # Those whose rows are not the model's own up to rounding in float32.
 ROUNDED = ("torch-int8", "torch-bf16")
 SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
@@ -63,6 +64,10 @@ class Encoder(Protocol):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W)."""
+        ...
+
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """Features to unit rows (B, D)."""
         ...
 
 
@@ -134,6 +139,10 @@ def same_weights(clip: Clip, dtype: torch.dtype, *, device: str | None = None) -
 
 def encoder_of(model: "Model", engine: str) -> Encoder:
     """The towers of a float32 model as that engine computes them; `UsageError` for a model that it cannot compute."""
+    if not model.embeds_texts:
+        raise UsageError(f"{model.name} predicts captions, and engine {engine} is for models that embed texts.")
+    if engine == "torch-exact":
+        return OneByOne(dual_encoder(model.name, model.clip))
     if engine == "torch-int8":
         return int8_towers(model)
     refuse_unexportable(model)
@@ -147,11 +156,40 @@ def refuse_unexportable(model: "Model") -> None:
     refuse_tower(model.name, "text", clip.text_tower, TEXT_TOWERS)
 
 
+class OneByOne:
+    """The towers of torch, which get one image or text at a time: a row is the same bits whatever else is encoded.
+
+    Products of matrices of another size are rounded in another order. Each image has memory of its own, as they may
+    depend on where in it numbers lie.
+    """
+
+    def __init__(self, clip: DualEncoder):
+        self._clip = clip
+
+    def embed_images(self, pixels_B3SS: Tensor) -> Tensor:
+        """As `Encoder`, (B, D)."""
+        return torch.cat([self._clip.embed_images(image.clone()) for image in pixels_B3SS.split(1)])
+
+    def embed_texts(self, tokens: Tokens) -> Tensor:
+        """As `Encoder`, (B, D)."""
+        texts = zip(tokens.ids_BL, tokens.length_B.split(1), strict=True)
+        alone = [Tokens(ids_BL=ids_L[None, : int(length)].clone(), length_B=length) for ids_L, length in texts]
+        return torch.cat([self._clip.embed_texts(text) for text in alone])
+
+    def features(self, pixels_B3SS: Tensor) -> Tensor:
+        """As `Encoder`, (B, W)."""
+        return torch.cat([self._clip.features(image.clone()) for image in pixels_B3SS.split(1)])
+
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """As `Encoder`, (B, D)."""
+        return torch.cat([self._clip.embed_features(row.clone()) for row in features_BW.split(1)])
+
+
 class GraphEncoder:
     """The two graphs of a model in a runtime; each is made and opened when it is first asked for."""
 
     def __init__(self, clip: Clip, images: Callable[[], Session], texts: Callable[[], Session]):
-        self._pad = pad_of(clip)
+        self._clip, self._pad = clip, pad_of(clip)
         self._images, self._texts = functools.cache(images), functools.cache(texts)
 
     @classmethod
@@ -174,6 +212,10 @@ class GraphEncoder:
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """As `Encoder`, (B, W) on the CPU."""
         return torch.from_numpy(self._images()(pixels_B3SS.cpu().numpy())[1])
+
+    def embed_features(self, features_BW: Tensor) -> Tensor:
+        """As `Encoder`, (B, D), by torch."""
+        return self._clip.embed_features(features_BW)
 
 
 def rows_of_texts(session: Session, tokens: Tokens, *, pad: int) -> Tensor:

@@ -101,16 +101,23 @@ class Classifier(ABC):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ZeroShotClassifier(Classifier):
-    """Class embeddings `weights` (C, D) of unit length; a score is a cosine."""
+    """Class embeddings `weights` (C, D) of unit length; a score is a cosine.
+
+    `is_exact`: of each image by itself, so that its scores are the same bits whatever other images there are.
+    """
 
     weights: Tensor
+    is_exact: bool = False
 
     def _made_of(self) -> str:
         return f"weights {tuple(self.weights.shape)}"
 
     def scores(self, image_NX: Tensor) -> Tensor:
         """Unit rows of images (N, D) to cosines (N, C)."""
-        return widened(image_NX) @ widened(self.weights).T
+        classes_DC = widened(self.weights).T
+        if self.is_exact and len(image_NX):
+            return torch.cat([widened(row_1X.clone()) @ classes_DC for row_1X in image_NX.split(1)])
+        return widened(image_NX) @ classes_DC
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -173,6 +180,7 @@ def classifier_of(
         scale=model.logit_scale,
         bias=model.logit_bias,
         encode_images=model.encode_images,
+        is_exact=model.engine == "torch-exact",
     )
 
 
