@@ -84,10 +84,11 @@ def test_a_stage_made_of_plain_values_makes_the_parts_that_the_run_makes(tmp_pat
     assert len(sources) == parts
     settings = CurateSettings(stages=("match",)).model_dump_json(exclude_unset=True)
     work = json.loads(json.dumps({"stage": "match", "settings": settings, "queries": str(queries)}))
-    worker = _Parts(Work(**work), [str(path) for path in sources], str(tmp_path))
+    folder = tmp_path / "elsewhere" / "stages" / "1-match"
+    worker = _Parts(Work(**work), [str(path) for path in sources], str(folder))
     for number, source in enumerate(sources):
         assert worker.make(number) == ""
-        assert (tmp_path / source.name).read_bytes() == (stages / "1-match" / source.name).read_bytes()
+        assert (folder / source.name).read_bytes() == (stages / "1-match" / source.name).read_bytes()
     same = [files_of(tmp_path / name)["pairs.parquet"] for name in ("one", "set")]
     tars = [(tmp_path / name / "shards" / "00000.tar").read_bytes() for name in ("one", "set")]
     assert same[0] == same[1] and tars[0] == tars[1]

@@ -12,6 +12,7 @@ own file.
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from seesay.base.journal import progress
 from seesay.base.publish import publish_file, remove_stale, storage_errors
 from seesay.base.settings import Settings
 from seesay.base.streams import say
-from seesay.curation.tables import Tables, reasons_in, survivors
+from seesay.curation.tables import Tables, reasons_in, survivors, with_image_files
 from seesay.data.parquet_pages import open_parquet_file, refused
 
 # Of the files that are described above; another one begins anew.
@@ -84,7 +85,9 @@ class Parts:
         """All rows of a part, also those that are left out."""
         wanted = None if columns is None else list(dict.fromkeys([*columns, "left_out"]))
         with open_parquet_file(self.paths[number]) as file, refused(self.paths[number]):
-            return file.read(columns=wanted).replace_schema_metadata(None)
+            table = file.read(columns=wanted).replace_schema_metadata(None)
+        home = _home(self.paths[number])
+        return with_image_files(table, lambda name: os.path.join(home, name))
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of every part that go on."""
@@ -295,7 +298,15 @@ def _write(path: Path, table: pa.Table, stage: Stage, *, is_dropping: bool | Non
     counts = {"in": len(table), "left_out": reasons_in(table)}
     if stage.is_dropping if is_dropping is None else is_dropping:
         table = survivors(table)
+    home = os.path.join(_home(path), "")
+    table = with_image_files(table, lambda name: name.removeprefix(home))
     publish_file(path, parquet_bytes(table.replace_schema_metadata({COUNTS: json.dumps(counts)})))
+
+
+def _home(path: Path) -> str:
+    """The folder of all stages of a part, from where images that were fetched are named: it may be moved."""
+    folder = path.absolute().parent
+    return str((folder.parent if folder.name == MEASURED else folder).parent)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,16 @@ def with_reasons(table: pa.Table, reasons: Iterable[str | None]) -> pa.Table:
     given = iter(reasons)
     values = [reason if reason is not None else next(given) for reason in table["left_out"].to_pylist()]
     return table.set_column(table.schema.get_field_index("left_out"), "left_out", pa.array(values, pa.string()))
+
+
+def with_image_files(table: pa.Table, change: Callable[[str], str]) -> pa.Table:
+    """The table with another name for each file that an image lies in."""
+    if "image_file" not in table.column_names:
+        return table
+    names = table["image_file"].to_pylist()
+    changed = {name: None if name is None else change(name) for name in dict.fromkeys(names)}
+    values = pa.array([changed[name] for name in names], pa.string())
+    return table.set_column(table.schema.get_field_index("image_file"), "image_file", values)
 
 
 def reasons_in(table: pa.Table) -> dict[str, int]:
