@@ -621,6 +621,30 @@ def test_another_pace_keeps_what_was_fetched_and_another_size_says_that_it_does_
     assert len(web.asked) == 4 and "1-fetch is begun anew" in capsys.readouterr().err
 
 
+def test_a_folder_that_was_moved_after_fetching_goes_on_with_its_images(tmp_path, web, capsys):
+    table = write_pool(tmp_path / "pool.parquet", [f"http://a.example/{n}" for n in range(5)])
+    seesay.curate(table, out=tmp_path / "set", stages=["fetch"], overrides=["rows=2"])
+    (tmp_path / "set").rename(tmp_path / "moved")
+    named = {"stages": ["fetch", "dedup", "shards"], "overrides": ["rows=2"]}
+    assert len(seesay.curate(table, out=tmp_path / "moved", **named)) == 5 and len(web.asked) == 5
+    (tmp_path / "moved").rename(tmp_path / "again")
+    named["overrides"] = ["rows=2", "shards.pairs=2"]
+    assert len(seesay.curate(table, out=tmp_path / "again", **named)) == 5 and len(web.asked) == 5
+
+
+def test_a_filter_may_stand_before_fetching_and_says_what_it_did_not_see(tmp_path, web, capsys):
+    (tmp_path / "here.jpg").write_bytes(jpeg("here", (30, 20)))
+    urls = [*(f"http://a.example/{n}" for n in range(3)), None]
+    columns = {"url": urls, "path": [None] * 3 + ["here.jpg"], "caption": [f"image {n}" for n in range(4)]}
+    parquet.write_table(pa.table(columns), table := tmp_path / "pool.parquet")
+    sets = ["filter.language=", "filter.least_words=1", "filter.least_characters=1", "filter.least_side=1"]
+    seesay.curate(table, out=tmp_path / "set", stages=["filter", "fetch", "dedup", "shards"], overrides=sets)
+    assert sorted((row["width"], row["attempts"]) for row in table_of(tmp_path / "set")) == [(30, 0)] + [(64, 1)] * 3
+    assert "filter: 3 pairs have no image yet" in capsys.readouterr().err
+    assert "3 pairs passed the filter before their image was there" in (tmp_path / "set" / "card.md").read_text()
+    assert json.loads((tmp_path / "set" / "counts.json").read_text())["stages"][1]["without_image"] == 3
+
+
 def test_an_image_is_blocked_by_the_bytes_that_were_sent_although_it_is_shrunk(tmp_path, web):
     table = write_pool(tmp_path / "pool.parquet", ["http://a.example/1", "http://a.example/2"])
     (tmp_path / "list.txt").write_text(hashlib.sha256(jpeg("/1")).hexdigest())

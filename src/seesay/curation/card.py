@@ -80,7 +80,9 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
         (each["stage"], f"{each['in']:,}", f"{each['out']:,}", _listed(each["left_out"])) for each in facts["stages"]
     ]
     sections = [
-        Section(title="Counted at every step", head=("stage", "in", "out", "left out"), rows=stages),
+        Section(
+            title="Counted at every step", text=_unseen(facts), head=("stage", "in", "out", "left out"), rows=stages
+        ),
         _tests_section(facts),
         *_query_sections(facts, queries),
     ]
@@ -111,6 +113,13 @@ def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]
     text = [f"Made by seesay {facts['seesay']}; {programs}.", *([more] if len(files) > SHOWN_ROWS else []), *CAVEATS]
     sections.append(Section(title="Files", text=text, head=("file", "SHA-256"), rows=files[:SHOWN_ROWS]))
     return sections
+
+
+def _unseen(facts: Mapping[str, Any]) -> list[str]:
+    """What the filter could not look at."""
+    numbers = (each.get("without_image", 0) for each in facts["stages"])
+    return [f"{n:,} pairs passed the filter before their image was there: no rule on images was held to them."
+            for n in numbers if n]  # fmt: skip
 
 
 def _tests_section(facts: Mapping[str, Any]) -> Section:

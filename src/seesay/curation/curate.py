@@ -6,7 +6,7 @@ setting that is changed begins anew at the first stage that it concerns.
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
 from seesay.curation.shards import BEGUN_FILE, write_shards
 from seesay.curation.spacing import can_match
-from seesay.curation.stages import Counts, Elsewhere, Stage, read_tables, refuse_foreign, run_stage
+from seesay.curation.stages import Counts, Elsewhere, Parts, Stage, read_tables, refuse_foreign, run_stage
 from seesay.curation.tables import Tables
 
 STAGES_FOLDER = "stages"
@@ -206,6 +206,8 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
             stage_folder = folder / STAGES_FOLDER / f"{number}-{name}"
             stage, elsewhere = plan.stages.pop(name), plan.elsewhere(name)
             parts, counts = run_stage(stage, parts, stage_folder, retry=plan.retry, elsewhere=elsewhere)
+        if name == "filter":
+            counts = _with_unseen(counts, parts)
         every.append(counts)
         journal.event(event="stage", **counts.to_json())
         if name == "match":
@@ -220,6 +222,14 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
             f"no pair is left after the stage {last.name} ({reasons}); {folder}/counts.json has every step."
         )
     return Curation(folder=folder, counts=tuple(every))
+
+
+def _with_unseen(counts: Counts, parts: Parts) -> Counts:
+    """The counts of the filter with the pairs that passed before their image was there, if there are any."""
+    if not (unseen := sum(table["width"].null_count for table in parts.tables(["width"]))):
+        return counts
+    say(f"filter: {unseen:,} pairs have no image yet, so that no rule on images was held to them.")
+    return replace(counts, facts={**counts.facts, "without_image": unseen})
 
 
 def _words(counts: Counts) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ PASSING = STRIKES | {"not proper HTTP", GIVEN_UP}
 OWN_ERROR = "our own error: "
 # How long and how often is waited and asked, which another run may change: an image that comes is the same.
 PACE = frozenset({"workers", "per_host", "retries", "deadline", "resolve_deadline", "least_rate", "most_wait"})
-ADDED = ["attempts", *SIDES, "sent_sha256"]
+ADDED = {"attempts": pa.int32(), **dict.fromkeys(SIDES, pa.int32()), "sent_sha256": pa.string()}
 Make = Callable[[Body], tuple[bytes, tuple[int, int], str]]
 
 
@@ -56,6 +56,13 @@ class Fetched:
     sent_sha256: str | None = None
     reason: str | None = None
     error: SeesayError | None = None
+
+    def value(self, name: str) -> int | str | None:
+        """What the column of that name has."""
+        if name == "attempts":
+            return self.attempts
+        width, height = self.sides
+        return None if self.reason is not None else {"width": width, "height": height}.get(name, self.sent_sha256)
 
 
 def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) -> Stage:
@@ -95,7 +102,7 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
         names = (path.with_suffix(f".{number}.images") for number in count(1))
         images_file = next(name for name in names if str(name.absolute()) not in taken)
         index = chosen.schema.get_field_index("left_out")
-        chosen = chosen.set_column(index, "left_out", pa.nulls(len(chosen), pa.string())).drop_columns(ADDED)
+        chosen = chosen.set_column(index, "left_out", pa.nulls(len(chosen), pa.string())).drop_columns(list(ADDED))
         # Not watched: hosts that failed before may all fail again, with the network as it should be.
         tried = fetched(chosen, images_file, lambda results: results).select(table.column_names)
         images = tried["left_out"].null_count
@@ -154,13 +161,13 @@ class _Images:
         for name, values in columns.items():
             index = table.schema.get_field_index(name)
             table = table.set_column(index, name, pa.array(values, table.schema.field(index).type))
-        attempts = [0 if each is None else each.attempts for each in self.results]
-        table = table.append_column("attempts", pa.array(attempts, pa.int32()))
-        for axis, name in enumerate(SIDES):
-            sides = [None if each is None or each.reason is not None else each.sides[axis] for each in self.results]
-            table = table.append_column(name, pa.array(sides, pa.int32()))
-        digests = [None if each is None or each.reason is not None else each.sent_sha256 for each in self.results]
-        table = table.append_column("sent_sha256", pa.array(digests, pa.string()))
+        for name, kind in ADDED.items():
+            # A filter before may have looked at images that lie here: of those rows nothing came.
+            nothing = 0 if name == "attempts" else None
+            before = table[name].to_pylist() if name in table.column_names else [nothing] * len(table)
+            values = [old if each is None else each.value(name) for each, old in zip(self.results, before, strict=True)]
+            table = table.drop_columns([name] if name in table.column_names else [])
+            table = table.append_column(name, pa.array(values, kind))
         return with_reasons(table, (None if each is None else each.reason for each in self.results))
 
 
