@@ -192,3 +192,8 @@ def test_an_image_that_is_sent_in_place_of_many_goes_altogether(tmp_path):
     table = write_pool(tmp_path / "many", files)
     result = seesay.curate(table, out=tmp_path / "set", stages=["dedup"], overrides=["dedup.most_copies=4"])
     assert result.counts[1].left_out == {"same bytes as many": 5, "same bytes": 1}
+    # One image with many captions is nobody's placeholder: what counts are the places that it comes from.
+    captions = pa.table({"path": ["0.png"] * 6, "caption": [f"red {n}" for n in range(6)]})
+    parquet.write_table(captions, table)
+    result = seesay.curate(table, out=tmp_path / "set", stages=["dedup"], overrides=["dedup.most_copies=4"])
+    assert result.counts[1].left_out == {"same bytes": 5}

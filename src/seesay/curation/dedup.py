@@ -179,6 +179,17 @@ def find_copies(parts: Parts, references: Sequence[Reference], settings: DedupSe
     # Groups are looked for in the order of keys, so that the order of the tables has no part in them.
     order = [*range(len(tests)), *(len(tests) + n for n in sorted(range(len(flat)), key=lambda n: (flat[n], n)))]
     found = _Found(tests=len(tests), pairs=len(flat))
+
+    def sources_of(pairs: Sequence[int]) -> int:
+        """How many URLs or files these pairs have their images from; read only where there are very many pairs."""
+        firsts = np.cumsum([0, *map(len, keys)])
+        sources = set()
+        for number in sorted({int(np.searchsorted(firsts, n, "right")) - 1 for n in pairs}):
+            rows = parts.table(number, ["url", "image_file", "image_offset"]).to_pylist()
+            own = (rows[n - firsts[number]] for n in pairs if firsts[number] <= n < firsts[number + 1])
+            sources.update(row["url"] or (row["image_file"], row["image_offset"]) for row in own)
+        return len(sources)
+
     kinds = [(BYTES, "sha256"), (PIXELS, "pixels"), *([(NEAR, "look")] if settings.is_near else [])]
     for reason, column in [*kinds, *([(CLOSE, "embedding")] if settings.model is not None else [])]:
         alive = [n for n in order if found.is_compared(n)]
@@ -197,7 +208,8 @@ def find_copies(parts: Parts, references: Sequence[Reference], settings: DedupSe
             groups = equal_groups(np.array(values, "S32"))
         for group in groups:
             members = [alive[n] for n in sorted(group.tolist())]
-            if column == "sha256" and sum(n >= len(tests) for n in members) > settings.most_copies:
+            own = [n - len(tests) for n in members if n >= len(tests)]
+            if column == "sha256" and len(own) > settings.most_copies and sources_of(own) > settings.most_copies:
                 found.add_all(MANY, members)
             else:
                 found.add(reason, members)

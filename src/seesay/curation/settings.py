@@ -109,7 +109,7 @@ class DedupSettings(Settings):
     """Which images count as the same, inside the set and `against` the sets that are named.
 
     With a `model` they are those too whose embeddings have a cosine of `least_cosine`. An image that more than
-    `most_copies` pairs have byte for byte is what servers send in place of another, and none of them stays.
+    `most_copies` URLs or files give byte for byte is what servers send in place of another, and none of them stays.
     """
 
     is_near: bool = True
