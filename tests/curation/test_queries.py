@@ -178,6 +178,8 @@ def test_a_list_may_be_lines_of_queries_alone(tmp_path):
         ("a.txt.bz2", b"BZh9" + b"\xff" * 40, seesay.RefusedInput, "damaged"),
         ("a.parquet", b"PAR1", seesay.RefusedInput, "Parquet"),
         ("a.txt", b"dog\n", seesay.RefusedInput, "no word occurs 100 times"),
+        ("a.png", b"\x89PNG\r\n\x1a\n\0\0\0", seesay.RefusedInput, "no text in UTF-8"),
+        ("a.txt", "dog\n".encode("utf-16"), seesay.RefusedInput, "save it as UTF-8"),
     ],
 )
 def test_a_damaged_corpus_is_refused_in_one_line(tmp_path, monkeypatch, name, data, error, words):

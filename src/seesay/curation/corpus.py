@@ -75,7 +75,7 @@ class Corpus:
                 packed = PACKED.get(suffixes[-1]) if suffixes else None
                 stream = packed(file) if packed else file
                 is_xml = ".xml" in suffixes[-2:]
-                for document in pages(stream, self.path) if is_xml else lines(stream):
+                for document in pages(stream, self.path) if is_xml else lines(stream, self.path):
                     self.read = file.tell()
                     yield document
         except zlib.error as error:
@@ -102,9 +102,14 @@ class Corpus:
                 self.read = self.size * done // total
 
 
-def lines(stream: IO[bytes]) -> Iterator[Document]:
-    """A document for each line of UTF-8 text; what is no UTF-8 is replaced."""
+def lines(stream: IO[bytes], path: Path) -> Iterator[Document]:
+    """A document for each line of UTF-8 text; what is no UTF-8 is replaced. `RefusedInput` for what is no text at all.
+
+    A zero byte is in every file of another kind, and in text of UTF-16.
+    """
     while line := stream.readline(LINE_LETTERS):
+        if b"\0" in line:
+            raise RefusedInput(f"{path} is no text in UTF-8: it has zero bytes; name text, or save it as UTF-8.")
         yield Document(line.decode("utf-8", "replace"))
 
 
