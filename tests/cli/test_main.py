@@ -442,3 +442,18 @@ def test_words_in_another_order_are_shown_in_the_right_one(words, meant, tmp_pat
     paint(tmp_path / "DIR" / "1.png", "red")
     assert cli.main(words) == 2
     assert capsys.readouterr().err == f"error: {meant.replace('|', '; did you mean: ')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["train", "x", "--image-size", "80"], "--set schedule.sizes=VALUE"),
+        (["finetune", "box", "x", "--lr", "1"], "--lr. Nearest: --set optimizer.learning_rate=VALUE. See"),
+        (["doctor", "x", "--num-workers", "2"], "Nearest: --workers, --set data.workers=VALUE"),
+        (["classify", "x", "--topk", "3"], "Nearest: --top. See"),
+        (["search", "x", "a", "dog"], "several words for one stand in quotes"),
+    ],
+)
+def test_an_option_that_there_is_not_is_answered_with_options_and_settings_that_are_near(words, hint, capsys):
+    assert cli.main(words) == 2
+    assert hint in capsys.readouterr().err

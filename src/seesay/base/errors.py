@@ -131,16 +131,23 @@ def nearest_names(word: str, known: Iterable[str], *, count: int = 3, part: Call
 
 
 def nearest_setting(word: str, known: Iterable[str]) -> str:
-    """As `nearest` for paths of settings: the nearest path, and those of the same last name in any section.
+    """As `nearest`, for the `nearest_settings` to a word."""
+    return as_hint(nearest_settings(word, known))
 
-    "lr" stands for every name with these initials.
+
+def nearest_settings(word: str, known: Iterable[str]) -> list[str]:
+    """As `nearest_names` for paths of settings: the nearest path, and those of the same last name in any section.
+
+    "lr" stands for every name with these initials, and "image_size" may be one that is called "sizes".
     """
     known = list(known)
     if short_for := [name for name in known if _initials(_last(name)) == _last(word)]:
-        return as_hint(short_for)
+        return short_for
     same = [name for name in known if _last(name) == _last(word)]
     close = nearest_names(word, known, count=1) or ([] if same else nearest_names(word, known, part=_last))
-    return as_hint(list(dict.fromkeys([*close, *same])))
+    first, _, end = word.rpartition("_")
+    ends = nearest_names(end, known, count=1, part=_last) if first and not same else []
+    return list(dict.fromkeys([*close, *same, *ends]))
 
 
 def _initials(name: str) -> str:

@@ -32,6 +32,9 @@ OWN = ("pairs", "model", "seconds", "max_bad", "json_file")
 ENGINE_COLUMNS = ["engine", "photos/s", "captions/s", "ms per photo", "MB", "smallest cosine"]
 MARKS = {"ok": "ok", "warning": "warning", "stop": "STOP"}
 
+# Where an option that there is not may be one.
+settings = options.settings
+
 
 def command(
     pairs: options.Pairs = None,  # type: ignore[assignment]

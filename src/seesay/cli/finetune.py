@@ -15,6 +15,9 @@ How = Annotated[
     ),
 ]
 
+# Where an option that there is not may be one.
+settings = options.settings
+
 
 def command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model folder or name to begin with.")],

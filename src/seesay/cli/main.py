@@ -31,8 +31,11 @@ from seesay.base.errors import (
     Stopped,
     StorageError,
     UsageError,
+    as_hint,
     at_command_line,
     nearest,
+    nearest_names,
+    nearest_settings,
 )
 from seesay.base.names import refuse_empty_words
 from seesay.base.printable import printable
@@ -161,9 +164,21 @@ def _enter(verb: str, arguments: Sequence[str]) -> int:
     except typer.Abort:
         return INTERRUPT_EXIT
     except typer.TyperException as error:
-        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words
-        raise UsageError(f"{message}. See `seesay {verb} --help`.") from error
+        raise UsageError(f"{complaint(error, door, command)}. See `seesay {verb} --help`.") from error
     return 0
+
+
+def complaint(error: Any, door: Any, command: Any) -> str:
+    """What typer has to say, without an end mark, and what else an unknown option may be: a setting of the verb's."""
+    if (option := getattr(error, "option_name", None)) is None:
+        message = error.format_message().rstrip(".").replace(": Value error, ", ": ")  # pydantic's words
+        return f"{message}; several words for one stand in quotes" if "unexpected extra" in message else message
+    options = [name for parameter in command.params for name in parameter.opts]
+    near = nearest_names(option, options, part=lambda name: name.lstrip("-"))
+    if hasattr(door, "settings"):
+        names = nearest_settings(option.lstrip("-").replace("-", "_"), door.settings())
+        near += [f"--set {name}=VALUE" for name in names if f"--{name}" not in options]
+    return f"{error.message}.{as_hint(near)}".rstrip(".")
 
 
 def repeated(words: Sequence[str], option: str) -> list[str]:

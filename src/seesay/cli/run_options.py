@@ -1,5 +1,6 @@
 """The options that `seesay train` and `seesay doctor` share: one list, with one help text each."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -44,4 +45,13 @@ CheckSet = Annotated[
     list[str] | None, typer.Option(metavar="SET", help="Labelled set, classified zero-shot during the run.")
 ]
 Recipe = Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file of settings.")]
+
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting, above all others.")]
+
+
+def settings() -> Iterator[str]:
+    """The names of the settings that --set may change."""
+    from seesay.base.settings import setting_names
+    from seesay.training.settings import TrainSettings
+
+    return setting_names(TrainSettings)

@@ -6,6 +6,9 @@ import typer
 
 from seesay.cli import run_options as options
 
+# Where an option that there is not may be one.
+settings = options.settings
+
 
 def command(
     pairs: options.Pairs,
