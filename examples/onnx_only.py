@@ -68,7 +68,9 @@ class Exported:
             width, height = image.size
             long = int(side * max(width, height) / min(width, height))
             image = image.resize((long, side) if width > height else (side, long), resample)
-            left, top = (round((each - side) / 2.0) for each in image.size)
+            # Of an odd number of pixels that are too many, the two programs cut different halves off.
+            floors = self.facts["image"]["crop"] == "transformers"
+            left, top = ((each - side) // 2 if floors else round((each - side) / 2) for each in image.size)
             image = image.crop((left, top, left + side, top + side))
         mean, std = (np.array(self.images[name], dtype=np.float32) for name in ("image_mean", "image_std"))
         pixels_SS3 = (np.asarray(image, dtype=np.float32) / 255 - mean) / std

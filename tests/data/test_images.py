@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.data import images
-from seesay.data.images import CLIP_MEAN, CLIP_STD, Preprocess, decode, open_image
+from seesay.data.images import CLIP_MEAN, CLIP_STD, FastPreprocess, Preprocess, decode, open_image
 
 RANDOM = np.random.default_rng(7)
 
@@ -513,6 +513,21 @@ def test_pixels_are_pillows_resize_and_centre_crop_pixel_for_pixel(shape, interp
         assert np.array_equal(squashed.permute(1, 2, 0).numpy(), expected)
 
 
+# (35, 32): three are too many, of which torchvision cuts two off in front; (33, 32): one, and it cuts none.
+@pytest.mark.parametrize(
+    ("shape", "moved"), [((35, 32), 1), ((32, 35), 1), ((33, 32), 0), ((37, 32), 0), ((39, 32), 1)]
+)
+@pytest.mark.parametrize("mode", [Preprocess, FastPreprocess])
+def test_transformers_crop_cuts_the_smaller_half_off_in_front(shape, moved, mode):
+    image = noise(*shape)
+    start = (max(shape) - 32) // 2
+    centre = image[start : start + 32] if shape[0] > 32 else image[:, start : start + 32]
+    theirs, ours = mode(size=32, crop="transformers"), mode(size=32)
+    assert np.array_equal(theirs.pixels(image).permute(1, 2, 0).numpy(), centre)
+    assert np.array_equal(ours.pixels(image), theirs.pixels(image)) != bool(moved)
+    assert max(theirs.seen(*shape)[:2]) == start == max(ours.seen(*shape)[:2]) - moved
+
+
 @pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 2000), (2000, 3), (40, 41)])
 def test_the_shortcut_for_extreme_shapes_is_within_one_level_of_the_whole(shape, monkeypatch):
     image = noise(*shape)
@@ -552,6 +567,7 @@ def test_preprocess_defaults_to_clip_and_refuses_what_it_does_not_know():
         "mean": (0.48145466, 0.4578275, 0.40821073),
         "std": (0.26862954, 0.26130258, 0.27577711),
     }
+    assert Preprocess(size=8, crop="transformers").model_dump()["crop"] == "transformers"
     for wrong in ({"size": 0}, {"size": 8, "std": (1, 1, 0)}, {"size": 8, "fill": 0}, {"size": 8, "resize": "longest"}):
         with pytest.raises(ValidationError):
             Preprocess.model_validate(wrong)

@@ -80,6 +80,11 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
     proof = convert(path, destination, to=to, **options)
     differences = f"{proof.images:.1e} (images), {proof.texts:.1e} (texts)"
     print(printable(f"{source} -> {destination} ({to or 'seesay'}); largest difference {differences}"))
+    if proof.crop:
+        say(
+            f"{proof.crop} crops one pixel beside the centre that SRC has, where an odd number of pixels is too many "
+            "(about one photo in four)."
+        )
     if options.get("image_size") or options.get("context"):
         say("that is of the new model and its files; its answers are not those of SRC: measure it before it is used.")
 

@@ -6,12 +6,12 @@ H, W = height and width of an image, S = side the model takes, B = images in a b
 """
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from seesay.data.decode import decode, open_image
 from seesay.data.decoding_limits import MAX_PIXELS
@@ -29,9 +29,9 @@ _OPERATORS: dict[str, Callable] = {
 }
 
 
-def centre_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) -> np.ndarray:
-    """(S, S, 3): shorter side to `size`, longer side to int(size * long / short), then the centre, as torchvision."""
-    return np.array(_resize_and_crop(Image.fromarray(image_HW3), size, resample=_by_name(interpolation)))
+def centre_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str, crop: str) -> np.ndarray:
+    """(S, S, 3): shorter side to `size`, longer side to int(size * long / short), then the centre, as `crop` says."""
+    return np.array(_resize_and_crop(Image.fromarray(image_HW3), size, resample=_by_name(interpolation), crop=crop))
 
 
 def squash_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) -> np.ndarray:
@@ -39,11 +39,11 @@ def squash_by_pillow(image_HW3: np.ndarray, size: int, *, interpolation: str) ->
     return np.array(Image.fromarray(image_HW3).resize((size, size), _by_name(interpolation)))
 
 
-def centre_by_torch(image: DecodedImage, size: int, *, interpolation: str) -> np.ndarray:
+def centre_by_torch(image: DecodedImage, size: int, *, interpolation: str, crop: str) -> np.ndarray:
     """As `centre_by_pillow`, (S, S, 3), by torch's antialiased resize of bytes."""
-    resized_long, offset = _long_side(image.height, image.width, size)
+    resized_long, offset = _long_side(image.height, image.width, size, crop=crop)
     if size * resized_long > MAX_RESIZED_PIXELS:
-        return centre_by_pillow(image.pixels_HW3, size, interpolation=interpolation)
+        return centre_by_pillow(image.pixels_HW3, size, interpolation=interpolation, crop=crop)
     if image.width > image.height:
         return _by_torch(image, (size, resized_long), interpolation=interpolation)[:, offset : offset + size]
     return _by_torch(image, (resized_long, size), interpolation=interpolation)[offset : offset + size]
@@ -75,16 +75,24 @@ def _by_name(interpolation: str) -> Image.Resampling:
     return Image.Resampling[interpolation.upper()]
 
 
-def _long_side(height: int, width: int, size: int) -> tuple[int, int]:
+# How much of the pixels that are too many lies before the centre: of an odd number torchvision cuts half off to the
+# nearest even one, and every class of transformers the smaller half.
+_BEFORE: dict[str, Callable[[int], int]] = {
+    "torchvision": lambda spare: round(spare / 2.0),
+    "transformers": lambda spare: spare // 2,
+}
+
+
+def _long_side(height: int, width: int, size: int, *, crop: str) -> tuple[int, int]:
     """The longer side after the resize, and how much of it lies before the centre."""
     short, long = sorted((height, width))
     resized_long = int(size * long / short)
-    return resized_long, round((resized_long - size) / 2.0)
+    return resized_long, _BEFORE[crop](resized_long - size)
 
 
-def _resize_and_crop(image: Image.Image, size: int, *, resample: Image.Resampling) -> Image.Image:
+def _resize_and_crop(image: Image.Image, size: int, *, resample: Image.Resampling, crop: str) -> Image.Image:
     long = max(image.size)
-    resized_long, offset = _long_side(image.height, image.width, size)
+    resized_long, offset = _long_side(image.height, image.width, size, crop=crop)
     if size * resized_long > MAX_RESIZED_PIXELS:
         return _resize_centre(
             image, size, resample=resample, start=offset * long / resized_long, span=size * long / resized_long
@@ -130,7 +138,8 @@ FINEST = 2
 class Preprocess(BaseModel):
     """How a model wants its images: side in pixels, the way of resizing, and the mean and spread of its colours.
 
-    "shortest" makes the shorter side `size` and takes the centre square; "squash" ignores the aspect ratio.
+    "shortest" makes the shorter side `size` and takes the centre square; "squash" ignores the aspect ratio. `crop`
+    names the program whose centre that is: they differ by one pixel where an odd number of them is too many.
     Mean and standard deviation are of RGB in 0..1; the defaults are CLIP's (section 2.3 of its released code).
     """
 
@@ -141,6 +150,15 @@ class Preprocess(BaseModel):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = CLIP_STD
+    crop: Literal["torchvision", "transformers"] = "torchvision"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the usual crop: files and fingerprints of before have no place for it."""
+        values = write(self)
+        if self.crop == "torchvision":
+            del values["crop"]
+        return values
 
     def read(self, source: Source) -> torch.Tensor:
         """`pixels` of whatever `open_image` takes, (3, S, S); raises what it raises."""
@@ -148,15 +166,16 @@ class Preprocess(BaseModel):
             return self.pixels(image.pixels_HW3)
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
-        """(3, S, S) uint8: Pillow's antialiased resize, then the centre, pixel for pixel as torchvision does on PIL."""
-        resized = squash_by_pillow if self.resize == "squash" else centre_by_pillow
-        return _planes(resized(image_HW3, self.size, interpolation=self.interpolation))
+        """(3, S, S) uint8: Pillow's antialiased resize, then the centre, pixel for pixel as `crop` does on PIL."""
+        if self.resize == "squash":
+            return _planes(squash_by_pillow(image_HW3, self.size, interpolation=self.interpolation))
+        return _planes(centre_by_pillow(image_HW3, self.size, interpolation=self.interpolation, crop=self.crop))
 
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Top, left, bottom and right of what `pixels` is made of, in pixels of an image of those sides."""
         if self.resize == "squash":
             return 0.0, 0.0, float(height), float(width)
-        resized_long, offset = _long_side(height, width, self.size)
+        resized_long, offset = _long_side(height, width, self.size, crop=self.crop)
         scale = max(height, width) / resized_long
         first, last = offset * scale, (offset + self.size) * scale
         return (0.0, first, float(height), last) if width > height else (first, 0.0, last, float(width))
@@ -188,8 +207,9 @@ class FastPreprocess(Preprocess):
         return self._resized(DecodedImage.whole(image_HW3))
 
     def _resized(self, image: DecodedImage) -> torch.Tensor:
-        resized = squash_by_torch if self.resize == "squash" else centre_by_torch
-        return _planes(resized(image, self.size, interpolation=self.interpolation))
+        if self.resize == "squash":
+            return _planes(squash_by_torch(image, self.size, interpolation=self.interpolation))
+        return _planes(centre_by_torch(image, self.size, interpolation=self.interpolation, crop=self.crop))
 
 
 MODES: dict[str, type[Preprocess]] = {"exact": Preprocess, "fast": FastPreprocess}

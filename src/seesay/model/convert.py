@@ -30,11 +30,13 @@ TEXTS = ("a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of
 class Proof:
     """The largest difference between any two numbers before and after: of unit rows, or what takes their place.
 
-    A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images.
+    A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images. `crop` names
+    the program whose centre of an image the new folder has, where the model had another's: it is one pixel beside.
     """
 
     images: float
     texts: float
+    crop: str | None = None
 
     def __repr__(self) -> str:
         return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
@@ -98,6 +100,7 @@ def compare(one: Model, other: Model) -> Proof:
     return Proof(
         images=_largest(one.encode_images(_images()), other.encode_images(_images())),
         texts=_largest(_of_texts(one), _of_texts(other)),
+        crop=other.preprocess.crop if other.preprocess.crop != one.preprocess.crop else None,
     )
 
 

@@ -231,6 +231,7 @@ def facts_of(model: Model, to: str, *, int8: bool) -> dict[str, Any]:
             "kind": model.architecture.image.kind,
             "input": named["image"].get(IMAGE_INPUT, IMAGE_INPUT),
             "shape": ["N", 3, model.preprocess.size, model.preprocess.size],
+            "crop": model.preprocess.crop,
             "output": named["image"].get(OUTPUT, OUTPUT),
         },
         "text": {

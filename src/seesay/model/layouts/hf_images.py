@@ -1,9 +1,12 @@
 """How transformers says that images are prepared, in one of two files; the steps have to be CLIP's.
 
-Up to its version 4 that is `preprocessor_config.json`, from 5 on a section of `processor_config.json`.
+Up to its version 4 that is `preprocessor_config.json`, from 5 on a section of `processor_config.json`. Followed to the
+last bit are its classes that resize with Pillow, of the name that the file has: those that resize with torchvision (its
+`Fast` ones of version 4, and 5's own where torchvision is installed) crop alike, and round differently.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +22,9 @@ WHOLE_NAME, SECTION = "processor_config.json", "image_processor"
 FILE_NAMES = (CONFIG_NAME, WHOLE_NAME)
 # Pillow's numbers.
 INTERPOLATIONS: dict[int, Literal["bilinear", "bicubic"]] = {2: "bilinear", 3: "bicubic"}
+# Classes whose steps are CLIP's, or all but its crop: their names without the ends that say who resizes.
+CLASSES = ("CLIP", "ChineseCLIP", "Siglip", "ViT", "Bit")
+CLASS_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 
 
 class _Processor(BaseModel):
@@ -39,12 +45,20 @@ class _Processor(BaseModel):
     do_normalize: bool = True
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
+    image_processor_type: str | None = None
+    feature_extractor_type: str | None = None
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """What decides about pixels, whatever the class that was saved is called."""
+        return self.model_dump(exclude={"image_processor_type", "feature_extractor_type"})
 
 
 def read_preprocess(folder: Path) -> Preprocess:
     """How the folder's model wants its images; `RefusedInput` for steps that seesay does not take."""
     path, content = _described(folder)
     processor = checked_as(_Processor, content, path=path)
+    _refuse_other_class(processor, path)
     off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(processor, name)]
     if off or not abs(processor.rescale_factor * 255 - 1) <= 1e-6 or processor.resample not in INTERPOLATIONS:
         raise RefusedInput(
@@ -59,6 +73,7 @@ def read_preprocess(folder: Path) -> Preprocess:
             interpolation=INTERPOLATIONS[processor.resample],
             mean=processor.image_mean,
             std=processor.image_std,
+            crop="transformers" if resize == "shortest" else "torchvision",
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -77,9 +92,20 @@ def _described(folder: Path) -> tuple[Path, Any]:
         one, other = (
             checked_as(_Processor, content, path=file) for content, file in ((section, whole), (read_json(path), path))
         )
-        if one != other:
+        if one.steps != other.steps:
             raise RefusedInput(f"{whole} and {CONFIG_NAME} beside it prepare images in two ways; remove one of them.")
     return whole, section
+
+
+def _refuse_other_class(processor: _Processor, path: Path) -> None:
+    """Others read the same keys and do something else, as ConvNext's, which resizes to more and crops that."""
+    name = processor.image_processor_type or processor.feature_extractor_type
+    found = CLASS_NAME.fullmatch(name) if name else None
+    if name and (found is None or found[1] not in CLASSES):
+        raise RefusedInput(
+            f"{path} names the class {name[:60]!r}, whose steps seesay does not have; of transformers' image "
+            f"processors it has those of {', '.join(CLASSES)}."
+        )
 
 
 def _resize(processor: _Processor, path: Path) -> tuple[Any, int]:
