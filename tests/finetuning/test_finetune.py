@@ -12,8 +12,7 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
-from seesay.finetuning.target import DRAWN, OldAnswers, open_target
-from seesay.formulas.similarity import drift
+from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
 from seesay.training.settings import StartSettings, TrainSettings
 
@@ -317,33 +316,6 @@ def read_loss(folder):
 def test_captions_are_no_classes(how, small_model, coloured_pairs, tmp_path):
     with pytest.raises(UsageError, match=f"--?how {how} learns classes|how {how} learns classes"):
         tuned(small_model, coloured_pairs(60), tmp_path / "run", how=how)
-
-
-def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model):
-    kept = OldAnswers(small_model, ["tench", "Goldfish"], seed=3)
-    assert len(kept.pixels_N3SS) == len(kept.image_ND) == DRAWN
-    assert len(kept.ids) == len(OldAnswers(small_model, [], seed=3).ids) - 2
-    whole = kept.drawn(7, 8, part=(0, 1))
-    again, parts = kept.drawn(7, 8, part=(0, 1)), [kept.drawn(7, 8, part=(k, 2)) for k in range(2)]
-    for number in (0, 2, 3):
-        assert torch.equal(whole[number], again[number])
-        assert torch.equal(whole[number], torch.stack([part[number] for part in parts], 1).flatten(0, 1))
-    assert not torch.equal(whole[2], kept.drawn(8, 8, part=(0, 1))[2])
-    assert torch.allclose(whole[2], small_model.encode_pixels(whole[0]), atol=1e-5)
-    assert torch.allclose(whole[3], small_model.clip.embed_texts(whole[1]), atol=1e-5)
-
-
-@pytest.mark.journey
-@pytest.mark.parametrize("how", ["full", "image", "lora"])
-def test_what_is_not_learned_keeps_its_rows_where_that_is_asked_for(how, small_model, squares, tmp_path):
-    data = squares()
-    pixels = OldAnswers(small_model, (), seed=0).pixels_N3SS
-    moved = []
-    for keep in (0.0, 30.0):
-        words = [*SURE, f"start.keep={keep}"]
-        new = ended(small_model, data, tmp_path / f"run{keep}", how=how, steps=12, overrides=words)
-        moved.append(float(drift(new.encode_pixels(pixels), small_model.encode_pixels(pixels))))
-    assert moved[1] < moved[0] / 3
 
 
 def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares):

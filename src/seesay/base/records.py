@@ -42,6 +42,10 @@ class Tokens:
         """The same on a device: ids_BL and length_B."""
         return Tokens(ids_BL=self.ids_BL.to(device), length_B=self.length_B.to(device))
 
+    def __getitem__(self, rows: slice) -> "Tokens":
+        """Some of the captions."""
+        return Tokens(ids_BL=self.ids_BL[rows], length_B=self.length_B[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

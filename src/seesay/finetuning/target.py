@@ -244,10 +244,11 @@ class OldAnswers:
         self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
-        """The k-th of n even parts of `count` of each, drawn for a step: pixels (R, 3, S, S), R texts, rows of both."""
+        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
         k, n = part
-        draw = np.random.default_rng([self.seed, step])
-        image_R, text_R = (draw.integers(len(held), size=max(n, count))[k::n] for held in (self.pixels_N3SS, self.ids))
+        # As many for every process, since they wait for one another in every chunk; more of them begin with the same.
+        drawn_R2 = np.random.default_rng([self.seed, step]).random((max(1, -(-count // n)) * n, 2))[k::n]
+        image_R, text_R = (drawn_R2 * (len(self.pixels_N3SS), len(self.ids))).astype(np.int64).T
         tokens = pad([self.ids[number] for number in text_R.tolist()])
         return self.pixels_N3SS[image_R], tokens, self.image_ND[image_R], self.text_MD[text_R]
 

@@ -49,7 +49,7 @@ class OldRows(Protocol):
     """Images and texts whose rows should stay what they are."""
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
-        """The k-th of n even parts of `count` of each, drawn for a step: pixels (R, 3, S, S), R texts, rows of both."""
+        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
         ...
 
 

@@ -71,14 +71,14 @@ class Stepper:
         return processes.mean(loss.detach() + drifted), self.parallel.gradient_norm()
 
     def _backward_of_old_answers(self, step: int, count: int) -> Tensor:
-        """Begin the gradient with that of `count` rows that should stay as they are; returns their part of the loss."""
+        """Begin the gradient with that of `count` rows of a side that should stay as they are; returns their loss."""
         device, clip = self.parallel.device, self.parallel.clip
         total = torch.zeros((), device=device)
         if self.old_answers is None or not self.keep:
             return total
         assert isinstance(clip, DualEncoder)
         part = self.parallel.processes.rank, self.parallel.processes.world_size
-        pixels_R3SS, tokens, image_RD, text_MD = self.old_answers.drawn(step, count, part=part)
+        pixels_R3SS, tokens, image_RD, text_RD = self.old_answers.drawn(step, count, part=part)
         for rows in gradient_cache.chunks_of(len(pixels_R3SS), self.micro_batch, most=len(pixels_R3SS)):
             share = (rows.stop - rows.start) / len(pixels_R3SS)
             seed_R = splitmix64(torch.arange(rows.start, rows.stop) ^ seed_of(self.seed, step, *part))
@@ -86,10 +86,9 @@ class Stepper:
             # Nothing is sent to others before the backward pass of the batch.
             with self.parallel.no_sync(), self._row_seeds(seed_R):
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.in_bfloat16):
-                    found = clip.embed_images(pixels)
-                loss = self.keep * share * drift(found.float(), image_RD[rows].to(device))
-                if rows.start == 0:
-                    loss = loss + self.keep * drift(clip.embed_texts(tokens.to(device)), text_MD.to(device))
+                    found = clip.embed_images(pixels), clip.embed_texts(tokens[rows].to(device))
+                before = image_RD[rows].to(device), text_RD[rows].to(device)
+                loss = self.keep * share * sum(map(drift, (row.float() for row in found), before))
                 loss.backward()
             total += loss.detach()
         return total
@@ -178,8 +177,7 @@ def seed_of(*numbers: int) -> int:
 
 
 def _rows_of(batch: Batch, chunk: slice) -> Batch:
-    tokens = Tokens(ids_BL=batch.tokens.ids_BL[chunk], length_B=batch.tokens.length_B[chunk])
-    return replace(batch, pixels_B3SS=batch.pixels_B3SS[chunk], tokens=tokens)
+    return replace(batch, pixels_B3SS=batch.pixels_B3SS[chunk], tokens=batch.tokens[chunk])
 
 
 def _without_rows(outputs: Outputs) -> Outputs:
