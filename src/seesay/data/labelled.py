@@ -45,6 +45,12 @@ class LabelledSet:
         )
         self._samples = samples
 
+    def subset(self, chosen: Sequence[int]) -> "LabelledSet":
+        """The images of these numbers, of the same classes."""
+        samples = [self._samples[index] for index in chosen]
+        facts = {"templates": self.templates, "problems": self.problems, "notes": self.notes}
+        return LabelledSet(self.name, self.class_names, samples=samples, **facts)
+
     def __len__(self) -> int:
         return len(self._samples)
 

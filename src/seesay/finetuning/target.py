@@ -25,7 +25,7 @@ from seesay.data.tokenizer import pad
 from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read, encoded
 from seesay.model.bundle import Model
 from seesay.tasks.words import choose_words
-from seesay.training.pairs import TrainingPairs, open_training_pairs
+from seesay.training.pairs import TrainingPairs, not_blocked, open_training_pairs
 from seesay.training.settings import TrainSettings
 from seesay.training.start import class_captions, learned_template
 
@@ -85,7 +85,9 @@ def open_target(model: Model, data: Any, val: Any, settings: TrainSettings, *, o
         raise UsageError(
             f"{len(sources)} sources, one of them with classes; fine-tune on one labelled set, or on pairs."
         )
-    return _labelled_target(model, opened[0], val, settings, own_template=own_template)
+    refuse_settings_of_pairs(opened[0], settings)
+    labelled = _without_blocked(opened[0], settings.data.blocked_hashes)
+    return _labelled_target(model, labelled, val, settings, own_template=own_template)
 
 
 def _labelled(source: Any) -> LabelledSet | None:
@@ -94,6 +96,27 @@ def _labelled(source: Any) -> LabelledSet | None:
         return None
     opened = open_train_part(source) or open_evalset(source)
     return opened if isinstance(opened, LabelledSet) else None
+
+
+def refuse_settings_of_pairs(labelled: LabelledSet, settings: TrainSettings) -> None:
+    """`UsageError` for a setting that says how pairs are read or held out, which nothing of classes depends on."""
+    for name in ("validation", "image_column", "caption_column"):
+        if (value := getattr(settings.data, name)) is not None:
+            raise UsageError(
+                f"data.{name} is {value}, which is for pairs, and {labelled.name} has classes; leave it out."
+            )
+
+
+def _without_blocked(labelled: LabelledSet, path: str | None) -> LabelledSet:
+    """The set without the images on the list, where one is named; `UsageError` for a class that has none left."""
+    if path is None:
+        return labelled
+    left = labelled.subset(not_blocked(labelled.name, labelled.image, len(labelled), path, what="images"))
+    classes = {labelled.label(number) for number in range(len(labelled))}
+    if lost := classes - {left.label(number) for number in range(len(left))}:
+        names = ", ".join(repr(labelled.class_names[label]) for label in sorted(lost)[:5])
+        raise UsageError(f"all images of class {names} of {labelled.name} are on the list {path}; add others of it.")
+    return left
 
 
 def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: TrainSettings, *, own_template: bool):

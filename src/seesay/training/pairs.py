@@ -6,6 +6,7 @@ N = captions of all pairs, M = images.
 import hashlib
 import re
 import statistics
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,7 +145,12 @@ def same_everywhere(settings: TrainSettings, pairs: TrainingPairs) -> dict[str, 
 
 
 def without_blocked(pairs: PairSource, path: str) -> PairSource:
-    """The pairs whose images are not on a list of SHA-256; all images are read for it, and it is said how many left.
+    """The pairs whose images are not on a list of SHA-256; raises as `not_blocked`."""
+    return Subset(pairs, not_blocked(pairs.name, lambda index: pairs[index].image, len(pairs), path, what="pairs"))
+
+
+def not_blocked(name: str, read: Callable[[int], bytes], count: int, path: str, *, what: str) -> list[int]:
+    """Which of `count` images of `name` are not on a list of SHA-256; all are read, and it is said how many are.
 
     `UsageError` where the list cannot be read, has something else, or leaves nothing.
     """
@@ -152,18 +158,18 @@ def without_blocked(pairs: PairSource, path: str) -> PairSource:
     if wrong := [line for line in blocked if not SHA256.fullmatch(line)]:
         raise UsageError(f"{path} has {wrong[0][:80]!r}, and no SHA-256; `seesay overlap --remove` writes such a list.")
     chosen = []
-    with progress(len(pairs), f"without {path}") as advance:
-        for index in range(len(pairs)):
+    with progress(count, f"without {path}") as advance:
+        for index in range(count):
             with suppress(BrokenSample):  # counted where it is decoded
-                if hashlib.sha256(pairs[index].image).hexdigest() in blocked:
+                if hashlib.sha256(read(index)).hexdigest() in blocked:
                     advance(1)
                     continue
             chosen.append(index)
             advance(1)
-    say(f"data.blocked_hashes: {len(pairs) - len(chosen):,} of {len(pairs):,} pairs are left out.")
+    say(f"data.blocked_hashes: {count - len(chosen):,} of {count:,} {what} are left out.")
     if not chosen:
-        raise UsageError(f"every image of {pairs.name} is on the list {path}; name other pairs, or another list.")
-    return Subset(pairs, np.array(chosen))
+        raise UsageError(f"every image of {name} is on the list {path}; name other {what}, or another list.")
+    return chosen
 
 
 def share_to_hold_out(pairs: int) -> float:
