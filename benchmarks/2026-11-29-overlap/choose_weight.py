@@ -17,7 +17,7 @@ import torch
 
 from seesay.data.evalsets import open_evalset
 from seesay.data.pairs import open_pairs
-from seesay.evaluation.overlap import image_of
+from seesay.evaluation.overlap_search import image_of
 from seesay.model.detector import MATCHES, CopyDetector
 
 WEIGHTS = (0.0, 0.3, 0.5, 0.7, 1.0)

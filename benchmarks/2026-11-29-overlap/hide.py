@@ -28,12 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("hidden"))
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True)
     folders = [folder for folder in sorted(arguments.data.glob("eval-*")) if folder.name not in LEFT_OUT]
     sets = [open_evalset(folder) for folder in folders]
     every = [(n, index) for n, found in enumerate(sets) for index in range(len(found))]
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(arguments.seed)
     ways, truth = list(COPIES), []
     with tarfile.open(arguments.out / "copies.tar", "w") as tar:
         for number, at in enumerate(sorted(rng.choice(len(every), COPIED, replace=False))):

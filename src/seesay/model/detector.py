@@ -115,14 +115,40 @@ class CopyDetector:
         return made
 
 
+def squashed_images(
+    read: Callable[[int], bytes], indices: Sequence[int]
+) -> tuple[dict[int, np.ndarray], tuple[Skipped, ...]]:
+    """Images by their numbers as the tower takes them, each (S, S, 3) uint8, and those that cannot be read."""
+    images, skipped = {}, []
+    for block in prefetch_blocks(partial(_squash, read), indices, size=256):
+        for number, found in block:
+            if isinstance(found, Skipped):
+                skipped.append(found)
+            else:
+                images[number] = found
+    return images, tuple(skipped)
+
+
 def squashed(image: Image.Image) -> np.ndarray:
     """An RGB image as the tower takes it, (S, S, 3) uint8: the whole of it, whatever its aspect ratio."""
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
+def _scale(height: int, width: int) -> float:
+    return min(height, width) / (FINEST * SIDE)
+
+
+def _squash(read: Callable[[int], bytes], number: int) -> tuple[int, Skipped | np.ndarray]:
+    try:
+        with decoding(read(number), _scale) as image:
+            return number, squashed(Image.fromarray(image.pixels_HW3))
+    except BrokenSample as error:
+        return number, Skipped(key=str(number), reason=error.reason, detail=error.detail)
+
+
 def _look_at(read: Callable[[int], bytes], number: int) -> tuple[int, Skipped | tuple[np.ndarray, int, np.ndarray]]:
     try:
-        with decoding(read(number), lambda height, width: min(height, width) / (FINEST * SIDE)) as image:
+        with decoding(read(number), _scale) as image:
             look, colours = looks(image.pixels_HW3)
             return number, (squashed(Image.fromarray(image.pixels_HW3)), look, colours)
     except BrokenSample as error:
