@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from seesay.cli.main import main, repeated
 from seesay.data.duplicates import COPIES
 from seesay.data.pairs import open_pairs
 from seesay.evaluation.overlap import overlap
+from seesay.evaluation.overlap_match import LEAST
 
 
 def drawn(seed: int, side: int = 96) -> Image.Image:
@@ -49,6 +51,12 @@ def sides(tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def few_copies(monkeypatch):
+    """Two copies of an image for a threshold in place of ten, which take long."""
+    monkeypatch.setattr("seesay.evaluation.overlap_match.SAMPLE", 60)
+
+
 COPIED = {"red/00", "red/03", "red/06", "red/09", "red/12"}
 
 
@@ -64,7 +72,7 @@ def test_copies_are_found_and_nothing_else(sides):
     assert (own.n, own.overlap, found.searched) == (30, 5, 45)
     # The hash finds what looks the same as a whole.
     assert 1 <= own.by_both <= own.by_hash < 5
-    assert own.choice.copies == 300
+    assert own.choice.copies == 60
     assert [pair.similarity for pair in own.pairs] == sorted((pair.similarity for pair in own.pairs), reverse=True)
     assert all(pair.similarity < own.choice.threshold for pair in own.below)
     assert own.inflation is None and own.to_json()["clean"] is None
@@ -146,7 +154,7 @@ def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys)
     page, values, listed = sides / "page.html", sides / "overlap.json", sides / "found.txt"
     assert run(sides, "--report", str(page), "--json", str(values), "--remove", str(listed)) == 0
     told = capsys.readouterr()
-    assert told.out.splitlines()[2].split()[:4] == ["eval", "30", "5", "16.7"]
+    assert told.out.splitlines()[2].split()[:5] == ["eval", "30", "0", "5", "16.7"]
     assert "threshold" in told.err and "no score was measured" in told.err
     assert f"page: {page}\n" in told.err and f"numbers: {values}\n" in told.err
     (own,) = json.loads(values.read_text())["sets"]
@@ -161,7 +169,51 @@ def test_a_broken_training_image_is_counted(sides, capsys):
     (sides / "train" / "broken.png").write_bytes(b"no image")
     (sides / "train" / "broken.txt").write_text("a caption")
     assert run(sides) == 0
-    assert "skipped 1 training images: {'not an image': 1}" in capsys.readouterr().err
+    assert "training images: 1 could not be read and were not compared (1 x not an image)" in capsys.readouterr().err
+
+
+def test_what_is_not_read_of_a_set_is_in_table_json_and_page(sides, capsys):
+    for number in range(3):
+        (sides / "eval" / "red" / f"broken-{number}.png").write_bytes(b"no image")
+    page, values = sides / "page.html", sides / "overlap.json"
+    assert run(sides, "--report", str(page), "--json", str(values)) == 3
+    told = capsys.readouterr()
+    assert told.out.splitlines()[2].split()[:4] == ["eval", "30", "3", "5"]
+    line = "3 could not be read and were not compared (3 x not an image)"
+    assert f"eval: {line}" in told.err and line in page.read_text()
+    assert "3 of 33 images of eval were skipped" in told.err
+    assert json.loads(values.read_text())["sets"][0]["skipped"] == {"not an image": 3}
+
+
+def test_images_that_stand_twice_do_not_lift_a_threshold(sides):
+    """Two images of the set are there twice, and so are two among the training images, as a copy each time."""
+    rng = np.random.default_rng(2)
+    for number in (1, 2):
+        write(sides / "eval" / "blue" / f"twin-{number}.png", drawn(number))
+        for way in ("jpeg", "flip"):
+            write(sides / "train" / f"twin-{number}-{way}.png", COPIES[way](drawn(number), rng), "a drawing")
+        for way in ("resize", "flip"):
+            write(sides / "train" / f"more-{number}-{way}.png", COPIES[way](drawn(number + 20), rng), "a drawing")
+    (own,) = overlap(sides / "train", sides / "eval").sets
+    assert own.choice.threshold == LEAST
+    assert (own.overlap, len(own.pairs)) == (5 + 4 + 2, 5 + 8 + 4)
+    assert "6 of its images are in the set or in training twice, and judge no threshold." in own.notes
+
+
+def test_too_little_to_judge_a_threshold_by_is_said(sides):
+    for path in (sides / "train").iterdir():
+        if path.stem != "copy-00":
+            path.unlink()
+    (own,) = overlap(sides / "train", sides / "eval").sets
+    assert own.overlap == 1
+    assert "only 0 of its images have a second training image to compare with, fewer than 50" in own.notes[0]
+
+
+def test_a_set_that_has_no_score_keeps_its_pairs(sides, colour_model):
+    shutil.rmtree(sides / "eval" / "blue")
+    (own,) = overlap(sides / "train", sides / "eval", model=colour_model).sets
+    assert own.overlap == 5 and own.accuracy is None
+    assert "no score was measured: eval has 1 class" in own.notes[-1]
 
 
 @pytest.mark.parametrize(

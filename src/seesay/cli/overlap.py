@@ -39,8 +39,9 @@ def command(
 ) -> None:
     """Find test images among the training images: the same image, also cropped, turned, recoloured or written on.
 
-    A small tower of the package compares all with all, and a perceptual hash does beside it. Each set's threshold is
-    chosen by copies made of its own images, for a precision of 99 %. Without --model no score is measured.
+    A small tower of the package compares all with all, the nearest are laid over each other, and a perceptual hash
+    stands beside it. Each set's threshold is chosen by copies made of its own images, for a precision of 99 %. Without
+    --model no score is measured. What could not be read or judged is counted.
 
     The list is for `seesay train --set data.blocked_hashes=LIST` and `seesay curate --set filter.blocked_hashes=LIST`.
 
@@ -50,15 +51,15 @@ def command(
     refuse_unwritable_file(report, "--report", ending=".html")
     refuse_unwritable_file(remove, "--remove")
     from seesay.evaluation.overlap import overlap
-    from seesay.evaluation.overlap_result import CAVEATS, COLUMNS, set_lines, table_of
+    from seesay.evaluation.overlap_result import COLUMNS, set_lines, table_of
 
     result = overlap(train, against, model=model, report=report, remove=remove, device=device)
     sys.stdout.write(table(COLUMNS, table_of(result)))
     for own in result.sets:
         for line in set_lines(own):
             say(f"{own.name}: {line}")
-    for note in (*result.notes, *CAVEATS):
-        say(note)
+    for line in result.lines():
+        say(line)
     if model is None:
         say("no score was measured; name a model with --model.")
     if json_file is not None:
@@ -67,6 +68,6 @@ def command(
         say(f"page: {report}")
     if remove is not None:
         print(printable(f"{len(result.remove):,} training images -> {remove}"))
-    if result.skipped:
-        say(f"skipped {result.skipped} training images: {dict(result.skipped_by_reason)}")
     refuse_too_many(result.skipped, result.skipped + result.searched, "training images")
+    for own in result.sets:
+        refuse_too_many(own.skipped, own.skipped + own.n, f"images of {own.name}")

@@ -11,7 +11,7 @@ from seesay.data.thumbnails import thumbnail
 from seesay.evaluation.html import PairCard, PairCards, Section, Table, render_page
 from seesay.formulas.statistics import Inflation
 
-COLUMNS = ("set", "n", "overlap", "percent", "by hash", "clean", "all", "all - clean [99.5 %]", "p")
+COLUMNS = ("set", "n", "not read", "overlap", "percent", "by hash", "clean", "all", "all - clean [99.5 %]", "p")
 # Pairs of a set on the page: the least similar of those found, the most similar, and the nearest of those that were
 # not; a guess at what an eye goes through.
 SHOWN_DOUBTFUL, SHOWN_CERTAIN, SHOWN_BELOW = 48, 12, 24
@@ -19,14 +19,19 @@ SHOWN_DOUBTFUL, SHOWN_CERTAIN, SHOWN_BELOW = 48, 12, 24
 NAME_LETTERS = 48
 SIDE = 160
 CAVEATS = (
-    "a pair is two images that look the same to a small tower; the page shows the doubtful ones first, for the eye.",
+    "a pair is two images that look the same to a small tower and lie over each other; the page shows the doubtful "
+    "ones first, for the eye.",
     "how many copies in the training images are missed is known for copies made here, not for those that are there.",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """An image of the set and a training image, by their keys, and how similar they are (`CopySearch.similarity`)."""
+    """An image of the set and a training image, by their keys.
+
+    `similarity` is the cosine of their rows, less half of what is usual for the image, and `formulas.alignment`'s
+    agreement of the two laid over each other.
+    """
 
     eval: str
     train: str
@@ -50,7 +55,8 @@ class Choice:
 class SetOverlap:
     """One set. `overlap` of its `n` images are among the training images, `by_hash` by the perceptual hash alone.
 
-    `pairs` are all matches from the threshold on, `below` the nearest of the others. Without a model there is no
+    `n` are those that could be compared; the others are in `skipped_by_reason`. `pairs` are all matches from the
+    threshold on, `below` the nearest of the others. Without a model there is no
     `measure` and no `inflation`; `p_value` is that of the one-sided test, `p_corrected` after Bonferroni's correction
     for all sets that were tested.
     """
@@ -69,6 +75,11 @@ class SetOverlap:
     p_corrected: float | None = None
     skipped_by_reason: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def skipped(self) -> int:
+        """Images of the set that could not be read, and so were not compared."""
+        return sum(self.skipped_by_reason.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values. `all` less `clean` is `difference`, with its 99.5 % `interval`; None without a model."""
@@ -97,7 +108,8 @@ class SetOverlap:
     def cells(self) -> list[str]:
         """Text below `COLUMNS`."""
         own = self.inflation
-        row = [self.name, f"{self.n:,}", f"{self.overlap:,}", percent(self.overlap / self.n), f"{self.by_hash:,}"]
+        counts = [f"{count:,}" for count in (self.n, self.skipped, self.overlap)]
+        row = [self.name, *counts, percent(self.overlap / self.n), f"{self.by_hash:,}"]
         accuracy = "-" if self.accuracy is None else percent(self.accuracy)
         if own is None:
             return [*row, "-", accuracy, "-", "-"]
@@ -124,6 +136,11 @@ class Overlap:
     def skipped(self) -> int:
         """Training images that could not be read, and so were not compared."""
         return sum(self.skipped_by_reason.values())
+
+    def lines(self) -> list[str]:
+        """What was not compared, and what else is to be said of all sets."""
+        skipped = [f"training images: {skipped_line(self.skipped_by_reason)}"] if self.skipped else []
+        return [*skipped, *self.notes, *CAVEATS]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -156,10 +173,11 @@ def overlap_page(overlap: Overlap, eval_images: Mapping[str, Read], train_image:
     lead = f"{overlap.searched:,} training images of {overlap.train} were compared with {len(overlap.sets)} sets."
     table = Table(head=COLUMNS, rows=[tuple(own.cells()) for own in overlap.sets])
     explained = (
-        "overlap: images of the set that are among the training images. by hash: as many by a perceptual hash of 64 "
-        "bits. clean: the model's score on the others; p: one-sided binomial, Bonferroni over the sets."
+        "n: images of the set that were compared. overlap: those that are among the training images. by hash: as many "
+        "by a perceptual hash of 64 bits. clean: the model's score on the others; p: one-sided binomial, Bonferroni "
+        "over the sets."
     )
-    sections = [Section(title="Sets", text=[explained, *overlap.notes, *CAVEATS], parts=[table])]
+    sections = [Section(title="Sets", text=[explained, *overlap.lines()], parts=[table])]
     for own in overlap.sets:
         cards = _cards(own, eval_images[own.name], train_image)
         sections.append(Section(title=own.name, text=set_lines(own), parts=cards))
@@ -167,14 +185,21 @@ def overlap_page(overlap: Overlap, eval_images: Mapping[str, Read], train_image:
 
 
 def set_lines(own: SetOverlap) -> list[str]:
-    """How the threshold was chosen, what the hash found, and what else is to be said of a set."""
+    """What was not compared, how the threshold was chosen, what the hash found, and what else is to be said."""
     choice = own.choice
     lines = [
         f"threshold {choice.threshold:.3f}: finds {percent(choice.recall)} % of {choice.copies} copies made of its "
         f"images in ten ways, at a precision of {percent(choice.precision)} % where a tenth of the images have a copy",
-        f"{own.overlap} images by the tower, {own.by_hash} by the hash, {own.by_both} by both",
+        f"{own.overlap} images by the tower, {own.by_hash} by the hash, {own.by_both} by both; those by the hash alone "
+        "are not counted",
     ]
-    return [*lines, *own.notes]
+    return [*([skipped_line(own.skipped_by_reason)] if own.skipped else []), *lines, *own.notes]
+
+
+def skipped_line(reasons: Mapping[str, int]) -> str:
+    """How many images were not compared, and why."""
+    shown = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
+    return f"{sum(reasons.values()):,} could not be read and were not compared ({shown})"
 
 
 def _cards(own: SetOverlap, eval_image: Read, train_image: Read) -> list[PairCards]:
@@ -182,13 +207,14 @@ def _cards(own: SetOverlap, eval_image: Read, train_image: Read) -> list[PairCar
     doubtful, certain = found[:SHOWN_DOUBTFUL], found[SHOWN_DOUBTFUL:][::-1][:SHOWN_CERTAIN]
     parts = []
     for title, pairs in (
-        (f"Found, the least similar first ({len(doubtful)} of {len(found)})", doubtful),
-        ("Found, the most similar", certain),
-        ("Not counted: the nearest below the threshold", own.below),
+        (f"Found, the least similar first ({{}} of {len(found)})", doubtful),
+        (f"Found, the most similar ({{}} of {len(found)})", certain),
+        ("Not counted: the nearest below the threshold ({})", own.below),
     ):
         cards = [card for pair in pairs if (card := _card(pair, eval_image, train_image)) is not None]
-        if cards:
-            parts.append(PairCards(title=title, cards=cards))
+        gone = f"; {len(pairs) - len(cards)} are gone since" if len(cards) < len(pairs) else ""
+        if pairs:
+            parts.append(PairCards(title=title.format(len(cards)) + gone, cards=cards))
     return parts
 
 
