@@ -56,6 +56,12 @@ class ColourTower(torch.nn.Module):
     def project(self, features_BW):
         return features_BW
 
+    def forward(self, pixels_B3SS):
+        return self.features(pixels_B3SS)
+
+    def map_modules(self):
+        return ()
+
 
 class OneIdTokenizer:
     """An id for each text, whatever its capitals; nothing is ever cut."""

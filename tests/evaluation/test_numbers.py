@@ -52,6 +52,8 @@ def test_the_mistake_that_is_shown_is_the_one_the_model_was_most_certain_of(colo
     Image.new("RGB", (4, 4), (150, 0, 255)).save(source / "red" / "009.png")
     entry = measured(source)
     names = list(entry.measured.answers.classifier.class_names)
-    card = confusion_card(entry, names.index("red"), names.index("blue"))
+    (mistake,) = entry.confusions
+    assert (mistake.label, mistake.other, mistake.count) == (names.index("red"), names.index("blue"), 2)
+    card = confusion_card(entry, mistake)
     assert card.truth == "red" and card.ranking.labels[0] == "blue"
     assert card.ranking.probabilities[0] > 0.999

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import seesay
 from seesay.base.drawing import Drawing
 from seesay.base.records import Score
 from seesay.evaluation import charts
 from seesay.evaluation.compare import compare_all, robustness_of
+from seesay.evaluation.entries import Request, measure_entry
 from seesay.evaluation.evaluate import Evaluation, evaluate
 from seesay.evaluation.report import build_page
 from seesay.evaluation.report_details import CLASSES_SHOWN, confusion_card, confusion_figure, hard_case_of
+from seesay.evaluation.suite import Question
 from seesay.formulas.reliability import reliability
 from seesay.formulas.robustness import Line
 from seesay.tasks.probe_result import ProbeResult, ShotsResult
@@ -155,9 +158,25 @@ def test_of_many_classes_those_with_the_most_mistakes_are_shown_and_the_others_c
 def test_a_card_shows_the_most_certain_mistake(colours, measured):
     # White is as near to blue as to red, and the first class wins.
     entry = measured(colours("colours", blue=["blue"], red=["white", "blue", "white"]))
-    card = confusion_card(entry, label=1, other=0)
+    card = confusion_card(entry, entry.confusions[0])
     assert (card.truth, card.ranking.labels) == ("red", ("blue", "red"))
     assert card.ranking.probabilities[0] > 0.9
+
+
+def test_mistakes_have_the_heat_of_what_spoke_for_the_wrong_class(colours, colour_model):
+    source = colours("colours", red=["red", "blue"], blue=["red", "blue"])
+    model = seesay.build("conv-tiny")
+    entry = measure_entry("tiny", model, str(source), Request(question=Question(), prompts=True))
+    assert entry.confusions and not entry.result.notes
+    first = entry.confusions[0]
+    assert Image.open(io.BytesIO(first.heat)).size == Image.open(io.BytesIO(confusion_card(entry, first).image)).size
+    page = build_page([entry])
+    wrong = entry.measured.answers.classifier.class_names[first.other]
+    assert f'alt="what spoke for {wrong}"' in page and "bright is what spoke for the wrong class" in page
+    # A tower without maps: the page says why there is no heat.
+    plain = measure_entry("plain", colour_model, str(source), Request(question=Question(), prompts=True))
+    assert plain.confusions and plain.confusions[0].heat is None
+    assert "no heat beside the mistakes: the image tower of" in plain.result.notes[-1]
 
 
 def test_one_json_per_result_holds_settings_commit_and_seed(entry):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from seesay.base.errors import UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score
 from seesay.data.class_names import class_prompts
@@ -17,6 +18,7 @@ from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import TEMPLATES
 from seesay.evaluation.compare import Shift
+from seesay.evaluation.confusions import Confusion, confusions_of, with_heat
 from seesay.evaluation.results import RetrievalResult, ZeroShotResult
 from seesay.evaluation.suite import SEED, Measured, Question, measure_set
 from seesay.formulas.metrics import top_k_hits
@@ -68,7 +70,8 @@ class Entry:
 
     `name` is that of the model in the report, and no other model there has it. `source` is None for a set in memory.
     `spread` is the accuracy of single templates, `probe` a linear probe on the train part; each is None where it was
-    not measured. `shots_left_out` are numbers of shots for which some class has too few training images.
+    not measured. `confusions` are the most frequent mistakes. `shots_left_out` are numbers of shots for which some
+    class has too few training images.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Entry:
     measured: Measured
     spread: PromptSpread | None = None
     probe: ProbeResult | None = None
+    confusions: tuple[Confusion, ...] = ()
     shots_left_out: tuple[int, ...] = ()
 
     @property
@@ -110,6 +114,7 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     entry = Entry(name=name, source=place, measured=replace(measured, result=replace(measured.result, model=name)))
     if not isinstance(evalset, LabelledSet):
         return entry
+    entry = with_confusions(entry, model, has_heat=request.prompts)
     # A model that predicts captions knows the templates of its training alone: others would say nothing about it.
     if request.prompts and question.descriptions is None and model.embeds_texts:
         entry = replace(entry, spread=prompt_spread(model, measured, cache=question.cache))
@@ -123,6 +128,17 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
         result = replace(measured.result, model=name, notes=(*measured.result.notes, note))
         entry = replace(entry, measured=replace(entry.measured, result=result))
     return entry
+
+
+def with_confusions(entry: Entry, model: Model, *, has_heat: bool) -> Entry:
+    """The entry with the most frequent mistakes, and what spoke for each; a note where the tower does not say it."""
+    assert entry.measured.answers is not None
+    found = confusions_of(entry.measured.answers)
+    try:
+        return replace(entry, confusions=with_heat(model, entry.measured, found) if has_heat else found)
+    except UsageError as error:
+        result = replace(entry.result, notes=(*entry.result.notes, f"no heat beside the mistakes: {error}"))
+        return replace(entry, confusions=found, measured=replace(entry.measured, result=result))
 
 
 def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:

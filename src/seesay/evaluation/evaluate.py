@@ -75,11 +75,11 @@ def evaluate(
     ({class: [sentence, ...]} or a JSON file) replace the words that `tasks.words.choose_words` takes for the classes.
     `probe`: also a linear probe where a set has a train part (train/ beside test/ or val/), and with `shots` on this
     many images per class; where there is none, the entry's `result.remarks` say so. `prompts`: also the accuracy of
-    every single template. `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of
-    standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of all models, also of `Model` values
-    in another one; `precision` to `batch_size` are as in `Model.with_precision` and so on. The two columns
-    are for tables and frames that call theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is
-    False. `on_entry` is called with every entry once it is measured.
+    every single template, and what spoke for the worst mistakes. `shift` names the natural and the shifted one of two
+    sets; `baseline` is a JSON file of standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of
+    all models, also of `Model` values in another one; `precision` to `batch_size` are as in `Model.with_precision` and
+    so on. The two columns are for tables and frames that call theirs otherwise. Embeddings are cached under
+    `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
     `results` is a folder for a JSON file per model, set and task, each written when it is measured; `report` is an HTML
     page, written at the end, which implies `prompts`. What is left out is counted in `result.remarks` of an entry.
     `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.

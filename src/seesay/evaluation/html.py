@@ -57,11 +57,12 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One image and the answer of a model to it; `truth` is the label that should be first."""
+    """One image and the answer of a model to it; `truth` should be first, `heat` is what spoke for the first."""
 
     image: bytes
     truth: str
     ranking: Ranking
+    heat: bytes | None = None
 
     @property
     def is_right(self) -> bool:

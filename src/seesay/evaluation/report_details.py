@@ -5,7 +5,6 @@ at 336 px (Radford et al. 2021, tables 10 and 11). The sets of those tables have
 they say how hard the task is and not what to reach.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,13 +14,12 @@ from seesay.base.records import Ranking, Score
 from seesay.base.values import percent, with_interval
 from seesay.data.labelled import LabelledSet
 from seesay.evaluation import charts
+from seesay.evaluation.confusions import SIDE, Confusion
 from seesay.evaluation.entries import Entry
 from seesay.evaluation.html import Card, Cards, Figure, Section, Table, thumbnail
 from seesay.evaluation.results import ZeroShotResult
 from seesay.formulas.reliability import reliability
 
-# A guess: two rows of cards on a wide screen.
-PAIRS_SHOWN = 8
 # Classes whose names can be read at the side of a matrix; a guess.
 CLASSES_SHOWN = 24
 
@@ -76,21 +74,19 @@ def details_section(entry: Entry, *, several: bool) -> Section | None:
     figure = Figure(
         drawing=charts.reliability_diagram(bins), words=f"Calibration error {ece} points", note=note, width=380
     )
-    pairs = Counter(
-        (int(label), int(predicted))
-        for label, predicted in zip(answers.label_N, answers.predicted_N, strict=True)
-        if label != predicted
-    ).most_common(PAIRS_SHOWN)
     names = answers.classifier.class_names
     size_C = np.bincount(answers.label_N, minlength=len(evalset.class_names))
-    rows = [(names[label], names[other], f"{count} of {size_C[label]}") for (label, other), count in pairs]
+    found = entry.confusions
+    rows = [(names[each.label], names[each.other], f"{each.count} of {size_C[each.label]}") for each in found]
     table = Table(head=("shown", "taken for", "images"), rows=rows)
     matrix = confusion_figure(answers.label_N, answers.predicted_N, names)
     title = f"{result.set_name}, {entry.name}" if several else result.set_name
     text = [f"{result.n} images, top-1 {with_interval(result.top1.value, result.top1.interval95)}."]
     if result.same_names:
         text.append(f"Names that more than one class has: {', '.join(result.same_names)}.")
-    cards = Cards(cards=[confusion_card(entry, label, other) for (label, other), _ in pairs])
+    if any(each.heat is not None for each in found):
+        text.append("Below each mistaken image it stands again: bright is what spoke for the wrong class, not its own.")
+    cards = Cards(cards=[confusion_card(entry, each) for each in found])
     return Section(title=title, text=text, parts=[figure, matrix, table, cards])
 
 
@@ -121,19 +117,17 @@ def confusion_figure(label_N: np.ndarray, predicted_N: np.ndarray, names: Sequen
     )
 
 
-def confusion_card(entry: Entry, label: int, other: int) -> Card:
+def confusion_card(entry: Entry, found: Confusion) -> Card:
     """The image of one class that was taken for the other with the greatest confidence."""
     answers, evalset = entry.measured.answers, entry.measured.evalset
     assert answers is not None and isinstance(evalset, LabelledSet)
-    mistaken_N = np.flatnonzero((answers.label_N == label) & (answers.predicted_N == other))
-    worst = int(mistaken_N[answers.confidence_N[mistaken_N].argmax()])
     names = answers.classifier.class_names
     ranking = Ranking(
-        labels=tuple(names[index] for index in answers.best_NR[worst].tolist()),
-        probabilities=tuple(answers.share_NR[worst].tolist()),
+        labels=tuple(names[index] for index in answers.best_NR[found.worst].tolist()),
+        probabilities=tuple(answers.share_NR[found.worst].tolist()),
     )
-    image = thumbnail(evalset.image(entry.measured.read[worst]), side=128)
-    return Card(image=image, truth=names[label], ranking=ranking)
+    image = thumbnail(evalset.image(entry.measured.read[found.worst]), side=SIDE)
+    return Card(image=image, truth=names[found.label], ranking=ranking, heat=found.heat)
 
 
 def shown(score: Score) -> str:

@@ -71,6 +71,16 @@ def word_lines(words: tuple[Word, ...]) -> list[list[Word]]:
     return lines
 
 
+def heat_over(photo_HW3: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
+    """The photo under its heat as `explanation_figure` draws it, uint8 (H, W, 3)."""
+    from matplotlib import colormaps
+
+    heat_HW = np.clip(heat_HW, 0, 1)
+    cover_HW1 = COVER * heat_HW[..., None]
+    colour_HW3 = 255 * colormaps["inferno"](heat_HW)[..., :3]
+    return ((1 - cover_HW1) * photo_HW3 + cover_HW1 * colour_HW3).round().astype(np.uint8)
+
+
 def _draw_photo(
     axes: "Axes", photo_HW3: np.ndarray, heat_HW: np.ndarray | None, seen: tuple[float, float, float, float]
 ) -> None:
