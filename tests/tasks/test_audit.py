@@ -227,3 +227,11 @@ def test_names_that_steer_a_terminal_are_shown_as_what_they_are(case, capsys):
     assert main(["audit", "box", str(photos), "--groups", str(table), "--labels", str(labels)]) == 0
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err and "\\x1b[31m" in shown.out
+
+
+def test_a_table_of_other_names_is_answered_with_a_name_of_each_side(case, capsys):
+    photos, table, _ = case
+    write(table, "photo,age\nelsewhere/a.png,young\nelsewhere/b.png,old\n")
+    assert main(["audit", "box", str(photos), "--groups", str(table)]) == 2
+    error = capsys.readouterr().err
+    assert "'elsewhere/a.png'" in error and any(repr(path.name) in error for path in photos.iterdir())

@@ -45,7 +45,7 @@ def test_files_that_are_no_photos_are_told(colour_model, album: Path, tmp_path: 
     told = []
     prepared = prepare([album], Question(labels=LABELS))
     answer_all(colour_model, prepared, format=FORMATS["csv"], out=None, write=list, log=told.append)
-    assert told[0] == "other files there are left out, which are no photos: 2 x txt, 1 x mp4"
+    assert told[0] == "left out, as no photos: 2 x txt, 1 x mp4"
     done = classify_folder(colour_model, album, LABELS, out=tmp_path / "out.csv")
     assert done.others == {"txt": 2, "mp4": 1} and "3 other files left out" in repr(done)
 

@@ -108,3 +108,20 @@ def test_one_concept_is_refused_and_an_empty_file_of_them(photo, tmp_path):
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(seesay.UsageError, match="has no concepts"):
         seesay.explain(photo, "a cat", concepts=tmp_path / "none.txt")
+
+
+@pytest.mark.parametrize(
+    ("hottest", "agreement", "disagrees"), [(0.1, 0.5, False), (0.9, 0.5, True), (0.1, -0.1, True)]
+)
+def test_the_command_says_where_heat_and_removal_disagree(hottest, agreement, disagrees):
+    from types import SimpleNamespace
+
+    from seesay.cli.explain import as_text
+
+    removal = SimpleNamespace(
+        agreement=agreement, without_hottest=hottest, without_coldest=0.6, fall_GG=np.zeros((2, 2))
+    )
+    why = SimpleNamespace(
+        score=0.7, contrast_score=None, contrast=None, text="a cat", words=(), removal=removal, concepts=()
+    )
+    assert ("trust removal" in as_text(why, "cat.png")) == disagrees

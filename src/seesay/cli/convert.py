@@ -86,7 +86,9 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
             "(about one photo in four)."
         )
     if options.get("image_size") or options.get("context"):
-        say("that is of the new model and its files; its answers are not those of SRC: measure it before it is used.")
+        say(
+            f"the difference is between the new model and its files; {source} answers otherwise: measure it before use."
+        )
 
 
 def _on_hub(source: str) -> "Repository | None":

@@ -81,6 +81,8 @@ def as_text(explanation: "Explanation", photo: str) -> str:
             f"coldest quarter blanked: {removal.without_coldest:.4f} ({removal.without_coldest - score:+.4f})",
             f"rank correlation of heat and removal: {agreement} over {removal.fall_GG.size} cells",
         ]
+        if removal.agreement < 0 or removal.without_hottest > removal.without_coldest:
+            lines.append("heat and removal disagree on this photo: trust removal")
     if explanation.concepts:
         named = ", ".join(f"{name} {weight:.2f}" for name, weight in explanation.concepts)
         lines.append(printable(f"concepts: {named}"))

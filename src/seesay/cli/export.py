@@ -44,7 +44,8 @@ def command(
     columns = COLUMNS + (SET_COLUMNS if "top1" in rows[0] else [])
     print(table(columns, [_cells(row) for row in rows], left=1), end="")
     found = done.facts["check"]
-    say(f"compared on {found['images']} images ({found['source']}) and {found['texts']} texts")
+    top1 = f"; top-1 is of {found['set_images']:,} images" if found["set"] else ""
+    say(f"compared on {found['images']} images ({found['source']}) and {found['texts']} texts{top1}")
     if found["skipped"]:
         say(f"{found['skipped']} images could not be read")
     print(printable(f"{model} -> {destination} ({to}, {done.facts['precision']}, opset {done.facts['opset']})"))

@@ -41,10 +41,7 @@ class GroupTable:
         `UsageError` where a bare name in the table is that of several photos.
         """
         bare = Counter(photo.name for photo in photos)
-        relatives = [
-            photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else photo.as_posix()
-            for photo in photos
-        ]
+        relatives = names_below(folder, photos)
         found = []
         for photo, relative in zip(photos, relatives, strict=True):
             row = self.rows.get(relative) or self.rows.get(photo.as_posix())
@@ -58,6 +55,13 @@ class GroupTable:
                 row = self.rows[photo.name]
             found.append(row)
         return found
+
+
+def names_below(folder: Path, photos: Sequence[Path]) -> list[str]:
+    """What each photo is called in a table: its path below the folder, or its whole path where it lies elsewhere."""
+    return [
+        photo.relative_to(folder).as_posix() if photo.is_relative_to(folder) else photo.as_posix() for photo in photos
+    ]
 
 
 def read_group_table(path: str | Path) -> GroupTable:
@@ -105,6 +109,7 @@ DEFAULT = "denigration"
 ANY_HARM = "harmful"
 # In the folder beside this file.
 PACKAGED = ("denigration", "occupations")
+LIKE = f"one that fits is {files('seesay.data') / 'label_sets' / 'occupations.toml'}"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -164,9 +169,9 @@ def read_label_set(name_or_file: str | Path) -> LabelSet:
         # As JSON, in which a list is a tuple's only form.
         return LabelSet.model_validate_json(json.dumps(tomllib.loads(text), default=str))
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name_or_file} is no TOML ({error}); see data/label_sets/denigration.toml.") from error
+        raise UsageError(f"{name_or_file} is no TOML ({error}); {LIKE}.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"
         reason = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{name_or_file}: {where}: {reason}; see data/label_sets/denigration.toml.") from error
+        raise UsageError(f"{name_or_file}: {where}: {reason}; {LIKE}.") from error

@@ -170,7 +170,8 @@ Read = Callable[[str], bytes]
 
 def overlap_page(overlap: Overlap, eval_images: Mapping[str, Read], train_image: Read) -> str:
     """The page: a table, and for each set its pairs side by side; images are read by their keys as they are shown."""
-    lead = f"{overlap.searched:,} training images of {overlap.train} were compared with {len(overlap.sets)} sets."
+    names = ", ".join(own.name for own in overlap.sets)
+    lead = f"{overlap.searched:,} training images of {overlap.train} were compared with {names}."
     table = Table(head=COLUMNS, rows=[tuple(own.cells()) for own in overlap.sets])
     explained = (
         "n: images of the set that were compared. overlap: those that are among the training images. by hash: as many "

@@ -175,7 +175,12 @@ def described(
             lines.append(f"           so few that a loss of {unseen:.1f} points may not be seen; a larger one shows it")
     if not has_guard:
         lines.append("           measured only on images like the target's: name a set you care about with --guard")
-    return [*lines, f"bound      at most {most_loss:g} points lost on a guard, the end of the 95 % interval counted"]
+    return [*lines, f"bound      at most {in_points(most_loss)} lost on a guard, the end of the 95 % interval counted"]
+
+
+def in_points(loss: float) -> str:
+    """A loss in points of a hundred, in words."""
+    return f"{loss:g} point{'s' * (loss != 1)}"
 
 
 def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings, guards: Sequence[Measure]) -> Model:
@@ -260,7 +265,7 @@ def none_allowed(result: FineTuning) -> SeesayError:
         )
     return SeesayError(
         f"no model between {result.model_name} and the trained one is better on {result.target.name} and loses at most "
-        f"{result.most_loss:g} points on {' and '.join(guard.name for guard in result.guards)}; {hint}. Nothing is "
+        f"{in_points(result.most_loss)} on {' and '.join(guard.name for guard in result.guards)}; {hint}. Nothing is "
         f"recommended: {result.folder / TRAIN_FOLDER / MODEL_FOLDER} is the trained model, {result.folder / PAGE_NAME} "
         "the page."
     )

@@ -17,7 +17,15 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.records import Skipped
-from seesay.data.audit_files import ANY_HARM, DEFAULT, MOST_GROUPS, LabelSet, read_group_table, read_label_set
+from seesay.data.audit_files import (
+    ANY_HARM,
+    DEFAULT,
+    MOST_GROUPS,
+    LabelSet,
+    names_below,
+    read_group_table,
+    read_label_set,
+)
 from seesay.data.class_names import ClassName
 from seesay.data.sources import LooseFile, count_reasons
 from seesay.formulas.groups import chi_squared, holm, largest_gap
@@ -69,7 +77,8 @@ def audit(
     listed = [(photo, row) for photo, row in zip(found, rows, strict=True) if row is not None]
     if not listed:
         raise UsageError(
-            f"none of the {len(found)} photos is in {groups}; its names are as {next(iter(table.rows))!r}."
+            f"none of the {len(found)} photos is in {groups}: there one is {next(iter(table.rows))!r}, and that of a "
+            f"photo {names_below(folder, found)[0]!r}; write them as they lie below {str(photos)!r}."
         )
     loaded = on_device(model, device)
     classifier = loaded.classifier(list[ClassName](label_set.labels(is_added=True)), label_set.templates)

@@ -198,7 +198,7 @@ def answer_all(
     if len(photos) > format.most_photos:
         log(f"{len(photos):,} photos make a {format.ending} file that is slow to open; .parquet and .csv are not.")
     if prepared.others:
-        log(f"other files there are left out, which are no photos: {in_words(prepared.others)}")
+        log(f"left out, as no photos: {in_words(prepared.others)}")
     inputs = inputs_of(model, prepared) if out is not None else {}
     read = model.read_labels(prepared.labels, prepared.question.templates)
     read.refuse_alike()

@@ -237,6 +237,7 @@ def _written(
         "skipped": len(checks.skipped),
         "calibrated_on": len(checks.calibration),
         "set": None if checks.labelled is None else checks.labelled.name,
+        "set_images": 0 if right.is_right_N is None else len(right.is_right_N),
         "rows": rows,
         "machine": machine_facts(Runtime.find("cpu")),
     }
