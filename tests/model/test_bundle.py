@@ -235,6 +235,12 @@ def test_an_empty_folder_and_one_without_either_file_are_refused(folder: Path, t
         load(folder)
 
 
+def test_a_folder_above_models_is_answered_with_where_they_are(folder: Path, tmp_path: Path):
+    shutil.copytree(folder, tmp_path / "run" / "train" / "model")
+    with pytest.raises(RefusedInput, match=r"models lie below it: \S*run/train/model\.$"):
+        load(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     "key",
     ["architecture", "preprocess", "templates", "facts", "name", "tokenizer", "logit_scale", "weights_sha256"],

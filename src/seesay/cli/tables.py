@@ -11,8 +11,9 @@ from seesay.base.values import percent as percent
 from seesay.base.values import table as table
 from seesay.base.values import with_interval as with_interval
 
-# What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run.
-MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json")
+# What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run, of
+# fine-tuning also one that recommends none: its error names the models in it.
+MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json", "finetune.json")
 # The ends of files that hold weights: safetensors, and the names that PyTorch's pickles go by.
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 # The share of samples that may be skipped before a command ends with exit code 3; a guess.

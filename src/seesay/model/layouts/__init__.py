@@ -37,6 +37,8 @@ FILE_NAMES = frozenset(
         *("vocab.json", "merges.txt", "special_tokens_map.json"),
     }
 )
+# Of models that lie below a folder that is none, in its error.
+SHOWN_FOLDERS = 3
 WRITERS: dict[str, ModuleType] = {"seesay": seesay, "hf": hf, "open_clip": open_clip}
 
 
@@ -46,10 +48,11 @@ def layout_in(folder: Path) -> ModuleType:
     whole = [layout for layout in described if has_weights(folder / layout.WEIGHTS_NAME)]
     if not described:
         _refuse_other_type(folder / hf_clip.CONFIG_NAME)
-        raise RefusedInput(
-            f"{folder} holds none of {', '.join(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))}; "
-            "a model folder holds one of these and its weights."
-        )
+        names = list(dict.fromkeys(layout.CONFIG_NAME for layout in READERS))
+        inside = [path.parent for depth in ("*", "*/*") for name in names for path in folder.glob(f"{depth}/{name}")]
+        shown = ", ".join(map(str, sorted(set(inside))[:SHOWN_FOLDERS]))
+        hint = f"models lie below it: {shown}" if inside else "a model folder holds one of these and its weights"
+        raise RefusedInput(f"{folder} holds none of {', '.join(names)}; {hint}.")
     if not whole:
         _refuse_pickles(folder)
     return (whole or described)[0]
