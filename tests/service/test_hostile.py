@@ -307,6 +307,11 @@ def test_more_requests_than_are_taken_at_once_get_503_and_the_time_to_come_again
         assert time.monotonic() < until
     refused = client.post("/v1/embed", {"texts": ["blue"]})
     assert refused.status == 503 and refused.headers["retry-after"] == "1"
+    assert "try again" in refused.json["error"]["message"] and refused.headers["x-content-type-options"] == "nosniff"
+    head = b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"
+    assert client.raw(head + b" " * 9_000_000).startswith(b"HTTP/1.1 503"), (
+        "the answer comes before the body is through"
+    )
     assert client("GET", "/healthz").status == 200, "what needs no model is still answered"
     gate.set()
     for thread in threads:

@@ -116,6 +116,25 @@ class Guard:
     in_hand: int = 0
     bytes_held: int = 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether any request for the model is refused now."""
+        return self.working >= WORK_AT_ONCE
+
+    def refusal(self) -> bytes:
+        """The answer to a request for the model that is not even parsed, as it goes over the wire."""
+        refusal, request_id = _too_many(), uuid.uuid4().hex[:16]
+        body = refusal.body(request_id)
+        headers = {
+            **refusal.headers,
+            **_own_headers(request_id),
+            "content-length": str(len(body)),
+            "connection": "close",
+        }
+        self.measures.answered("other", str(refusal.status), 0.0)
+        lines = [f"HTTP/1.1 {refusal.status} Service Unavailable", *map(": ".join, headers.items()), "", ""]
+        return "\r\n".join(lines).encode("ascii") + body
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
@@ -147,13 +166,13 @@ class Guard:
             self.bytes_held -= sum(map(len, parts))
 
     def _refuse_work(self, is_work: bool) -> None:
-        if is_work and self.working >= WORK_AT_ONCE:
-            raise Refusal.busy("too many requests at once; try again.")
+        if is_work and self.is_full:
+            raise _too_many()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
         if self.in_hand >= ALL_AT_ONCE:
-            raise Refusal.busy("too many requests at once; try again.")
+            raise _too_many()
         self.in_hand += 1
         self.measures.in_hand.set(self.in_hand)
         try:
@@ -207,6 +226,15 @@ class Guard:
             raise Refusal(408, late, headers={"connection": "close"}) from error
 
 
+def _too_many() -> Refusal:
+    return Refusal.busy("too many requests at once; try again.")
+
+
+def _own_headers(request_id: str) -> dict[str, str]:
+    """What every answer has, unless it says itself how it may be kept."""
+    return {**HEADERS, "x-request-id": request_id, "cache-control": "no-store"}
+
+
 def _is_unread(scope: Scope) -> bool:
     """Whether a body may be coming that is too large to be thrown away."""
     headers = _lengths(scope)
@@ -248,11 +276,9 @@ class Reply:
         """Hand a message of the application on."""
         if message["type"] == "http.response.start":
             self._is_begun = True
-            own = {**HEADERS, "x-request-id": self.request_id}
             given = {key.lower() for key, _ in message.get("headers", [])}
-            if b"cache-control" not in given:
-                own["cache-control"] = "no-store"
-            extra = [(name.encode(), value.encode()) for name, value in own.items()]
+            own = ((name.encode(), value.encode()) for name, value in _own_headers(self.request_id).items())
+            extra = [(name, value) for name, value in own if name not in given]
             message = {**message, "headers": [*message.get("headers", []), *extra]}
             self.count(str(message["status"]))
         self.is_complete |= message["type"] == "http.response.body" and not message.get("more_body", False)

@@ -10,13 +10,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seesay.base.errors import SeesayError, UsageError
+from seesay.service.guard import Guard
 from seesay.service.refusals import BUSY
 
 # Guesses, all. Seconds: for the headers of a request, between requests, for an answer to be taken, and for those in
@@ -24,6 +24,8 @@ from seesay.service.refusals import BUSY
 HEADER_SECONDS, IDLE_SECONDS, TAKING_SECONDS, LAST_SECONDS = 10.0, 5, 30.0, 10
 # Bytes of all headers of a request, and connections at once, below the 1,024 files that a process may open.
 HEADER_BYTES, CONNECTIONS = 16 << 10, 512
+# How a request for the model begins.
+WORK = b"POST "
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -44,7 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def server_of(app: ASGIApp, *, on_start: Callable[[], None] = lambda: None) -> "Server":
+def server_of(app: Guard, *, on_start: Callable[[], None] = lambda: None) -> "Server":
     """What answers, with `run(sockets=[...])`, until the process is told to end; `KeyboardInterrupt` at Ctrl-C.
 
     `on_start` is called when anybody can call.
@@ -101,6 +103,11 @@ class DeadlineProtocol(H11Protocol):
     """A connection whose headers must come in time, and whose answers must be taken in time."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _is_begun = _is_refused = False
+
+    @property
+    def _guard(self) -> Guard:
+        return cast(Guard, self.config.app)
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for headers; beyond `CONNECTIONS` at once every answer is 503."""
@@ -111,12 +118,23 @@ class DeadlineProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; however many pieces the headers come in, their time is one."""
+        if not self._is_begun and data.startswith(WORK) and self._guard.is_full:
+            self._refuse()
+        self._is_begun = True
+        if self._is_refused:
+            return  # read, so that the end of the connection does not come before the answer
         super().data_received(data)
         # What comes behind an answer, of a body that was refused, has the same time as headers.
         if self.cycle is None or self.cycle.response_complete:
             self._arm()
         else:
             self._disarm()
+
+    def _refuse(self) -> None:
+        """Answer the first request of a connection without parsing it: a tenth of the time, of which there is none."""
+        self._is_refused = True
+        self.transport.write(self._guard.refusal())
+        self.transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
