@@ -1,6 +1,8 @@
 """CLIP made whole: pairs to model to answers. The names below are loaded when they are first used."""
 
-# Nothing is imported here: `seesay` starts with this file, and Ctrl-C cannot be answered before it is done.
+# Nothing else is imported here: `seesay` starts with this file, and Ctrl-C cannot be answered before it is done.
+from os import environ as _environ
+
 TYPE_CHECKING = False  # as typing has it; type checkers take it for True
 
 if TYPE_CHECKING:
@@ -61,6 +63,11 @@ if TYPE_CHECKING:
     from seesay.training.run_folder import open_run as open_run
     from seesay.training.settings import TrainSettings as TrainSettings
     from seesay.training.train import train as train
+
+# Threads that wait for one another would spin, and take the time of whatever else the machine does. They sleep, unless
+# the user has said how they wait; libgomp reads it when torch is imported, so it is here and in no verb.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"} & _environ.keys():
+    _environ["GOMP_SPINCOUNT"] = "0"
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
 _MODULES = {
