@@ -1,5 +1,6 @@
 """`python -m seesay` is the command `seesay`."""
 
+import gc
 import sys
 from types import TracebackType
 
@@ -13,7 +14,10 @@ def main() -> int:
     end_at_once()
     from seesay.cli.main import main as run
 
-    return run()
+    code = run()
+    # Python looks at everything that torch has made before it ends, which takes half a second of a core.
+    gc.freeze()
+    return code
 
 
 def _silent_for_ctrl_c(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -20,7 +20,6 @@ from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import ftfy
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -237,6 +236,8 @@ def fixed(text: str) -> str:
     """What ftfy makes of text that was decoded wrongly, with characters in place of HTML's entities, twice."""
     plain = _plain(text)
     if plain is None:
+        import ftfy  # few captions need it, and it takes its time
+
         plain = ftfy.fix_text(_without_deep_entities(text))
         # Python refuses to read a number of more than 4,300 digits; this one is beyond all characters anyway.
         plain = _ENDLESS_NUMBER.sub("&#99999999", plain)

@@ -6,8 +6,7 @@ N = images, C = classes, M = pairs of an image and a class. Logits are scores be
 import math
 
 import numpy as np
-from scipy.optimize import brentq, minimize
-from scipy.special import betaincinv, expit, log_softmax, softmax
+import scipy  # its parts, which take 0.3 s, are loaded when they are first used
 
 from seesay.formulas.reliability import reliability
 
@@ -27,14 +26,14 @@ def softmax_temperature(logit_NC: np.ndarray, label_N: np.ndarray) -> float:
 
     def slope(inverse: float) -> float:
         """How the log loss changes with 1 / T: the expected logit less the right one."""
-        return float(((softmax(inverse * logit_NC, axis=1) * logit_NC).sum(1) - own_N).mean())
+        return float(((scipy.special.softmax(inverse * logit_NC, axis=1) * logit_NC).sum(1) - own_N).mean())
 
     if slope(1 / FLATTEST) >= 0:
         return FLATTEST
     if slope(1 / SHARPEST) <= 0:
         return SHARPEST
     # xtol is absolute and the smallest 1 / T is 0.01; brentq's annotation misses that it gives a float.
-    return 1 / float(brentq(slope, 1 / FLATTEST, 1 / SHARPEST, xtol=1e-9))  # pyright: ignore[reportArgumentType]
+    return 1 / float(scipy.optimize.brentq(slope, 1 / FLATTEST, 1 / SHARPEST, xtol=1e-9))  # pyright: ignore[reportArgumentType]
 
 
 def sigmoid_scale_and_bias(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple[float, float]:
@@ -49,11 +48,11 @@ def sigmoid_scale_and_bias(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         margin_M = sign_M * (parameters[0] * x_M + parameters[1])
-        pull_M = -sign_M * expit(-margin_M)
+        pull_M = -sign_M * scipy.special.expit(-margin_M)
         return float(np.logaddexp(0, -margin_M).mean()), np.array([(pull_M * x_M).mean(), pull_M.mean()])
 
     rate = float(np.mean(is_match_M))
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss,
         np.array([1.0, math.log(rate / (1 - rate))]),
         jac=True,
@@ -67,7 +66,7 @@ def sigmoid_scale_and_bias(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple
 
 def softmax_loss_and_error(logit_NC: np.ndarray, label_N: np.ndarray) -> tuple[float, float]:
     """The mean of -log(probability of the right class), and the expected calibration error of the best class."""
-    log_NC = log_softmax(np.asarray(logit_NC, np.float64), axis=1)
+    log_NC = scipy.special.log_softmax(np.asarray(logit_NC, np.float64), axis=1)
     confidence_N, hit_N = np.exp(log_NC.max(1)), log_NC.argmax(1) == label_N
     # Taken from 0, because -0.0 is a number that people see.
     return 0.0 - float(log_NC[np.arange(len(label_N)), label_N].mean()), reliability(confidence_N, hit_N).expected_error
@@ -77,7 +76,7 @@ def sigmoid_loss_and_error(logit_M: np.ndarray, is_match_M: np.ndarray) -> tuple
     """As `softmax_loss_and_error` for pairs, of any shape, that are scored one by one: "it is a match"."""
     logit_M, is_match_M = np.asarray(logit_M, np.float64).ravel(), np.ravel(is_match_M)
     loss = float(np.logaddexp(0, np.where(is_match_M, -logit_M, logit_M)).mean())
-    return loss, reliability(expit(logit_M), is_match_M).expected_error
+    return loss, reliability(scipy.special.expit(logit_M), is_match_M).expected_error
 
 
 def threshold_holding(score_N: np.ndarray, rate: float) -> tuple[float, int, float] | None:
@@ -91,7 +90,7 @@ def threshold_holding(score_N: np.ndarray, rate: float) -> tuple[float, int, flo
     n = len(score_N)
     k_K = np.arange(1, math.floor(n * rate) + 2)
     k_K = k_K[k_K <= n]
-    bound_K = betaincinv(k_K, n - k_K + 1, CONFIDENCE)
+    bound_K = scipy.special.betaincinv(k_K, n - k_K + 1, CONFIDENCE)
     held = int((bound_K <= rate).sum())
     if not held:
         return None
