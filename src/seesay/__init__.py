@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from seesay.model.open_clip_like import open_clip_like as open_clip_like
     from seesay.model.zero_shot import ZeroShotClassifier as ZeroShotClassifier
     from seesay.preflight.doctor import doctor as doctor
+    from seesay.preflight.engine_report import EnginesReport as EnginesReport
+    from seesay.preflight.engine_report import measure_engines as measure_engines
     from seesay.preflight.report import DoctorReport as DoctorReport
     from seesay.service.serve import serve as serve
     from seesay.tasks.audit import audit as audit
@@ -77,6 +79,7 @@ _MODULES = {
     "Curation": "curation.curate",
     "DoctorReport": "preflight.report",
     "EmbeddingsFile": "tasks.embed",
+    "EnginesReport": "preflight.engine_report",
     "Evaluation": "evaluation.evaluate",
     "Explanation": "model.explain",
     "Export": "tasks.export",
@@ -116,6 +119,7 @@ _MODULES = {
     "export": "tasks.export",
     "finetune": "finetuning.finetune",
     "load": "model.hub",
+    "measure_engines": "preflight.engine_report",
     "open_clip_like": "model.open_clip_like",
     "open_index": "index.photo_index",
     "open_run": "training.run_folder",

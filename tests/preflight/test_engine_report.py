@@ -4,20 +4,22 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from seesay.base.errors import UsageError
 from seesay.cli.main import main
 from seesay.model.engines import installed_engines
+from seesay.model.hub import load
 from seesay.preflight import engine_report
-from seesay.preflight.engine_report import EngineReport, advice_of, measure_engines
+from seesay.preflight.engine_report import EngineReport, EnginesReport, measure_engines
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Few pictures and no time."""
-    monkeypatch.setattr(engine_report, "SECONDS", 0.0)
+    monkeypatch.setattr(engine_report, "measure_engines", partial(measure_engines, seconds=0.0))
     monkeypatch.setattr(engine_report, "IMAGES", 4)
 
 
@@ -35,13 +37,15 @@ def test_every_installed_engine_is_measured_and_one_is_advised(quick, tmp_path, 
 
 
 def test_an_engine_that_is_fast_and_wrong_is_not_advised():
-    def report(engine, rate, cosine):
-        return EngineReport(engine=engine, photos_per_second=rate, smallest_cosine=cosine)
+    def found(*each):
+        reports = [EngineReport(engine=name, photos_per_second=rate, smallest_cosine=cos) for name, rate, cos in each]
+        return EnginesReport(model="m", engines=tuple(reports))
 
-    slow, wrong = report("torch", 10.0, 1.0), report("torch-int8", 90.0, 0.99)
-    assert advice_of([slow, wrong]).startswith("stay with torch")
-    assert "--engine onnx: 2.0 times" in advice_of([slow, wrong, report("onnx", 20.0, 0.9999)])
-    assert advice_of([slow, report("onnx", 10.5, 1.0)]).startswith("stay with torch")
+    slow, wrong = ("torch", 10.0, 1.0), ("torch-int8", 90.0, 0.99)
+    assert found(slow, wrong).advice.startswith("stay with torch") and found(slow, wrong).best.engine == "torch"
+    assert "--engine onnx: 2.0 times" in found(slow, wrong, ("onnx", 20.0, 0.9999)).advice
+    assert found(slow, ("onnx", 10.5, 1.0)).advice.startswith("stay with torch")
+    assert "torch 10, torch-int8 90 images a second; stay" in repr(found(slow, wrong))
 
 
 def test_without_pairs_and_without_a_model_there_is_nothing_to_look_at(capsys):
@@ -49,12 +53,11 @@ def test_without_pairs_and_without_a_model_there_is_nothing_to_look_at(capsys):
     assert "PAIRS is missing" in capsys.readouterr().err
 
 
-def test_a_model_that_predicts_captions_is_refused():
-    class Predictor:
-        name, embeds_texts = "words", False
-
+def test_a_model_that_cannot_be_measured_is_refused(predictor):
     with pytest.raises(UsageError, match="engines are for models that embed texts"):
-        measure_engines(Predictor())
+        measure_engines(predictor("caption"))
+    with pytest.raises(UsageError, match="is only to encode with; measure the model it was made of"):
+        measure_engines(load("box").with_engine("torch-bf16"))
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,9 @@ def show_engines(model: str | None, json_file: Path | None) -> None:
     """What each engine makes of a trained model here, and which to take."""
     if model is None:
         raise UsageError("PAIRS is missing; name images with captions, or with --model a trained model to measure.")
-    from seesay.model.hub import on_device
-    from seesay.preflight.engine_report import advice_of, measure_engines, to_json
+    from seesay.preflight.engine_report import measure_engines
 
-    loaded = on_device(model, "cpu")
-    reports = measure_engines(loaded)
+    report = measure_engines(model)
     rows = [
         [
             each.engine,
@@ -115,16 +113,16 @@ def show_engines(model: str | None, json_file: Path | None) -> None:
             f"{each.memory_bytes / 1e6:,.0f}",
             f"{each.smallest_cosine:.6f}",
         ]
-        for each in reports
+        for each in report.engines
         if not each.refused
     ]
     print(table(ENGINE_COLUMNS, rows, left=1), end="")
-    for each in reports:
+    for each in report.engines:
         if each.refused:
             print(printable(f"{each.engine}: {each.refused}"))
-    print(advice_of(reports), flush=True)
+    print(report.advice, flush=True)
     if json_file is not None:
-        write_json(json_file, to_json(loaded, reports))
+        write_json(json_file, report.to_json())
 
 
 def as_text(report: "DoctorReport") -> str:

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from seesay.base.errors import UsageError
 from seesay.base.journal import progress
+from seesay.base.names import no_empty_names
+from seesay.base.printable import printable
 from seesay.data.class_names import imagenet_names
 from seesay.data.drawn_sets import open_drawn_set
 from seesay.data.prompts import fill
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
-from seesay.model.engines import installed_engines
+from seesay.model.engines import installed_engines, refuse_altered
+from seesay.model.hub import on_device
 
 # Guesses: images and texts of a batch, seconds for each of three measurements, and the fewest calls of one.
 IMAGES, TEXTS, SECONDS, CALLS = 32, 64, 0.7, 3
@@ -45,41 +48,75 @@ class EngineReport:
     refused: str = ""
 
 
-def measure_engines(model: Model) -> list[EngineReport]:
-    """Every installed engine on drawn images and ImageNet's names, torch first; the model is on the CPU."""
-    if not model.embeds_texts:
-        raise UsageError(f"{model.name} predicts captions, and engines are for models that embed texts.")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EnginesReport:
+    """What `measure_engines` found of a model, by its name: every engine that is installed, torch first."""
+
+    model: str
+    engines: tuple[EngineReport, ...]
+
+    @property
+    def best(self) -> EngineReport:
+        """The engine to take: torch, or one that is 1.1 times as fast for many images with cosines of 0.999 or more."""
+        usual = self.engines[0]
+        good = [each for each in self.engines if not each.refused and each.smallest_cosine >= ADVISED_COSINE]
+        found = max(good or [usual], key=lambda each: each.photos_per_second)
+        return found if found.photos_per_second >= ADVISED_GAIN * usual.photos_per_second else usual
+
+    @property
+    def advice(self) -> str:
+        """The best engine in words, and by how much it is faster than torch."""
+        best, usual = self.best, self.engines[0]
+        if best is usual:
+            return "stay with torch: no engine here is 1.1 times as fast with cosines of 0.999 or more"
+        gain = best.photos_per_second / usual.photos_per_second
+        return (
+            f"take --engine {best.engine}: {gain:.1f} times the images a second of torch, smallest cosine "
+            f"{best.smallest_cosine:.5f}"
+        )
+
+    def to_json(self) -> dict[str, object]:
+        """The report as plain values."""
+        return {"model": self.model, "engines": [asdict(each) for each in self.engines], "advice": self.advice}
+
+    def __repr__(self) -> str:
+        measured = ", ".join(
+            f"{each.engine} {each.photos_per_second:,.0f}" for each in self.engines if not each.refused
+        )
+        return f"<EnginesReport {printable(self.model)}: {measured} images a second; {self.advice}>"
+
+
+@no_empty_names
+def measure_engines(model: Model | str | Path, *, seconds: float = SECONDS) -> EnginesReport:
+    """Measure every engine that is installed with a trained model on this machine's CPU, and say which to take.
+
+    Images are drawn and texts are ImageNet's names: images and captions a second, one image alone, memory, and the
+    smallest cosine to torch's rows in float32. `seconds` are for each of three measurements of an engine. An engine
+    that cannot compute the model is in the report with the reason. What `model` is stays where it is. `UsageError` for
+    a model that predicts captions, or that has an engine or a precision already.
+
+        print(seesay.measure_engines("box").advice)
+    """
+    chosen = on_device(model, None if isinstance(model, Model) else "cpu")
+    if not chosen.embeds_texts:
+        raise UsageError(f"{chosen.name} predicts captions, and engines are for models that embed texts.")
+    refuse_altered(chosen, "measure")
+    if chosen.device.type != "cpu":
+        raise UsageError(f"{chosen.name} is on {chosen.device}, and engines are measured on the CPU; load it there.")
     drawn = open_drawn_set(DRAWN)
-    pixels_N3SS = torch.stack(read_pixels(model, drawn.image, IMAGES)[0])
-    texts = fill(model.templates[:1], list(imagenet_names().values())[:: 1000 // TEXTS])[:TEXTS]
-    right = model.encode_pixels(pixels_N3SS), model.encode_texts(texts)
+    pixels_N3SS = torch.stack(read_pixels(chosen, drawn.image, IMAGES)[0])
+    texts = fill(chosen.templates[:1], list(imagenet_names().values())[:: 1000 // TEXTS])[:TEXTS]
+    right = chosen.encode_pixels(pixels_N3SS), chosen.encode_texts(texts)
     reports, names = [], installed_engines()
     with progress(len(names), "engines") as advance:
         for name in names:
-            reports.append(_measured(model, name, pixels_N3SS, texts, right))
+            reports.append(_measured(chosen, name, pixels_N3SS, texts, right, seconds=seconds))
             advance(1)
-    return reports
-
-
-def advice_of(reports: list[EngineReport]) -> str:
-    """The engine to take, and by how much it is faster than torch for many images."""
-    torch_rate = reports[0].photos_per_second
-    good = [each for each in reports if not each.refused and each.smallest_cosine >= ADVISED_COSINE]
-    best = max(good or reports[:1], key=lambda each: each.photos_per_second)
-    gain = best.photos_per_second / torch_rate
-    if best.engine == "torch" or gain < ADVISED_GAIN:
-        return "stay with torch: no engine here is 1.1 times as fast with cosines of 0.999 or more"
-    cosine = f"smallest cosine {best.smallest_cosine:.5f}"
-    return f"take --engine {best.engine}: {gain:.1f} times the images a second of torch, {cosine}"
-
-
-def to_json(model: Model, reports: list[EngineReport]) -> dict[str, object]:
-    """The report as plain values."""
-    return {"model": model.name, "engines": [asdict(each) for each in reports], "advice": advice_of(reports)}
+    return EnginesReport(model=chosen.name, engines=tuple(reports))
 
 
 def _measured(
-    model: Model, name: str, pixels_N3SS: Tensor, texts: list[str], right: tuple[Tensor, Tensor]
+    model: Model, name: str, pixels_N3SS: Tensor, texts: list[str], right: tuple[Tensor, Tensor], *, seconds: float
 ) -> EngineReport:
     before = _resident_bytes()
     try:
@@ -93,18 +130,18 @@ def _measured(
     cosines = [float((one * other).sum(1).min()) for one, other in zip((image_ND, text_ND), right, strict=True)]
     return EngineReport(
         engine=name,
-        photos_per_second=len(pixels_N3SS) / _seconds(lambda: own.encode_pixels(pixels_N3SS)),
-        captions_per_second=len(texts) / _seconds(lambda: own.encode_texts(texts)),
-        latency_seconds=_seconds(lambda: own.encode_pixels(pixels_N3SS[:1])),
+        photos_per_second=len(pixels_N3SS) / _median(lambda: own.encode_pixels(pixels_N3SS), seconds),
+        captions_per_second=len(texts) / _median(lambda: own.encode_texts(texts), seconds),
+        latency_seconds=_median(lambda: own.encode_pixels(pixels_N3SS[:1]), seconds),
         memory_bytes=memory,
         smallest_cosine=min(1.0, *cosines),
     )
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    """The median of calls for `SECONDS`, the first not counted."""
+def _median(call: Callable[[], object], seconds: float) -> float:
+    """The median of calls in so many seconds, the first not counted."""
     call()
-    until = time.perf_counter() + SECONDS
+    until = time.perf_counter() + seconds
 
     def times() -> Iterator[float]:
         while True:
