@@ -1,8 +1,8 @@
 """The same set on a Ray cluster of two machines as in one process; skipped where Daft and Ray are not installed."""
 
 import importlib.util
-import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -12,6 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import seesay
+from seesay.curation.curate import make_stage
 from seesay.curation.engine import Work, _Parts
 from seesay.curation.settings import CurateSettings
 
@@ -83,9 +84,9 @@ def test_a_stage_made_of_plain_values_makes_the_parts_that_the_run_makes(tmp_pat
     sources = sorted((stages / "0-read").glob("*.parquet"))
     assert len(sources) == parts
     settings = CurateSettings(stages=("match",)).model_dump_json(exclude_unset=True)
-    work = json.loads(json.dumps({"stage": "match", "settings": settings, "queries": str(queries)}))
+    work = pickle.loads(pickle.dumps(Work(stage="match", make=make_stage, settings=settings, queries=str(queries))))
     folder = tmp_path / "elsewhere" / "stages" / "1-match"
-    worker = _Parts(Work(**work), [str(path) for path in sources], str(folder))
+    worker = _Parts(work, [str(path) for path in sources], str(folder))
     for number, source in enumerate(sources):
         assert worker.make(number) == ""
         assert (folder / source.name).read_bytes() == (stages / "1-match" / source.name).read_bytes()
@@ -97,7 +98,9 @@ def test_a_stage_made_of_plain_values_makes_the_parts_that_the_run_makes(tmp_pat
 def test_an_error_of_a_part_on_a_cluster_is_the_error_of_the_command(tmp_path, pool):
     settings = CurateSettings(stages=("dedup",)).model_dump_json(exclude_unset=True)
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
-    worker = _Parts(Work(stage="dedup", settings=settings, queries=None), [str(tmp_path / "broken.parquet")], "")
+    worker = _Parts(
+        Work(stage="dedup", make=make_stage, settings=settings, queries=None), [str(tmp_path / "broken.parquet")], ""
+    )
     name, _, message = worker.make(0).partition("\n")
     assert name == "RefusedInput" and "broken.parquet" in message
 

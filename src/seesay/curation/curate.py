@@ -5,7 +5,7 @@ setting that is changed begins anew at the first stage that it concerns.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from seesay.base.publish import refuse_unwritable
 from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
 from seesay.base.values import table
+from seesay.curation.balance import balance_stage
 from seesay.curation.card import write_card
+from seesay.curation.dedup import dedup_stage
 from seesay.curation.engine import RayEngine, Work
-from seesay.curation.makers import make_stage
-from seesay.curation.match import match_counts
+from seesay.curation.fetch import fetch_stage
+from seesay.curation.filter import filter_stage
+from seesay.curation.match import match_counts, match_stage
 from seesay.curation.outcome import (
     PAIRS_FILE,
     QUERIES_FILE,
@@ -189,7 +192,9 @@ class _Plan:
         # A part is compared with evaluation sets where all parts are.
         settings = self.settings.model_dump_json(exclude_unset=True, exclude={"dedup": {"against"}})
         queries = None if self.queries_file is None or name != "match" else str(self.queries_file)
-        return functools.partial(self.engine.make, Work(stage=name, settings=settings, queries=queries))
+        return functools.partial(
+            self.engine.make, Work(stage=name, make=make_stage, settings=settings, queries=queries)
+        )
 
 
 def _run(plan: _Plan, journal: Journal) -> Curation:
@@ -230,6 +235,20 @@ def _with_unseen(counts: Counts, parts: Parts) -> Counts:
         return counts
     say(f"filter: {unseen:,} pairs have no image yet, so that no rule on images was held to them.")
     return replace(counts, facts={**counts.facts, "without_image": unseen})
+
+
+_MAKERS: dict[str, Callable[[Sequence[Query], CurateSettings], Stage]] = {
+    "match": lambda queries, settings: match_stage(queries, settings.match),
+    "balance": lambda queries, settings: balance_stage(queries, settings.balance),
+    "fetch": lambda queries, settings: fetch_stage(settings),
+    "filter": lambda queries, settings: filter_stage(settings.filter),
+    "dedup": lambda queries, settings: dedup_stage(settings.dedup),
+}
+
+
+def make_stage(name: str, queries: Sequence[Query], settings: CurateSettings) -> Stage:
+    """The stage of that name, which may load models and read lists and sets; raises what those do."""
+    return _MAKERS[name](queries, settings)
 
 
 def _words(counts: Counts) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ wherever it is made. What looks at all parts stays with the program that asks. E
 of the run, the tables and what the settings name under the same paths, as on a file system that all of them share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,17 @@ from seesay.base import errors
 from seesay.base.cluster import daft_on_ray
 from seesay.base.errors import SeesayError
 from seesay.base.streams import say
-from seesay.curation.makers import make_stage
-from seesay.curation.queries import read_queries
+from seesay.curation.queries import Query, read_queries
 from seesay.curation.settings import CurateSettings
-from seesay.curation.stages import make_part
+from seesay.curation.stages import Stage, make_part
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A stage as plain values, of which each process of a cluster makes it."""
+    """A stage as plain values and the function that makes it of them, in each process of a cluster."""
 
     stage: str
+    make: Callable[[str, Sequence[Query], CurateSettings], Stage]
     settings: str
     queries: str | None
 
@@ -36,7 +36,7 @@ class _Parts:
     def __init__(self, work: Work, sources: Sequence[str], folder: str):
         settings = CurateSettings.model_validate_json(work.settings)
         queries = [] if work.queries is None else read_queries(work.queries)
-        self._stage = make_stage(work.stage, queries, settings)
+        self._stage = work.make(work.stage, queries, settings)
         self._sources, self._folder = sources, folder
 
     def make(self, number: int) -> str:
