@@ -49,6 +49,14 @@ def test_only_what_is_allowed_is_found_and_more_is_found_where_more_is_asked(tmp
     assert len(set(scan.best(vectors[5], top=3_000)[0].tolist())) == 3_000
 
 
+def test_more_candidates_are_looked_at_before_more_numbers_are_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(compressed, "CHOICES", ((16, 20), (16, 4_000), (64, 4_000)))
+    compressed.write(tmp_path, rows_like_clip(5_000, 96, spread=0.0))
+    rows = CompressedRows.read(tmp_path)
+    assert rows.codes_NW.shape == (5_000, 16) and rows.count == 4_000
+    assert len(rows.candidates(np.ones(96, np.float32), top=10)) >= 4_000
+
+
 @pytest.mark.journey
 def test_as_many_numbers_are_stored_as_the_photos_need(tmp_path):
     for name in ("narrow", "wide"):

@@ -251,6 +251,13 @@ def test_an_index_of_a_newer_seesay_is_refused_and_not_written(index):
     assert {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")} == before
 
 
+def test_a_snapshot_of_an_older_seesay_is_made_again(index):
+    facts = json.loads((index.folder / "scan" / "scan.json").read_text())
+    (index.folder / "scan" / "scan.json").write_text(json.dumps(facts | {"format": 1}))
+    assert names(open_index(index.folder, model=index.model).search("red", top=1)) == ["red.png"]
+    assert json.loads((index.folder / "scan" / "scan.json").read_text()) == facts
+
+
 @pytest.mark.parametrize(
     ("name", "content", "hint"),
     [

@@ -16,41 +16,44 @@ import torch
 
 # Below so many bytes of float32 all of them are read in some ten milliseconds: a guess.
 LEAST_BYTES = 1 << 27
-# Tried in this order, and then all of D; what is enough depends on the photos.
-WIDTHS = (64, 128, 256)
+# Numbers stored of each row and candidates of a query for ten photos: tried in this order, which is that of their time
+# for a million rows, and then all of D. What is enough depends on the photos.
+CHOICES = ((64, 2000), (64, 4000), (96, 4000), (128, 4000), (256, 4000))
 # Rows from which directions are learned and queries taken, rows worked on at once, and the seed: guesses.
 SAMPLE, QUERIES, ROWS_AT_ONCE, SEED = 50_000, 64, 1 << 15, 0
-# Candidates of a query for ten photos, and the share of the ten best that must be among them: guesses.
-CANDIDATES, SHOWN = 2000, 10
-LEAST_RECALL = 0.995
+# The share of the ten best that must be among the candidates: a guess.
+SHOWN, LEAST_RECALL = 10, 0.995
 # How much of a photo is in a query that is as far off as words are, a guess; and every how manieth score is looked at
 # for a limit that leaves somewhat more than are wanted.
 FAR, STRIDE, SPARE = 0.6, 61, 1.5
 # What a product of bytes may hold on processors that add two of them in 16 bits: 2 x 255 x 63 < 32,768.
 CODE_LIMIT, QUERY_LIMIT = 127, 63
 
-NAMES = ("codes", "directions", "scale")
-
 
 @dataclass(frozen=True)
 class CompressedRows:
-    """Rows as int8 (N, W), the directions (D, W) they are measured in, and what a step of each is, (W,)."""
+    """Rows as int8 (N, W), the directions (D, W) they are measured in, and what a step of each is, (W,).
+
+    `count` is how many candidates of a query hold the ten best.
+    """
 
     codes_NW: np.ndarray
     directions_DW: np.ndarray
     scale_W: np.ndarray
+    count: int
 
     @classmethod
     def read(cls, folder: Path) -> "CompressedRows":
         """The rows that `write` left; raises `OSError` or `ValueError` where they are not whole."""
         # Mapped so that it may be written, which torch wants of its memory, and never is: a copy on write.
         codes_NW = np.load(folder / "codes.npy", mmap_mode="c")
-        return cls(np.asarray(codes_NW), np.load(folder / "directions.npy"), np.load(folder / "scale.npy"))
+        directions_DW, scale_W, count = (np.load(folder / f"{name}.npy") for name in ("directions", "scale", "count"))
+        return cls(np.asarray(codes_NW), directions_DW, scale_W, int(count))
 
     def candidates(self, query_D: np.ndarray, *, top: int, is_allowed_N: np.ndarray | None = None) -> np.ndarray:
         """Positions (C,) among which the `top` nearest to a vector (D,) are to be looked for, in no order."""
         score_N = self._scores(query_D)
-        count = max(CANDIDATES, top * CANDIDATES // SHOWN)
+        count = max(self.count, top * self.count // SHOWN)
         if is_allowed_N is not None:
             allowed = np.flatnonzero(is_allowed_N)
             return allowed[_largest(score_N[allowed], count)]
@@ -81,16 +84,19 @@ def write(folder: Path, vectors_ND: np.ndarray) -> None:
     query_QD[::2] = FAR * query_QD[::2] + away_QD / np.linalg.norm(away_QD, axis=1, keepdims=True)
     best_QT = _exactly(vectors_ND, query_QD)
     width = vectors_ND.shape[1]
-    for wanted in (*(size for size in WIDTHS if size < width), width):
-        directions_DW = np.ascontiguousarray(directions_DD[:, :wanted])
-        rows = _compress(folder, vectors_ND, mean_D, directions_DW, sample_SD)
-        if wanted == width or _recall(rows, query_QD, best_QT) >= LEAST_RECALL:
+    stored = 0
+    for wanted, count in (*((size, count) for size, count in CHOICES if size < width), (width, CHOICES[-1][1])):
+        np.save(folder / "count.npy", count)
+        if wanted != stored:
+            _compress(folder, vectors_ND, mean_D, np.ascontiguousarray(directions_DD[:, :wanted]), sample_SD)
+        stored = wanted
+        if wanted == width or _recall(CompressedRows.read(folder), query_QD, best_QT) >= LEAST_RECALL:
             return
 
 
 def _compress(
     folder: Path, vectors_ND: np.ndarray, mean_D: np.ndarray, directions_DW: np.ndarray, sample_SD: np.ndarray
-) -> CompressedRows:
+) -> None:
     reach_W = np.abs((sample_SD - mean_D) @ directions_DW).max(0)
     scale_W = (np.maximum(reach_W, 1e-12) / CODE_LIMIT).astype(np.float32)
     np.save(folder / "directions.npy", directions_DW)
@@ -101,7 +107,6 @@ def _compress(
         for block_BD in _blocks(vectors_ND):
             steps_BW = np.round((block_BD - mean_D) @ directions_DW / scale_W)
             file.write(np.clip(steps_BW, -CODE_LIMIT, CODE_LIMIT).astype(np.int8).data)
-    return CompressedRows.read(folder)
 
 
 def _exactly(vectors_ND: np.ndarray, query_QD: np.ndarray) -> np.ndarray:
@@ -112,7 +117,7 @@ def _exactly(vectors_ND: np.ndarray, query_QD: np.ndarray) -> np.ndarray:
 
 
 def _recall(rows: CompressedRows, query_QD: np.ndarray, best_QT: np.ndarray) -> float:
-    tried = [_largest(rows._scores(query_D), CANDIDATES) for query_D in query_QD]
+    tried = [_largest(rows._scores(query_D), rows.count) for query_D in query_QD]
     return float(np.mean([np.isin(best_T, few) for best_T, few in zip(best_QT, tried, strict=True)]))
 
 

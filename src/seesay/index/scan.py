@@ -23,7 +23,7 @@ from seesay.index.photo_table import PhotoTable, schema
 # Its functions are made at run time, where no type checker sees them.
 _COMPUTE: Any = pyarrow.compute
 FOLDER = "scan"
-FORMAT = 1  # of these files; it rises with every change to them
+FORMAT = 2  # of these files; it rises with every change to them
 COLUMNS = ("id", "path", "size", "modified_ns", "taken_s", "hash", "look", "colours", "reason", "detail")
 # Rows whose products are worked out at once, a guess: their scores stay in the cache.
 ROWS_AT_ONCE = 1 << 16
@@ -40,12 +40,14 @@ class Scan:
 
     @classmethod
     def read(cls, folder: Path) -> "Scan | None":
-        """The snapshot in an index's folder; None without one. `RefusedInput` where it is damaged."""
+        """The snapshot in an index's folder, `RefusedInput` where it is damaged; None without one of this format."""
         location = find_published(folder / FOLDER)
         if location is None:
             return None
         try:
             facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
+            if facts["format"] < FORMAT:
+                return None
             rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
             vectors_ND = _mapped(location / "vectors.npy")
             small = compressed.CompressedRows.read(location) if facts["is_compressed"] else None
