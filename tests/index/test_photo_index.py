@@ -15,6 +15,7 @@ from PIL import Image
 import seesay
 from seesay.base.errors import BrokenSample, RefusedInput, StorageError, UsageError
 from seesay.base.locks import take_lock
+from seesay.index import index_folder, photo_index, scan
 from seesay.index.photo_index import open_index
 
 
@@ -249,6 +250,57 @@ def test_an_index_of_a_newer_seesay_is_refused_and_not_written(index):
     with pytest.raises(RefusedInput, match="is of format 2, newer than 1; update seesay"):
         open_index(index.folder)
     assert {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")} == before
+
+
+def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again_as_a_whole(index, photos, paint, monkeypatch):
+    """As many rows before and after: paths of the one with vectors of the other would look right."""
+    mapped, replaced = scan._mapped, []
+
+    def replaced_before(path):
+        if not replaced:
+            replaced.append(path)
+            paint(photos / "red.png", "white", side=20)
+            index.refresh()
+        return mapped(path)
+
+    monkeypatch.setattr(scan, "_mapped", replaced_before)
+    opened = open_index(index.folder, model=index.model)
+    assert opened.version == index.version and len(replaced) == 1
+    red = [hit.score for hit in opened.search("red", top=4) if hit.path.endswith("red.png")]
+    assert red == [pytest.approx(1 / 3**0.5, abs=0.02)]
+
+
+def test_a_snapshot_that_is_away_for_a_moment_is_not_damaged(index, monkeypatch):
+    mapped, away = scan._mapped, []
+
+    def missing_once(path):
+        if not away:
+            away.append((index.folder / "scan").rename(index.folder / "elsewhere"))
+            try:
+                return mapped(path)
+            finally:
+                away[0].rename(index.folder / "scan").touch()
+        return mapped(path)
+
+    monkeypatch.setattr(scan, "_mapped", missing_once)
+    assert names(open_index(index.folder, model=index.model).search("red", top=1)) == ["red.png"]
+
+
+def test_two_who_make_an_index_at_once_make_one_of_the_first_ones_model(make_index, photos, colour_model, monkeypatch):
+    other = type(colour_model)()
+    for module in (photo_index, index_folder):
+        monkeypatch.setattr(module, "fingerprint_of", lambda model: "second" if model is other else "first")
+    real_writing = photo_index.writing
+
+    def writing(folder):
+        monkeypatch.setattr(photo_index, "writing", real_writing)
+        make_index(photos)
+        return real_writing(folder)
+
+    monkeypatch.setattr(photo_index, "writing", writing)
+    with pytest.raises(RefusedInput, match="holds vectors of model"):
+        make_index(photos, model=other)
+    assert make_index(photos).facts.fingerprint == "first"
 
 
 def test_a_snapshot_of_an_older_seesay_is_made_again(index):

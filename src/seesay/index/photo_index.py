@@ -90,8 +90,11 @@ class PhotoIndex:
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with writing(folder):
-            publish_facts(folder, facts)
-        return cls(folder, facts, model=model)
+            # Another one may have made it since it was looked for, by another model perhaps.
+            is_new = not (folder / FACTS).exists()
+            if is_new:
+                publish_facts(folder, facts)
+        return cls(folder, facts, model=model) if is_new else cls.create(folder, photos, model, name=name)
 
     def __len__(self) -> int:
         return 0 if self._scan is None else len(self._scan.vectors_ND)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from seesay.base.errors import RefusedInput
+from seesay.base.errors import RefusedInput, StorageError
 from seesay.base.publish import find_published, publish_folder
 from seesay.index import compressed
 from seesay.index.photo_table import PhotoTable, schema
@@ -27,6 +27,8 @@ FORMAT = 2  # of these files; it rises with every change to them
 COLUMNS = ("id", "path", "size", "modified_ns", "taken_s", "hash", "look", "colours", "reason", "detail")
 # Rows whose products are worked out at once, a guess: their scores stay in the cache.
 ROWS_AT_ONCE = 1 << 16
+# How often a snapshot is opened again because a writer has replaced it meanwhile: a guess.
+READINGS = 10
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,35 @@ class Scan:
     @classmethod
     def read(cls, folder: Path) -> "Scan | None":
         """The snapshot in an index's folder, `RefusedInput` where it is damaged; None without one of this format."""
-        location = find_published(folder / FOLDER)
-        if location is None:
-            return None
-        try:
-            facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
-            if facts["format"] < FORMAT:
+        for _ in range(READINGS):
+            location = find_published(folder / FOLDER)
+            if location is None:
                 return None
-            rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
-            vectors_ND = _mapped(location / "vectors.npy")
-            small = compressed.CompressedRows.read(location) if facts["is_compressed"] else None
-            if facts["format"] != FORMAT or len(rows) != facts["rows"] or len(vectors_ND) != facts["photos"]:
-                raise ValueError(f"it does not hold what it says: {facts}")
-            return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND, compressed=small)
-        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
-            raise RefusedInput(f"{location} is damaged ({error}); remove that folder, and it is made again.") from error
+            before = _identity(location)
+            try:
+                scan = cls._at(location)
+            except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+                if before is not None and _identity(location) == before:
+                    raise RefusedInput(
+                        f"{location} is damaged ({error}); remove that folder, and it is made again."
+                    ) from error
+                continue
+            # Files of one folder are of one snapshot; a writer may have put another one into its place meanwhile.
+            if _identity(location) == before:
+                return scan
+        raise StorageError(f"{folder / FOLDER} is being replaced each time it is read; try again.")
+
+    @classmethod
+    def _at(cls, location: Path) -> "Scan | None":
+        facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
+        if facts["format"] < FORMAT:
+            return None
+        rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
+        vectors_ND = _mapped(location / "vectors.npy")
+        small = compressed.CompressedRows.read(location) if facts["is_compressed"] else None
+        if facts["format"] != FORMAT or len(rows) != facts["rows"] or len(vectors_ND) != facts["photos"]:
+            raise ValueError(f"it does not hold what it says: {facts}")
+        return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND, compressed=small)
 
     @cached_property
     def numbers(self) -> dict[str, np.ndarray]:
@@ -144,6 +160,15 @@ def _write_vectors(path: Path, table: PhotoTable, id_N: np.ndarray, *, width: in
 
 def _rows_of(vectors: pa.Array, width: int) -> np.ndarray:
     return vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(vectors), width)
+
+
+def _identity(location: Path) -> tuple[int, int] | None:
+    """Which folder that is, whatever its name; None for one that is gone."""
+    try:
+        status = location.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _mapped(path: Path) -> np.ndarray:
