@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample, SeesayError, UsageError
+from seesay.base.errors import SeesayError, UsageError
 from seesay.base.printable import printable
 from seesay.base.processes import usable_cores
 from seesay.base.streams import say
@@ -180,7 +180,7 @@ class Service:
         """(3, S, S) of the bytes of an image; `Refusal` for one that cannot be read."""
         try:
             return await asyncio.wrap_future(self._images.read(image))
-        except BrokenSample as error:
+        except SeesayError as error:
             raise Refusal.of(error) from error
 
     async def _in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
