@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seesay.data.decode import decode, open_image
 from seesay.data.decoding_limits import MAX_PIXELS
 from seesay.data.image_sources import Source
 from seesay.data.jpeg import DecodedImage, decoding
+from seesay.formulas.patches import LEAST_PATCH, laid_out, shape_in_patches, square_side
 
 # Beyond this many pixels the whole resized image is not made any more, only the centre of it (see `_resize_centre`).
 MAX_RESIZED_PIXELS = 1 << 24
@@ -138,26 +139,40 @@ FINEST = 2
 class Preprocess(BaseModel):
     """How a model wants its images: side in pixels, the way of resizing, and the mean and spread of its colours.
 
-    "shortest" makes the shorter side `size` and takes the centre square; "squash" ignores the aspect ratio. `crop`
-    names the program whose centre that is: they differ by one pixel where an odd number of them is too many.
+    "shortest" makes the shorter side `size` and takes the centre square; "squash" ignores the aspect ratio;
+    "patches" keeps it, in at most `patches` of side `patch`, laid into a square (`formulas/patches.py`).
+    `crop` names the program whose centre is taken: they differ by one pixel where an odd number of them is too many.
     Mean and standard deviation are of RGB in 0..1; the defaults are CLIP's (section 2.3 of its released code).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: Annotated[int, Field(gt=0)]
-    resize: Literal["shortest", "squash"] = "shortest"
+    resize: Literal["shortest", "squash", "patches"] = "shortest"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = CLIP_STD
     crop: Literal["torchvision", "transformers"] = "torchvision"
+    patch: Annotated[int, Field(ge=LEAST_PATCH, le=64)] | None = None
+    patches: Annotated[int, Field(ge=1, le=16_384)] | None = None
+
+    @model_validator(mode="after")
+    def _holds_its_patches(self):
+        if (self.resize == "patches") != (self.patch is not None) or (self.patch is None) != (self.patches is None):
+            raise ValueError('patch and patches go with resize "patches", and with nothing else')
+        if self.patch and self.patches and self.size != square_side(self.patch, self.patches):
+            raise ValueError(
+                f"size is {self.size}, and {self.patches} patches of {self.patch} px lie in another square"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the usual crop: files and fingerprints of before have no place for it."""
+        """Without what is as usual: files and fingerprints of before have no place for it."""
         values = write(self)
-        if self.crop == "torchvision":
-            del values["crop"]
+        for name in ("crop", "patch", "patches"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
         return values
 
     def read(self, source: Source) -> torch.Tensor:
@@ -167,13 +182,27 @@ class Preprocess(BaseModel):
 
     def pixels(self, image_HW3: np.ndarray) -> torch.Tensor:
         """(3, S, S) uint8: Pillow's antialiased resize, then the centre, pixel for pixel as `crop` does on PIL."""
+        if self.patch and self.patches:
+            height, width = self._sides(*image_HW3.shape[:2])
+            resized = Image.fromarray(image_HW3).resize((width, height), _by_name(self.interpolation))
+            return self._laid_out(np.array(resized))
         if self.resize == "squash":
             return _planes(squash_by_pillow(image_HW3, self.size, interpolation=self.interpolation))
         return _planes(centre_by_pillow(image_HW3, self.size, interpolation=self.interpolation, crop=self.crop))
 
+    def _sides(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image of those sides once it is whole patches."""
+        assert self.patch and self.patches
+        high, wide = shape_in_patches(height, width, patch=self.patch, patches=self.patches)
+        return high * self.patch, wide * self.patch
+
+    def _laid_out(self, resized_HW3: np.ndarray) -> torch.Tensor:
+        assert self.patch and self.patches
+        return _planes(laid_out(resized_HW3, patch=self.patch, patches=self.patches))
+
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Top, left, bottom and right of what `pixels` is made of, in pixels of an image of those sides."""
-        if self.resize == "squash":
+        if self.resize != "shortest":
             return 0.0, 0.0, float(height), float(width)
         resized_long, offset = _long_side(height, width, self.size, crop=self.crop)
         scale = max(height, width) / resized_long
@@ -207,6 +236,9 @@ class FastPreprocess(Preprocess):
         return self._resized(DecodedImage.whole(image_HW3))
 
     def _resized(self, image: DecodedImage) -> torch.Tensor:
+        if self.resize == "patches":
+            sides = self._sides(image.height, image.width)
+            return self._laid_out(_by_torch(image, sides, interpolation=self.interpolation))
         if self.resize == "squash":
             return _planes(squash_by_torch(image, self.size, interpolation=self.interpolation))
         return _planes(centre_by_torch(image, self.size, interpolation=self.interpolation, crop=self.crop))

@@ -117,6 +117,11 @@ class Explanation:
 
 def explain_image(model: "Model", image: Source, text: str, *, contrast: str | None = None) -> Explanation:
     """As `Model.explain`."""
+    if model.preprocess.resize == "patches":
+        raise UsageError(
+            f"{model.name} sees an image as patches in its own shape, over which no heat is drawn; explain with a "
+            "model for square images."
+        )
     words = check_texts(model, text, contrast)
     with decoding(image) as decoded:
         pixels_3SS = model.preprocess.pixels(decoded.pixels_HW3)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from seesay.base.settings import Settings
+from seesay.formulas.patches import LEAST_PATCH, square_side
 from seesay.nets.borrowed import AbsentImageConfig, AbsentTextConfig, TimmImageConfig, TransformersTextConfig
 from seesay.nets.bounds import Context, Count, PrefixWidth, Side, Vocabulary, Width
 
@@ -93,6 +94,21 @@ class SiglipImageConfig(BlocksConfig):
         if self.patch > self.image_size:
             raise ValueError(f"patch {self.patch} is larger than image_size {self.image_size}")
         return self
+
+
+class NaflexImageConfig(BlocksConfig):
+    """SigLIP 2's ViT for images of any shape: at most `patches` of each, and a table of `grid` x `grid` positions."""
+
+    kind: Literal["naflex-image"] = "naflex-image"
+    activation: Activation = "gelu_tanh"
+    patch: Annotated[int, Field(ge=LEAST_PATCH, le=64)]
+    patches: Annotated[int, Field(ge=1, le=16_384)]
+    grid: Annotated[int, Field(ge=1, le=256)]
+
+    @property
+    def image_size(self) -> int:
+        """The side of the square that holds an image's patches (`formulas/patches.py`)."""
+        return square_side(self.patch, self.patches)
 
 
 class ResNetConfig(Settings):
@@ -253,6 +269,7 @@ class Architecture(Growing):
         | ResNetConfig
         | ConvNetConfig
         | SiglipImageConfig
+        | NaflexImageConfig
         | TimmImageConfig
         | AbsentImageConfig,
         Field(discriminator="kind"),
@@ -283,9 +300,9 @@ class Architecture(Growing):
 
     @model_validator(mode="after")
     def _meets_in_one_space(self):
-        if isinstance(self.image, SiglipImageConfig) and self.image.width != self.embed_dim:
+        if isinstance(self.image, SiglipImageConfig | NaflexImageConfig) and self.image.width != self.embed_dim:
             raise ValueError(
-                f"embed_dim is {self.embed_dim}, and a siglip-image tower gives its own width, {self.image.width}"
+                f"embed_dim is {self.embed_dim}, and a {self.image.kind} tower gives its own width, {self.image.width}"
             )
         image, text = self.image, self.text
         if (
@@ -304,8 +321,8 @@ class Architecture(Growing):
         image = self.image
         if isinstance(text, PREDICTING) and isinstance(image, VisionTransformerConfig) and image.pool == "queries":
             raise ValueError("an image tower that pools by queries is CoCa's, whose decoder is not here; take another")
-        if isinstance(text, PREDICTING) and isinstance(self.image, SiglipImageConfig):
-            raise ValueError("a siglip-image tower is trained with its own text tower; take another image tower")
+        if isinstance(text, PREDICTING) and isinstance(self.image, SiglipImageConfig | NaflexImageConfig):
+            raise ValueError(f"a {self.image.kind} tower is trained with its own text tower; take another image tower")
         if isinstance(text, CaptionerConfig):
             what, wanted = "prefix * width", text.prefix * text.width
         elif isinstance(text, BicaptionerConfig | MaskedCaptionerConfig):

@@ -19,6 +19,7 @@ from seesay.nets.coca import CocaText
 from seesay.nets.convolutional import ConvNet, ResNet
 from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
+from seesay.nets.naflex import NaflexImage
 from seesay.nets.siglip import SiglipImage, SiglipText
 from seesay.nets.text import BagOfWords, TextTransformer
 from seesay.nets.tower import ComputesBuffers, ImageTower
@@ -52,6 +53,7 @@ IMAGE_TOWERS: dict[str, Callable[[Any, int], ImageTower]] = {
     "resnet": ResNet,
     "conv": ConvNet,
     "siglip-image": SiglipImage,
+    "naflex-image": NaflexImage,
     "absent": Absent,
 }
 TEXT_SIDES: dict[str, Callable[[Any, int], nn.Module]] = {

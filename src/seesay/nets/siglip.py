@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.base.records import Tokens
-from seesay.nets.architecture import SiglipImageConfig, SiglipTextConfig
+from seesay.nets.architecture import BlocksConfig, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks
 from seesay.nets.packing import Group
 from seesay.nets.tower import ImageTower
@@ -21,7 +21,7 @@ EPS = 1e-6
 class AttentionPool(nn.Module):
     """One learned probe looks at all patches; then x + mlp(ln(x)). `qkv` holds query, key and value rows."""
 
-    def __init__(self, config: SiglipImageConfig):
+    def __init__(self, config: BlocksConfig):
         super().__init__()
         width = config.width
         self.heads = config.heads
@@ -55,13 +55,11 @@ class SiglipImage(ImageTower):
         self.image_size = config.image_size
         self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
         self.positions = nn.Parameter(torch.randn(config.positions, config.width) * config.width**-0.5)
-        self.blocks = _blocks(config, eps=EPS)
+        self.blocks = siglip_blocks(config, eps=EPS)
         self.ln_post = nn.LayerNorm(config.width, eps=EPS)
         self.head = AttentionPool(config)
-        _start_as_flax(self.head.qkv, parts=3)
-        for linear in (self.head.out, self.head.fc, self.head.proj):
-            _start_as_flax(linear)
-        _lecun_normal(self.patches.weight)
+        start_pool(self.head)
+        lecun_normal(self.patches.weight)
         nn.init.zeros_(self.patches.bias)  # type: ignore[arg-type]
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
@@ -92,11 +90,11 @@ class SiglipText(nn.Module):
         self.pools_end = config.pool == "end"
         self.token_embedding = nn.Embedding(config.vocab_size, width)
         self.positions = nn.Parameter(torch.randn(config.context, width) * width**-0.5)
-        self.blocks = _blocks(config, eps=config.eps)
+        self.blocks = siglip_blocks(config, eps=config.eps)
         self.ln_final = nn.LayerNorm(width, eps=config.eps)
         self.head = nn.Linear(width, embed_dim)
         nn.init.normal_(self.token_embedding.weight, std=width**-0.5)
-        _lecun_normal(self.head.weight)
+        lecun_normal(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def filled(self, tokens: Tokens) -> Tensor:
@@ -118,18 +116,25 @@ class SiglipText(nn.Module):
         return self.head(self.features(tokens))
 
 
-def _blocks(config: SiglipImageConfig | SiglipTextConfig, *, eps: float) -> Blocks:
+def siglip_blocks(config: BlocksConfig, *, eps: float) -> Blocks:
     """The paper's blocks with that epsilon, SigLIP's is smaller, and its start."""
     blocks = [Block(config, causal=False) for _ in range(config.layers)]
     for block in blocks:
         block.ln_1.eps = block.ln_2.eps = eps
-        _start_as_flax(block.attention.qkv, parts=3)
+        start_as_flax(block.attention.qkv, parts=3)
         for linear in (block.attention.out, block.fc, block.proj):
-            _start_as_flax(linear)
+            start_as_flax(linear)
     return Blocks(blocks)
 
 
-def _start_as_flax(linear: nn.Linear, *, parts: int = 1) -> None:
+def start_pool(pool: AttentionPool) -> None:
+    """Its start in the released code."""
+    start_as_flax(pool.qkv, parts=3)
+    for linear in (pool.out, pool.fc, pool.proj):
+        start_as_flax(linear)
+
+
+def start_as_flax(linear: nn.Linear, *, parts: int = 1) -> None:
     """Xavier for each of the `parts` that the rows are made of, and no bias."""
     with torch.no_grad():
         for part in linear.weight.chunk(parts):
@@ -137,6 +142,6 @@ def _start_as_flax(linear: nn.Linear, *, parts: int = 1) -> None:
     nn.init.zeros_(linear.bias)
 
 
-def _lecun_normal(weight: Tensor) -> None:
-    """Variance 1 / inputs."""
+def lecun_normal(weight: Tensor) -> None:
+    """Variance 1 / inputs, of any shape."""
     nn.init.normal_(weight, std=weight[0].numel() ** -0.5)

@@ -119,6 +119,8 @@ def open_towers(settings: TrainSettings) -> Towers:
         if not isinstance(model.clip, DualEncoder) or model.architecture.projection != "linear":
             why = "a second projection behind it" if model.embeds_texts else "no rows to compare"
             raise UsageError(f"{side}_tower {model.name} has {why}; take a model whose towers end in one projection.")
+        if side == "image":
+            _refuse_other_shapes(model)
     return Towers(**models)
 
 
@@ -142,7 +144,8 @@ UNTOUCHED = "43.9"
 def open_start(settings: StartSettings, model: Model | None = None) -> Model | None:
     """The model that a run begins with: the one that is given, or that of `start.model`; None for random weights.
 
-    `UsageError` for a model that has no text tower, whose captions are not embedded, or that is only to encode with.
+    `UsageError` for a model that has no text tower, whose captions are not embedded, that is only to encode with, or
+    whose images are no squares.
     """
     if model is None and settings.model is None:
         return None
@@ -152,7 +155,15 @@ def open_start(settings: StartSettings, model: Model | None = None) -> Model | N
             f"{model.name} predicts captions and has no text tower to go on with; start from a model that embeds texts."
         )
     refuse_altered(model, "start from")
+    _refuse_other_shapes(model)
     return model
+
+
+def _refuse_other_shapes(model: Model) -> None:
+    if model.preprocess.resize == "patches":
+        raise UsageError(
+            f"{model.name} sees images in their own shape, and training crops squares; begin with a model for those."
+        )
 
 
 def with_start(settings: TrainSettings, start: Model) -> TrainSettings:

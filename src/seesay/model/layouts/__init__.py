@@ -13,6 +13,7 @@ from seesay.model.layouts import (
     hf_clip,
     hf_half,
     hf_images,
+    hf_naflex,
     hf_siglip,
     hf_tokenizer,
     open_clip,
@@ -25,7 +26,7 @@ from seesay.model.weights import has_weights
 
 # In the order they are looked for. A folder may hold open_clip's files beside Hugging Face's of the same model, or
 # beside a configuration of timm for the image tower alone, so open_clip comes first.
-READERS: tuple[ModuleType, ...] = (seesay, open_clip_siglip, open_clip, hf_clip, hf_siglip, hf_half)
+READERS: tuple[ModuleType, ...] = (seesay, open_clip_siglip, open_clip, hf_clip, hf_siglip, hf_naflex, hf_half)
 # All that any layout writes.
 FILE_NAMES = frozenset(
     {
@@ -78,7 +79,7 @@ def _refuse_other_type(path: Path) -> None:
     """A configuration of transformers for another model is named, with what is read of that program's."""
     if path.is_file():
         kind = read_json(path).get("model_type")
-        known = [hf_clip.MODEL_TYPE, hf_siglip.MODEL_TYPE, *hf_half.MODEL_TYPES]
+        known = [hf_clip.MODEL_TYPE, hf_siglip.MODEL_TYPE, hf_naflex.MODEL_TYPE, *hf_half.MODEL_TYPES]
         raise RefusedInput(
             f"{path} is of model_type {kind!r:.60}, which seesay does not read; of transformers it reads "
             f"{', '.join(known)}."

@@ -8,7 +8,7 @@ last bit are its classes that resize with Pillow, of the name that the file has:
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,19 +27,13 @@ CLASSES = ("CLIP", "ChineseCLIP", "Siglip", "ViT", "Bit")
 CLASS_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 
 
-class _Processor(BaseModel):
-    """What decides about pixels. A switch that is left out is on; the crop, where only CLIP's own size asks for it.
-
-    Old files give a side as one number: as `size` it was the shorter side.
-    """
+class Steps(BaseModel):
+    """What decides about pixels, beside their sides. A switch that is left out is on."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
     do_resize: bool = True
-    size: int | dict[str, int]
     resample: int
-    do_center_crop: bool | None = None
-    crop_size: int | dict[str, int] | None = None
     do_rescale: bool = True
     rescale_factor: float = 1 / 255
     do_normalize: bool = True
@@ -54,17 +48,23 @@ class _Processor(BaseModel):
         return self.model_dump(exclude={"image_processor_type", "feature_extractor_type"})
 
 
+StepsT = TypeVar("StepsT", bound=Steps)
+
+
+class _Processor(Steps):
+    """The sides: a crop is on where only CLIP's own size asks for it.
+
+    Old files give a side as one number: as `size` it was the shorter side.
+    """
+
+    size: int | dict[str, int]
+    do_center_crop: bool | None = None
+    crop_size: int | dict[str, int] | None = None
+
+
 def read_preprocess(folder: Path) -> Preprocess:
     """How the folder's model wants its images; `RefusedInput` for steps that seesay does not take."""
-    path, content = _described(folder)
-    processor = checked_as(_Processor, content, path=path)
-    _refuse_other_class(processor, path)
-    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(processor, name)]
-    if off or not abs(processor.rescale_factor * 255 - 1) <= 1e-6 or processor.resample not in INTERPOLATIONS:
-        raise RefusedInput(
-            f"{path} does not resize (bicubic or bilinear), scale to 0..1 and normalise, which seesay always does"
-            f"{': ' + ', '.join(off) + ' is off' if off else ''}; such weights cannot be used exactly."
-        )
+    path, processor = read_steps(folder, _Processor, classes=CLASSES)
     resize, size = _resize(processor, path)
     try:
         return Preprocess(
@@ -81,8 +81,22 @@ def read_preprocess(folder: Path) -> Preprocess:
         raise RefusedInput(f"{path}: {where} does not fit, {should_be(first)}; fetch the model again.") from error
 
 
-def _described(folder: Path) -> tuple[Path, Any]:
-    """The file that says it, and what it says; `RefusedInput` for two that differ in what decides about pixels."""
+def read_steps(folder: Path, kind: type[StepsT], *, classes: tuple[str, ...]) -> tuple[Path, StepsT]:
+    """The file that says it, and what it says as a `kind`; `RefusedInput` for classes and steps that are others."""
+    path, content = _described(folder, kind)
+    processor = checked_as(kind, content, path=path)
+    _refuse_other_class(processor, path, classes)
+    off = [name for name in ("do_resize", "do_rescale", "do_normalize") if not getattr(processor, name)]
+    if off or not abs(processor.rescale_factor * 255 - 1) <= 1e-6 or processor.resample not in INTERPOLATIONS:
+        raise RefusedInput(
+            f"{path} does not resize (bicubic or bilinear), scale to 0..1 and normalise, which seesay always does"
+            f"{': ' + ', '.join(off) + ' is off' if off else ''}; such weights cannot be used exactly."
+        )
+    return path, processor
+
+
+def _described(folder: Path, kind: type[Steps]) -> tuple[Path, Any]:
+    """`RefusedInput` for two files that differ in what decides about pixels."""
     path, whole = folder / CONFIG_NAME, folder / WHOLE_NAME
     section = read_json(whole).get(SECTION) if whole.is_file() else None
     if section is None:
@@ -90,21 +104,21 @@ def _described(folder: Path) -> tuple[Path, Any]:
     if path.is_file():
         # transformers 5 reads the one and 4 the other.
         one, other = (
-            checked_as(_Processor, content, path=file) for content, file in ((section, whole), (read_json(path), path))
+            checked_as(kind, content, path=file) for content, file in ((section, whole), (read_json(path), path))
         )
         if one.steps != other.steps:
             raise RefusedInput(f"{whole} and {CONFIG_NAME} beside it prepare images in two ways; remove one of them.")
     return whole, section
 
 
-def _refuse_other_class(processor: _Processor, path: Path) -> None:
+def _refuse_other_class(processor: Steps, path: Path, classes: tuple[str, ...]) -> None:
     """Others read the same keys and do something else, as ConvNext's, which resizes to more and crops that."""
     name = processor.image_processor_type or processor.feature_extractor_type
     found = CLASS_NAME.fullmatch(name) if name else None
-    if name and (found is None or found[1] not in CLASSES):
+    if name and (found is None or found[1] not in classes):
         raise RefusedInput(
             f"{path} names the class {name[:60]!r}, whose steps seesay does not have; of transformers' image "
-            f"processors it has those of {', '.join(CLASSES)}."
+            f"processors it has those of {', '.join(classes)} here."
         )
 
 

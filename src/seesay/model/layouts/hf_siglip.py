@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import UsageError
 from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
+from seesay.data.images import Preprocess
 from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
@@ -24,15 +25,15 @@ from seesay.model.layouts.hf_towers import Tower, block_section, blocks
 from seesay.model.layouts.mapping import Link, link, read_linked, to_theirs, weight_and_bias
 from seesay.model.layouts.parts import Parts, refuse_strangers
 from seesay.model.weights import write_tensors
-from seesay.nets.architecture import Architecture, SiglipImageConfig, SiglipTextConfig
+from seesay.nets.architecture import Architecture, NaflexImageConfig, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.clip import empty_clip
 from seesay.nets.siglip import EPS
 
 
 def links(architecture: Architecture) -> Iterator[Link]:
-    """For SigLIP's two towers and its bias, which are all that class has."""
+    """For SigLIP's two towers and its bias, which are all that class has; NaFlex has the same names."""
     image, text = architecture.image, architecture.text
-    assert isinstance(image, SiglipImageConfig) and isinstance(text, SiglipTextConfig)
+    assert isinstance(image, SiglipImageConfig | NaflexImageConfig) and isinstance(text, SiglipTextConfig)
     yield link("logit_scale", "logit_scale")
     yield link("logit_bias", "logit_bias")
     yield from weight_and_bias("image_tower.patches", "vision_model.embeddings.patch_embedding")
@@ -61,11 +62,11 @@ def _head(ours: str, theirs: str) -> Iterator[Link]:
 
 
 MODEL_TYPE = "siglip"
-# The variant for images of any shape.
-NAFLEX_TYPE = "siglip2"
 
 
-class _Tower(Tower):
+class SiglipTower(Tower):
+    """A section; what it leaves out is as in SigLIP's classes."""
+
     hidden_act: Literal["quick_gelu", "gelu", "gelu_pytorch_tanh"] = "gelu_pytorch_tanh"
     layer_norm_eps: Annotated[float, Field(ge=0.99 * EPS, le=1.01 * EPS)] = EPS
     hidden_size: int = 768
@@ -74,13 +75,13 @@ class _Tower(Tower):
     num_attention_heads: int = 12
 
 
-class _Text(_Tower):
+class Text(SiglipTower):
     vocab_size: int = 32_000
     max_position_embeddings: int = 64
     projection_size: int | None = None
 
 
-class _Vision(_Tower):
+class _Vision(SiglipTower):
     num_channels: Literal[3] = 3
     image_size: int = 224
     patch_size: int = 16
@@ -92,20 +93,14 @@ class Config(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    text_config: _Text = _Text()
+    text_config: Text = Text()
     vision_config: _Vision = _Vision()
 
 
 def is_in(folder: Path) -> bool:
-    """Whether a SigLIP is described there; `RefusedInput` for its variant that is not read."""
+    """Whether a SigLIP is described there."""
     path = folder / CONFIG_NAME
-    found = read_json(path).get("model_type") if path.is_file() else None
-    if found == NAFLEX_TYPE:
-        raise RefusedInput(
-            f"{path} is of model_type {NAFLEX_TYPE}, SigLIP 2 for images of any shape (NaFlex), which seesay does "
-            "not have; take a checkpoint of a fixed resolution, such as siglip2/ViT-B-16-256."
-        )
-    return found == MODEL_TYPE
+    return path.is_file() and read_json(path).get("model_type") == MODEL_TYPE
 
 
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
@@ -114,12 +109,15 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     content = read_json(path)
     refuse_own_code(path, content)
     config = checked_as(Config, content, path=path)
-    # Refused before anything is made of it: a context is what the tokenizer is built with.
     values = architecture_of(config)
     checked_as(Architecture, values, path=path)
-    preprocess = read_preprocess(folder)
-    vocabulary, pad = read_file_tokenizer(folder, tokenizer, context=config.text_config.max_position_embeddings)
-    values["text"]["pad"] = pad
+    return read_with(folder, tokenizer, values, read_preprocess(folder))
+
+
+def read_with(folder: Path, tokenizer: Path | None, values: dict[str, Any], preprocess: Preprocess) -> Parts:
+    """The model of such towers, which were checked before a tokenizer is built for their context."""
+    path = folder / CONFIG_NAME
+    vocabulary, values["text"]["pad"] = read_file_tokenizer(folder, tokenizer, context=values["text"]["context"])
     architecture = checked_as(Architecture, values, path=path)
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
     clip = empty_clip(architecture)
@@ -137,14 +135,18 @@ def architecture_of(config: Config) -> dict[str, Any]:
         "embed_dim": text.projection_size or text.hidden_size,
         "scoring": "sigmoid",
         "image": {"kind": "siglip-image", "image_size": vision.image_size, "patch": vision.patch_size} | blocks(vision),
-        "text": {
-            "kind": "siglip-text",
-            "context": text.max_position_embeddings,
-            "vocab_size": text.vocab_size,
-            "pad": 0,
-        }
-        | blocks(text),
+        "text": text_values(text),
     }
+
+
+def text_values(text: Text) -> dict[str, Any]:
+    """The text tower, as values that are still to be checked; the tokenizer then says what `pad` is."""
+    return {
+        "kind": "siglip-text",
+        "context": text.max_position_embeddings,
+        "vocab_size": text.vocab_size,
+        "pad": 0,
+    } | blocks(text)
 
 
 def files(parts: Parts, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
