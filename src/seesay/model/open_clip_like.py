@@ -4,6 +4,8 @@ B = images or texts, L = context, D = embedding width, S = side in pixels.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesay.base.errors import UsageError
+from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.records import Tokens
 from seesay.data.tokenizer import CaptionTokenizer
@@ -70,24 +73,85 @@ class OpenClipLike(nn.Module):
 
     @torch.no_grad()
     def encode(
-        self, sentences: Any, batch_size: int = 32, *, normalize_embeddings=False, convert_to_tensor=False, **_: Any
-    ) -> np.ndarray | Tensor:
+        self,
+        sentences: Any,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        **arguments: Any,
+    ) -> np.ndarray | Tensor | list[Tensor]:
         """Texts and images in one list to (N, D), or one alone to (D,).
 
-        Of the other arguments of sentence-transformers, such as for its progress, nothing is read.
+        `arguments` are those of `EncodeArguments`; `prompt` stands in front of every text. `UsageError` for what is not
+        done here, `TypeError` for an argument that sentence-transformers does not have.
         """
-        is_one = isinstance(sentences, str) or not isinstance(sentences, Sequence)
+        options = EncodeArguments(**arguments)
+        options.refuse_undone(prompt_name, width=self.embed_dim)
+        if options.device is not None:
+            self.to(options.device)
+        is_one = _is_one(sentences)
+        items = [sentences] if is_one else list(sentences)
+        items = [(prompt or "") + item if isinstance(item, str) else item for item in items]
+        line = progress(len(items), "encode") if options.show_progress_bar else nullcontext(lambda count: None)
+        with line as advance:
+            rows_ND = self._rows(items, batch_size, advance)[:, : options.truncate_dim]
+        rows_ND = F.normalize(rows_ND, dim=-1) if options.normalize_embeddings else rows_ND
+        rows = rows_ND[0] if is_one else rows_ND
+        if options.convert_to_tensor:
+            return rows
+        return rows.float().cpu().numpy() if options.convert_to_numpy else rows if is_one else list(rows)
+
+    def _rows(self, items: list[Any], batch_size: int, advance: Callable[[int], None]) -> Tensor:
+        """(N, D) of texts and images, each in batches of its own."""
         blocks, device = [torch.empty(0, self.embed_dim)], self.logit_scale.device
-        sentences = [sentences] if is_one else sentences
-        for is_text, run in groupby(sentences, key=lambda item: isinstance(item, str)):
-            items = list(run)
-            for block in (items[first : first + batch_size] for first in range(0, len(items), batch_size)):
+        for is_text, run in groupby(items, key=lambda item: isinstance(item, str)):
+            same = list(run)
+            for block in (same[first : first + batch_size] for first in range(0, len(same), batch_size)):
                 inputs = self.tokenize(block) if is_text else torch.stack([self.transform(image) for image in block])
                 blocks.append((self.encode_text if is_text else self.encode_image)(inputs.to(device)))
-        rows_ND = torch.cat([block.to(device) for block in blocks])
-        rows_ND = F.normalize(rows_ND, dim=-1) if normalize_embeddings else rows_ND
-        rows = rows_ND[0] if is_one else rows_ND
-        return rows if convert_to_tensor else rows.float().cpu().numpy()
+                advance(len(block))
+        return torch.cat([block.to(device) for block in blocks])
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeArguments:
+    """What `encode` of a `SentenceTransformer` 5 takes beside its first four arguments, with its defaults.
+
+    Rows are cut to `truncate_dim` before they are normalised.
+    """
+
+    show_progress_bar: bool | None = None
+    output_value: str | None = "sentence_embedding"
+    precision: str = "float32"
+    convert_to_numpy: bool = True
+    convert_to_tensor: bool = False
+    device: Any = None
+    normalize_embeddings: bool = False
+    truncate_dim: int | None = None
+    pool: Any = None
+    chunk_size: int | None = None
+
+    def refuse_undone(self, prompt_name: str | None, *, width: int) -> None:
+        """`UsageError` for what has another value than the only one that is done, and for more numbers than `width`."""
+        if prompt_name is not None:
+            raise UsageError(
+                f"prompt_name is {prompt_name!r:.60}, and no prompts have names here; give prompt its text."
+            )
+        only = {"output_value": "sentence_embedding", "precision": "float32", "pool": None, "chunk_size": None}
+        for name, value in only.items():
+            if getattr(self, name) != value:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r:.60}, and encode does {value!r} alone; leave it out."
+                )
+        if self.truncate_dim is not None and not 1 <= self.truncate_dim <= width:
+            raise UsageError(f"truncate_dim is {self.truncate_dim}, and a row has {width} numbers; take 1 to {width}.")
+
+
+def _is_one(sentences: Any) -> bool:
+    """Whether it is a single text or image, and no collection of them; an array of numbers is an image."""
+    if isinstance(sentences, np.ndarray):
+        return sentences.dtype.kind not in "UO"
+    return isinstance(sentences, str | bytes | bytearray | memoryview | Tensor) or not hasattr(sentences, "__len__")
 
 
 @no_empty_names

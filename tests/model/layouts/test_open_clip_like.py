@@ -58,6 +58,31 @@ def test_encode_takes_texts_and_images_as_sentence_transformers_does(vit: Model)
     assert model.encode([]).shape == (0, vit.architecture.embed_dim)
 
 
+def test_arguments_of_sentence_transformers_are_done_or_refused(vit: Model):
+    model, _, _ = seesay.open_clip_like(vit)
+    texts = ["a red dog", "blue", ""]
+    rows = model.encode(texts, None, "a photo of ", 2, normalize_embeddings=True, truncate_dim=5)
+    whole = vit.encode_texts(["a photo of a red dog", "a photo of blue", "a photo of "])[:, :5]
+    np.testing.assert_allclose(rows, torch.nn.functional.normalize(whole, dim=1), atol=1e-6)
+    listed = model.encode(texts, convert_to_numpy=False, show_progress_bar=True, device="cpu", precision="float32")
+    assert isinstance(listed, list) and torch.equal(torch.stack(listed), model.encode(texts, convert_to_tensor=True))
+    np.testing.assert_array_equal(model.encode(np.array(texts)), model.encode(texts))
+    np.testing.assert_array_equal(model.encode(np.asarray(image_of(0))), model.encode(image_of(0)))
+    for refused in (
+        {"prompt_name": "query"},
+        {"output_value": "token_embeddings"},
+        {"precision": "int8"},
+        {"truncate_dim": 0},
+        {"truncate_dim": 25},
+        {"pool": {}},
+        {"chunk_size": 9},
+    ):
+        with pytest.raises(UsageError, match=next(iter(refused))):
+            model.encode(texts, **refused)
+    with pytest.raises(TypeError, match="width"):
+        model.encode(texts, width=5)
+
+
 def test_it_is_trained_and_its_model_with_it(vit: Model):
     model, preprocess, tokenizer = seesay.open_clip_like(vit)
     before = vit.encode_texts(TEXTS)
