@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from seesay.index import photo_index
+from seesay.service import guard
 
 SQUARES = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1]}
 
@@ -81,6 +82,20 @@ def test_words_a_photo_and_an_id_find_photos_best_first(client, png):
     assert client.post("/v1/search", {"like": 99}).status == 404
 
 
+def test_texts_that_lose_their_end_are_told(client, colour_model, monkeypatch):
+    monkeypatch.setattr("seesay.model.zero_shot.cut_notes", lambda tokenizer, texts: (f"{len(texts)} text is cut",))
+    long = " ".join(["red"] * (colour_model.tokenizer.context + 1))
+    for path, asked in (
+        ("/v1/embed", {"texts": [long, "red"]}),
+        ("/v1/search", {"text": long}),
+        ("/v1/search", {"text": "red", "plus": [long]}),
+        ("/v1/embeddings", {"model": "colours", "input": long}),
+    ):
+        assert client.post(path, asked).json["notes"] == ["1 text is cut"]
+    assert client.post("/v1/embed", {"texts": ["red"]}).json["notes"] == []
+    assert "notes" not in client.post("/v1/embeddings", {"model": "colours", "input": "red"}).json
+
+
 def test_a_thumbnail_is_a_jpeg_without_anything_beside_its_pixels(client):
     number = client.post("/v1/search", {"text": "red", "top": 1}).json["photos"][0]["id"]
     answer = client("GET", f"/v1/thumbnails/{number}")
@@ -126,6 +141,14 @@ def test_a_model_that_predicts_captions_classifies_and_has_no_embeddings(serve_m
     assert client.post("/v1/embed", {"texts": ["red"]}).status == 400
     answer = client.upload("/v1/classify", ("image", png()), ("labels", "red dog"), ("labels", "blue dog"))
     assert answer.status == 200 and len(answer.json["labels"]) == 2
+
+
+def test_what_is_read_without_a_token_has_its_headers_alone_as_well(serve_model, colour_model):
+    client = serve_model(colour_model, token="a-token-of-enough-letters", is_loopback=False)
+    for path in guard.WITHOUT_TOKEN:
+        whole, head = client("GET", path), client("HEAD", path)
+        assert (head.status, head.body) == (200, b"") and head.headers["content-length"] == str(len(whole.body)), path
+    assert client("HEAD", "/metrics").status == 401
 
 
 def test_measures_count_requests_by_route_and_status(client):

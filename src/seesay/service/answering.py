@@ -78,6 +78,15 @@ class Service:
         empty = torch.empty(0, self.model.architecture.embed_dim)
         return torch.cat(text_rows) if text_rows else empty, empty if image_ND is None else image_ND
 
+    async def notes(self, texts: Sequence[str]) -> list[str]:
+        """A line where texts lose their end at the model's context."""
+        from seesay.model.zero_shot import cut_notes
+
+        tokenizer = self.model.tokenizer
+        # A token has a byte at least, and two more are start and end.
+        long = [text for text in texts if len(text.encode("utf-8", "replace")) > tokenizer.context - 2]
+        return list(await self._in_pool(cut_notes, tokenizer, long)) if long else []
+
     async def classify(self, form: ClassifyForm) -> tuple[list[tuple[str, float]], list[str]]:
         """(label, probability), best first, and notes on what was left out or cut."""
         count = len(form.labels) * len(form.templates or self.model.templates)

@@ -73,7 +73,7 @@ def create_app(service: Service, measures: Measures) -> FastAPI:
     _add_photos(app, service)
     _add_state(app, service, measures)
     for path, (name, media) in FILES.items():
-        app.add_api_route(path, _file(PAGE / name, media), methods=["GET"], include_in_schema=False)
+        app.add_api_route(path, _file(PAGE / name, media), methods=["GET", "HEAD"], include_in_schema=False)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _unfit)
@@ -89,7 +89,8 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         """Unit vectors of texts and images; their dot products are cosines."""
         form = await read_form(request, EmbedForm)
         text_ND, image_ND = await service.embed(form.texts, form.images)
-        facts = {"model": model.name, "width": model.architecture.embed_dim}
+        notes = await service.notes(form.texts)
+        facts = {"model": model.name, "width": model.architecture.embed_dim, "notes": notes}
         return await _answer(
             lambda: facts | {"texts": text_ND.tolist(), "images": image_ND.tolist()},
             size=text_ND.numel() + image_ND.numel(),
@@ -109,6 +110,8 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         count = await asyncio.to_thread(lambda: sum(map(len, model.tokenizer(texts))))
         usage = {"prompt_tokens": count, "total_tokens": count}
         facts = {"object": "list", "model": model.name, "usage": usage}
+        # What OpenAI's service has not, and its clients leave alone.
+        facts |= {"notes": notes} if (notes := await service.notes(texts)) else {}
         return await _answer(
             lambda: facts | {"data": _rows_as_items(text_ND, is_base64=form.encoding_format == "base64")},
             size=text_ND.numel(),
@@ -132,14 +135,16 @@ def _add_photos(app: FastAPI, service: Service) -> None:
     @app.post("/v1/search", response_model=SearchAnswer, responses=FAULTS, openapi_extra=SearchForm.bodies())
     async def search(request: Request) -> Response:
         """The photos nearest to words, to a photo that is sent, or to one of the index, best first."""
-        hits = await service.search(await read_form(request, SearchForm))
+        form = await read_form(request, SearchForm)
+        hits = await service.search(form)
+        notes = await service.notes([*filter(None, [form.text]), *form.plus, *form.minus])
         # A number may be another photo's in another version, and browsers keep thumbnails.
         version = 0 if service.index is None else service.index.version
         items = [
             {"id": hit.id, "path": path, "score": hit.score, "thumbnail": f"/v1/thumbnails/{hit.id}?v={version}"}
             for hit, path in hits
         ]
-        return await _answer(lambda: {"model": service.model.name, "photos": items})
+        return await _answer(lambda: {"model": service.model.name, "photos": items, "notes": notes})
 
     @app.get("/v1/thumbnails/{number}", responses=FAULTS | {200: {"content": {"image/jpeg": {}}}})
     async def thumbnail(number: Annotated[int, InPath(ge=0, lt=1 << 62)]) -> Response:
@@ -151,11 +156,13 @@ def _add_photos(app: FastAPI, service: Service) -> None:
 
 
 def _add_state(app: FastAPI, service: Service, measures: Measures) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def alive() -> Response:
         """Whether the process answers."""
         return await _answer(lambda: {"status": "ok"})
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: {"model": FaultAnswer}})
     async def ready() -> Response:
         """Whether questions are answered."""

@@ -126,12 +126,13 @@ class SearchForm(Form):
 
 
 class EmbedAnswer(BaseModel):
-    """Unit vectors in the order of the texts and images."""
+    """Unit vectors in the order of the texts and images; `notes` say which texts were cut."""
 
     model: str
     width: int
     texts: list[list[float]]
     images: list[list[float]]
+    notes: list[str]
 
 
 class LabelScore(BaseModel):
@@ -159,10 +160,11 @@ class PhotoScore(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Photos, best first."""
+    """Photos, best first; `notes` say which words were cut."""
 
     model: str
     photos: list[PhotoScore]
+    notes: list[str]
 
 
 class Fault(BaseModel):

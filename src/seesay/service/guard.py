@@ -70,7 +70,7 @@ class Access:
         origin = headers["origin"].lower()
         if origin and origin.partition("://")[::2] not in (("http", host), ("https", host)):
             raise Refusal(403, "the request comes from another site.")
-        is_page = scope["method"] == "GET" and scope["path"] in WITHOUT_TOKEN
+        is_page = scope["method"] in ("GET", "HEAD") and scope["path"] in WITHOUT_TOKEN
         if headers["sec-fetch-site"] in ("cross-site", "same-site") and not is_page:
             raise Refusal(403, "the request comes from another site.")
         if self.token is not None and not is_page and not self._is_known(headers["authorization"]):

@@ -62,7 +62,7 @@ async function search(options, query) {
     const answer = await ask("search", "/v1/search", options);
     if (!answer) return;
     showPhotos(answer.photos);
-    show(status, `${answer.photos.length} photos, best first${query ? `: ${query.text}` : ""}.`);
+    show(status, [`${answer.photos.length} photos, best first${query ? `: ${query.text}` : ""}.`, ...answer.notes].join(" "));
   } catch (error) {
     find("photos").replaceChildren();
     show(status, error.message, true);
