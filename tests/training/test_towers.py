@@ -8,9 +8,11 @@ import torch
 from seesay.base.errors import UsageError
 from seesay.base.runtime import is_faster_in_bfloat16
 from seesay.base.settings import read_settings
+from seesay.model.build import build
 from seesay.model.hub import load
 from seesay.training.plan import DataFacts, choose
-from seesay.training.settings import TrainSettings
+from seesay.training.settings import TowerSettings, TrainSettings
+from seesay.training.setup import set_up_towers
 from seesay.training.train import train_model
 
 FACTS = DataFacts(pairs=40_000, captions=90_000, median_side=64, device="cpu", cores=2)
@@ -65,6 +67,20 @@ def test_blocks_run_again_change_no_bit(coloured_pairs, tmp_path):
     finally:
         torch.set_num_threads(before)
     assert kept == again and all(map(math.isfinite, kept))
+
+
+def test_blocks_that_cannot_be_run_again_are_told():
+    wanted = TowerSettings(activation_checkpointing=True)
+    vit = build("vit-small").clip
+    set_up_towers(vit, wanted)
+    assert vit.image_tower.blocks.recompute and vit.text_tower.blocks.recompute
+    set_up_towers(vit, TowerSettings())
+    assert not vit.image_tower.blocks.recompute
+    with pytest.raises(UsageError, match=r"does nothing for ConvNet and BagOfWords, .*; leave it out"):
+        set_up_towers(build("conv-tiny").clip, wanted)
+    vit.image_tower = build("conv-tiny").clip.image_tower
+    with pytest.warns(UserWarning, match=r"does nothing for ConvNet, .* only the other tower"):
+        set_up_towers(vit, wanted)
 
 
 @pytest.mark.slow

@@ -56,18 +56,19 @@ class RecordedAttention(TorchFunctionMode):
 
 @contextmanager
 def all_stored(model: nn.Module) -> Iterator[None]:
-    """Inside, blocks that would run again for the gradients (`Blocks.recompute`) store what they compute instead.
+    """Inside, blocks that would run again for the gradients store what they compute instead, ours and timm's.
 
     Run again outside of `RecordedAttention`, they would not compute what was recorded.
     """
-    changed = [module for module in model.modules() if getattr(module, "recompute", False)]
-    for module in changed:
-        module.recompute = False  # type: ignore[assignment]
+    names = ("recompute", "grad_checkpointing")
+    changed = [(module, name) for module in model.modules() for name in names if getattr(module, name, False) is True]
+    for module, name in changed:
+        setattr(module, name, False)
     try:
         yield
     finally:
-        for module in changed:
-            module.recompute = True  # type: ignore[assignment]
+        for module, name in changed:
+            setattr(module, name, True)
 
 
 @contextmanager

@@ -87,6 +87,14 @@ class TimmTower(ImageTower, ComputesBuffers):
                     f"{type(self.trunk).__name__} is computed, and no file has it; seesay reads no such model."
                 )
 
+    def recompute_blocks(self, wanted: bool) -> bool:
+        """As timm does it, where that tower can."""
+        try:
+            self.trunk.set_grad_checkpointing(wanted)
+        except FAULTS:
+            return False
+        return wanted
+
     @property
     def _classifier(self) -> nn.Linear | None:
         """timm's own, where it projects and is a single layer: behind it stands nothing then."""

@@ -10,6 +10,10 @@ class ComputesBuffers(nn.Module):
         """Compute them, on the CPU, for a tower that was made without memory."""
         raise NotImplementedError
 
+    def recompute_blocks(self, wanted: bool) -> bool:
+        """Whether its blocks are run again in the backward pass from now on, in place of keeping what is inside."""
+        raise NotImplementedError
+
 
 class ImageTower(nn.Module):
     """Features of an image, or of the positions of a grid, and a linear projection of either."""

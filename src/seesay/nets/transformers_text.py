@@ -29,6 +29,7 @@ class TransformersText(ComputesBuffers):
     def __init__(self, config: TransformersTextConfig, embed_dim: int):
         super().__init__()
         self.config = config
+        self.is_recomputed = False
         self.transformer = _encoder(config)
         self.proj = _projection(config, embed_dim)
 
@@ -64,6 +65,20 @@ class TransformersText(ComputesBuffers):
         for name in empty:
             owner, _, key = name.rpartition(".")
             self.transformer.get_submodule(owner)._buffers[key] = small.get_buffer(name)
+
+    def recompute_blocks(self, wanted: bool) -> bool:
+        """As transformers does it, where that tower can."""
+        tower = self.transformer
+        if not tower.supports_gradient_checkpointing or self.is_recomputed == wanted:
+            return self.is_recomputed
+        self.is_recomputed = wanted
+        # The newer names are those of its version 5.
+        if wanted:
+            enable = getattr(tower, "activation_checkpointing_enable", tower.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
+        else:
+            getattr(tower, "activation_checkpointing_disable", tower.gradient_checkpointing_disable)()
+        return wanted
 
 
 def _encoder(config: TransformersTextConfig) -> Any:

@@ -1,6 +1,7 @@
 """The parts of a run put together: the model, its optimizer, where it stands, its batches, and what it checks."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.journal import Journal, ProgressLine, progress
@@ -27,6 +28,7 @@ from seesay.model.teacher import TeacherRows
 from seesay.nets.batch_norm import has_batch_norm
 from seesay.nets.block import Blocks
 from seesay.nets.clip import CaptionPredictor, Clip, build_clip
+from seesay.nets.tower import ComputesBuffers
 from seesay.training.checkpoint import CHECKPOINTS, Position, load_moments, optimizer_tensors, restore_latest
 from seesay.training.faults import SkipLog
 from seesay.training.optimizer import next_learning_rate, optimizer_of
@@ -86,14 +88,32 @@ def build_model(
 
 
 def set_up_towers(clip: Clip, settings: TowerSettings) -> None:
-    """Give the towers their way of computing; none of it is part of the model that is saved."""
+    """Give the towers their way of computing; none of it is part of the model that is saved.
+
+    `UsageError` for blocks that are to be run again where no tower can; a `UserWarning` where one of both cannot.
+    """
     if settings.patch_dropout:
         clip.image_tower.patch_dropout = settings.patch_dropout  # type: ignore[assignment]
-    for module in clip.modules():
-        if isinstance(module, Blocks):
-            module.recompute = settings.activation_checkpointing
+    wanted = settings.activation_checkpointing
+    unable = [tower for tower in (clip.image_tower, clip.text_tower) if not _recomputes(tower, wanted)]
+    if wanted and unable:
+        names = " and ".join(type(tower).__name__ for tower in unable)
+        fault = f"towers.activation_checkpointing does nothing for {names}, which has no blocks that can be run again"
+        if len(unable) == 2:
+            raise UsageError(f"{fault}; leave it out.")
+        warnings.warn(f"{fault}; only the other tower takes less memory.", stacklevel=2)
     if settings.compile:
         clip.image_tower.compile()
+
+
+def _recomputes(tower: nn.Module, wanted: bool) -> bool:
+    """Whether the backward pass runs blocks of the tower again from now on."""
+    if isinstance(tower, ComputesBuffers):
+        return tower.recompute_blocks(wanted)
+    blocks = [module for module in tower.modules() if isinstance(module, Blocks)]
+    for module in blocks:
+        module.recompute = wanted
+    return wanted and bool(blocks)
 
 
 def fit_vocabulary(model: Model, pairs: PairSource) -> None:

@@ -195,6 +195,17 @@ def test_a_size_of_timms_is_built_and_saved(timm, tmp_path: Path):
         build("timm:test_convnex")
 
 
+def test_blocks_of_timm_are_run_again_for_the_same_gradients_or_refused(timm):
+    architecture = build("timm:test_vit").architecture
+    grads = []
+    for wanted in (False, True):
+        tower = build_clip(architecture, seed=0).image_tower.train()
+        assert tower.recompute_blocks(wanted) is wanted and tower.trunk.grad_checkpointing is wanted
+        tower(torch.linspace(-1, 1, 3 * 160 * 160).view(1, 3, 160, 160)).square().sum().backward()
+        grads.append(torch.cat([parameter.grad.flatten() for parameter in tower.trunk.parameters()]))
+    assert torch.equal(*grads)
+
+
 def test_towers_of_timm_are_explained_by_maps_or_attention_or_refused(timm):
     image = np.random.default_rng(0).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     for name in ("test_convnext", "mobilenetv3_small_050", "test_vit", "beit_base_patch16_224"):

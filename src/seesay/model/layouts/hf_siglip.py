@@ -76,6 +76,8 @@ class SiglipTower(Tower):
 
 
 class Text(SiglipTower):
+    """What decides about texts."""
+
     vocab_size: int = 32_000
     max_position_embeddings: int = 64
     projection_size: int | None = None
