@@ -35,9 +35,19 @@ def test_a_notebook_installs_first_and_holds_no_output(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
     first, *others = code_of(path)
-    assert first == '%pip install -q "seesay[demo,search]"'
+    assert first.splitlines()[-1] == '%pip install -q "{source}[demo,search]"'
     assert not any(line.startswith(("%", "!")) for cell in others for line in cell.splitlines())
     assert all(not cell.get("outputs") for cell in notebook["cells"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_installs_the_copy_beside_it_and_else_the_package_by_its_name(path, tmp_path, monkeypatch):
+    lines = "\n".join(code_of(path)[0].splitlines()[:-1])
+    for folder, expected in ((EXAMPLES, ".."), (tmp_path, "seesay")):
+        monkeypatch.chdir(folder)
+        names = {}
+        exec(lines, names)
+        assert names["source"] == expected
 
 
 @pytest.mark.journey

@@ -82,7 +82,7 @@ BY_WORDS = (
     ("--calibrate|--none-of|--multi-label|--threshold", "../how-to/label-photos.md#what-the-numbers-mean", "labels"),
     ("should end in|let its name end|ends in …|--format", "formats.md#answers", "formats of answers"),
     ("--host|--token-file|a token", "../how-to/serve.md#behind-a-token", "tokens"),
-    ("weights hold|weights of shape|weights are zero", "../how-to/probe.md#weights-of-classes", "weights of classes"),
+    ("weights hold|weights of shape|weights are zero", "../how-to/probe.md#class-weights", "class weights"),
 )  # fmt: skip
 # The topic of what a file raises, by the longest beginning of its name below src/seesay that is here.
 BY_FILE = {
