@@ -35,6 +35,8 @@ SAME_NAME = "images of classes that share a name all count as misses"
 CLASS_NAMES: dict[str, Any] = json.loads(Path(__file__).with_name("class_names.json").read_text(encoding="utf-8"))
 # The WordNet number of a noun, as ImageNet writes it.
 WORDNET_NUMBER = re.compile(r"n\d{8}")
+# "001.Laysan Albatross", "n02085620-Chihuahua", "1. cat", and no "3 dogs".
+_NUMBER_BEFORE = re.compile(r"(n\d{8}(?=[-._ ])|\d{3,}(?=[-._ ])|\d+(?=\.))[-._ ]+(.*[^\W\d_]{2}.*)")
 KNOWN_SETS: dict[str, Any] = json.loads(Path(__file__).with_name("known_sets.json").read_text(encoding="utf-8"))
 
 
@@ -42,13 +44,22 @@ def named_by_number(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """The names with ImageNet's for WordNet numbers, and a line for a person where there are some."""
     numbers = [name for name in names if WORDNET_NUMBER.fullmatch(name)]
     if not numbers:
-        return list(names), ()
+        return _without_number(names)
     called = imagenet_names()
     known = [number for number in numbers if number in called]
     if not known:
         return list(names), ()
     note = f"{len(known)} of {len(names)} classes are WordNet numbers and called as in ImageNet: {known[0]} is"
     return [called.get(name, name) for name in names], (f"{note} {called[known[0]]!r}.",)
+
+
+def _without_number(names: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """The names without the number before each, as in CUB's and in Stanford's dogs, and a line that says so."""
+    parts = [_NUMBER_BEFORE.fullmatch(name) for name in names]
+    numbers, bare = [part[1] for part in parts if part], [part[2] for part in parts if part]
+    if len(names) < 2 or min(len(set(bare)), len(set(numbers))) < len(names):
+        return list(names), ()
+    return bare, (f"classes are called without the number before their names: {names[0]!r} is {bare[0]!r}.",)
 
 
 def imagenet_names() -> dict[str, str]:

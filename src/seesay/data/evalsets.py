@@ -1,5 +1,6 @@
 """Sets to be judged on: images with a class each, or images with captions."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from seesay.data.sources import (
     LooseFile,
     count_reasons,
     files_below,
+    is_left_alone,
     split_suffix,
 )
 
@@ -30,8 +32,8 @@ TEMPLATES = "zeroshot_classification_templates.txt"
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 # What the folders of a set's parts are called, without capitals.
 PARTS = {
-    **dict.fromkeys(("train", "training", "train_set"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set", "dev", "eval"), VALIDATION),
     **dict.fromkeys(("test", "testing", "test_set"), TEST),
 }
 
@@ -216,17 +218,25 @@ def _open_class_folders(
 ) -> LabelledSet:
     """Every folder directly below is a class, called as the folder with spaces for underscores, sorted by name.
 
-    Folders that are all numbers are sorted as such, and WordNet numbers called as in ImageNet. `files` and `problems`
-    are what `files_below` found, where it was called already; `beside` and `note` are added to problems and notes.
+    Folders that are all numbers, perhaps behind one word, are sorted as such; WordNet numbers are called as in
+    ImageNet. `files` and `problems` are what `files_below` found, where it was called already; `beside` and `note` are
+    added to problems and notes.
     """
     if files is None or problems is None:
         problems = []
         files = dict(files_below(folder, problems))
     problems.extend(beside)
     # Links to folders too: `files` has nothing of theirs, so that they are refused below and not left out.
-    classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith("."))
-    if all(class_.isdecimal() for class_ in classes):
-        classes.sort(key=lambda class_: (int(class_), class_))
+    classes = sorted(item.name for item in folder.iterdir() if item.is_dir() and not is_left_alone(item.name))
+    has_folders_inside = any(key.count("/") > 1 for key in files)
+    if len(classes) > 1 and has_folders_inside and all(class_.lower() in PARTS for class_ in classes):
+        raise UsageError(
+            f"{str(folder)!r} has {', '.join(map(repr, classes))}, as the parts of a set are called, and not each of "
+            "them has a folder per class; name the one that has."
+        )
+    numbered = [re.fullmatch(r"(\D*)(\d+)", class_) for class_ in classes]
+    if len({match[1] if match else None for match in numbered}) == 1 and all(numbered):
+        classes.sort(key=lambda class_: (int(re.sub(r"\D", "", class_)), class_))
     names, notes = named_by_number([class_.replace("_", " ") for class_ in classes])
     if twice := next(
         (name for name, count in Counter(class_.replace("_", " ") for class_ in classes).items() if count > 1), ""

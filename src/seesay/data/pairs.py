@@ -26,6 +26,14 @@ BRACES = re.compile(r"\{([^{}]*(?:,|\.\.)[^{}]*)\}")
 MOST_SOURCES = 1 << 17
 # A guess at what fits a message.
 SHOWN_MISSING = 10
+# What else is named as a table, and what makes one of it.
+NO_TABLES = {
+    ".json": "; write an object with an image and a caption on each line, as .jsonl",
+    ".xlsx": "; save it as CSV",
+    ".xls": "; save it as CSV",
+    ".zip": "; unpack it, and name the folder",
+    ".gz": "; unpack it with gunzip",
+}
 
 
 def open_pairs(sources: Any, *, image_column: str | None = None, caption_column: str | None = None) -> PairSource:
@@ -201,6 +209,8 @@ def _matching(word: str | Path) -> list[Path]:
     path = Path(word)
     if path.exists():
         return [path]
+    if re.match(r"[a-z][a-z0-9+]+:", str(word)):
+        raise UsageError(f"{str(word)!r} is an address and no file; fetch it, and name what was fetched.")
     if not glob.has_magic(str(word)):
         raise missing_location(path)
     found = sorted(Path(name) for name in glob.glob(str(word), recursive=True))
@@ -222,4 +232,5 @@ def _open_path(path: Path, columns: dict[str, str | None]) -> Sequence[PairSourc
     if path.suffix.lower().removeprefix(".") in TABLE_SUFFIXES:
         return [open_table(path, **columns)]
     endings = ", ".join(f".{suffix}" for suffix in sorted(TABLE_SUFFIXES))
-    raise UsageError(f"{str(path)!r} is not a folder, a .tar, or a table ({endings}).")
+    hint = NO_TABLES.get(path.suffix.lower(), "")
+    raise UsageError(f"{str(path)!r} is not a folder, a .tar, or a table ({endings}){hint}.")

@@ -251,6 +251,11 @@ def split_suffix(name: str) -> tuple[str, str]:
     return (stem, suffix.lower()) if dot and "/" not in suffix else (name, "")
 
 
+def is_left_alone(name: str) -> bool:
+    """Whether a file or folder is hidden, or what macOS packs beside the files of a zip."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def files_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str, int]]:
     """Every regular file below `folder` as (path from there with "/", bytes), sorted folder by folder.
 
@@ -267,7 +272,7 @@ def statuses_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str,
         inside = waiting.pop()
         try:
             with os.scandir(folder / inside) as listing:
-                found = sorted((item for item in listing if item.name[0] != "."), key=lambda item: item.name)
+                found = sorted((item for item in listing if not is_left_alone(item.name)), key=lambda item: item.name)
         except OSError as error:
             if not inside:
                 raise StorageError(f"Cannot list {str(folder)!r}: {error.strerror}.") from error
