@@ -85,7 +85,9 @@ def details_section(entry: Entry, *, several: bool) -> Section | None:
     if result.same_names:
         text.append(f"Names that more than one class has: {', '.join(result.same_names)}.")
     if any(each.heat is not None for each in found):
-        text.append("Below each mistaken image it stands again: bright is what spoke for the wrong class, not its own.")
+        text.append(
+            "Below each mistaken image is its heat: bright is what spoke for the wrong class and not for its own."
+        )
     cards = Cards(cards=[confusion_card(entry, each) for each in found])
     return Section(title=title, text=text, parts=[figure, matrix, table, cards])
 
