@@ -1,4 +1,7 @@
-"""Open loop at 4 times the capacity: latencies of what is accepted and of 503, goodput. Usage: overload.py ADDRESS"""
+"""Open loop at 4 times the capacity: latencies of what is accepted and of 503, goodput.
+
+Usage: overload.py ADDRESS [search|embed]. Every request has a connection of its own.
+"""
 
 import asyncio
 import json
@@ -7,14 +10,17 @@ import sys
 import time
 from urllib.parse import urlsplit
 
+ROUTE = sys.argv[2] if len(sys.argv) > 2 else "search"
 WORDS = ["red", "blue", "dog", "cat", "street", "snow", "tree", "two", "people", "a", "photo", "of", "at night"]
 
 
 async def ask(host, port, body):
-    """(status, seconds, has Retry-After) of one search on a connection of its own."""
+    """(status, seconds, has Retry-After) of one request on a connection of its own."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection(host, port)
-    head = f"POST /v1/search HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    head = (
+        f"POST /v1/{ROUTE} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    )
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     data = await reader.read()
     writer.close()
@@ -22,7 +28,8 @@ async def ask(host, port, body):
 
 
 def body():
-    return json.dumps({"text": " ".join(random.choices(WORDS, k=6)), "top": 10}).encode()
+    words = " ".join(random.choices(WORDS, k=6))
+    return json.dumps({"text": words, "top": 10} if ROUTE == "search" else {"texts": [words]}).encode()
 
 
 def at(values, share):
@@ -63,6 +70,7 @@ async def main(address, seconds=20.0):
     refused = [each[1] for each in answers if each[0] == 503]
     after = [(await ask(host, port, body()))[1] for _ in range(50)]
     result = {
+        "route": ROUTE,
         "unloaded_ms": {"p50": at(alone, 0.5), "p99": at(alone, 0.99), "n": len(alone)},
         "capacity_per_s": round(most, 1),
         "offered_per_s": round(len(tasks) / seconds, 1),
