@@ -449,6 +449,7 @@ def test_words_in_another_order_are_shown_in_the_right_one(words, meant, tmp_pat
     [
         (["train", "x", "--image-size", "80"], "--set schedule.sizes=VALUE"),
         (["finetune", "box", "x", "--lr", "1"], "--lr. Nearest: --set optimizer.learning_rate=VALUE. See"),
+        (["train", "x", "--image-size", "8"], "--batch-size, --set schedule.sizes=VALUE."),
         (["doctor", "x", "--num-workers", "2"], "Nearest: --workers, --set data.workers=VALUE"),
         (["classify", "x", "--topk", "3"], "Nearest: --top. See"),
         (["search", "x", "a", "dog"], "several words for one stand in quotes"),

@@ -177,7 +177,7 @@ def complaint(error: Any, door: Any, command: Any) -> str:
     near = nearest_names(option, options, part=lambda name: name.lstrip("-"))
     if hasattr(door, "settings"):
         names = nearest_settings(option.lstrip("-").replace("-", "_"), door.settings())
-        near += [f"--set {name}=VALUE" for name in names if f"--{name}" not in options]
+        near += [f"--set {name}=VALUE" for name in names if f"--{name.replace('_', '-')}" not in options]
     return f"{error.message}.{as_hint(near)}".rstrip(".")
 
 
