@@ -26,8 +26,8 @@ from seesay.model.detector import CopyDetector, CopySearch, squashed, squashed_i
 
 # What a threshold has to reach, and in which case: where this share of the images has a copy. Guesses.
 PRECISION, COPIED_SHARE = 0.99, 0.1
-# The lowest threshold; what is no copy has a likeness of at most 0.65 in sets of photos. And how much the nearest that
-# is no copy is above the second nearest, rounded up. Both by benchmarks/2026-11-29-overlap.
+# The lowest threshold; in sets of photos hardly any image that is no copy has a larger likeness. And how much the
+# nearest that is no copy is above the second nearest, rounded up. Both by benchmarks/2026-11-29-overlap.
 LEAST, ABOVE_SECOND = 0.7, 0.1
 # Matches of an image that are looked at closely, and all others only where these are copies; a guess.
 CLOSELY = 3
