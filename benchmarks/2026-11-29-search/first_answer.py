@@ -23,7 +23,7 @@ from seesay.index.difference import survey
 from seesay.index.photo_index import PhotoIndex
 from seesay.index.photo_table import PhotoTable, schema
 
-ROUNDS = 5
+ROUNDS = 3
 LOAD = "import seesay; seesay.load('box').encode_texts(['two dogs in snow'])"
 
 
