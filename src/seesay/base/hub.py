@@ -155,10 +155,14 @@ def _of_status(error, name: str) -> SeesayError:
     host, status = hub_host(), error.response.status_code
     words = (getattr(error, "server_message", None) or "").split("\n")[0][:QUOTED]
     quoted = f": {words}" if words else ""
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and not quoted and not _has_token():
+        return UsageError(f"{name} is not given to everybody by {host} ({status}); sign in with `hf auth login`.")
     if status == HTTPStatus.UNAUTHORIZED:
         return UsageError(f"{host} does not take the token (401{quoted}); sign in again with `hf auth login`.")
     if status == HTTPStatus.FORBIDDEN:
         return UsageError(f"{name} may not be read with the account that is signed in here (403{quoted}).")
+    if status == HTTPStatus.NOT_FOUND and "/api/" in str(error.response.url):
+        return UsageError(f"{name} is not known to {host} (404{quoted}); check owner/name.")
     if status == HTTPStatus.NOT_FOUND:
         return RefusedInput(f"{name} lists a file that {host} does not have (404{quoted}); name another revision.")
     if status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -51,7 +51,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     refuse_own_code(path, content)
     side, whole = MODEL_TYPES[content["model_type"]]
     values = _architecture(path, content, side, whole)
-    vocabulary: AnyTokenizer = AbsentTokenizer(_hint(path, side))
+    vocabulary: AnyTokenizer = AbsentTokenizer(_hint(content["model_type"], side))
     preprocess = Preprocess(size=AbsentImageConfig.SIZE)
     if side == "image":
         preprocess = read_preprocess(folder)
@@ -60,7 +60,7 @@ def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     else:
         vocabulary, values["text"]["pad"] = read_file_tokenizer(folder, tokenizer, context=values["text"]["context"])
     full = checked_as(Architecture, values, path=path)
-    hint = _hint(path, side)
+    hint = _hint(content["model_type"], side)
     absent = {"text": AbsentTextConfig(hint=hint)} if side == "image" else {"image": AbsentImageConfig(hint=hint)}
     architecture = full.model_copy(update={"scoring": "softmax", **absent})
     refuse_strangers(folder, architecture, tokenizer=vocabulary, preprocess=preprocess)
@@ -98,8 +98,6 @@ def _links(full: Architecture, side: Side, whole: ModuleType) -> Iterator[Link]:
     return (link for link in whole.links(full) if link.ours.startswith(f"{side}_tower."))
 
 
-def _hint(path: Path, side: Side) -> str:
+def _hint(model_type: str, side: Side) -> str:
     missing, kind = ("text", "images") if side == "image" else ("image", "texts")
-    return (
-        f"{path.parent.resolve().name} embeds {kind} alone: it was saved without its {missing} tower; load all of it."
-    )
+    return f"a {model_type} embeds {kind} alone: it was saved without its {missing} tower; load all of it."
