@@ -28,7 +28,7 @@ def test_the_page_is_written_without_templates_the_model_was_not_trained_in(
     )
     files = ["--report", tmp_path / "page.html", "--json", tmp_path / "scores.json"]
     code = main([str(word) for word in ["evaluate", "box", colours, *files]])
-    assert (code, capfd.readouterr().err) == (0, "")
+    assert (code, capfd.readouterr().err) == (0, f"numbers: {files[3]}\npage: {files[1]}\n")
     page = (tmp_path / "page.html").read_text()
     assert "<h2>Scores</h2>" in page and "Prompt sensitivity" not in page
     result = json.loads((tmp_path / "scores.json").read_text())[0]

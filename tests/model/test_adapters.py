@@ -86,7 +86,8 @@ def apart(first, second):
 def test_merged_weights_give_what_the_updates_give_and_a_new_update_changes_nothing(kind):
     model = MODELS[kind]()
     settings = TrainSettings(start=StartSettings(how="lora", rank=2))
-    assert apart(model, learner_from(model, settings, name="new")) == 0
+    # Other kernels may be taken for a copy of the weights: the last bit of a row.
+    assert apart(model, learner_from(model, settings, name="new")) <= 1e-7
     learner = learner_of(model)
     assert apart(model, learner) > 1e-3
     assert apart(learner, without_adapters(learner)) <= 1e-6

@@ -10,7 +10,7 @@ Precision = Annotated[
 ]
 Engine = Annotated[
     Literal["torch", "torch-exact", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
-    typer.Option(metavar="NAME", help="torch, torch-exact, torch-int8, torch-bf16, openvino or onnx."),
+    typer.Option(metavar="NAME", help="torch, torch-exact|-int8|-bf16, openvino, onnx."),
 ]
 Width = Annotated[
     int | None,
