@@ -1,4 +1,4 @@
-"""Descriptions of every layout, changed at random: each folder is read or refused by an error of ours."""
+"""Descriptions and weights of every layout, changed at random: each folder is read or refused by an error of ours."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 import open_clip_folders
 import pytest
-from transformers_folders import halved, nest, split, with_added_tokens, wrapped
+from transformers_folders import halved, naflex, nest, split, with_added_tokens, wrapped
 
 from seesay.base.errors import SeesayError
 from seesay.data.file_tokenizer import FileTokenizer
@@ -54,9 +54,13 @@ def changed(value: Any, rng: random.Random) -> Any:
 
 
 def mutate(file: Path, rng: random.Random) -> None:
-    """Change a value of the JSON, or now and then a byte of the file."""
+    """Change a value of the JSON, that at the head of a safetensors file too, or now and then a byte of the file."""
     data = file.read_bytes()
-    if rng.random() < 0.85:
+    if file.suffix == ".safetensors" and rng.random() < 0.7:
+        end = 8 + int.from_bytes(data[:8], "little")
+        head = json.dumps(changed(json.loads(data[8:end]), rng)).encode()
+        data = len(head).to_bytes(8, "little") + head + data[end:]
+    elif file.suffix == ".json" and rng.random() < 0.85:
         data = json.dumps(changed(json.loads(data), rng)).encode()
     else:
         at = rng.randrange(len(data))
@@ -88,7 +92,8 @@ def folders(vit: Model, resnet: Model, siglip: Model, open_clip_siglip_folder: P
     vit.save(tmp_path / "wrapped" / "0_CLIPModel", "hf")
     wrapped(tmp_path / "wrapped", [("0_CLIPModel", "sentence_transformers.models.CLIPModel")])
     names = ("hf", "shards", "hf-siglip", "open_clip", "resnet", "seesay", "clipa", "worldwide")
-    names += ("images", "texts", "added", "wrapped")
+    names += ("images", "texts", "added", "wrapped", "naflex")
+    naflex(tmp_path / "naflex", siglip)
     return {name: tmp_path / name for name in names} | {"open_clip-siglip": open_clip_siglip_folder}
 
 
@@ -100,7 +105,8 @@ def attack(folders: dict[str, Path], *, seed: int, count: int, tmp_path: Path) -
         changed_one = tmp_path / "changed"
         shutil.rmtree(changed_one, ignore_errors=True)
         shutil.copytree(folder, changed_one)
-        mutate(rng.choice(sorted(path for path in changed_one.iterdir() if path.suffix == ".json")), rng)
+        files = [path for path in changed_one.rglob("*") if path.suffix in (".json", ".safetensors")]
+        mutate(rng.choice(sorted(files)), rng)
         try:
             load(changed_one)
             outcome = "read"

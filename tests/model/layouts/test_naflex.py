@@ -8,30 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from transformers_folders import NAFLEX_TEXT, NAFLEX_VISION, naflex
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.images import FastPreprocess, Preprocess
 from seesay.model.hub import load
-from seesay.model.layouts import hf_siglip
-from seesay.model.layouts.mapping import to_theirs
-from seesay.nets.architecture import Architecture, NaflexImageConfig
-from seesay.nets.clip import build_clip
 from seesay.nets.naflex import shares
 from seesay.training.settings import StartSettings
 from seesay.training.start import open_start
 
-TOWER = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 70}
-VISION = TOWER | {"hidden_size": 32, "num_patches": 25, "patch_size": 8}
-TEXT = TOWER | {"hidden_size": 24, "projection_size": 32, "vocab_size": 99, "max_position_embeddings": 8}
-STEPS = {
-    "image_processor_type": "Siglip2ImageProcessor",
-    "image_mean": [0.5] * 3,
-    "image_std": [0.5] * 3,
-    "resample": 2,
-    "patch_size": 8,
-    "max_num_patches": 20,
-}
 SIDES = [(30, 60), (60, 30), (40, 40), (1, 300), (300, 1), (2, 2), (33, 61)]
 IMAGES = [np.random.default_rng(0).integers(0, 256, (*sides, 3), dtype=np.uint8) for sides in SIDES]
 TEXTS = ["a red dog", "", "blue " * 30]
@@ -39,18 +24,7 @@ TEXTS = ["a red dog", "", "blue " * 30]
 
 @pytest.fixture
 def folder(siglip, tmp_path: Path) -> Path:
-    """A folder as transformers' Siglip2Model leaves it, with our own random weights."""
-    siglip.save(tmp_path / "model", "hf")
-    text = siglip.architecture.text.model_copy(update={"vocab_size": 99, "heads": 2, "mlp_width": 70})
-    image = NaflexImageConfig(width=32, layers=2, heads=2, mlp_width=70, patch=8, patches=20, grid=5)
-    clip = build_clip(Architecture(embed_dim=32, scoring="sigmoid", image=image, text=text), seed=0)
-    tensors = to_theirs(
-        hf_siglip.links(Architecture(embed_dim=32, scoring="sigmoid", image=image, text=text)), clip.state_dict()
-    )
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model" / "model.safetensors")
-    config = {"model_type": "siglip2", "text_config": TEXT, "vision_config": VISION}
-    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(STEPS))
+    naflex(tmp_path / "model", siglip)
     return tmp_path / "model"
 
 
@@ -68,10 +42,10 @@ def test_images_of_any_shape_are_embedded_alone_as_they_are_together(folder: Pat
 @pytest.mark.parametrize(
     ("name", "where", "value", "told"),
     [
-        ("config.json", "vision_config", VISION | {"num_patches": 24}, "24 positions .* no square"),
-        ("config.json", "vision_config", VISION | {"patch_size": 9}, "prepares images of"),
-        ("config.json", "vision_config", VISION | {"vision_use_head": False}, "vision_use_head"),
-        ("config.json", "vision_config", VISION | {"num_patches": -4}, "no square"),
+        ("config.json", "vision_config", NAFLEX_VISION | {"num_patches": 24}, "24 positions .* no square"),
+        ("config.json", "vision_config", NAFLEX_VISION | {"patch_size": 9}, "prepares images of"),
+        ("config.json", "vision_config", NAFLEX_VISION | {"vision_use_head": False}, "vision_use_head"),
+        ("config.json", "vision_config", NAFLEX_VISION | {"num_patches": -4}, "no square"),
         ("preprocessor_config.json", "max_num_patches", 0, "at most 0 patches of 8 px"),
         ("preprocessor_config.json", "max_num_patches", 10**9, "at most 1000000000 patches"),
         ("preprocessor_config.json", "patch_size", 3, "patches of 3 px"),
@@ -122,7 +96,9 @@ def test_a_table_is_resized_as_torch_resizes_it(new: int, old: int):
 def test_we_embed_what_transformers_wrote_as_it_does(siglip, tmp_path: Path):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    peer = transformers.Siglip2Model(transformers.Siglip2Config(text_config=TEXT, vision_config=VISION)).eval()
+    peer = transformers.Siglip2Model(
+        transformers.Siglip2Config(text_config=NAFLEX_TEXT, vision_config=NAFLEX_VISION)
+    ).eval()
     for tensor in peer.state_dict().values():
         if tensor.is_floating_point():
             tensor += 0.1 * torch.randn(tensor.shape)
