@@ -34,7 +34,7 @@ from seesay.data.pairs import open_pairs
 from seesay.data.pixel_cache import PixelCache
 from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.formulas.contrastive import contrastive_loss, matches
+from seesay.formulas.contrastive import affinity_loss, contrastive_loss, matches
 from seesay.model.bundle import Model
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import build_clip
@@ -53,12 +53,14 @@ def arguments() -> argparse.Namespace:
     for name, usual in {
         "samples": 250_000, "batch": 128, "seed": 0, "width": 64, "embed": 256, "layers": 0, "runs": 0, "captions": 1,
         "rate": 1e-3, "decay": 0.1, "average": 0.0, "scale": 0.5, "colour": 0.2, "erase": 0.0, "drop-words": 0.0,
-        "mix": 0.0, "paste": 0.0,
+        "mix": 0.0, "paste": 0.0, "teach": 1.0, "warm": 1.0,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=type(usual), default=usual)
     parser.add_argument("--optimizer", default="adamw")
     parser.add_argument("--depths", default="2,2,2")
     parser.add_argument("--sizes", default="32:0.6,48:0.4")
+    parser.add_argument("--teacher", type=Path, help="weights that an earlier trial kept with --keep")
+    parser.add_argument("--keep", type=Path, help="where to keep the weights at the end")
     parser.add_argument("--same-words", action="store_true", help="captions of the same rare words are matches")
     return parser.parse_args()
 
@@ -96,8 +98,31 @@ class Trial:
         cache = PixelCache(len(self.pairs), 72)
         self.crops = Crops(self.pairs, self.tokenizer, augment=augment, seed=given.seed, cache=cache)
         self.random = random.Random(given.seed)
+        self.teacher = self.rows_of(given.teacher) if given.teacher else None
         self.numbers = np.random.default_rng(given.seed)
         self.order_of = (-1, np.zeros(0, dtype=np.int64))
+
+    @torch.no_grad()
+    def rows_of(self, weights: Path) -> tuple[Tensor, dict[str, int], Tensor, float]:
+        """The teacher's rows of all images, where each caption stands, the rows of those, and its scale."""
+        clip = build_clip(self.architecture, seed=0).eval()
+        clip.load_state_dict(torch.load(weights, weights_only=True))
+        model = Model(clip, self.architecture, self.tokenizer, preprocess=Preprocess(size=64), name="teacher")
+        images = model.encode_images([self.pairs[index].image for index in range(len(self.pairs))])
+        captions = sorted({caption for own in self.captions for caption in own})
+        texts = model.encode_texts(captions)
+        return (
+            torch.as_tensor(images),
+            {caption: row for row, caption in enumerate(captions)},
+            torch.as_tensor(texts),
+            float(clip.logit_scale.exp()),
+        )
+
+    def taught(self, image_BD: Tensor, text_BD: Tensor, scale: Tensor, sample_B: Tensor, captions: list[str]) -> Tensor:
+        assert self.teacher is not None
+        image_ND, place, text_MD, teacher_scale = self.teacher
+        own_BB = teacher_scale * image_ND[sample_B] @ text_MD[[place[caption] for caption in captions]].T
+        return affinity_loss(image_BD, text_BD, scale, teacher_NN=own_BB, temperature=self.given.warm)
 
     def draws(self, step: int, size: int) -> list[Draw]:
         rows = []
@@ -181,6 +206,12 @@ class Trial:
             for text_BD, id_B in zip(rows, ids, strict=True)
         ]
         loss = torch.stack(losses).mean()
+        if self.teacher is not None:
+            extra = [
+                self.taught(image_BD, text_BD, scale, batch.sample_B, one)
+                for text_BD, one in zip(rows, drawn, strict=True)
+            ]
+            loss = loss + self.given.teach * torch.stack(extra).mean()
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -239,6 +270,8 @@ def main() -> None:
         trial.take_average(step)
         smooth = loss if math.isnan(smooth) else 0.98 * smooth + 0.02 * loss
     seconds = time.process_time() - began
+    if given.keep:
+        torch.save(trial.clip.state_dict(), given.keep)
     result = {"name": given.name, "seconds": round(seconds), "loss": round(smooth, 3)}
     print(json.dumps({**result, "48": trial.judged(48), "64": trial.judged(64)}), flush=True)
 
