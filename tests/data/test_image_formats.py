@@ -137,6 +137,17 @@ def test_a_tiff_without_a_range_is_refused_with_a_word(image):
     assert error.reason == "no fixed range" and "scale it to 8 or 16 bit" in error.detail
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("white", [255, 4095])
+def test_16_bits_that_hold_fewer_need_a_white(order, white):
+    """They came out nearly black, and nothing said so."""
+    image = Image.fromarray(np.array([[0, white // 2, white]], f"{order}u2"))
+    error = refused(encoded(image, "TIFF"))
+    assert error.reason == "no fixed range" and f"values up to {white:,}" in error.detail
+    assert decode(encoded(image, "TIFF", tiffinfo={281: white}))[0, :, 0].tolist() == [0, 127, 255]
+    assert decode(encoded(Image.fromarray(np.zeros((2, 2), f"{order}u2")), "TIFF")).max() == 0
+
+
 def test_grey_of_12_and_16_bits_is_scaled_by_what_the_file_says():
     values = (np.arange(16) * 273).tolist()
     packed = b"".join(

@@ -122,6 +122,23 @@ def test_an_absolute_path_below_the_table_is_the_same_as_a_relative_one(folder):
     assert absolute.fingerprint == relative.fingerprint
 
 
+@pytest.mark.parametrize("start", ["file://", "file://localhost", "file:"])
+def test_an_address_of_a_file_of_this_machine_is_its_path(folder, start):
+    (folder / "img" / "a b.jpg").write_bytes(b"image a b")
+    address = start + (folder / "img" / "a b.jpg").as_uri().removeprefix("file://")
+    assert contents(open_table(table(folder, f"image,text\n{address},x\n"))) == [("img/a b.jpg", b"image a b", ("x",))]
+
+
+def test_an_address_of_a_file_of_another_machine_is_none(folder):
+    source = open_table(table(folder, f"image,text\nimg/a.jpg,x\nfile://nas{folder}/img/b.jpg,y\n"))
+    assert [problem.reason for problem in source.problems] == ["an address and not a file"]
+
+
+def test_names_of_columns_are_known_in_any_spelling(folder):
+    source = open_table(table(folder, "Image Path,Alt-Text\nimg/a.jpg,x\n"))
+    assert contents(source) == [("img/a.jpg", b"image a", ("x",))]
+
+
 def test_the_fingerprint_holds_no_folder_of_this_machine(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("other")
     for where in (folder, elsewhere):

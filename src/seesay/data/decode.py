@@ -30,6 +30,8 @@ from seesay.data.tiff_header import NO_RANGE
 BAND_PIXELS = 1 << 20
 # Pillow's modes of whole numbers and of fractions that say nothing of their range.
 ENDLESS_MODES = ("I", "F")
+# The tag of a TIFF that says which value is white.
+MAX_SAMPLE_VALUE = 281
 
 # What Pillow 13 raises on 10,000 mutated files, and what its own `Image.open` guards against.
 _DECODER_ERRORS = (
@@ -175,9 +177,23 @@ def _small_rgb(image: Image.Image, shrink: int, white: int) -> Image.Image:
 
 
 def _white_of(image: Image.Image | HeicFile) -> int:
-    """The largest value of a grey image of more than 8 bits: of a TIFF of 12 bits Pillow has them as they are."""
-    is_of_12_bits = isinstance(image, TiffImageFile) and image.tag_v2.get(258) == (12,)
-    return 4095 if is_of_12_bits else 65535
+    """The largest value of a grey image of more than 8 bits.
+
+    A TIFF may hold 8 or 12 bits in 16, and Pillow has them as they are: `BrokenSample` where nothing in the file says
+    so and the values do, as the image would come out nearly black.
+    """
+    if not isinstance(image, TiffImageFile) or not image.mode.startswith("I;16"):
+        return 65535
+    if image.tag_v2.get(258) == (12,):
+        return 4095
+    largest = int(np.asarray(image).max())
+    if MAX_SAMPLE_VALUE in image.tag_v2:
+        stated = image.tag_v2[MAX_SAMPLE_VALUE]
+        return max(1, largest, int(stated[0] if isinstance(stated, tuple) else stated))
+    if 0 < largest < 4096:
+        detail = f"its 16 bits hold values up to {largest:,}, and no MaxSampleValue says which of them is white"
+        raise BrokenSample(NO_RANGE, f"{detail}; scale it to 8 bit, or to 0..65535")
+    return 65535
 
 
 def upright(image: Image.Image, turn: int) -> np.ndarray:

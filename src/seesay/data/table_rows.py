@@ -18,7 +18,10 @@ IMAGE_COLUMNS = (
     "filepath", "file_path", "filename", "file_name", "image_path", "image_file", "image_name", "image", "img_path",
     "img", "path", "file",
 )  # fmt: skip
-CAPTION_COLUMNS = ("caption", "captions", "text", "title", "description", "sentence", "sentences", "comment")
+CAPTION_COLUMNS = (
+    "caption", "captions", "text", "title", "description", "sentence", "sentences", "comment",
+    "alt_text", "alt",
+)  # fmt: skip
 # What stands for a row that a column of a damaged file does not have.
 _LACKING: Any = object()
 # Letters of a library's message that are repeated (a guess).
@@ -67,7 +70,7 @@ class Columns:
             if wanted in found:
                 return found.index(wanted)
             raise UsageError(f"{self.source!r} has no column {wanted!r}; it has {listed}.{nearest(wanted, found)}")
-        lowered = [name.strip().lower() for name in found]
+        lowered = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in found]
         candidates = [lowered.index(name) for name in usual if name in lowered]
         if not candidates:
             raise UsageError(

@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.records import Skipped
@@ -103,6 +105,8 @@ def _why_none(problems: list[Skipped]) -> str:
 
 def _tidy(written: str, folder: Path) -> str:
     """One spelling for one file, relative to the table so that keys are the same on another machine."""
+    if written.startswith("file:") and urlsplit(written).netloc in ("", "localhost"):
+        written = url2pathname(urlsplit(written).path)
     if "\\" in written and os.sep != "\\" and not os.path.lexists(folder / written):
         written = written.replace("\\", "/")
     if "#" in written and ends_like_image(file := CAPTION_NUMBER.sub("", written)):
@@ -147,7 +151,7 @@ def _present(
 
 def _file_of(key: str, folder: Path) -> LooseFile | Skipped:
     """The file that is named so in `folder`, or why it cannot be an image."""
-    if "://" in key or key.startswith(("http:/", "https:/")):
+    if "://" in key or key.startswith(("http:/", "https:/", "file:/")):
         return Skipped(key=key, reason="an address and not a file")
     location = os.path.join(folder, key)
     try:
