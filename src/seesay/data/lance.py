@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import RefusedInput, StorageError
 from seesay.base.extras import needing
 from seesay.base.publish import publish_folder, storage_error
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ENDING = ".lance"
 # The table's name while it is written; its place names it afterwards.
@@ -52,7 +53,7 @@ def lance_errors(path: Path, *, hint: str) -> Iterator[None]:
         raise RefusedInput(f"{path} cannot be read ({reason}); {hint}.") from error
 
 
-def write_table(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_table(path: Path, schema: "pa.Schema", tables: "Iterable[pa.Table]") -> None:
     """Write `NAME.lance` of these rows, in their order, in place of what was there; whole and durable, or not at all.
 
     `path` is the folder to be made; `lancedb.connect(its parent).open_table(NAME)` opens it.
