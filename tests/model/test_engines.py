@@ -39,6 +39,15 @@ def test_rows_and_features_are_those_of_torch_to_1e_5(family, engine):
     assert (features_of(other, pixels) - right).abs().max() < 1e-5 * right.abs().max()
 
 
+def test_products_of_whole_numbers_are_right_at_their_largest():
+    """Where the sum of two does not fit 16 bits, a product of unsigned rows would be too small."""
+    linear = torch.nn.Linear(64, 8)
+    torch.nn.init.ones_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    rows = torch.stack([torch.ones(64), -torch.ones(64)])
+    assert torch.allclose(engines.Int8Linear(linear)(rows), 64 * rows[:, :8], rtol=1e-5)
+
+
 @pytest.mark.parametrize("engine", ["torch-int8", "torch-bf16"])
 def test_rounded_engines_are_near_and_a_row_is_the_same_in_any_batch_of_int8(engine):
     model = model_of("vit")
