@@ -51,6 +51,10 @@ class WorkerFailure(SeesayError):
     """Workers died, or brought nothing in time; the message names them."""
 
 
+class WorkerTimeout(WorkerFailure):
+    """Workers brought nothing in time."""
+
+
 class WorkerPool:
     """`workers` processes that call `make` with one list of arrays after the other.
 
@@ -150,7 +154,7 @@ class WorkerPool:
             if waited > self._timeout_seconds:
                 _dump_stacks(self._processes)
                 self.close()
-                raise WorkerFailure(
+                raise WorkerTimeout(
                     "no batch came from the loader processes for the time that data.timeout_seconds allows"
                 )
         if ready != [pipe]:

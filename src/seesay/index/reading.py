@@ -20,7 +20,7 @@ from seesay.data.images import Preprocess
 from seesay.data.jpeg import decoding
 from seesay.data.sources import LooseFile
 from seesay.data.thumbnails import quick_thumbnail
-from seesay.data.workers import SLOTS, Arrays, WorkerFailure, WorkerPool
+from seesay.data.workers import SLOTS, Arrays, WorkerFailure, WorkerPool, WorkerTimeout
 
 # Photos that a process reads at once: a guess at what keeps messages rare and what a death spoils small.
 AT_ONCE = 16
@@ -96,8 +96,7 @@ def _read_alone(make: partial, indices: np.ndarray, *, slot_bytes: int) -> Itera
                 done += 1
             return
         except WorkerFailure as failure:
-            # The only other failure is that time is up.
-            error = BrokenSample(DIED if "ended" in str(failure) else HANGS, str(failure))
+            error = BrokenSample(HANGS if isinstance(failure, WorkerTimeout) else DIED, str(failure))
             records = _records([_broken(int(indices[done]), b"", error)])
             yield PhotosRead(records=records, pixels_K3SS=np.empty((0, 3, side, side), np.uint8))
             indices = indices[done + 1 :]

@@ -18,7 +18,7 @@ from seesay.base.errors import BrokenSample, SeesayError
 from seesay.base.printable import printable
 from seesay.base.streams import say
 from seesay.data.shared_memory import import_for_clean_starts
-from seesay.data.workers import Arrays, WorkerFailure, WorkerPool
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool, WorkerTimeout
 from seesay.index.reading import DIED, HANGS
 from seesay.service.refusals import Refusal
 
@@ -64,12 +64,11 @@ class ImageReaders:
             (square_3SS,) = pool.ask([np.frombuffer(data, np.uint8)])
         except WorkerFailure as failure:
             self._drop(pool)
-            # The only other failure is that time is up.
-            reason = DIED if "ended" in str(failure) else HANGS
+            reason = HANGS if isinstance(failure, WorkerTimeout) else DIED
             if not self._is_closed:
                 say(f"warning: {reason} on an image that was sent ({printable(str(failure))}); it is started again.")
             raise BrokenSample(reason) from failure
-        except BaseException:
+        except Exception:
             # It is `read` that raised it, in its process, which goes on.
             self._idle.append(pool)
             raise
