@@ -32,13 +32,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def refuse_own_code(path: Path, config: dict[str, Any]) -> None:
-    """`RefusedInput` if the configuration of a folder of transformers names code that comes with the weights."""
+def read_config(path: Path) -> dict[str, Any]:
+    """The configuration of a folder of transformers; `RefusedInput` if it names code that comes with the weights."""
+    config = read_json(path)
     if config.get("auto_map"):
         raise RefusedInput(
             f"{path} wants code of its own to be run (auto_map is {config['auto_map']!r:.60}), which seesay never "
             "does; take a checkpoint for the classes of transformers itself."
         )
+    return config
 
 
 def checked_as(cls: type[ModelT], value: object, *, path: Path) -> ModelT:

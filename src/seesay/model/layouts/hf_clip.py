@@ -15,7 +15,7 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.bpe_file import read_bpe, read_text
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.tokenizer import CaptionTokenizer
-from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
+from seesay.model.layouts.config_file import checked_as, read_config, read_json
 from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
 from seesay.model.layouts.hf_clip_tensors import links as links
 from seesay.model.layouts.hf_images import preprocess_file, read_preprocess
@@ -83,9 +83,7 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' CLIPModel, with the vocabulary in `tokenizer` or the one in the folder."""
     path = folder / CONFIG_NAME
-    content = read_json(path)
-    refuse_own_code(path, content)
-    config = checked_as(Config, content, path=path)
+    config = checked_as(Config, read_config(path), path=path)
     text = config.text_config_dict or config.text_config
     architecture = checked_as(Architecture, architecture_of(config), path=path)
     preprocess = read_preprocess(folder)

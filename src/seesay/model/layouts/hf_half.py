@@ -15,7 +15,7 @@ from seesay.data.absent_tokenizer import AbsentTokenizer
 from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.images import Preprocess
 from seesay.model.layouts import hf_clip, hf_siglip
-from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
+from seesay.model.layouts.config_file import checked_as, read_config, read_json
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_images import read_preprocess
 from seesay.model.layouts.hf_tokenizer import read_file_tokenizer
@@ -47,8 +47,7 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The tower in a folder, with the vocabulary in `tokenizer` or the folder's own where it reads texts."""
     path = folder / CONFIG_NAME
-    content = read_json(path)
-    refuse_own_code(path, content)
+    content = read_config(path)
     side, whole = MODEL_TYPES[content["model_type"]]
     values = _architecture(path, content, side, whole)
     vocabulary: AnyTokenizer = AbsentTokenizer(_hint(content["model_type"], side))

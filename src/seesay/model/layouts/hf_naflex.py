@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from seesay.base.errors import RefusedInput
 from seesay.data.images import Preprocess
 from seesay.formulas.patches import square_side
-from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
+from seesay.model.layouts.config_file import checked_as, read_config, read_json
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_images import INTERPOLATIONS, Steps, read_steps
 from seesay.model.layouts.hf_siglip import SiglipTower, Text, read_with, text_values
@@ -55,9 +55,7 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' Siglip2Model, with the tokenizer in `tokenizer` or the folder's own."""
     path = folder / CONFIG_NAME
-    content = read_json(path)
-    refuse_own_code(path, content)
-    config = checked_as(_Config, content, path=path)
+    config = checked_as(_Config, read_config(path), path=path)
     preprocess = _preprocess(folder)
     values = _architecture(config, patches=preprocess.patches, path=path)
     checked_as(Architecture, values, path=path)

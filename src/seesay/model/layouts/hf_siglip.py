@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from seesay.base.errors import UsageError
 from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
 from seesay.data.images import Preprocess
-from seesay.model.layouts.config_file import checked_as, read_json, refuse_own_code
+from seesay.model.layouts.config_file import checked_as, read_config, read_json
 from seesay.model.layouts.hf_clip import CONFIG_NAME, WEIGHTS_NAME
 from seesay.model.layouts.hf_clip_tensors import IGNORED as IGNORED
 from seesay.model.layouts.hf_clip_tensors import block
@@ -108,9 +108,7 @@ def is_in(folder: Path) -> bool:
 def read(folder: Path, *, tokenizer: Path | None = None) -> Parts:
     """The model in a folder of transformers' SiglipModel, with the tokenizer in `tokenizer` or the folder's own."""
     path = folder / CONFIG_NAME
-    content = read_json(path)
-    refuse_own_code(path, content)
-    config = checked_as(Config, content, path=path)
+    config = checked_as(Config, read_config(path), path=path)
     values = architecture_of(config)
     checked_as(Architecture, values, path=path)
     return read_with(folder, tokenizer, values, read_preprocess(folder))
