@@ -2,7 +2,7 @@
 
 In an environment with open_clip, timm, transformers and seesay:
 
-    cd benchmarks/2026-11-29-families; python speed.py TEMPORARY > speed.md
+    cd benchmarks/2026-11-29-families; python speed.py TEMPORARY [MODEL ...] > speed.md
 
 One thread, the same folder, the same input, whole towers, random weights. Both sides in turn, five times, after one;
 the ratio is the median over rounds of CPU seconds, which other work on the machine touches less than the clock does.
@@ -20,6 +20,8 @@ import peers
 import torch
 from peers import before
 
+import seesay
+
 ROUNDS = 5
 IMAGES = 2
 CAPTIONS = [
@@ -30,6 +32,8 @@ CAPTIONS = [
 ]
 KINDS = {"convnext_base": "laion400m_s13b_b51k", "MobileCLIP-S1": "datacompdr", "EVA02-B-16": "merged2b_s8b_b131k"}
 KINDS |= {"ViTamin-S": "datacomp1b", "PE-Core-S-16-384": "meta", "xlm-roberta-base-ViT-B-32": "laion5b_s13b_b90k"}
+KINDS |= {"ViT-B-16-SigLIP": "webli", "ViT-B-32-SigLIP2-256": "webli"}
+KINDS |= {"coca_ViT-B-32": "laion2b_s13b_b90k", "ViT-L-14-CLIPA": "datacomp1b", "RN50": "yfcc15m"}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -53,7 +57,7 @@ def row(name: str, tag: str, temporary: Path) -> str:
     # Whole towers; transformers' too, with few ids.
     with patch.object(before, "shallow", lambda config: config), patch.object(peers, "LAYERS", 12):
         peer, tokenizer = peers.write(name, tag, temporary / "model")
-        model = peers.loaded(temporary / "model")
+        model = (peers.loaded if "xlm" in name else seesay.load)(temporary / "model")
     pixels = torch.randn(IMAGES, 3, model.preprocess.size, model.preprocess.size)
     of_images = ratio(lambda: model.clip.embed_images(pixels), lambda: peer.encode_image(pixels, normalize=True))
     of_texts = ratio(
@@ -67,8 +71,8 @@ def main(temporary: Path) -> None:
     """A row for each kind."""
     torch.set_num_threads(1)
     print("| model | images | captions |\n|---|---|---|")
-    for name, tag in KINDS.items():
-        print(row(name, tag, temporary), flush=True)
+    for name in sys.argv[2:] or KINDS:
+        print(row(name, KINDS[name], temporary), flush=True)
 
 
 if __name__ == "__main__":
