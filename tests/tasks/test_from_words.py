@@ -10,7 +10,7 @@ from sklearn.base import clone
 from seesay.base.errors import UsageError
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.few_shot import open_labelled, probe_sets
-from seesay.tasks.from_words import PARTS, careful_scale, parts_of
+from seesay.tasks.from_words import PARTS, QUANTILE, SCALES, careful_scale, parts_of
 from seesay.tasks.linear_probe import LinearProbe
 
 NAMES = ("dog", "ape", "cat")
@@ -118,6 +118,23 @@ def test_the_scale_is_careful_with_few_labels_and_the_most_likely_one_with_many(
     assert np.mean(few) < many and many == pytest.approx(0.5, abs=0.05)
     twice = careful_scale(logits_NK[:50], label_N[:50], torch.full((50,), 2.0))
     assert twice == careful_scale(logits_NK[:50].repeat(2, 1), label_N[:50].repeat(2))
+
+
+@pytest.mark.parametrize(
+    ("rows", "classes", "spread"), [(3, 2, 1.0), (40, 5, 4.0), (300, 30, 0.5), (9, 3, 0.0), (500, 4, 50.0)]
+)
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_the_scale_is_that_of_all_scales_measured(rows: int, classes: int, spread: float, is_weighted: bool):
+    generator = torch.Generator().manual_seed(rows)
+    logits_NK = spread * torch.randn(rows, classes, generator=generator, dtype=torch.float64)
+    label_N = (0.7 * logits_NK).softmax(1).multinomial(1, generator=generator)[:, 0]
+    weight_N = 3 * torch.rand(rows, generator=generator) if is_weighted else None
+    entropy_NS = torch.stack(
+        [torch.nn.functional.cross_entropy(s * logits_NK, label_N, reduction="none") for s in SCALES.tolist()], 1
+    )
+    density_S = (-(entropy_NS if weight_N is None else entropy_NS * weight_N[:, None]).sum(0)).softmax(0)
+    expected = float(SCALES[int((density_S.cumsum(0) < QUANTILE).sum())])
+    assert careful_scale(logits_NK, label_N, weight_N) == expected
 
 
 def test_a_weight_of_two_is_a_row_twice():

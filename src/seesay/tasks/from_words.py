@@ -6,6 +6,8 @@ where they lead (CLAP, Silva-Rodriguez et al. 2024; LP++, Huang et al. 2024). Ro
 that is worth two points where a class has one example or two.
 """
 
+import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -24,6 +26,8 @@ from seesay.tasks.estimator_input import EstimatorError, is_text
 # of 2026-11-21 to 28, 1 and 2 shots.
 SCALES = torch.linspace(0, 2, 129, dtype=torch.float64)
 QUANTILE = 0.15
+# A density beside the largest one that changes no sum of 129 of them.
+NO_DENSITY = 1e-19
 # Penalties as shares of the mean squared distance of the examples from their mean, so that one means the same on
 # features of any size. The usual one is 10^-0.5 where the scale is 0, and 10^0.1 where it is 1: the more the words are
 # worth, the harder it pulls. It is taken where no class has two examples to validate with; where they have, what a step
@@ -102,13 +106,27 @@ def logits_of(start: Starting, x_NW: Tensor, column_K: np.ndarray) -> Tensor:
 def careful_scale(logits_NK: Tensor, label_N: Tensor, weight_N: Tensor | None = None) -> float:
     """A factor on logits of which the labels say that it is hardly too large.
 
-    The lower quartile of its posterior: the more examples there are, the nearer it is to the most likely one.
+    A low quantile of its posterior: the more examples there are, the nearer it is to the most likely one.
     """
     label_N = label_N.to(logits_NK.device)
-    entropy_NS = torch.stack([F.cross_entropy(s * logits_NK, label_N, reduction="none") for s in SCALES.tolist()], 1)
-    weighted_NS = entropy_NS if weight_N is None else entropy_NS * weight_N.to(entropy_NS)[:, None]
-    density_S = (-weighted_NS.sum(0)).softmax(0).cpu()
-    return float(SCALES[int((density_S.cumsum(0) < QUANTILE).sum())])
+
+    @functools.cache
+    def surprise(at: int) -> float:
+        entropy_N = F.cross_entropy(float(SCALES[at]) * logits_NK, label_N, reduction="none")
+        return float((entropy_N if weight_N is None else entropy_N * weight_N.to(entropy_N)).sum())
+
+    # It is convex in the scale: beside the least one it only rises, and most scales need not be measured.
+    low, high = 0, len(SCALES) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if surprise(middle) <= surprise(middle + 1) else (middle + 1, high)
+    density_S = torch.zeros_like(SCALES)
+    for way in (range(low, len(SCALES)), range(low - 1, -1, -1)):
+        for at in way:
+            density_S[at] = math.exp(surprise(low) - surprise(at))
+            if density_S[at] < NO_DENSITY:
+                break
+    return float(SCALES[int((density_S.cumsum(0) < QUANTILE * density_S.sum()).sum())])
 
 
 def usual_penalty(data: Examples, scale: float) -> float:
