@@ -11,8 +11,8 @@ def sets(tmp_path: Path, paint) -> tuple[Path, Path]:
     for part, count in (("train", 4), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
-                paint(tmp_path / part / name / f"{number}.png", colour, side=4 + (part == "test"))
-    return tmp_path / "train", tmp_path / "test"
+                paint(tmp_path / "album" / part / name / f"{number}.png", colour, side=4 + (part == "test"))
+    return tmp_path / "album" / "train", tmp_path / "album" / "test"
 
 
 def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path: Path):
@@ -21,7 +21,7 @@ def test_a_probe_is_shown_beside_zero_shot_and_few_shots(seesay, sets, tmp_path:
     )
     assert (code, err, seesay.asked) == (0, f"numbers: {tmp_path / 'probe.json'}\n", ["m"])
     title, head, _, *rows, last = out.splitlines()
-    assert title == "test: accuracy of 6 images, 3 classes, chance 33.3"
+    assert title == "album/test: accuracy of 6 images, 3 classes, chance 33.3"
     assert " ".join(head.split()) == "examples per class score [95 %] penalty"
     assert [" ".join(row.split()) for row in rows] == [
         "zero-shot 0 66.7 [22.3, 95.7] -",
@@ -50,7 +50,7 @@ def test_from_words_begins_at_zero_shot_and_says_so(seesay, sets):
     code, out, err = seesay("probe", *sets, "--model", "m", "--from-words", "--shots", "0,1", "--seeds", "1")
     title, _, _, *rows, _ = out.splitlines()
     assert (code, err) == (0, "")
-    assert title.startswith("test: accuracy of 6 images, 3 classes, chance 33.3, from words (logits times 0.")
+    assert title.startswith("album/test: accuracy of 6 images, 3 classes, chance 33.3, from words (logits times 0.")
     assert [" ".join(row.split()[:3]) for row in rows[:3]] == [
         "zero-shot 0 66.7",
         "few-shot 0 66.7",
@@ -87,7 +87,7 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
         image.write_bytes(b"no image")
     code, out, err = seesay("probe", *sets, "--model", "m", "--penalty", "1")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"not one image of class 'red' of {sets[part].name} can be read" in err
+    assert f"not one image of class 'red' of album/{sets[part].name} can be read" in err
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
         (["{train}", "{test}/nowhere"], "There is no "),
         (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
         (["{train}", "{test}", "--shots", ""], "the word after --shots is empty"),
-        (["{train}", "{test}", "--shots", "5"], "5 shots are requested, but class 'blue' of train has 4 images"),
+        (["{train}", "{test}", "--shots", "5"], "5 shots are requested, but class 'blue' of album/train has 4 images"),
         (["{train}", "{test}", "--seeds", "0"], "seeds 0"),
         (["{train}", "{test}", "--penalty", "swep"], "should be sweep or a number"),
         (["{train}", "{test}", "--penalty", "-1"], "penalty is -1.0"),
         (["{train}", "{test}", "--metric", "f1"], "Invalid value"),
         (["{train}", "{test}", "--json", "{test}"], "name the file"),
-        (["{test}", "{more}"], "classes of more that test does not have: 'white'"),
+        (["{test}", "{more}"], "classes of more that album/test does not have: 'white'"),
         (["{train}", "{hollow}"], "without an image that can be read: 'red'"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from seesay.base.errors import RefusedInput, StorageError, UsageError
-from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.evalsets import name_of_set, open_evalset, open_train_part
 from seesay.data.labelled import LabelledSet
 from seesay.data.sources import PairList
 
@@ -164,6 +164,14 @@ def test_class_folders_in_train_and_test_are_two_sets_of_one_name(tmp_path):
     assert contents(open_train_part(tmp_path)) == [("a/1.jpg", "a", b"train"), ("b/1.jpg", "b", b"train")]
     assert open_evalset(tmp_path).name == tmp_path.name
     assert open_train_part(tmp_path).name == f"{tmp_path.name}/train"
+
+
+def test_a_folder_called_as_a_part_is_named_behind_the_one_above_it(tmp_path):
+    write(tmp_path, {f"food/{part}/{label}/1.jpg": part for part in ("train", "Test") for label in ("a", "b")})
+    write(tmp_path, {"words/val/1.jpg": "1", "words/val/1.txt": "a dog"})
+    for place in ("food/Test", "food/train", "words/val"):
+        assert open_evalset(tmp_path / place).name == name_of_set(tmp_path / place) == place
+    assert open_evalset(tmp_path / "food").name == name_of_set(tmp_path / "food") == "food"
 
 
 def test_tars_in_train_are_labelled_by_the_same_class_names(tmp_path, write_tar):

@@ -18,8 +18,8 @@ def sets(paint, tmp_path):
     for part, count in (("train", 3), ("test", 2)):
         for name, colour in (("red", "red"), ("green", "yellow"), ("blue", "blue")):
             for number in range(count):
-                paint(tmp_path / part / name / f"{number}.png", colour, side=4 + (part == "test"))
-    return tmp_path / "train", tmp_path / "test"
+                paint(tmp_path / "album" / part / name / f"{number}.png", colour, side=4 + (part == "test"))
+    return tmp_path / "album" / "train", tmp_path / "album" / "test"
 
 
 def test_a_probe_is_one_call_with_a_model_or_its_name(colour_model, sets, monkeypatch):
@@ -36,7 +36,8 @@ def test_a_probe_is_one_call_with_a_model_or_its_name(colour_model, sets, monkey
 def test_its_value_is_a_line_a_table_and_json(colour_model, sets, monkeypatch):
     result = probe(*sets, model=colour_model, shots=(1,), penalty=1.0, seeds=1)
     assert repr(result) == (
-        "ProbeResult(colours, train -> test: accuracy 100.0 [54.1, 100.0] %, zero-shot 66.7 [22.3, 95.7] %, 6 images)"
+        "ProbeResult(colours, album/train -> album/test: accuracy 100.0 [54.1, 100.0] %, "
+        "zero-shot 66.7 [22.3, 95.7] %, 6 images)"
     )
     assert json.loads(json.dumps(result.to_json())) == result.to_json()
     rows = result.rows()
@@ -54,7 +55,7 @@ def test_its_value_is_a_line_a_table_and_json(colour_model, sets, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"shots": (4,)}, "4 shots are requested, but class 'blue' of train has 3 images"),
+        ({"shots": (4,)}, "4 shots are requested, but class 'blue' of album/train has 3 images"),
         ({"seeds": 0}, "seeds 0"),
         ({"penalty": "swep"}, "penalty is 'swep'"),
         ({"metric": "f1"}, "metric 'f1' is not known"),

@@ -10,7 +10,7 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import named_by_number
 from seesay.data.drawn_sets import is_drawn_set, open_drawn_set
-from seesay.data.folders import tables_with_captions, tars_in
+from seesay.data.folders import PARTS, TEST, TRAIN, VALIDATION, name_of, tables_with_captions, tars_in
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
 from seesay.data.pairs import has_columns, on_disk, open_pairs
@@ -29,13 +29,6 @@ from seesay.data.sources import (
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
-TRAIN, VALIDATION, TEST = "train", "val", "test"
-# What the folders of a set's parts are called, without capitals.
-PARTS = {
-    **dict.fromkeys(("train", "training", "train_set", "training_set"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set", "dev", "eval"), VALIDATION),
-    **dict.fromkeys(("test", "testing", "test_set"), TEST),
-}
 
 
 def open_evalset(
@@ -77,7 +70,7 @@ def name_of_set(source: str | Path) -> str:
     """The name of a set, known without opening it."""
     if is_drawn_set(source):
         return str(source)
-    return read_name(source).name if is_hub_set(source) else Path(source).absolute().name
+    return read_name(source).name if is_hub_set(source) else name_of(source)
 
 
 def open_train_part(source: str | Path) -> LabelledSet | None:
@@ -152,7 +145,7 @@ def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> 
     if not samples:
         reasons = count_reasons(problems) or "no KEY.jpg with KEY.cls beside it"
         raise UsageError(f"No labelled image in the {len(tars)} .tar of {str(folder)!r}: {reasons}.")
-    name = name or folder.absolute().name
+    name = name or name_of(folder)
     return LabelledSet(name, class_names, samples=samples, templates=templates, problems=problems, notes=notes)
 
 
@@ -259,7 +252,7 @@ def _open_class_folders(
         named = ", ".join(repr(classes[label]) for label in without[:5])
         raise UsageError(f"Class folders of {str(folder)!r} without an image that can be read: {named}.")
     notes = [*filter(None, [note]), *notes, *_texts_beside(files)]
-    return LabelledSet(name or folder.absolute().name, names, samples=samples, problems=problems, notes=notes)
+    return LabelledSet(name or name_of(folder), names, samples=samples, problems=problems, notes=notes)
 
 
 def _texts_beside(files: dict[str, int]) -> list[str]:

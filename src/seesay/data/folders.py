@@ -32,6 +32,13 @@ from seesay.data.tables import TABLE_SUFFIXES, open_table
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 UNPACK = "unpack it to a .tar, as with gunzip, bunzip2, unxz or unzstd"
 CAPTIONS = "captions.txt"
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+# What the folders of a set's parts are called, without capitals.
+PARTS = {
+    **dict.fromkeys(("train", "training", "train_set", "training_set"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set", "dev", "eval"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "test_set"), TEST),
+}
 # Folders that look like classes, by name in a message, a guess at what fits a line.
 SHOWN_CLASSES = 3
 
@@ -64,9 +71,11 @@ def open_folder(
     raise UsageError(loose.why_none())
 
 
-def name_of(folder: Path) -> str:
-    """How a folder is called, the current one too."""
-    return folder.absolute().name or str(folder)
+def name_of(folder: str | Path) -> str:
+    """How a folder is called, the current one too; a part of a set behind the folder above it, as in food/test."""
+    path = Path(folder).absolute()
+    is_part = path.name.lower() in PARTS and path.parent.name
+    return f"{path.parent.name}/{path.name}" if is_part else path.name or str(folder)
 
 
 def tars_in(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from seesay.base.settings import leaves, merged, read_settings
 from seesay.base.streams import say
 from seesay.base.values import with_interval
 from seesay.data.class_names import names_of
+from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.finetuning.measures import Measure, unseen_loss
@@ -138,7 +139,7 @@ def _settings(
 
 def _name_of(data: Any) -> str:
     first = listed(data)[0]
-    return name_of_memory(first) if is_in_memory(first) else Path(first).absolute().stem.strip("*")
+    return name_of_memory(first) if is_in_memory(first) else Path(name_of_set(first).replace("/", "-")).stem.strip("*")
 
 
 def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:

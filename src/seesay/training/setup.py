@@ -17,6 +17,7 @@ from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
 from seesay.base.runtime import Runtime
 from seesay.base.settings import leaves
+from seesay.data.evalsets import name_of_set
 from seesay.data.images import Preprocess
 from seesay.data.loader import Batches, Crops
 from seesay.data.pixel_cache import PixelCache
@@ -277,8 +278,8 @@ def warn_of_batch_norm(state: TrainState) -> None:
 
 
 def named(sources: Sequence[str | Path]) -> list[str]:
-    """Names for sets: the last part of each path, or the whole where several end alike."""
-    last = [Path(source).absolute().name for source in sources]
+    """Names for sets, each by its folder, or by the whole path where several are called alike."""
+    last = [name_of_set(source) for source in sources]
     return [name if last.count(name) == 1 else str(source) for name, source in zip(last, sources, strict=True)]
 
 
