@@ -1,5 +1,7 @@
 """Where results go is tried before the work: no model is loaded and no image is read for what cannot be written."""
 
+import importlib
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import seesay as package
 from seesay.base.errors import StorageError, UsageError
 from seesay.base.publish import publish_file, refuse_unwritable_file
+from seesay.cli.main import DOORS as COMMANDS
 
 DOORS = {
     "classify -o": ["classify", "{images}", "red", "blue", "-o", "{place}.csv"],
@@ -83,6 +86,32 @@ def test_functions_refuse_the_ending_of_another_format(tmp_path: Path, images: P
     # Without an ending, and with one that names no format, there is nothing to be wrong.
     for name in ("page", "page.2024", "page.html", "page.HTML"):
         refuse_unwritable_file(tmp_path / name, "--report", ending=".html")
+
+
+@pytest.mark.parametrize("words", [["evaluate", "m"], ["probe", "{images}", "--model", "m", "--penalty", "1"]])
+def test_json_to_a_dash_is_alone_on_standard_output_and_the_table_beside_the_messages(seesay, images, words: list[str]):
+    words = [*(word.format(images=images) for word in words), images]
+    code, table, _ = seesay(*words)
+    assert code == 0
+    code, out, error = seesay(*words, "--json", "-")
+    assert code == 0 and json.loads(out)
+    assert table in error and "numbers:" not in error
+
+
+def test_every_door_with_json_leaves_standard_output_to_it():
+    texts = [Path(importlib.import_module(module).__file__).read_text() for module, _ in COMMANDS.values()]
+    with_json = [text for text in texts if '"--json"' in text]
+    assert len(with_json) == 7
+    for text in with_json:
+        assert "refuse_unwritable_json(" in text and 'metavar="FILE|-"' in text
+        assert "print(" not in text and "sys.stdout" not in text
+
+
+def test_no_other_file_is_named_by_a_dash(seesay, images: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, error = seesay("evaluate", "box", images, "--report", "-")
+    assert (code, out) == (2, "") and error.startswith("error: --report - would be a file of that name; name another")
+    assert seesay.asked == [] and not (tmp_path / "-").exists()
 
 
 def test_a_device_or_a_pipe_is_not_replaced(seesay, images: Path, tmp_path: Path):

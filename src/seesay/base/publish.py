@@ -145,6 +145,8 @@ def refuse_unwritable_file(path: str | Path | None, name: str, *, ending: str = 
     """
     if path is None:
         return
+    if str(path) == "-":
+        raise UsageError(f"{name} - would be a file of that name; name another: - is standard output for --json alone.")
     if ending and Path(path).suffix.lower() in FORMAT_ENDINGS - {ending}:
         raise UsageError(f"{name} {path} is written as {ending}; let its name end in {ending}.")
     path = Path(os.path.realpath(path))

@@ -1,6 +1,5 @@
 """`seesay audit`: what a model calls photos of different groups, with one label set and with more labels."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,16 @@ import typer
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import percent, refuse_data_first, refuse_too_many, say, table, write_json
+from seesay.cli.tables import (
+    percent,
+    refuse_data_first,
+    refuse_too_many,
+    refuse_unwritable_json,
+    say,
+    show,
+    table,
+    write_json,
+)
 
 
 def command(
@@ -23,7 +31,7 @@ def command(
         str, typer.Option(metavar="NAME|FILE.toml", help="Label set: denigration, occupations, or a file of yours.")
     ] = "denigration",
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write everything measured there, as fractions.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="Write tables there, without photos.")
@@ -38,7 +46,7 @@ def command(
     Example: seesay audit box faces --groups faces.csv --report audit.html
     """
     refuse_data_first("audit", model, photos)
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     refuse_unwritable_file(report, "--report", ending=".html")
     from seesay.tasks.audit import audit
     from seesay.tasks.audit_page import audit_page
@@ -54,7 +62,7 @@ def command(
     ]
     if len(lines) == 1:
         lines.append("no label is given to one group more often than to others, and the label set has no harmful kind")
-    sys.stdout.write("\n".join(lines) + "\n")
+    show("\n".join(lines) + "\n", json_file)
     for note in result.notes:
         say(note)
     if json_file is not None:

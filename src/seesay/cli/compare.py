@@ -1,6 +1,5 @@
 """The command `seesay compare`: objectives side by side on the same pairs, or two runs that are there."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +8,8 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
-from seesay.base.publish import refuse_unwritable_file
 from seesay.base.streams import say
-from seesay.cli.tables import write_json
+from seesay.cli.tables import DASH, refuse_unwritable_json, show, write_json
 
 
 def command(
@@ -34,7 +32,7 @@ def command(
         int | None, typer.Option(metavar="N", help="Runs trained at the same time [default: one per core; GPU: 1].")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write result.json to FILE, too.")
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write result.json to FILE, too.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace one setting of RECIPE.")
@@ -51,7 +49,7 @@ def command(
     seesay compare RUN RUN shows two folders of seesay train side by side: settings that differ, curves (with --out),
     and with --check the scores of both models on the same images, with paired tests.
     """
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     if len(sources) > 1 or sources[0].is_dir():
         _compare_runs(sources, out=out, check=check, json_file=json_file, others=(pairs, jobs, set_))
         return
@@ -60,10 +58,16 @@ def command(
     from seesay.experiments.claims import summary_lines
     from seesay.experiments.compare import compare
 
-    comparison = compare(
-        sources[0], out=out, pairs=pairs or (), check=check, jobs=jobs, overrides=set_ or (), json_file=json_file
-    )
-    sys.stdout.write("\n".join(map(printable, summary_lines(comparison))) + "\n")
+    more = {
+        "check": check,
+        "jobs": jobs,
+        "overrides": set_ or (),
+        "json_file": None if json_file == DASH else json_file,
+    }
+    comparison = compare(sources[0], out=out, pairs=pairs or (), **more)
+    show("\n".join(map(printable, summary_lines(comparison))) + "\n", json_file)
+    if json_file == DASH:
+        write_json(DASH, comparison.to_json())
 
 
 def _compare_runs(
@@ -84,7 +88,7 @@ def _compare_runs(
     if (evaluation := comparison.evaluation) is not None:
         results = [entry.result for entry in evaluation.entries]
         text += "\n" + as_tables(results, several=True) + comparison_table(evaluation.comparisons)
-    sys.stdout.write("\n".join([text, *map(printable, comparison.notes)]) + "\n")
+    show("\n".join([text, *map(printable, comparison.notes)]) + "\n", json_file)
     if json_file is not None:
         write_json(json_file, comparison.to_json())
     if out is not None:

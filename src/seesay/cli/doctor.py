@@ -8,9 +8,8 @@ import typer
 
 from seesay.base.errors import SeesayError, TooManySkipped, UsageError
 from seesay.base.printable import printable
-from seesay.base.publish import refuse_unwritable_file
 from seesay.cli import run_options as options
-from seesay.cli.tables import table, write_json
+from seesay.cli.tables import refuse_unwritable_json, show, table, write_json
 
 if TYPE_CHECKING:
     from seesay.preflight.report import DoctorReport
@@ -23,7 +22,7 @@ Seconds = Annotated[float, typer.Option(metavar="S", help="Seconds of a short re
 MaxBad = Annotated[
     float, typer.Option(metavar="SHARE", min=0, max=1, help="Exit with code 3 if a larger share of pairs is broken.")
 ]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report to FILE.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE|-", help="Write the whole report to FILE.")]
 
 # Those of a short run, and the share of broken pairs at which a run is advised against: guesses.
 SECONDS, MAX_BAD = 60.0, 0.05
@@ -70,7 +69,7 @@ def command(
     Exit code 0: the run can work, perhaps with warnings; 1: it cannot; 3: more than --max-bad of the pairs are broken.
     """
     given = {name: value for name, value in locals().items() if value is not None and name not in OWN}
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     if not pairs:
         refuse_options(given, seconds=seconds, max_bad=max_bad)
         return show_engines(model, json_file)
@@ -91,7 +90,7 @@ def refuse_options(given: Mapping[str, object], *, seconds: float, max_bad: floa
 
 def finish(report: "DoctorReport", json_file: Path | None, max_bad: float) -> None:
     """Show and write what was found, and end as it asks for."""
-    print(as_text(report), end="", flush=True)
+    show(as_text(report), json_file)
     if json_file is not None:
         write_json(json_file, report.to_json())
     refuse(report, max_bad)
@@ -116,11 +115,8 @@ def show_engines(model: str | None, json_file: Path | None) -> None:
         for each in report.engines
         if not each.refused
     ]
-    print(table(ENGINE_COLUMNS, rows, left=1), end="")
-    for each in report.engines:
-        if each.refused:
-            print(printable(f"{each.engine}: {each.refused}"))
-    print(report.advice, flush=True)
+    refused = [printable(f"{each.engine}: {each.refused}") for each in report.engines if each.refused]
+    show(table(ENGINE_COLUMNS, rows, left=1) + "\n".join([*refused, report.advice]) + "\n", json_file)
     if json_file is not None:
         write_json(json_file, report.to_json())
 

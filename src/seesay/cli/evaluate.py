@@ -1,6 +1,5 @@
 """`seesay evaluate`: models times sets, every share with its 95 % interval and chance."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,7 +15,9 @@ from seesay.cli.tables import (
     is_model,
     percent,
     refuse_too_many,
+    refuse_unwritable_json,
     say,
+    show,
     swapped,
     table,
     with_interval,
@@ -65,7 +66,7 @@ BaselineOption = Annotated[
 ColumnsOption = Annotated[str | None, typer.Option(metavar="IMAGE,TEXT", help="Two columns of a table.")]
 ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write figures and tables there (HTML).")]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write all that was measured, as fractions.")
+    Path | None, typer.Option("--json", metavar="FILE|-", help="Write all that was measured, as fractions.")
 ]
 ResultsOption = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Write a JSON file per model, set and task.")
@@ -132,8 +133,8 @@ def command(
             on_entry=lambda entry: remember(entry, entries),
         )
     finally:  # where one set fails, those before it are shown all the same
-        sys.stdout.write(as_tables([entry.result for entry in entries], several=len(models) > 1))
-    sys.stdout.write(further_tables(evaluation, several=len(models) > 1))
+        show(as_tables([entry.result for entry in entries], several=len(models) > 1), json_file)
+    show(further_tables(evaluation, several=len(models) > 1), json_file)
     write_files(evaluation, json_file=json_file, report=report)
     refuse_skipped(evaluation)
 
@@ -146,7 +147,7 @@ def refuse_skipped(evaluation: "Evaluation") -> None:
 
 def refuse_unwritable_files(json_file: Path | None, report: Path | None) -> None:
     """`UsageError` or `StorageError` for files that could not be written, before anything is measured."""
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     refuse_unwritable_file(report, "--report", ending=".html")
 
 

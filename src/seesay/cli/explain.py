@@ -1,7 +1,6 @@
 """`seesay explain`: which parts of a photo and which words make their similarity, checked by taking them away."""
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import refuse_words_first, say, table, write_json
+from seesay.cli.tables import refuse_unwritable_json, refuse_words_first, say, show, table, write_json
 
 if TYPE_CHECKING:
     from seesay.model.explain import Explanation
@@ -29,7 +28,7 @@ def command(
     model: Annotated[str | None, typer.Option(metavar="M", help="Folder or name; default: box, the small one.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw photo, heat and words there.")] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write heat, words and scores there.")
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write heat, words and scores there.")
     ] = None,
     device: Device = None,
 ) -> None:
@@ -45,7 +44,7 @@ def command(
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out} is written as .png; let its name end in .png.")
     refuse_unwritable_file(out, "--out")
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     from seesay.tasks.explain import explain
     from seesay.tasks.explain_image import explanation_png
 
@@ -54,12 +53,12 @@ def command(
     )
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")
-    sys.stdout.write(as_text(explanation, str(photo)))
+    show(as_text(explanation, str(photo)), json_file)
     if json_file is not None:
         write_json(json_file, {"photo": str(photo), **explanation.to_json()})
     if out is not None:
         publish_file(out, explanation_png(explanation, photo))
-        print(printable(f"photo, heat and words -> {out}"))
+        show(printable(f"photo, heat and words -> {out}") + "\n", json_file)
 
 
 def as_text(explanation: "Explanation", photo: str) -> str:

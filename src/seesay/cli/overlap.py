@@ -1,6 +1,5 @@
 """`seesay overlap`: test images among the training images, and what they do to a model's score."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.run_options import Device
-from seesay.cli.tables import refuse_too_many, say, table, write_json
+from seesay.cli.tables import refuse_too_many, refuse_unwritable_json, say, show, table, write_json
 
 # What may be followed by several words.
 SEVERAL = "--against"
@@ -27,7 +26,7 @@ def command(
         str | None, typer.Option(metavar="M", help="Folder or name; its score with and without the overlap.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write pairs and scores there, as fractions.")
+        Path | None, typer.Option("--json", metavar="FILE|-", help="Write pairs and scores there, as fractions.")
     ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="Write the pairs there, side by side.")
@@ -47,14 +46,14 @@ def command(
 
     Example: seesay overlap photos --against digits birds --model box --report overlap.html
     """
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     refuse_unwritable_file(report, "--report", ending=".html")
     refuse_unwritable_file(remove, "--remove")
     from seesay.evaluation.overlap import overlap
     from seesay.evaluation.overlap_result import COLUMNS, set_lines, table_of
 
     result = overlap(train, against, model=model, report=report, remove=remove, device=device)
-    sys.stdout.write(table(COLUMNS, table_of(result)))
+    show(table(COLUMNS, table_of(result)), json_file)
     for own in result.sets:
         for line in set_lines(own):
             say(f"{own.name}: {line}")
@@ -67,7 +66,7 @@ def command(
     if report is not None:
         say(f"page: {report}")
     if remove is not None:
-        print(printable(f"{len(result.remove):,} training images -> {remove}"))
+        show(printable(f"{len(result.remove):,} training images -> {remove}") + "\n", json_file)
     refuse_too_many(result.skipped, result.skipped + result.searched, "training images")
     for own in result.sets:
         refuse_too_many(own.skipped, own.skipped + own.n, f"images of {own.name}")

@@ -1,6 +1,5 @@
 """`seesay probe`: the linear probe of the paper, with all images and with a few of every class."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,10 +8,9 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
-from seesay.base.publish import refuse_unwritable_file
 from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
 from seesay.cli.run_options import Device
-from seesay.cli.tables import counts_of, percent, refuse_too_many, say, table, write_json
+from seesay.cli.tables import counts_of, percent, refuse_too_many, refuse_unwritable_json, say, show, table, write_json
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
@@ -37,7 +35,7 @@ FromWords = Annotated[
     typer.Option("--from-words", help="Start from the zero-shot classifier and stay near it; --shots may then hold 0."),
 ]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write everything measured there, as fractions.")
+    Path | None, typer.Option("--json", metavar="FILE|-", help="Write everything measured there, as fractions.")
 ]
 
 
@@ -75,7 +73,7 @@ def command(
 
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
-    refuse_unwritable_file(json_file, "--json", ending=".json")
+    refuse_unwritable_json(json_file)
     counts, weight = counts_of(shots, least=0 if from_words else 1), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
@@ -95,7 +93,7 @@ def command(
     )
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")
-    sys.stdout.write(as_text(result))
+    show(as_text(result), json_file)
     for note in result.notes:
         say(f"{result.set_name}: {note}")
     if json_file is not None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from seesay.base.values import with_interval as with_interval
 MODEL_FILES = ("model.json", "config.json", "open_clip_config.json", "model/model.json", "finetune.json")
 # The ends of files that hold weights: safetensors, and the names that PyTorch's pickles go by.
 MODEL_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+# How --json names standard output.
+DASH = Path("-")
 # The share of samples that may be skipped before a command ends with exit code 3; a guess.
 ALLOWED_SKIPPED = 0.05
 
@@ -29,12 +32,32 @@ def counts_of(shots: str | None, *, least: int = 1) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
+def refuse_unwritable_json(path: Path | None) -> None:
+    """`UsageError` or `StorageError` for what --json cannot be written to; - is standard output."""
+    from seesay.base.publish import refuse_unwritable_file
+
+    if path != DASH:
+        refuse_unwritable_file(path, "--json", ending=".json")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values as a JSON file, durably and whole, and name it; `StorageError` where the disk refuses."""
     from seesay.base.publish import publish_file
 
-    publish_file(path, (json.dumps(value, indent=2) + "\n").encode())
-    say(f"numbers: {path}")
+    text = json.dumps(value, indent=2) + "\n"
+    if path == DASH:
+        sys.stdout.write(text)
+    else:
+        publish_file(path, text.encode())
+        say(f"numbers: {path}")
+
+
+def show(text: str, json_file: Path | None) -> None:
+    """Write lines for people to standard output, or to standard error where the other has the JSON alone."""
+    if json_file != DASH:
+        sys.stdout.write(text)
+    elif text:
+        say(*text.splitlines())
 
 
 def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALLOWED_SKIPPED) -> None:
