@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from seesay.base.drawing import canvas, look_of, plain_figure
 from seesay.base.errors import BrokenSample
+from seesay.base.pages import page_environment
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file
 from seesay.curation.outcome import INDEX_FILE, QUERIES_FILE, SHARDS_FOLDER, shard_tables
@@ -218,16 +219,9 @@ def queries_figure(queries: Sequence[tuple]) -> "Figure":
 
 def as_page(lead: str, sections: Sequence[Section], queries: Sequence[tuple], sheet: Sequence[Sample]) -> str:
     """The card as one HTML page without script; all text is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     # Our own drawing, in which names are text of an SVG.
     figure = Markup(queries_figure(queries).inline()) if queries else None  # noqa: S704
     template = environment.get_template("card.html")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from seesay.base.drawing import ON_COLOUR, Drawing, canvas, plain_figure, plain_label
+from seesay.base.pages import page_environment
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
@@ -107,13 +107,7 @@ class Section:
 
 def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """The whole page as HTML. All text is escaped; images are inside, as data."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters["data_uri"] = data_uri
     return environment.get_template(TEMPLATE_NAME).render(title=title, sections=sections, lead=lead)
 

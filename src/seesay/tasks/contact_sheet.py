@@ -14,6 +14,7 @@ from pathlib import Path
 
 from seesay.base.errors import BrokenSample
 from seesay.base.journal import progress
+from seesay.base.pages import page_environment
 from seesay.base.printable import printable
 from seesay.base.records import Skipped
 from seesay.base.values import percent
@@ -111,16 +112,8 @@ class Overview:
 
 def as_contact_sheet(results: Results) -> Iterator[str]:
     """The page, in pieces of a few cards. All text is escaped; what cannot be seen is spelt out."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(folder)
     overview = Overview.of(results)
     script = (folder / "contact_sheet.js").read_text("utf-8")
     stream = environment.get_template("contact_sheet.html").stream(
