@@ -40,7 +40,7 @@ LARGEST_DRAWN = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classes:
+class TargetClasses:
     """The classes of a labelled target: what the set calls them, what they are called in prompts, and the templates."""
 
     class_names: tuple[str, ...]
@@ -58,7 +58,7 @@ class Target:
     name: str
     pairs: TrainingPairs
     measure: Measure
-    classes: Classes | None
+    classes: TargetClasses | None
     held_out: Read
     held_count: int
     notes: tuple[str, ...] = ()
@@ -142,7 +142,7 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
         name=labelled.name,
         pairs=TrainingPairs(training=pairs, validation=None, note=note),
         measure=measure,
-        classes=Classes(class_names=labelled.class_names, names=tuple(words.names), templates=words.templates),
+        classes=TargetClasses(class_names=labelled.class_names, names=tuple(words.names), templates=words.templates),
         held_out=lambda number: measured.image(chosen[number]),
         held_count=len(chosen),
         notes=(*labelled.notes, *words.notes),
