@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from seesay.base.errors import UsageError
+from seesay.nets.architecture import MATRIX_KINDS, TOWERS
 from seesay.nets.block import Attention, Block
 from seesay.nets.clip import DualEncoder
 from seesay.nets.convolutional import AttentionPool
@@ -23,10 +24,7 @@ from seesay.nets.siglip import AttentionPool as SiglipPool
 from seesay.nets.siglip import SiglipText
 from seesay.nets.tower import ComputesBuffers
 
-# What a matrix does in its tower. A vision transformer's first layer, which reads pixels, is none of them.
-KINDS = ("query", "key", "value", "out", "mlp", "conv", "projection")
 QKV = ("query", "key", "value")
-TOWERS = ("image", "text")
 
 
 class LowRank(nn.Module):
@@ -93,7 +91,7 @@ class Matrix:
         return len(weight) // len(self.kinds), weight[0].numel()
 
 
-def matrices(clip: DualEncoder, *, kinds: Sequence[str] = KINDS, towers: Sequence[str] = TOWERS) -> list[Matrix]:
+def matrices(clip: DualEncoder, *, kinds: Sequence[str] = MATRIX_KINDS, towers: Sequence[str] = TOWERS) -> list[Matrix]:
     """The matrices of a model of which at least one part is of these kinds and in these towers."""
     found = []
     for tower in towers:
@@ -130,7 +128,7 @@ def _matrices(part: nn.Module, above: str) -> Iterator[Matrix]:
 
 
 def add_low_rank(
-    clip: DualEncoder, *, rank: int, alpha: float, kinds: Sequence[str] = KINDS, towers: Sequence[str] = TOWERS
+    clip: DualEncoder, *, rank: int, alpha: float, kinds: Sequence[str] = MATRIX_KINDS, towers: Sequence[str] = TOWERS
 ) -> list[str]:
     """Give the chosen matrices low-rank updates that change nothing yet, and freeze all else; returns their paths.
 

@@ -3,7 +3,7 @@
 Bounds are generous for real models and refuse files that lie about their size.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -15,6 +15,11 @@ from seesay.nets.bounds import Context, Count, PrefixWidth, Side, Vocabulary, Wi
 Activation = Literal["quick_gelu", "gelu", "gelu_tanh"]
 Scoring = Literal["softmax", "sigmoid"]
 Projection = Literal["linear", "mlp"]
+Tower = Literal["image", "text"]
+TOWERS: tuple[Tower, ...] = get_args(Tower)
+# What a matrix does in its tower. A vision transformer's first layer, which reads pixels, is none of them.
+MatrixKind = Literal["query", "key", "value", "out", "mlp", "conv", "projection"]
+MATRIX_KINDS: tuple[MatrixKind, ...] = get_args(MatrixKind)
 
 
 class Growing(Settings):

@@ -1,13 +1,13 @@
 """Everything that can be set about a run. `None`: `training.plan` chooses from the data, and prints its choice."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from seesay.base.settings import Settings
 from seesay.data.augment import Augment
-from seesay.nets.architecture import PrefixWidth
+from seesay.nets.architecture import MATRIX_KINDS, TOWERS, MatrixKind, PrefixWidth, Tower
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -32,9 +32,6 @@ CHANGEABLE = (
     "teacher",
     "distillation.rows",
 )
-MatrixKind = Literal["query", "key", "value", "out", "mlp", "conv", "projection"]
-KINDS: tuple[MatrixKind, ...] = get_args(MatrixKind)
-TOWERS: tuple[Literal["image", "text"], ...] = ("image", "text")
 
 
 class DataSettings(Settings):
@@ -152,8 +149,8 @@ class StartSettings(Settings):
     sha256: str | None = None
     rank: Annotated[int, Field(ge=1, le=4096)] = 8
     alpha: Annotated[float, Field(gt=0, le=4096)] = 16.0
-    targets: Annotated[tuple[MatrixKind, ...], Field(min_length=1)] = KINDS
-    towers: Annotated[tuple[Literal["image", "text"], ...], Field(min_length=1)] = TOWERS
+    targets: Annotated[tuple[MatrixKind, ...], Field(min_length=1)] = MATRIX_KINDS
+    towers: Annotated[tuple[Tower, ...], Field(min_length=1)] = TOWERS
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     context: Annotated[int, Field(ge=1, le=256)] | None = None
