@@ -3,8 +3,8 @@
 import pytest
 
 from seesay.base.errors import UsageError
+from seesay.formulas.schedule import Minutes, Steps
 from seesay.preflight.estimates import halved, memory_of, speeds, time_of
-from seesay.training.plan import Minutes, Steps
 
 MIB = 1 << 20
 

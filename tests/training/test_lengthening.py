@@ -7,7 +7,7 @@ import pytest
 
 import seesay
 from seesay.base.errors import UsageError
-from seesay.training.optimizer import rate_factor
+from seesay.formulas.schedule import rate_factor
 
 # Whole runs.
 pytestmark = [pytest.mark.journey, pytest.mark.usefixtures("one_thread")]

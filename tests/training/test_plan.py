@@ -8,9 +8,10 @@ import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
-from seesay.training.optimizer import optimizer_of, rate_factor, size_at
+from seesay.formulas.schedule import Minutes, Steps, rate_factor, size_at
+from seesay.training.optimizer import optimizer_of
 from seesay.training.pairs import caption_chances, image_chances
-from seesay.training.plan import DataFacts, Minutes, Steps, choose, length_of, repeated_share
+from seesay.training.plan import DataFacts, choose, length_of, repeated_share
 from seesay.training.settings import TrainSettings
 
 

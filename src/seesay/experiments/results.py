@@ -35,10 +35,10 @@ from seesay.experiments.runner import Runs
 from seesay.experiments.schedule import Diverged, Failed, Finished, Outcome, checks_of_run, chosen_rate, tuning_runs
 from seesay.experiments.worker import CHECK
 from seesay.formulas.efficiency import efficiency
+from seesay.formulas.schedule import Steps, size_at
 from seesay.formulas.statistics import proportion_interval
 from seesay.model.hub import load
-from seesay.training.optimizer import size_at
-from seesay.training.plan import RunPlan, Steps
+from seesay.training.plan import RunPlan
 from seesay.training.process_group import ProcessGroup
 from seesay.training.run_folder import FACTS_NAME, MODEL_FOLDER, SETTINGS_NAME
 from seesay.training.settings import TrainSettings

@@ -23,6 +23,7 @@ from seesay.data.pixel_cache import LONGEST
 from seesay.data.survey import Captions, ImageSurvey, survey_captions, survey_images
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.repeats import repeated_share
+from seesay.formulas.schedule import Steps
 from seesay.preflight.estimates import halved, memory_of, speeds, time_of
 from seesay.preflight.findings import findings_of
 from seesay.preflight.report import (
@@ -36,7 +37,7 @@ from seesay.preflight.report import (
 )
 from seesay.preflight.short_run import Job, ShortRunReport, run_short
 from seesay.training.pairs import caption_chances, data_facts, image_chances, open_training_pairs
-from seesay.training.plan import RunPlan, Steps, choose
+from seesay.training.plan import RunPlan, choose
 from seesay.training.run_folder import learn_tokenizer
 from seesay.training.settings import DistillationSettings, TrainSettings
 from seesay.training.setup import cache_side

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 from seesay.base.errors import UsageError
+from seesay.formulas.schedule import Length, Minutes
 from seesay.preflight.report import MemoryReport, SideSpeed, TimeReport
-from seesay.training.plan import Length, Minutes
 
 # Weights, gradients and moments are in single precision (IEEE 754 binary32).
 FLOAT_BYTES = 4

@@ -14,11 +14,12 @@ import torch
 from seesay.base.errors import Interrupted, Stopped
 from seesay.base.records import Batch, Skipped
 from seesay.data.loader import Batches
+from seesay.formulas.schedule import size_at
 from seesay.nets.batch_norm import train_mode
 from seesay.training.best import is_stopped_early, keep_best, warn_if_rising
 from seesay.training.checkpoint import CHECKPOINTS, checkpoints, save_checkpoint
 from seesay.training.faults import BadStep, ended_when_stuck, explain_out_of_memory, stop_requests
-from seesay.training.optimizer import next_learning_rate, size_at
+from seesay.training.optimizer import next_learning_rate
 from seesay.training.plan import RunPlan
 from seesay.training.run_log import log_step, log_surprises, warn_if_not_learning
 from seesay.training.state import TrainState

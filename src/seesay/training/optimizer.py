@@ -1,12 +1,12 @@
 """AdamW as the paper uses it, Muon for matrices, and the learning rate over a run."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from seesay.formulas.schedule import rate_factor
 from seesay.training.plan import OptimizerPlan, RunPlan
 from seesay.training.sharding import is_sharded
 
@@ -105,20 +105,3 @@ def next_learning_rate(plan: RunPlan, step: int, seconds: float) -> float:
     # The middle of the step, so that neither the first nor the last step has rate 0.
     share = min(1.0, plan.length.share(step, seconds) + plan.length.half_step)
     return plan.optimizer.learning_rate * rate_factor(share, plan.warmup)
-
-
-def rate_factor(share: float, warmup: float) -> float:
-    """The factor on the peak rate when `share` of the run is done: linear up to `warmup`, then a cosine to 0."""
-    if share < warmup:
-        return share / warmup
-    return 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
-
-
-def size_at(share: float, sizes: Sequence[tuple[int, float]]) -> int:
-    """The side of the crops when `share` of the run is done."""
-    passed = 0.0
-    for side, length in sizes:
-        passed += length
-        if share < passed - 1e-9:
-            return side
-    return sizes[-1][0]

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 from seesay.base.errors import UsageError
 from seesay.data.augment import Augment
 from seesay.formulas.repeats import Chances, repeated_share
+from seesay.formulas.schedule import Length, Minutes, Steps
 from seesay.model.layouts.programs import export_line
 from seesay.nets.architecture import Architecture, ConvNetConfig, VisionTransformerConfig
 from seesay.nets.presets import preset, preset_name
@@ -42,43 +43,6 @@ class DataFacts:
     cores: int
     is_faster_in_bfloat16: bool | None = None
     begun_with: str | None = None
-
-
-@dataclass(frozen=True)
-class Steps:
-    """A run of `count` steps."""
-
-    count: int
-
-    def share(self, step: int, seconds: float) -> float:
-        """How much of the run is done after `step` steps."""
-        return min(1.0, step / self.count)
-
-    @property
-    def half_step(self) -> float:
-        """Half of a step, as a share of the run."""
-        return 0.5 / self.count
-
-    def __str__(self) -> str:
-        return f"{self.count:,} steps"
-
-
-@dataclass(frozen=True)
-class Minutes:
-    """A run of so many minutes, however many steps they are."""
-
-    minutes: float
-    half_step = 0.0
-
-    def share(self, step: int, seconds: float) -> float:
-        """How much of the run is done when `seconds` have passed."""
-        return min(1.0, seconds / (60 * self.minutes))
-
-    def __str__(self) -> str:
-        return f"{self.minutes:g} minutes"
-
-
-Length = Steps | Minutes
 
 
 @dataclass(frozen=True, kw_only=True)
