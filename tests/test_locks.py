@@ -55,6 +55,24 @@ def test_what_make_installs_holds_what_it_builds_with():
     assert not missing, "run `make lock`"
 
 
+def test_the_image_has_what_runs_and_nothing_of_tests_and_builds():
+    first, second = (ROOT / "Dockerfile").read_text().split("\nFROM ")[1:]
+    assert re.findall(r"\w+\.txt", first) == ["build.txt", "build.txt"]
+    held = versions(*(f"locks/{name}" for name in re.findall(r"\w+\.txt", second)), "locks/seesay.txt")
+    asked = [
+        *asked_by(""),
+        *(one for extra in ("curate", "onnx", "photos", "search", "serve") for one in asked_by(extra)),
+    ]
+    assert not [str(one) for one in asked if not one.specifier.contains(held.get(one.name.lower(), ""))]
+    others = versions("constraints.txt").keys() - held.keys()
+    assert {"pytest", "hypothesis", "ruff", "pyright", "import-linter", "hatchling"} <= others
+    built = versions("locks/build.txt")
+    missing = [
+        one for one in map(Requirement, PROJECT["build-system"]["requires"]) if built.get(one.name) not in one.specifier
+    ]
+    assert not missing, "run `make lock`"
+
+
 def test_a_package_has_one_version_in_all_locks():
     found = {}
     for lock in LOCKS:

@@ -4,9 +4,9 @@
 
 `constraints.txt` is what `make` installs, `locks/NAME.txt` what one extra adds to `locks/seesay.txt`, which it reads
 first: all without torch, which is `locks/cpu.txt` or `locks/cuda.txt`, PyPI's own build with what it needs on Linux.
-`locks/tools.txt` is for this script, `make audit` and `make sbom`. A version that a lock file has stays, but for the
-packages after --upgrade (without names: all). Which versions go together is left to uv; its index is asked, and nothing
-is installed. Exit code 1 if no versions go together.
+`locks/build.txt` builds the package; `locks/tools.txt` is for this script, `make audit` and `make sbom`. A version that
+a lock file has stays, but for the packages after --upgrade (without names: all). Which versions go together is left to
+uv; its index is asked, and nothing is installed. Exit code 1 if no versions go together.
 """
 
 import argparse
@@ -100,6 +100,7 @@ def main() -> int:
     made = {name: everything[name] for name in resolved([], MADE, everything).keys() - torch.keys()}
 
     write_lock(ROOT / "constraints.txt", "What `make` installs beside torch: the tested build.", build | made)
+    write_lock(LOCKS / "build.txt", "What builds the package, as the Dockerfile does.", build)
     write_lock(
         LOCKS / "cpu.txt",
         "torch's CPU build, where pip is given an index that has it.",
