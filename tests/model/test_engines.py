@@ -1,6 +1,7 @@
 """Rows of one model by every engine: near those of torch, and refused in one line where they cannot be had."""
 
 import importlib.util
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from small_towers import TOWERS, model_of, pictures
 
 import seesay
 from seesay.base.errors import UsageError
+from seesay.cli import embed, encode_options
 from seesay.model import engines
 from seesay.model.adapters import with_adapter
 from seesay.model.cache import image_fingerprint, space_fingerprint
@@ -37,6 +39,18 @@ def test_rows_and_features_are_those_of_torch_to_1e_5(family, engine):
     pixels = torch.stack([model.preprocess.pixels(image) for image in images])
     right = features_of(model, pixels)
     assert (features_of(other, pixels) - right).abs().max() < 1e-5 * right.abs().max()
+
+
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+@pytest.mark.parametrize("family", TOWERS)
+def test_a_text_that_was_cut_without_its_end_token_has_the_row_of_one_cut_before_it(family, engine):
+    """As transformers.js cuts: with the end token goes what says where most towers read."""
+    model = model_of(family)
+    (right,) = model.tokenizer(["cat " * 40])
+    cut = np.array([[*right[:-1], right[-2]]], dtype=np.int64)
+    session = engines.OPENERS[engine](engines.text_graph(model.name, model.clip, model.tokenizer))
+    assert len(right) == model.tokenizer.context and right[-1] != right[-2]
+    assert np.abs(session(cut)[0] - model.encode_texts(["cat " * 40]).numpy()).max() < 1e-5
 
 
 def test_products_of_whole_numbers_are_right_at_their_largest():
@@ -153,6 +167,12 @@ def test_an_engine_on_the_cpu_stays_there_wherever_the_model_goes():
         other.to("cuda")
     model.clip.to("meta")
     assert other.to("cpu").device.type == "cpu" and torch.equal(other.encode_texts(TEXTS), right)
+
+
+@pytest.mark.parametrize("option", [encode_options.Engine, embed.Engine])
+def test_every_command_names_every_engine(option):
+    choices, _ = get_args(get_args(option)[0])
+    assert set(engines.ENGINES) <= set(get_args(choices))
 
 
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)

@@ -36,26 +36,28 @@ def text_graph(model_name: str, clip: Clip, tokenizer: AnyTokenizer, *, width: i
     """The ONNX file of texts, ids (N, L) to unit rows (N, D), for any L up to the context.
 
     A text ends at the first end token; what stands behind it does not count, but for SigLIP's towers, whose texts are
-    filled up with the id `pad`.
+    filled up with the id `pad`. Where there is no end token, the last id is taken for one: transformers.js cuts it off
+    with whatever is too long.
     """
     clip = dual_encoder(model_name, clip)
     graph, tower = Graph(), clip.text_tower
     refuse_tower(model_name, "text", tower, TEXT_TOWERS)
-    end = end_of(tokenizer) if _needs_end(tower) else -1
-    x = TEXT_TOWERS[type(tower)](graph, tower, TEXT_INPUT, end)
+    end = end_of(tokenizer)
+    if end is None and _needs_end(tower):
+        raise UsageError(
+            f"the tokenizer of {model_name} ends texts with no token of its own, and its text tower reads their end."
+        )
+    ids = TEXT_INPUT if end is None else _ended(graph, TEXT_INPUT, end)
+    x = TEXT_TOWERS[type(tower)](graph, tower, ids, end)
     return file_of(graph, {OUTPUT: unit_rows(graph, x, clip.text_projection, width)}, TEXT_INPUT, ("N", "L"))
 
 
-def end_of(tokenizer: AnyTokenizer) -> int:
-    """The id that ends every text; `UsageError` for a tokenizer that has none."""
+def end_of(tokenizer: AnyTokenizer) -> int | None:
+    """The id that ends every text, if there is one."""
     if not isinstance(tokenizer, FileTokenizer):
         return tokenizer.end
-    last = {row[-1] if row else -1 for row in tokenizer(PROBES)}
-    if len(last) != 1 or -1 in last:
-        raise UsageError(
-            "the model's tokenizer ends texts with no token of its own, and its text tower reads their end."
-        )
-    return last.pop()
+    last = {row[-1] if row else None for row in tokenizer(PROBES)}
+    return last.pop() if len(last) == 1 else None
 
 
 def _needs_end(tower: nn.Module) -> bool:
@@ -98,6 +100,16 @@ def _siglip_text(graph: Graph, tower: SiglipText, ids: str, end: int) -> str:
     at_end = Pooled(of_text=_last(graph, ids, end)) if tower.pools_end else Pooled(index=tower.context - 1)
     x = squeezed(graph, all_blocks(graph, tower.blocks, x, at_end))
     return graph.linear(graph.norm(x, tower.ln_final), tower.head.weight, tower.head.bias)
+
+
+def _ended(graph: Graph, ids: str, end: int) -> str:
+    """The ids with the end token in place of the last where a text has none, (N, L)."""
+    is_end = graph.add("Cast", graph.add("Equal", ids, np.array(end)), to=7)
+    has_end = graph.add("Cast", graph.add("ReduceMax", is_end, axes=[1], keepdims=1), to=9)
+    most = np.iinfo(np.int64).max
+    before = graph.add("Slice", ids, whole(0), whole(-1), whole(1))
+    last = graph.add("Slice", ids, whole(-1), whole(most), whole(1))
+    return graph.add("Concat", before, graph.add("Where", has_end, last, np.array(end)), axis=1)
 
 
 def _last(graph: Graph, ids: str, end: int) -> str:
