@@ -61,7 +61,11 @@ class Exported:
     def _pixels(self, path):
         """(3, S, S) float32: the shorter side to S and the centre, or the whole as a square; then normalised."""
         side, resample = self.images["crop_size"]["height"], self.images["resample"]
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        image = ImageOps.exif_transpose(Image.open(path))
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        # Transparent parts on white.
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
         if not self.images["do_center_crop"]:
             image = image.resize((side, side), resample)
         else:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import seesay
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.errors import RefusedInput, SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.tasks import export as export_file
 from seesay.tasks.export_files import drawn_from_folders, graphs_of, in_int8, padded_ids
@@ -75,6 +75,24 @@ def test_the_example_without_torch_answers_as_classify_does(box, photos):
     right = seesay.load("box").classify(paths, LABELS)
     for share_C, ranking in zip(share_NC, right, strict=True):
         assert np.allclose([ranking.to_dict()[label] for label in LABELS], share_C, atol=1e-5)
+
+
+def test_the_example_reads_images_of_every_kind_as_classify_does(box, tmp_path):
+    """Half transparent, transparent through a palette, 16 bit, of four inks, and on its side."""
+    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 4), dtype=np.uint8)
+    faded, colours = Image.fromarray(noise), Image.fromarray(noise[..., :3])
+    faded.save(tmp_path / "faded.png")
+    colours.quantize(16).save(tmp_path / "palette.png", transparency=3)
+    faded.convert("LA").save(tmp_path / "grey.png")
+    Image.fromarray(noise[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    colours.convert("CMYK").save(tmp_path / "inks.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    colours.save(tmp_path / "turned.png", exif=exif)
+    paths = sorted(tmp_path.iterdir())
+    share_NC = runpy.run_path(str(EXAMPLE))["Exported"](box.out).classify(paths, LABELS)
+    for path, share_C, ranking in zip(paths, share_NC, seesay.load("box").classify(paths, LABELS), strict=True):
+        assert np.allclose([ranking.to_dict()[label] for label in LABELS], share_C, atol=1e-5), path.name
 
 
 def test_the_example_names_neither_torch_nor_seesay_and_is_short():
@@ -144,6 +162,9 @@ def test_what_cannot_be_exported_is_refused_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no photo"):
         seesay.export("box", tmp_path / "x", int8=True, calibrate=tmp_path / "empty")
+    (tmp_path / "empty" / "broken.jpg").write_bytes(b"no photo")
+    with pytest.raises(RefusedInput, match=r"none of the photos for calibrate could be read \(1 x not an image\)"):
+        seesay.export("box", tmp_path / "x", int8=True, calibrate=tmp_path / "empty")
     with pytest.raises(UsageError, match=r"Known: onnx, openvino, transformers\.js"):
         seesay.export("box", tmp_path / "x", to="onx")
     (tmp_path / "full").mkdir()
@@ -181,16 +202,24 @@ const tokenizer = await AutoTokenizer.from_pretrained('box');
 const text = await CLIPTextModelWithProjection.from_pretrained('box', options);
 const processor = await AutoProcessor.from_pretrained('box');
 const vision = await CLIPVisionModelWithProjection.from_pretrained('box', options);
-const ids = tokenizer({labels}, {{ padding: true, truncation: true }});
+const ids = tokenizer({texts}, {{ padding: true, truncation: true }});
 const {{ text_embeds }} = await text(ids);
 const images = await Promise.all({paths}.map(path => RawImage.read(path)));
 const {{ image_embeds }} = await vision(await processor(images));
 console.log(JSON.stringify([image_embeds.tolist(), text_embeds.tolist()]));
 """
+# Cleaned by tokenizer.json, and longer than the context.
+ODD_TEXTS = [
+    "Caf&eacute; “ﬁsh’n’chips”",
+    "cafe\u0301 &amp; A\u030a\u00a0 B",
+    "red\x1b[31m\u200b car\r\n",
+    "ΟΔΥΣΣΕΥΣ",
+    "cat " * 99,
+]
 
 
 @pytest.mark.slow
-def test_transformers_js_gives_the_same_rows(tmp_path, photos):
+def test_transformers_js_gives_the_same_rows_and_order(tmp_path, photos):
     """With SEESAY_TRANSFORMERS_JS naming the file of the library that node is to import."""
     import os
 
@@ -198,16 +227,19 @@ def test_transformers_js_gives_the_same_rows(tmp_path, photos):
     if library is None or shutil.which("node") is None:
         pytest.skip("SEESAY_TRANSFORMERS_JS names no library, or there is no node")
     seesay.export("box", tmp_path / "box", to="transformers.js")
-    # As large as the model takes, as that library resizes in its own way.
-    square = tmp_path / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(square)
+    model, squares = seesay.load("box"), []
+    for photo in sorted(photos.rglob("*.png")):
+        # As large as the model takes, as that library resizes in its own way.
+        squares.append(tmp_path / photo.name)
+        pixels_3SS = model.preprocess.pixels(np.array(Image.open(photo)))
+        Image.fromarray(pixels_3SS.permute(1, 2, 0).numpy()).save(squares[-1])
     script = tmp_path / "run.mjs"
-    script.write_text(
-        JS.format(library=library, folder=tmp_path, labels=json.dumps(LABELS), paths=json.dumps([str(square)]))
-    )
+    texts = [*LABELS, *ODD_TEXTS]
+    words = {"texts": json.dumps(texts), "paths": json.dumps(list(map(str, squares)))}
+    script.write_text(JS.format(library=library, folder=tmp_path, **words))
     done = subprocess.run(["node", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    images, texts = json.loads(done.stdout.splitlines()[-1])
-    model = seesay.load("box")
-    assert np.abs(np.array(images) - model.encode_images([square]).numpy()).max() < 1e-3
-    assert np.abs(np.array(texts) - model.encode_texts(LABELS).numpy()).max() < 1e-3
+    image_ND, text_ND = map(np.array, json.loads(done.stdout.splitlines()[-1]))
+    right_ND, right_texts_ND = model.encode_images(squares).numpy(), model.encode_texts(texts).numpy()
+    assert np.abs(image_ND - right_ND).max() < 1e-3 and np.abs(text_ND - right_texts_ND).max() < 1e-3
+    assert ((image_ND @ text_ND.T).argsort(1) == (right_ND @ right_texts_ND.T).argsort(1)).all()

@@ -196,7 +196,11 @@ class _Loose:
                 "Training needs a caption for each image: write x.txt beside x.jpg, or a table of images and captions; "
                 "a folder of classes is what `seesay evaluate`, `seesay probe` and `--check` take."
             )
-        hint = "write x.txt beside x.jpg, or use a table" if images else "images are x.jpg, .png, .heic and others"
+        hint = (
+            "write x.txt beside x.jpg, or use a table; for labels a folder per class"
+            if images
+            else "images are x.jpg, .png, .heic and others"
+        )
         others = [item for item in problems if not item.reason.endswith((" without caption", " without image"))]
         also = f" ({count_reasons(others)})" if others else ""
         return f"No pairs in {str(folder)!r}: {found}{also}: {hint}."

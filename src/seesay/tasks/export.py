@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import SeesayError, UsageError, nearest
+from seesay.base.errors import RefusedInput, SeesayError, UsageError, nearest
 from seesay.base.journal import progress
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_folder, refuse_unwritable, storage_errors
@@ -27,6 +27,7 @@ from seesay.data.drawn_sets import open_drawn_set
 from seesay.data.evalsets import open_evalset
 from seesay.data.labelled import LabelledSet
 from seesay.data.prompts import fill
+from seesay.data.sources import count_reasons
 from seesay.formulas.statistics import sign_test
 from seesay.model.bundle import Model
 from seesay.model.encode import encode_image_set, read_pixels
@@ -113,7 +114,7 @@ def export(
 
     `SeesayError`, and nothing is written, where float32 rows differ by more than 1e-5, ids of texts differ, or an int8
     row's cosine is below 0.995. `UsageError` for a folder that is not empty, packages that are missing and a model that
-    is not exported.
+    is not exported; `RefusedInput` where no photo of `calibrate` or `check` can be read.
     """
     folder = Path(destination)
     _check_arguments(folder, to, int8=int8, calibrate=calibrate)
@@ -195,7 +196,8 @@ class _Checks:
             places = np.linspace(0, len(source) - 1, min(IMAGES, len(source))).astype(int).tolist()
             pixels, images = pixels_of(lambda index: source.image(places[index]), len(places)), source.name
         if not len(pixels) or (photos and not len(calibration)):
-            raise UsageError("none of the photos for --calibrate or --check could be read.")
+            option = "--check" if len(calibration) or not photos else "--calibrate"
+            raise RefusedInput(f"none of the photos for {option} could be read ({count_reasons(skipped)}).")
         names = list(imagenet_names().values())
         some = names[:: len(names) // PROMPTS][:PROMPTS]
         prompts = [fill(model.templates, name)[at % len(model.templates)] for at, name in enumerate(some)]
