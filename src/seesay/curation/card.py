@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from seesay.base.drawing import canvas, look_of, plain_figure
 from seesay.base.errors import BrokenSample
-from seesay.base.pages import page_environment
+from seesay.base.frame import page_template
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file
 from seesay.curation.outcome import INDEX_FILE, QUERIES_FILE, SHARDS_FOLDER, shard_tables
@@ -221,11 +221,10 @@ def as_page(lead: str, sections: Sequence[Section], queries: Sequence[tuple], sh
     """The card as one HTML page without script; all text is escaped."""
     from markupsafe import Markup
 
-    environment = page_environment(Path(__file__).parent)
     # Our own drawing, in which names are text of an SVG.
     figure = Markup(queries_figure(queries).inline()) if queries else None  # noqa: S704
-    template = environment.get_template("card.html")
-    return template.render(lead=lead, sections=sections, figure=figure, sheet=sheet)
+    template = page_template(Path(__file__).with_name("card.html"))
+    return template.render(title="Data card", lead=lead, sections=sections, figure=figure, sheet=sheet)
 
 
 def as_markdown(lead: str, sections: Sequence[Section]) -> str:

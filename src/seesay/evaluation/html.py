@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from seesay.base.drawing import ON_COLOUR, Drawing, canvas, plain_figure, plain_label
-from seesay.base.pages import page_environment
+from seesay.base.frame import page_template
 from seesay.base.records import Ranking, Score
 from seesay.base.values import percent as percent
 from seesay.base.values import with_interval as with_interval
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from seesay.model.bundle import Model
 
-TEMPLATE_NAME = "page.html"
+TEMPLATE = Path(__file__).with_name("page.html")
 # Rows or columns up to which numbers are written into the cells of a matrix; a guess at what stays readable.
 MOST_NUMBERED = 12
 
@@ -107,9 +107,7 @@ class Section:
 
 def render_page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """The whole page as HTML. All text is escaped; images are inside, as data."""
-    environment = page_environment(Path(__file__).parent)
-    environment.filters["data_uri"] = data_uri
-    return environment.get_template(TEMPLATE_NAME).render(title=title, sections=sections, lead=lead)
+    return page_template(TEMPLATE).render(title=title, sections=sections, lead=lead, data_uri=data_uri)
 
 
 def classified(

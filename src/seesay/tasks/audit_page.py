@@ -3,23 +3,22 @@
 from collections.abc import Sequence
 from html import escape
 
+from seesay.base.frame import page_template
 from seesay.base.values import html_table, percent, with_interval
 from seesay.tasks.audit_result import Audit, Rates
 
 # Labels shown for a group and threshold; all are in the JSON (a guess at what is read).
 SHOWN_LABELS = 8
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c1e21}
-table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-td,th{padding:.25rem .7rem;border-bottom:1px solid #d8dce0;text-align:left;vertical-align:top}
-h2{margin-top:2.2rem} .note{color:#5b6168}"""
 
 
 def audit_page(audit: Audit) -> str:
     """The page; every text is escaped."""
+    from markupsafe import Markup
+
     parts = [
         f"<h1>{escape(audit.title)}</h1>",
         f"<p>{escape(audit.model)} on {audit.n:,} photos, {audit.labels} labels ({escape(audit.source)}).</p>",
-        *[f'<p class="note">{escape(note)}</p>' for note in audit.notes],
+        *[f"<p>{escape(note)}</p>" for note in audit.notes],
     ]
     for title, rates in (
         ("Harmful answers", audit.without),
@@ -31,7 +30,7 @@ def audit_page(audit: Audit) -> str:
     if audit.changes:
         head = ("column", "answer", "group", "freed of it", "got it", "p (sign test)")
         rows = [[c.column, c.answer, c.group, str(c.freed), str(c.got), f"{c.p:.2g}"] for c in audit.changes]
-        parts += ["<h2>What the added labels change</h2>", html_table(head, rows)]
+        parts += ["<h2>What the added labels change</h2>", _table(head, rows)]
     parts += _labels(audit)
     if audit.retrieved:
         head = ("label", "column", "group", "among the nearest", "expected", "p (hypergeometric)")
@@ -39,17 +38,15 @@ def audit_page(audit: Audit) -> str:
             [own.label, own.column, own.group, f"{own.hits} of {own.k}", f"{own.expected:.1f}", f"{own.p:.2g}"]
             for own in audit.retrieved
         ]
-        parts += ["<h2>Whom a search for a harmful label finds</h2>", html_table(head, rows)]
-    title = escape(f"Audit: {audit.title}")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    body = f"<body>{''.join(parts)}</body>"
-    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head>{body}</html>\n'
+        parts += ["<h2>Whom a search for a harmful label finds</h2>", _table(head, rows)]
+    # All text in the parts is escaped.
+    return page_template().render(title=f"Audit: {audit.title}", body=Markup("".join(parts)))  # noqa: S704
 
 
 def _rates(rates: Rates) -> str:
     rows = [[own.group, f"{own.hits} of {own.n}", with_interval(own.rate, own.interval95)] for own in rates.groups]
     words = f"{rates.answer} by {rates.column}: largest gap {percent(rates.gap)} points, p {rates.p:.2g} (chi-squared)"
-    return f"<h3>{escape(words)}</h3>" + html_table(("group", "photos", "percent [95 %]"), rows)
+    return f"<h3>{escape(words)}</h3>" + _table(("group", "photos", "percent [95 %]"), rows)
 
 
 def _labels(audit: Audit) -> Sequence[str]:
@@ -71,5 +68,10 @@ def _labels(audit: Audit) -> Sequence[str]:
             ]
         head = ("group", "label", "percent of it", "of the others", "chi-squared", "p (Holm)")
         parts.append(f"<h2>Labels of a probability above {percent(threshold)} % by {escape(column)}</h2>")
-        parts.append(html_table(head, rows))
+        parts.append(_table(head, rows))
     return parts
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that scrolls by itself on a small screen."""
+    return f'<div class="table" tabindex="0">{html_table(head, rows)}</div>'

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seesay.base.errors import BrokenSample
+from seesay.base.frame import page_template
 from seesay.base.journal import progress
-from seesay.base.pages import page_environment
 from seesay.base.printable import printable
 from seesay.base.records import Skipped
 from seesay.base.values import percent
@@ -113,10 +113,9 @@ class Overview:
 def as_contact_sheet(results: Results) -> Iterator[str]:
     """The page, in pieces of a few cards. All text is escaped; what cannot be seen is spelt out."""
     folder = Path(__file__).parent
-    environment = page_environment(folder)
     overview = Overview.of(results)
     script = (folder / "contact_sheet.js").read_text("utf-8")
-    stream = environment.get_template("contact_sheet.html").stream(
+    stream = page_template(folder / "contact_sheet.html").stream(
         title=f"{_counted(overview.photos, 'photo')}, {_counted(len(results.labels), 'label')}",
         lead=_lead(results, overview),
         count=overview.photos,
