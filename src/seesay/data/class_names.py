@@ -8,7 +8,9 @@ without capitals and without what is neither letter nor digit, and without words
 stand beside it: eval-cifar10, wds_vtab-cifar10 and hf:uoft-cs/cifar10:test are all cifar10. If that is one of the names
 that a data set is "called", its classes are asked about in its "templates", one of `data.prompts.TEMPLATES`, and a
 class that stands among its "class_names", compared in the same way, is called as the paper called it ("SeaLake" is
-"lake or sea"); other classes keep the name they have. So a set may hold some of the classes only, in any order.
+"lake or sea"); other classes keep the name they have. So a set may hold some of the classes only, in any order. For
+people, and for the reference of sets, it also has a "title", where CLIP_benchmark's copy lies on the "hub", which
+"split" is measured by which "metric", and the "reader" (`data.paper_sets`) of its publisher's files.
 
 `imagenet_names.json` has the 1,000 names that OpenAI published for ImageNet's classes, by WordNet number: the folders
 of ImageNet, of its smaller versions and of ImageNet-V2, -Sketch, -A and -R are called by such numbers.
@@ -160,9 +162,10 @@ def read_descriptions(path: str | Path) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """How the paper asks about the classes of a data set; `name` is what it is called here."""
+    """How the paper asks about the classes of a data set; `name` is what it is called here, `metric` its measure."""
 
     name: str
+    metric: str
     templates: tuple[str, ...]
     class_names: dict[str, ClassName]
 
@@ -176,7 +179,8 @@ def known_set(set_name: str) -> KnownSet | None:
     bare = _bare(set_name, without=KNOWN_SETS["beside_the_name"])
     for name, entry in KNOWN_SETS["sets"].items():
         if bare in [_bare(called) for called in entry["called"]]:
-            return KnownSet(name=name, templates=TEMPLATES[entry["templates"]], class_names=entry["class_names"])
+            templates = TEMPLATES[entry["templates"]]
+            return KnownSet(name=name, metric=entry["metric"], templates=templates, class_names=entry["class_names"])
     return None
 
 
