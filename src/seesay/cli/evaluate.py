@@ -28,18 +28,20 @@ if TYPE_CHECKING:
     from seesay.base.records import Score
     from seesay.evaluation.entries import Entry
     from seesay.evaluation.evaluate import Evaluation
-    from seesay.evaluation.results import ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
+    from seesay.evaluation.results import ComparisonResult, RetrievalResult, ShiftResult, SuiteResult, ZeroShotResult
 
-    Result = ZeroShotResult | RetrievalResult
+    Result = ZeroShotResult | RetrievalResult | SuiteResult
 
 ZERO_SHOT_COLUMNS = ["set", "n", "task", "top-1 [95 %]", "top-5", "mean per class", "chance"]
 RETRIEVAL_COLUMNS = ["set", "n", "captions", "task", "R@1", "R@5", "R@10 [95 %]", "chance"]
+MEASURE_COLUMNS = ["set", "n", "measure", "value [95 %]", "chance"]
 PROBE_COLUMNS = ["set", "zero-shot", "linear probe [95 %]", "chance"]
 SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", "effective robustness [95 %]"]
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
 WORDS = (
     "Models (folder or name), then sets: folders with a folder per class, shards with classnames.txt, images with "
-    "captions, hf:OWNER/NAME:SPLIT of the Hugging Face hub, or limits[:NAME[:COUNT]], drawn on the spot."
+    "captions, hf:OWNER/NAME:SPLIT of the Hugging Face hub, limits[:NAME[:COUNT]], drawn on the spot, or a set of the "
+    "paper as its publisher has it, such as svhn:FOLDER."
 )
 TemplatesOption = Annotated[
     str | None,
@@ -182,7 +184,9 @@ def remember(entry: "Entry", entries: list["Entry"]) -> None:
 def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The models, of which the first word is one, and the sets after them; `UsageError` where there is no set."""
     later = [word for word in words[1:] if is_model(word)]
-    is_set = Path(words[0]).exists() or words[0].partition(":")[0] == "limits"
+    from seesay.data.paper_sets import is_paper_set
+
+    is_set = Path(words[0]).exists() or words[0].partition(":")[0] == "limits" or is_paper_set(words[0])
     if is_set and not is_model(words[0]) and (later or len(words) == 1):
         sets = [word for word in words if word not in later]
         raise swapped(f"{words[0]!r} is no model, and models come first", "evaluate", *(later or ["box"]), *sets)
@@ -220,22 +224,26 @@ def lines_of(result: "Result") -> list[str]:
 
 def as_tables(results: "Sequence[Result]", *, several: bool) -> str:
     """One table per task, for the tasks that were measured, set by set; of several models each row names its own."""
-    from seesay.evaluation.results import RetrievalResult, ZeroShotResult
+    from seesay.evaluation.results import RetrievalResult, SuiteResult, ZeroShotResult
 
     sets = list(dict.fromkeys(result.set_name for result in results))
     results = sorted(results, key=lambda result: sets.index(result.set_name))
-    zero_shot, retrieval = [], []
+    zero_shot, retrieval, measures = [], [], []
     for result in results:
         before = [result.model] if several else []
         if isinstance(result, ZeroShotResult):
             zero_shot.append([*before, *zero_shot_row(result)])
         elif isinstance(result, RetrievalResult):
             retrieval += [[*before, *row] for row in retrieval_rows(result)]
+        if isinstance(result, ZeroShotResult | SuiteResult):
+            measures += [[*before, *row] for row in measure_rows(result)]
     before, tables = ["model"] if several else [], []
     if zero_shot:
         tables.append(table([*before, *ZERO_SHOT_COLUMNS], zero_shot, left=1 + several))
     if retrieval:
         tables.append(table([*before, *RETRIEVAL_COLUMNS], retrieval, left=1 + several))
+    if measures:
+        tables.append(table([*before, *MEASURE_COLUMNS], measures, left=1 + several))
     return "\n".join(tables)
 
 
@@ -263,6 +271,14 @@ def retrieval_rows(result: "RetrievalResult") -> list[list[str]]:
         names = [result.set_name, str(result.n), str(result.captions), direction.replace("_", " ")]
         rows.append([*names, *cells, percent(recalls["r10"].chance)])
     return rows
+
+
+def measure_rows(result: "ZeroShotResult | SuiteResult") -> list[list[str]]:
+    """A row for each measure of the set's own."""
+    names = [result.set_name, str(result.n)]
+    return [
+        [*names, name.replace("_", " "), shown(score), percent(score.chance)] for name, score in result.measures.items()
+    ]
 
 
 def further_tables(evaluation: "Evaluation", *, several: bool) -> str:

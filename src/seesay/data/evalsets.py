@@ -14,6 +14,13 @@ from seesay.data.folders import PARTS, TEST, TRAIN, VALIDATION, name_of, tables_
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.labelled import Labelled, LabelledSet
 from seesay.data.pairs import has_columns, on_disk, open_pairs
+from seesay.data.paper_sets import (
+    is_paper_set,
+    name_of_paper_set,
+    open_paper_set,
+    open_paper_train_part,
+    refuse_paper_layout,
+)
 from seesay.data.parquet_sets import open_hub_set, open_train_split
 from seesay.data.prompts import checked
 from seesay.data.shards import ShardSample, read_shard
@@ -41,19 +48,26 @@ def open_evalset(
     folder of images per class, or with parts (train/, val/, test/) of such folders, of which test/ counts, else val/.
     What most images in folders are decides: a caption beside one of many does not make them pairs. Captioned: whatever
     `open_pairs` opens, and a folder with test/*.tar; the columns are those of a table. Either: a data set of the
-    Hugging Face hub, as `hub_sets` says. limits:NAME is drawn on the spot (`drawn_sets`). A source that is neither is a
-    `UsageError`; labels that contradict the class names are `RefusedInput`.
+    Hugging Face hub, as `hub_sets` says. limits:NAME is drawn on the spot (`drawn_sets`), and svhn:FOLDER is a set of
+    the paper as its publisher has it (`paper_sets`). A source that is neither is a `UsageError`; labels that contradict
+    the class names are `RefusedInput`.
     """
     (source,) = on_disk(source)
     if is_hub_set(source):
         return open_hub_set(source)
     if is_drawn_set(source):
         return open_drawn_set(source)
+    if is_paper_set(source):
+        found = open_paper_set(source)
+        if not isinstance(found, LabelledSet):
+            raise UsageError(f"{source} has measures of its own, and no classes; only `seesay evaluate` takes it.")
+        return found
     folder = Path(source)
     columns = {"image_column": image_column, "caption_column": caption_column}
     columns = columns if any(columns.values()) and has_columns(folder, columns) else {}
     if not folder.is_dir():
         return open_pairs([source], **columns)
+    refuse_paper_layout(folder)
     tars = tars_in(folder) or _tars_of(folder, TEST) or _tars_of(folder, VALIDATION)
     if (folder / CLASS_NAMES).is_file():
         return _open_labelled_shards(folder, tars)
@@ -70,6 +84,8 @@ def name_of_set(source: str | Path) -> str:
     """The name of a set, known without opening it."""
     if is_drawn_set(source):
         return str(source)
+    if is_paper_set(source):
+        return name_of_paper_set(source)
     return read_name(source).name if is_hub_set(source) else name_of(source)
 
 
@@ -83,6 +99,8 @@ def open_train_part(source: str | Path) -> LabelledSet | None:
         return open_train_split(source)
     if is_drawn_set(source):
         return open_drawn_set(source, is_train=True)
+    if is_paper_set(source):
+        return open_paper_train_part(source)
     folder = Path(source)
     if (folder / CLASS_NAMES).is_file():
         tars = _tars_of(folder, TRAIN)

@@ -58,6 +58,11 @@ class LabelledSet:
         """The class of image `index`, a position in `class_names`."""
         return self._samples[index].label
 
+    @property
+    def images(self) -> list[StoredImage]:
+        """Where all images lie, in order; none is read."""
+        return [sample.image for sample in self._samples]
+
     def size(self, index: int) -> int:
         """The bytes of the encoded image."""
         return self._samples[index].image.size

@@ -22,7 +22,11 @@ from seesay.formulas.robustness import Count, effective_robustness, fit_line, so
 from seesay.formulas.statistics import paired_difference, sign_test
 
 # The headline of every task first.
-COMPARED = {"zero-shot": ("top1",), "retrieval": ("text_to_image r10", "text_to_image r1", "image_to_text r1")}
+COMPARED = {
+    "zero-shot": ("top1",),
+    "retrieval": ("text_to_image r10", "text_to_image r1", "image_to_text r1"),
+    "suite": ("top1", "within_25_km"),
+}
 
 
 def compare_all(measured: Sequence[Measured]) -> list[ComparisonResult]:
@@ -34,6 +38,7 @@ def compare_all(measured: Sequence[Measured]) -> list[ComparisonResult]:
         and first.result.data_fingerprint == second.result.data_fingerprint
         and first.result.model != second.result.model
         for name in COMPARED[first.result.task]
+        if name in first.hits
     ]
 
 
@@ -47,7 +52,7 @@ def compare_score(first: Measured, second: Measured, name: str) -> ComparisonRes
     first_M, image_M = hits_on(first, name, both)
     second_M, _ = hits_on(second, name, both)
     difference, interval, p = paired_difference(first_M, second_M, image_M, seed=SEED)
-    is_classification = first.result.task == "zero-shot"
+    is_classification = first.result.task != "retrieval"
     first_only, second_only = int((first_M & ~second_M).sum()), int((second_M & ~first_M).sum())
     return ComparisonResult(
         first=first.result.model,

@@ -16,10 +16,13 @@ from seesay.data.drawn_sets import is_drawn_set
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
+from seesay.data.paper_sets import is_paper_set, open_paper_set
+from seesay.data.paper_sets.images import PaperSet
 from seesay.data.prompts import TEMPLATES
 from seesay.evaluation.compare import Shift
 from seesay.evaluation.confusions import Confusion, confusions_of, with_heat
-from seesay.evaluation.results import RetrievalResult, ZeroShotResult
+from seesay.evaluation.paper_sets import measure_paper_set
+from seesay.evaluation.results import RetrievalResult, SuiteResult, ZeroShotResult
 from seesay.evaluation.suite import SEED, Measured, Question, measure_set
 from seesay.formulas.metrics import top_k_hits
 from seesay.formulas.statistics import proportion_interval
@@ -83,14 +86,14 @@ class Entry:
     shots_left_out: tuple[int, ...] = ()
 
     @property
-    def result(self) -> ZeroShotResult | RetrievalResult:
+    def result(self) -> ZeroShotResult | RetrievalResult | SuiteResult:
         """The scores, with the name of the model in the report."""
         return self.measured.result
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object per task, with the model's name and the set's path or address, null in memory."""
         source = self.source
-        if source is not None and not (is_hub_set(source) or is_drawn_set(source)):
+        if source is not None and not (is_hub_set(source) or is_drawn_set(source) or is_paper_set(source)):
             source = str(Path(source).absolute())
         results = [self.result.to_json()]
         if self.probe is not None:
@@ -109,8 +112,12 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     Raises what `open_evalset` and `measure_set` raise.
     """
     place, question = source if isinstance(source, str) else None, request.question
-    evalset = open_evalset(source, **request.columns) if isinstance(source, str) else source
-    measured = measure_set(model, evalset, question)
+    if place is not None and is_paper_set(place):
+        evalset = open_paper_set(place)
+    else:
+        evalset = open_evalset(source, **request.columns) if isinstance(source, str) else source
+    own = isinstance(evalset, PaperSet)
+    measured = measure_paper_set(model, evalset, question) if own else measure_set(model, evalset, question)
     entry = Entry(name=name, source=place, measured=replace(measured, result=replace(measured.result, model=name)))
     if not isinstance(evalset, LabelledSet):
         return entry

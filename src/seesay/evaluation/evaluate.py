@@ -21,6 +21,7 @@ from seesay.data.evalsets import name_of_set
 from seesay.data.hub_sets import is_hub_set, read_name
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import has_columns, listed, open_pairs
+from seesay.data.paper_sets import folder_of, is_paper_set
 from seesay.data.prompts import load_templates, read_labels
 from seesay.data.sources import missing_location
 from seesay.evaluation.compare import Baseline, Shift, check_shift, compare_all, read_baseline, shift_results
@@ -255,6 +256,8 @@ def check_sources(sets: Any, columns: Mapping[str, str | None]) -> list[Any]:
     for path in paths:
         if is_hub_set(path):
             read_name(path)
+        elif is_paper_set(path):
+            folder_of(path)
         elif not is_drawn_set(path) and not glob.has_magic(path) and not Path(path).exists():
             raise missing_location(Path(path))
     in_memory = [source for source in sources if is_in_memory(source)]

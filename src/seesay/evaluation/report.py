@@ -9,7 +9,14 @@ from seesay.evaluation.compare import Baseline
 from seesay.evaluation.entries import Entry
 from seesay.evaluation.html import Figure, Section, Table, render_page
 from seesay.evaluation.report_details import details_section, hard_cases_section, prompts_section, shown
-from seesay.evaluation.results import DIRECTIONS, ComparisonResult, RetrievalResult, ShiftResult, ZeroShotResult
+from seesay.evaluation.results import (
+    DIRECTIONS,
+    ComparisonResult,
+    RetrievalResult,
+    ShiftResult,
+    SuiteResult,
+    ZeroShotResult,
+)
 from seesay.formulas.robustness import Line, fit_line
 from seesay.tasks.probe_result import ProbeResult
 
@@ -66,6 +73,9 @@ def scores_section(entries: Sequence[Entry]) -> Section:
         drawing, words = charts.bars(recalls, axis="recall"), f"Recall: {_listed(recalls)}"
         parts += [Figure(drawing=drawing, words=words, note=note, width=760)]
         parts += [Table(head=RETRIEVAL_HEAD, rows=[row for result in retrieval for row in retrieval_rows(result)])]
+    own = [entry.result for entry in entries if isinstance(entry.result, ZeroShotResult | SuiteResult)]
+    if rows := [row for result in own for row in measure_rows(result)]:
+        parts += [Table(head=MEASURE_HEAD, rows=rows)]
     return Section(title="Scores", parts=parts)
 
 
@@ -86,6 +96,7 @@ ZERO_SHOT_HEAD = (
     "ECE",
     "templates",
 )
+MEASURE_HEAD = ("set", "model", "images", "measure", "value", "chance")
 RETRIEVAL_HEAD = ("set", "model", "direction", "queries", "R@1", "R@5", "R@10", "chance R@1", "chance R@10")
 
 
@@ -102,6 +113,13 @@ def zero_shot_row(result: ZeroShotResult) -> tuple[str, ...]:
         # "the paper, for cifar10" as "18, paper": the column is narrow.
         f"{len(result.templates)}, {result.templates_from.removeprefix('the ').partition(',')[0]}",
     )
+
+
+def measure_rows(result: ZeroShotResult | SuiteResult) -> list[tuple[str, ...]]:
+    """A row below `MEASURE_HEAD` for each measure of the set's own."""
+    names = result.set_name, result.model, str(result.n)
+    measures = result.measures.items()
+    return [(*names, name.replace("_", " "), shown(score), percent(score.chance)) for name, score in measures]
 
 
 def recalls_of(results: Sequence[RetrievalResult]) -> dict[str, dict[str, Score]]:

@@ -5,7 +5,7 @@ Every share is a fraction from 0 to 1. `to_json()` gives what the JSON files of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from seesay.base.printable import printable
@@ -84,7 +84,8 @@ class SetResult(ABC):
 class ZeroShotResult(SetResult):
     """Zero-shot classification of a labelled set. `same_names` are names that more than one class has.
 
-    `calibration_error` is the expected calibration error of `formulas.reliability`.
+    `calibration_error` is the expected calibration error of `formulas.reliability`; `measures` are those that the paper
+    takes for this set beside accuracy, by name.
     """
 
     classes: int
@@ -94,6 +95,7 @@ class ZeroShotResult(SetResult):
     calibration_error: float
     same_names: tuple[str, ...]
     class_names_from: str
+    measures: Mapping[str, Score] = field(default_factory=dict)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -108,7 +110,7 @@ class ZeroShotResult(SetResult):
 
     @property
     def scores(self) -> dict[str, Score]:
-        return {"top1": self.top1, "top5": self.top5, "mean_per_class": self.mean_per_class}
+        return {"top1": self.top1, "top5": self.top5, "mean_per_class": self.mean_per_class, **self.measures}
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -120,6 +122,7 @@ class ZeroShotResult(SetResult):
             "interval95_mean_per_class": list(self.mean_per_class.interval95),
             "chance": self.top1.chance,
             "chance_top5": self.top5.chance,
+            **_ends_of(self.measures),
             "calibration_error": self.calibration_error,
             "same_names": list(self.same_names),
             "templates": list(self.templates),
@@ -183,6 +186,40 @@ class RetrievalResult(SetResult):
             result[f"chance_{direction}"] = {k: score.chance for k, score in self.recalls(direction).items()}
         words = {"templates": list(self.templates), "templates_from": self.templates_from}
         return {**result, **words, "notes": list(self.notes), "shared_captions": self.shared_captions}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SuiteResult(SetResult):
+    """A set with measures of its own by name, the headline first, as those of RareAct or IM2GPS."""
+
+    measures: Mapping[str, Score]
+
+    @property
+    def task(self) -> str:
+        return "suite"
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        return dict(self.measures)
+
+    def to_json(self) -> dict[str, Any]:
+        headline = next(iter(self.measures.values()))
+        return {
+            **self._common_json(),
+            **{name: score.value for name, score in self.measures.items()},
+            "interval95": list(headline.interval95),
+            "chance": headline.chance,
+            **_ends_of(self.measures),
+            "templates": list(self.templates),
+            "templates_from": self.templates_from,
+            "notes": list(self.notes),
+        }
+
+
+def _ends_of(measures: Mapping[str, Score]) -> dict[str, Any]:
+    """The interval and the chance of each measure, under names that have its own."""
+    intervals = {f"interval95_{name}": list(score.interval95) for name, score in measures.items()}
+    return {**intervals, **{f"chance_{name}": score.chance for name, score in measures.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,16 +16,23 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score, Skipped
-from seesay.data.class_names import ClassName, Descriptions
+from seesay.data.class_names import ClassName, Descriptions, known_set
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes
+from seesay.data.paper_sets.images import PaperSet
 from seesay.data.prompts import TEMPLATES, load_templates
 from seesay.data.sources import count_reasons
-from seesay.evaluation.results import DIRECTIONS, RetrievalResult, ZeroShotResult
-from seesay.formulas.metrics import mean_per_class, top_k_hits
+from seesay.evaluation.clips import count_frames, score_images
+from seesay.evaluation.results import DIRECTIONS, RetrievalResult, SuiteResult, ZeroShotResult
+from seesay.formulas.metrics import mean_per_class, roc_auc, top_k_hits
 from seesay.formulas.reliability import reliability
-from seesay.formulas.statistics import mean_per_class_interval, proportion_interval
+from seesay.formulas.statistics import (
+    bootstrap_interval,
+    mean_per_class_interval,
+    proportion_interval,
+    recall_interval,
+)
 from seesay.model.bundle import Model
-from seesay.model.cache import EmbeddingCache, cached_encode_prompts, cached_score_images
+from seesay.model.cache import EmbeddingCache, cached_encode_prompts
 from seesay.model.zero_shot import Classifier
 from seesay.tasks.retrieve import retrieval_scores
 from seesay.tasks.words import Words, choose_words
@@ -39,6 +46,8 @@ SEED = 0
 FEWEST_CHOICES = 2
 # The best classes that a card of the report shows for an image; a guess at what is easily read.
 RANKED = 3
+# The area under the ROC curve of answers that say nothing (Hanley and McNeil 1982).
+CHANCE_OF_ROC_AUC = 0.5
 # The paper's second measure on ImageNet (Radford et al. 2021, section 3.1.3).
 TOP = 5
 
@@ -62,8 +71,8 @@ class Measured:
     those of a zero-shot classifier, None for retrieval.
     """
 
-    result: ZeroShotResult | RetrievalResult
-    evalset: LabelledSet | PairSource
+    result: ZeroShotResult | RetrievalResult | SuiteResult
+    evalset: LabelledSet | PairSource | PaperSet
     read: list[int]
     hits: Mapping[str, np.ndarray]
     image_of_hit: Mapping[str, np.ndarray]
@@ -100,7 +109,8 @@ def measure_set(model: Model, evalset: LabelledSet | PairSource, question: Quest
     if choices < FEWEST_CHOICES:
         what = "class" if isinstance(evalset, LabelledSet) else "image with captions"
         raise UsageError(f"{evalset.name} has {choices} {what}: every answer would be right; measure on two or more.")
-    with progress(len(evalset), evalset.name) as advance:
+    count = count_frames(evalset.images) if isinstance(evalset, LabelledSet) else len(evalset)
+    with progress(count, evalset.name) as advance:
         if isinstance(evalset, LabelledSet):
             return measure_zero_shot(model, evalset, question, advance)
         return measure_retrieval(model, evalset, question, advance)
@@ -117,20 +127,21 @@ def measure_zero_shot(model: Model, evalset: LabelledSet, question: Question, ad
         descriptions=question.descriptions,
         rows=lambda prompts: cached_encode_prompts(model, prompts, cache=question.cache),
     )
-    score_NC, image_ND, read, skipped = cached_score_images(
-        model, classifier, evalset.image, len(evalset), cache=question.cache, progress=advance
-    )
-    skipped = [replace(item, key=evalset.key(int(item.key))) for item in skipped]
+    scored = score_images(model, classifier, evalset.images, cache=question.cache, progress=advance)
+    score_NC, read = scored.score_NC, scored.read
+    skipped = [replace(item, key=evalset.key(int(item.key))) for item in scored.skipped]
     if not read:
         reasons = count_reasons(skipped)
         raise RefusedInput(f"none of the {len(evalset)} images of {evalset.name} could be read ({reasons}).")
     refuse_unseen_classes(evalset, read, skipped)
     label_N = np.array([evalset.label(index) for index in read])
     hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, TOP))
-    answers = answers_of(score_NC, image_ND, label_N, classifier, words)
+    answers = answers_of(score_NC, scored.image_ND, label_N, classifier, words)
     each_N = np.arange(len(read))
+    result = zero_shot_result(model, evalset, question, words, answers, hits, skipped)
+    measures = paper_measures(evalset.name, score_NC.double().numpy(), hits, label_N)
     return Measured(
-        result=zero_shot_result(model, evalset, question, words, answers, hits, skipped),
+        result=replace(result, measures=measures, notes=(*result.notes, *scored.notes)),
         evalset=evalset,
         read=read,
         hits={"top1": hits[1], "top5": hits[TOP]},
@@ -191,6 +202,29 @@ def zero_shot_result(
         class_names_from=words.names_from,
         notes=(*evalset.notes, *(words.notes if not described else ())),
     )
+
+
+def paper_measures(
+    set_name: str, score_NC: np.ndarray, hits: Mapping[int, np.ndarray], label_N: np.ndarray
+) -> dict[str, Score]:
+    """What the paper measures beside or in place of accuracy, by name; scores (N, C), labels (N,), hits (N,) by k.
+
+    None for a set that the paper measures by accuracy, or does not know. The area under the ROC curve is that of the
+    second of two classes, by how much it scores above the first.
+    """
+    known = known_set(set_name)
+    n, classes = score_NC.shape
+    if known is not None and known.metric == "roc-auc" and classes == 2:
+        gain_N, is_second_N = score_NC[:, 1] - score_NC[:, 0], label_N == 1
+        interval = bootstrap_interval(lambda drawn: roc_auc(gain_N[drawn], is_second_N[drawn]), n, seed=SEED)
+        value = roc_auc(gain_N, is_second_N)
+        return {"roc_auc": Score(value=value, interval95=interval, chance=CHANCE_OF_ROC_AUC, n=n)}
+    if known is not None and known.metric == "mean-top1-top5":
+        both_2N = np.stack([hits[1], hits[TOP]])
+        interval = recall_interval(both_2N.ravel(), np.tile(np.arange(n), 2), seed=SEED)
+        chance = (1 / classes + min(TOP / classes, 1.0)) / 2
+        return {"mean_top1_top5": Score(value=float(both_2N.mean()), interval95=interval, chance=chance, n=n)}
+    return {}
 
 
 def share_of_hits(hit_N: np.ndarray, *, chance: float) -> Score:
