@@ -10,15 +10,18 @@ from pathlib import Path
 
 from seesay.base.errors import UsageError
 from seesay.data.labelled import LabelledSet
+from seesay.data.paper_sets.iiit5k import open_iiit5k
 from seesay.data.paper_sets.images import PaperSet
 from seesay.data.paper_sets.svhn import open_svhn
 from seesay.data.sources import missing_location
 
 # The files of a folder that show whose layout it is.
 MARKS = {
+    "testdata.mat": "iiit5k",
     "test_32x32.mat": "svhn",
 }
 READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
+    "iiit5k": open_iiit5k,
     "svhn": open_svhn,
 }
 # The file that a part to learn from is made of, and its reader.
