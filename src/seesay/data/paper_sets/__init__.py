@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seesay.base.errors import UsageError
 from seesay.data.labelled import LabelledSet
+from seesay.data.paper_sets.hateful_memes import open_hateful_memes
 from seesay.data.paper_sets.iiit5k import open_iiit5k
 from seesay.data.paper_sets.images import PaperSet
 from seesay.data.paper_sets.svhn import open_svhn
@@ -23,10 +24,12 @@ MARKS = {
 READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "iiit5k": open_iiit5k,
     "svhn": open_svhn,
+    "hateful_memes": open_hateful_memes,
 }
 # The file that a part to learn from is made of, and its reader.
 TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
     "svhn": ("train_32x32.mat", open_svhn),
+    "hateful_memes": ("train.jsonl", open_hateful_memes),
 }
 
 
