@@ -14,22 +14,27 @@ from seesay.data.paper_sets.hateful_memes import open_hateful_memes
 from seesay.data.paper_sets.iiit5k import open_iiit5k
 from seesay.data.paper_sets.images import PaperSet
 from seesay.data.paper_sets.svhn import open_svhn
+from seesay.data.paper_sets.ucf101 import open_ucf101
 from seesay.data.sources import missing_location
 
 # The files of a folder that show whose layout it is.
 MARKS = {
     "testdata.mat": "iiit5k",
     "test_32x32.mat": "svhn",
+    "classInd.txt": "ucf101",
+    "ucfTrainTestlist": "ucf101",
 }
 READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "iiit5k": open_iiit5k,
     "svhn": open_svhn,
     "hateful_memes": open_hateful_memes,
+    "ucf101": open_ucf101,
 }
 # The file that a part to learn from is made of, and its reader.
 TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
     "svhn": ("train_32x32.mat", open_svhn),
     "hateful_memes": ("train.jsonl", open_hateful_memes),
+    "ucf101": ("ucfTrainTestlist/trainlist01.txt", open_ucf101),
 }
 
 
