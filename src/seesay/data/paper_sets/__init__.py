@@ -13,6 +13,7 @@ from seesay.data.labelled import LabelledSet
 from seesay.data.paper_sets.hateful_memes import open_hateful_memes
 from seesay.data.paper_sets.iiit5k import open_iiit5k
 from seesay.data.paper_sets.images import PaperSet
+from seesay.data.paper_sets.kinetics import open_kinetics
 from seesay.data.paper_sets.svhn import open_svhn
 from seesay.data.paper_sets.ucf101 import open_ucf101
 from seesay.data.sources import missing_location
@@ -29,6 +30,7 @@ READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "svhn": open_svhn,
     "hateful_memes": open_hateful_memes,
     "ucf101": open_ucf101,
+    "kinetics700": open_kinetics,
 }
 # The file that a part to learn from is made of, and its reader.
 TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
