@@ -14,6 +14,7 @@ from seesay.data.paper_sets.hateful_memes import open_hateful_memes
 from seesay.data.paper_sets.iiit5k import open_iiit5k
 from seesay.data.paper_sets.images import PaperSet
 from seesay.data.paper_sets.kinetics import open_kinetics
+from seesay.data.paper_sets.rareact import open_rareact
 from seesay.data.paper_sets.svhn import open_svhn
 from seesay.data.paper_sets.ucf101 import open_ucf101
 from seesay.data.sources import missing_location
@@ -22,6 +23,7 @@ from seesay.data.sources import missing_location
 MARKS = {
     "testdata.mat": "iiit5k",
     "test_32x32.mat": "svhn",
+    "rareact.csv": "rareact",
     "classInd.txt": "ucf101",
     "ucfTrainTestlist": "ucf101",
 }
@@ -31,6 +33,7 @@ READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "hateful_memes": open_hateful_memes,
     "ucf101": open_ucf101,
     "kinetics700": open_kinetics,
+    "rareact": open_rareact,
 }
 # The file that a part to learn from is made of, and its reader.
 TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
