@@ -12,6 +12,7 @@ from seesay.base.errors import UsageError
 from seesay.data.labelled import LabelledSet
 from seesay.data.paper_sets.hateful_memes import open_hateful_memes
 from seesay.data.paper_sets.iiit5k import open_iiit5k
+from seesay.data.paper_sets.im2gps import open_im2gps
 from seesay.data.paper_sets.images import PaperSet
 from seesay.data.paper_sets.kinetics import open_kinetics
 from seesay.data.paper_sets.rareact import open_rareact
@@ -34,6 +35,7 @@ READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "ucf101": open_ucf101,
     "kinetics700": open_kinetics,
     "rareact": open_rareact,
+    "im2gps": open_im2gps,
 }
 # The file that a part to learn from is made of, and its reader.
 TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
