@@ -2,8 +2,12 @@
 
 import pytest
 
-from seesay.data.class_names import known_set
+from seesay.data.class_names import KNOWN_SETS, known_set
+from seesay.data.paper_sets import READERS
 from seesay.data.prompts import TEMPLATES
+
+METRICS = ("accuracy", "mean-per-class", "map11", "roc-auc", "mean-top1-top5", "pm0-pm10")
+OWN_MEASURES = {"iiit5k": "lexicon", "rareact": "mwap-mwsap", "im2gps": "within-km"}
 
 
 @pytest.mark.parametrize(
@@ -41,3 +45,23 @@ def test_classes_are_renamed_by_name_in_any_order_and_others_keep_theirs():
     assert eurosat.names_for(["SeaLake", "annual crop", "desert"]) == ["lake or sea", "annual crop land", "desert"]
     assert digits.names_for(["seven", "3"]) == ["7", "3"]
     assert faces.names_for(["happy"]) == [["happy", "smiling"]]
+
+
+def test_of_every_set_of_the_paper_the_part_the_measure_and_the_words_are_known():
+    sets = KNOWN_SETS["sets"]
+    # 36 zero-shot classifiers, and what the paper measures of words, rare actions and places beside them.
+    assert len(sets) == 36 + 3 and [name for name, entry in sets.items() if not entry["called"]] == [*OWN_MEASURES]
+    for name, entry in sets.items():
+        assert entry["title"] and entry["split"] and entry["metric"] in {*METRICS, *OWN_MEASURES.values()}, name
+        assert entry["templates"] in TEMPLATES or name in OWN_MEASURES, name
+        assert entry["hub"] is None or entry["hub"].startswith("clip-benchmark/wds_"), name
+        assert entry["reader"] == (f"{name}:FOLDER" if name in READERS else None)
+    assert set(READERS) <= set(sets) and known_set("im2gps") is None
+    countries = sets["country211"]["class_names"]
+    assert len(countries) == len(set(countries.values())) == 211 and countries["gb"] == "United Kingdom"
+
+
+def test_sets_with_a_shift_are_asked_with_the_templates_of_imagenet():
+    for called in ("imagenetv2", "wds_imagenet_sketch", "imagenet-a", "ImageNet-R:test"):
+        known = known_set(called)
+        assert known is not None and len(known.templates) == 80
