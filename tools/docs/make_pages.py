@@ -18,6 +18,7 @@ from evidence_pages import benchmark_pages, decision_list, detail_list, licence_
 from links import Site, rewritten, without_marks
 from message_pages import error_page, message_page
 from python_pages import example_blocks, python_pages
+from sets_page import sets_page
 from settings_page import settings_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,7 @@ def generated() -> dict[str, str]:
         **python_pages(examples),
         **command_pages(),
         "reference/settings.md": settings_page((DOCS / "settings.toml").read_text(encoding="utf-8")),
+        "reference/sets.md": sets_page((ROOT / "src/seesay/data/known_sets.json").read_text(encoding="utf-8")),
         "reference/exit-codes.md": error_page(),
         "reference/messages.md": message_page(),
         "reference/recipes.md": recipe_page(ROOT / "recipes"),

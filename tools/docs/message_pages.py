@@ -105,6 +105,8 @@ BY_FILE = {
     "cli/search.py": "search",
     "cli/serve.py": "serve",
     "data/": "pairs",
+    "data/paper_sets/": "evaluate",
+    "data/videos.py": "evaluate",
     **dict.fromkeys(
         (
             "data/camera_raw.py", "data/coded_size.py", "data/decode.py", "data/decoding_limits.py", "data/image",
