@@ -81,7 +81,7 @@ class ColourModel(Model):
 
     def __init__(self):
         self.architecture = SimpleNamespace(
-            embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict)
+            embed_dim=3, image=Settings(), text=SimpleNamespace(kind="colours", model_dump=dict), widths=None
         )
         self.clip = DualEncoder(ColourTower(), torch.nn.Identity())
         self.tokenizer = OneIdTokenizer()

@@ -37,10 +37,48 @@ def test_embeddings_have_the_form_of_openais_service(client, form):
     assert np.allclose(rows, [SQUARES["red"], SQUARES["green"]])
 
 
-def test_another_model_or_width_than_the_one_that_is_served_is_refused(client):
+def test_another_model_than_the_one_that_is_served_is_refused(client):
     assert client.post("/v1/embeddings", {"model": "other", "input": "red"}).status == 404
-    assert client.post("/v1/embeddings", {"model": "colours", "input": "red", "dimensions": 2}).status == 400
     assert json.loads(client("GET", "/v1/models").body)["data"][0]["id"] == "colours"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"input": [31, 5]}, "input: it holds token ids, whose vocabulary is not this model's; send texts."),
+        ({"input": [[31, 5], [7]]}, "OpenAIEmbeddings(check_embedding_ctx_length=False)"),
+        ({"input": [[31] * 3000] * 3}, "input: it holds token ids"),
+        ({"input": ["red", 3]}, "input.1: it should be text"),
+        ({"input": ["red", [3]]}, "input.1: it should be text"),
+        ({"input": 3}, "input: it should be a text, or a list of texts."),
+        ({"input": []}, "input: it should be at least 1 long"),
+        ({"input": ""}, "input.0: it should be text of 1 or more letters."),
+        ({"input": "red", "dimensions": 2}, "vectors of colours have 3 numbers, and 2 are asked for."),
+        ({"input": "red", "dimensions": 0}, "vectors of colours have 3 numbers, and 0 are asked for."),
+        ({"input": "red", "encoding_format": "int8"}, "encoding_format: it should be 'float' or 'base64'."),
+        ({"input": "red", "user": 3}, "user: it should be text"),
+        ({"input": "red", "task": "query"}, "task: there is no such field."),
+    ],
+)
+def test_what_openais_form_may_hold_and_cannot_be_answered_is_400_in_one_line(client, asked, message):
+    answer = client.post("/v1/embeddings", {"model": "colours"} | asked)
+    assert answer.status == 400 and message in answer.json["error"]["message"]
+
+
+def test_a_text_that_looks_like_token_ids_is_a_text(client):
+    texts = ['"input": [1', "[1, 2]"]
+    asked = {"model": "colours", "input": texts, "user": "somebody", "dimensions": 3}
+    assert len(client.post("/v1/embeddings", asked).json["data"]) == 2
+
+
+def test_a_model_trained_for_shorter_rows_gives_them_where_they_are_asked_for(serve_model, colour_model):
+    colour_model.architecture.widths = (2, 3)
+    client = serve_model(colour_model)
+    asked = {"model": "colours", "input": ["red", "yellow"], "dimensions": 2}
+    rows = [item["embedding"] for item in client.post("/v1/embeddings", asked).json["data"]]
+    assert np.allclose(rows, [[1, 0], [2**-0.5, 2**-0.5]])
+    refused = client.post("/v1/embeddings", asked | {"dimensions": 1})
+    assert refused.status == 400 and "have 2 or 3 numbers" in refused.json["error"]["message"]
 
 
 @pytest.mark.journey

@@ -7,6 +7,8 @@ _SHOULD_BE = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text, in quotes",
+    "string_too_short": "text of {min_length} or more letters",
+    "string_too_long": "text of {max_length} letters at most",
     "model_type": "a section with keys of its own",
     "model_attributes_type": "a section with keys of its own",
     "dict_type": "a section with keys of its own",

@@ -138,6 +138,11 @@ def check_width(model: "Model", width: int | None) -> int | None:
     return width
 
 
+def row_width(model: "Model") -> int:
+    """How many numbers a row of a model has that embeds texts."""
+    return model.width or model.architecture.embed_dim
+
+
 def cut(model: "Model", row_NX: Tensor) -> Tensor:
     """Rows (N, X) as long as the model's `width` wants them, of unit length again."""
     return row_NX if model.width is None else prefix(row_NX, model.width)

@@ -24,6 +24,7 @@ from seesay.base.streams import say
 from seesay.data.prompts import checked, distinct_labels
 from seesay.index.photo_index import Hit, PhotoIndex, open_index
 from seesay.index.photo_table import acknowledged_version
+from seesay.model.encode import row_width
 from seesay.service.forms import ClassifyForm, SearchForm
 from seesay.service.image_readers import ImageReaders
 from seesay.service.measures import Measures
@@ -75,7 +76,7 @@ class Service:
         chunks = [texts[first : first + ROWS_AT_ONCE] for first in range(0, len(texts), ROWS_AT_ONCE)]
         text_rows = [(await self._encoded(chunk, ()))[0] for chunk in chunks]
         image_ND = (await self._encoded((), images))[1] if images else None
-        empty = torch.empty(0, self.model.architecture.embed_dim)
+        empty = torch.empty(0, row_width(self.model))
         return torch.cat(text_rows) if text_rows else empty, empty if image_ND is None else image_ND
 
     async def notes(self, texts: Sequence[str]) -> list[str]:

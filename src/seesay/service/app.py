@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi import Path as InPath
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from seesay.base.streams import say
 from seesay.base.version import __version__
+from seesay.formulas.similarity import prefix
+from seesay.model.encode import row_width
 from seesay.service.answering import Service
 from seesay.service.forms import (
     ClassifyAnswer,
@@ -31,6 +33,9 @@ from seesay.service.forms import (
 )
 from seesay.service.measures import MEDIA_TYPE, Measures
 from seesay.service.refusals import Refusal
+
+if TYPE_CHECKING:
+    from seesay.model.bundle import Model
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -90,7 +95,7 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         form = await read_form(request, EmbedForm)
         text_ND, image_ND = await service.embed(form.texts, form.images)
         notes = await service.notes(form.texts)
-        facts = {"model": model.name, "width": model.architecture.embed_dim, "notes": notes}
+        facts = {"model": model.name, "width": row_width(model), "notes": notes}
         return await _answer(
             lambda: facts | {"texts": text_ND.tolist(), "images": image_ND.tolist()},
             size=text_ND.numel() + image_ND.numel(),
@@ -102,16 +107,15 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         form = await read_form(request, EmbeddingsForm)
         if form.model != model.name:
             raise Refusal(404, f"model {form.model!r} is not served here; the model is {model.name!r}.")
-        if form.dimensions not in (None, model.architecture.embed_dim):
-            raise Refusal(400, f"dimensions: vectors of this model have {model.architecture.embed_dim} numbers.")
-        texts = [form.input] if isinstance(form.input, str) else form.input
-        text_ND, _ = await service.embed(texts, ())
+        width = _width_of(model, form.dimensions)
+        text_ND, _ = await service.embed(form.input, ())
+        text_ND = text_ND if width == row_width(model) else prefix(text_ND, width)
         # Counted as the model reads them: cut at its context.
-        count = await asyncio.to_thread(lambda: sum(map(len, model.tokenizer(texts))))
+        count = await asyncio.to_thread(lambda: sum(map(len, model.tokenizer(form.input))))
         usage = {"prompt_tokens": count, "total_tokens": count}
         facts = {"object": "list", "model": model.name, "usage": usage}
         # What OpenAI's service has not, and its clients leave alone.
-        facts |= {"notes": notes} if (notes := await service.notes(texts)) else {}
+        facts |= {"notes": notes} if (notes := await service.notes(form.input)) else {}
         return await _answer(
             lambda: facts | {"data": _rows_as_items(text_ND, is_base64=form.encoding_format == "base64")},
             size=text_ND.numel(),
@@ -174,6 +178,16 @@ def _add_state(app: FastAPI, service: Service, measures: Measures) -> None:
     async def metrics() -> Response:
         """Counts and times in the format of Prometheus."""
         return Response(measures.text(), media_type=MEDIA_TYPE)
+
+
+def _width_of(model: "Model", dimensions: int | None) -> int:
+    """How many numbers of a row are wanted; `Refusal` where the model was not trained for rows of so many."""
+    whole = row_width(model)
+    widths = sorted({whole, *(width for width in model.architecture.widths or () if width < whole)})
+    if dimensions is not None and dimensions not in widths:
+        shown = " or ".join(map(str, widths))
+        raise Refusal(400, f"dimensions: vectors of {model.name} have {shown} numbers, and {dimensions} are asked for.")
+    return dimensions or whole
 
 
 def _rows_as_items(text_ND: Tensor, *, is_base64: bool) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ A form is JSON with images in base64, or the fields and files of a multipart for
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -29,6 +30,8 @@ LARGE, PIECE = 1 << 18, 1 << 16
 # Of a field's name in a message; a guess.
 SHOWN_LETTERS = 80
 MAX_BODY = 32 << 20  # bytes, a guess: above any camera's JPEG, below most RAW files
+# Token ids in the place of texts, or lists of them. A quotation mark inside a text has a backslash before it.
+_TOKEN_IDS = re.compile(r'"input"\s*:\s*(?:\[\s*){1,2}-?\d')
 
 FormKind = TypeVar("FormKind", bound="Form")
 
@@ -42,6 +45,12 @@ def _decoded(value: object) -> object:
         raise ValueError("it should be an image in base64") from error
 
 
+def _listed(value: object) -> object:
+    if not isinstance(value, str | list):
+        raise ValueError("it should be a text, or a list of texts")
+    return [value] if isinstance(value, str) else value
+
+
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_LETTERS)]
 Label = Annotated[str, Field(min_length=1, max_length=LABEL_LETTERS)]
 ImageFile = Annotated[
@@ -53,8 +62,13 @@ class Form(BaseModel):
     """A request."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    # Of which one at least is to be there.
+    # Of which one at least is to be there; and the status for what is no such form.
     needed: ClassVar[tuple[str, ...]] = ()
+    unfit: ClassVar[int] = 422
+
+    @classmethod
+    def check_body(cls, text: str) -> None:
+        """`Refusal` for what can be said of a body of JSON before its values are counted."""
 
     @classmethod
     def bodies(cls) -> dict[str, Any]:
@@ -93,11 +107,27 @@ class EmbeddingsForm(Form):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"model": "box", "input": "two dogs in snow", "encoding_format": "float"}]}
     )
+    # As that service answers, whose clients name their errors by it.
+    unfit = 400
     model: Label
-    input: Text | Annotated[list[Text], Field(min_length=1, max_length=MOST_TEXTS)]
+    input: Annotated[
+        list[Text],
+        Field(min_length=1, max_length=MOST_TEXTS),
+        BeforeValidator(_listed, json_schema_input_type=Text | list[Text]),
+    ]
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: Label | None = None
+
+    @classmethod
+    def check_body(cls, text: str) -> None:
+        """`Refusal` for token ids: clients of OpenAI's service have those of a vocabulary that no text tower has."""
+        if _TOKEN_IDS.search(text):
+            raise Refusal(
+                400,
+                "input: it holds token ids, whose vocabulary is not this model's; send texts. LangChain does with "
+                "OpenAIEmbeddings(check_embedding_ctx_length=False).",
+            )
 
 
 class ClassifyForm(Form):
@@ -201,7 +231,9 @@ async def read_form(request: Request, kind: type[FormKind]) -> FormKind:
 
 def _of_json(body: bytes, kind: type[FormKind]) -> FormKind:
     try:
-        refuse_values(body.decode(), source="the body", limit=MOST_VALUES, lists=MOST_VALUES)
+        text = body.decode()
+        kind.check_body(text)
+        refuse_values(text, source="the body", limit=MOST_VALUES, lists=MOST_VALUES)
     except UnicodeDecodeError as error:
         raise Refusal(400, "the body is no UTF-8 text.") from error
     except RefusedInput as error:
@@ -220,9 +252,9 @@ def _checked(kind: type[FormKind], validate: Callable[[Any], FormKind], value: A
         if first["type"] == "extra_forbidden":
             word = str(first["loc"][-1])[:SHOWN_LETTERS]
             hint = nearest(word, kind.model_fields, count=1) or f" There are {', '.join(kind.model_fields)}."
-            raise Refusal(422, f"{word}: there is no such field.{hint}") from error
+            raise Refusal(kind.unfit, f"{word}: there is no such field.{hint}") from error
         where = ".".join(str(part) for part in first["loc"][:2] if not str(part).startswith("constrained"))
-        raise Refusal(422, f"{where or 'the body'}: {should_be(first)}.") from error
+        raise Refusal(kind.unfit, f"{where or 'the body'}: {should_be(first)}.") from error
 
 
 class _InMemory(MultiPartParser):

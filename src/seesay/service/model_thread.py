@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from seesay.model.encode import row_width
 from seesay.service.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class ModelThread:
     def _rows_of(self, jobs: Sequence[Job]) -> list[tuple[Tensor, Tensor]]:
         texts = [text for job in jobs for text in job.texts]
         pixels = [square for job in jobs for square in job.pixels]
-        empty = torch.empty(0, self._model.architecture.embed_dim)
+        empty = torch.empty(0, row_width(self._model))
         text_ND = self._model.encode_texts(texts) if texts else empty
         image_KD = self._model.encode_pixels(torch.stack(pixels)) if pixels else empty
         by_text = text_ND.split([len(job.texts) for job in jobs])
