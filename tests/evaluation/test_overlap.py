@@ -224,16 +224,34 @@ def test_a_set_that_has_no_score_keeps_its_pairs(sides, colour_model):
         ("train", "nothing", "There is no"),
         ("train", "empty", "No "),
         ("nothing", "eval", "There is no"),
-        ("train", "flat", "caption"),
     ],
 )
 def test_what_does_not_fit_is_one_line(sides, capsys, train, against, message):
     (sides / "empty").mkdir()
-    write(sides / "flat" / "photo.png", drawn(1))
     code = main(["overlap", str(sides / train), "--against", str(sides / against)])
     told = capsys.readouterr().err
     assert code == 2
     assert message in told and told.count("\n") == 1, told
+
+
+def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, capsys):
+    for path in (sides / "train").glob("*.txt"):
+        path.unlink()
+    for number in range(30):
+        write(sides / "flat" / f"{number:02}.png", drawn(number))
+    found = seesay.overlap(sides / "train", sides / "flat", model="box")
+    (own,) = found.sets
+    assert {pair.eval for pair in own.pairs} == {f"{name[-2:]}.png" for name in COPIED} and found.searched == 45
+    assert found.notes == ("train has no pairs and no classes: all its 45 images are taken by themselves.",)
+    assert "no score was measured: flat has no classes and no captions." in own.notes and len(found.remove) == 5
+
+
+def test_images_without_a_caption_count_beside_pairs_and_several_folders_are_opened(sides):
+    (sides / "train" / "copy-03.txt").unlink()
+    write(sides / "more" / "photo.png", drawn(2000))
+    found = seesay.overlap([sides / "train", sides / "more"], sides / "eval")
+    assert found.searched == 46 and {pair.eval.removesuffix(".png") for pair in found.sets[0].pairs} == COPIED
+    assert "train: images without a caption are compared as well: 1." in found.notes and not found.skipped_by_reason
 
 
 def test_a_set_of_broken_images_is_refused(sides, capsys):

@@ -71,6 +71,22 @@ def open_folder(
     raise UsageError(loose.why_none())
 
 
+def open_images(folder: Path) -> PairList:
+    """Every image below a folder, whatever lies beside it, without captions; an empty list where there is none."""
+    problems: list[Skipped] = []
+    entries = []
+    for name, size in files_below(folder, problems):
+        suffix = split_suffix(name)[1]
+        if suffix in FOREIGN_SUFFIXES:
+            problems.append(Skipped(key=name, reason="unsupported format", detail=f".{suffix}"))
+        elif suffix in IMAGE_SUFFIXES and size:
+            entries.append(Entry(name, (), LooseFile(str(folder.absolute() / name), size)))
+        elif suffix in IMAGE_SUFFIXES:
+            problems.append(Skipped(key=name, reason="empty file", location=str(folder / name)))
+    note = f"{name_of(folder)} has no pairs and no classes: all its {len(entries):,} images are taken by themselves."
+    return PairList(name_of(folder), entries, problems=problems, notes=[note])
+
+
 def name_of(folder: str | Path) -> str:
     """How a folder is called, the current one too; a part of a set behind the folder above it, as in food/test."""
     path = Path(folder).absolute()

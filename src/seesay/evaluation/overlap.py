@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.base.records import PairSource
 from seesay.data.evalsets import open_evalset
+from seesay.data.folders import open_images
 from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
 from seesay.data.memory_pairs import is_in_memory
-from seesay.data.pairs import listed, open_pairs
+from seesay.data.pairs import Chain, listed, open_pairs
+from seesay.data.sources import Entry, LooseFile, PairList
 from seesay.evaluation.overlap_match import match_all
 from seesay.evaluation.overlap_result import Overlap, SetOverlap, overlap_page
 from seesay.evaluation.overlap_search import EvalSet, describe_set, reader, search_all
@@ -42,13 +44,13 @@ def overlap(
 ) -> Overlap:
     """Which images of evaluation sets are among the training images, and what that does to a model's score.
 
-    `train` is what `seesay.train` takes, `against` one or more sets as `seesay.evaluate` takes them, by path. Images
-    are compared by a small tower of the package, the nearest laid over each other, and beside it by a perceptual hash.
-    The threshold of a set is the lowest at which 99 % of what is found is right where a tenth of its images have a
-    copy, judged on copies made of its images on the spot. What could not be read or judged is counted. With a `model`
-    its score (top-1; of captioned sets how often the nearest caption is the image's own) on all images and on those
-    that are not found, the difference with a 99.5 % interval, and a one-sided binomial test (Radford et al. 2021,
-    section 5).
+    `train` is what `seesay.train` takes, `against` one or more sets as `seesay.evaluate` takes them, by path; either
+    may be a folder of images without captions or classes. Images are compared by a small tower of the package, the
+    nearest laid over each other, and beside it by a perceptual hash. The threshold of a set is the lowest at which 99 %
+    of what is found is right where a tenth of its images have a copy, judged on copies made of its images on the spot.
+    What could not be read or judged is counted. With a `model` its score (top-1; of captioned sets how often the
+    nearest caption is the image's own) on all images and on those that are not found, the difference with a 99.5 %
+    interval, and a one-sided binomial test (Radford et al. 2021, section 5).
 
     `report` is an HTML page with the pairs side by side. `remove` is a text file with the SHA-256 of every training
     image in a pair: `seesay train --set data.blocked_hashes=FILE` and `seesay curate --set filter.blocked_hashes=FILE`
@@ -63,10 +65,10 @@ def overlap(
     refuse_same_folder(train, names)
     where = EmbeddingCache.find() if cache else EmbeddingCache(None)
     detector = CopyDetector()
-    sources = [open_evalset(name) for name in names]
+    sources = [opened(name, open_evalset) for name in names]
     if twice := [name for name, count in Counter(source.name for source in sources).items() if count > 1]:
         raise UsageError(f"two sets are called {twice[0]!r}; look for one of them, then for the other.")
-    pairs = open_pairs(train)
+    pairs = open_train(train)
     loaded = None if model is None else on_device(model, device)
     sets = [EvalSet(source=source, described=describe_set(detector, source, where)) for source in sources]
     searched, found = search_all(detector, pairs, sets, where)
@@ -89,6 +91,42 @@ def overlap(
         by_key = {own.source.name: reader(own.source) for own in sets}
         publish_file(report, overlap_page(result, by_key, reader(pairs)).encode())
     return result
+
+
+def opened(source: Any, reader: Callable[[Any], LabelledSet | PairSource]) -> LabelledSet | PairSource:
+    """What the reader makes of a source, or the images of a folder that it refuses; else raises what it does."""
+    try:
+        return reader(source)
+    except UsageError:
+        is_folder = isinstance(source, str | Path) and Path(source).is_dir()
+        found = open_images(Path(source)) if is_folder else ()
+        if not isinstance(found, PairList) or not len(found):
+            raise
+        return found
+
+
+def open_train(train: Any) -> PairSource:
+    """The training images: pairs, those without a caption too, and all images of a folder that has no pairs."""
+    parts: list[PairSource] = []
+    for source in listed(train):
+        part = opened(source, open_pairs)
+        assert not isinstance(part, LabelledSet)
+        parts.append(with_uncaptioned(part) if isinstance(part, PairList) else part)
+    return Chain(parts) if len(parts) > 1 else parts[0] if parts else open_pairs(train)
+
+
+def with_uncaptioned(pairs: PairList) -> PairList:
+    """The pairs, and those images beside them that have no caption: here they count as well."""
+    entries, problems = [], []
+    for item in pairs.problems:
+        path = Path(item.location)
+        if item.reason == "image without caption" and path.is_file():
+            entries.append(Entry(f"{item.key}{path.suffix}", (), LooseFile(str(path), path.stat().st_size)))
+        else:
+            problems.append(item)
+    note = f"images without a caption are compared as well: {len(entries):,}."
+    notes = [*pairs.notes, *([note] if entries else [])]
+    return PairList(pairs.name, [*pairs.entries, *entries], problems=problems, notes=notes)
 
 
 def refuse_same_folder(train: Any, against: Sequence[str]) -> None:
@@ -127,6 +165,8 @@ def with_scores(
 
 def with_score(model: Model, source: LabelledSet | PairSource, result: SetOverlap, question: Question) -> SetOverlap:
     """A result with the model's score on all images and on the clean ones; raises as `measure_set`."""
+    if not isinstance(source, LabelledSet) and len(source) and not any(map(source.captions, range(len(source)))):
+        raise UsageError(f"{source.name} has no classes and no captions.")
     measured = measure_set(model, source, question)
     name = "top1" if isinstance(source, LabelledSet) else "image_to_text r1"
     found = {pair.eval for pair in result.pairs}
