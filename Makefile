@@ -37,8 +37,8 @@ check: $(READY)  ## format, lint, types, floors, fast tests with the ten slowest
 	$(RUN)/lint-imports
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types fast
 
-types: $(READY)
-	$(RUN)/pyright --pythonpath $(RUN)/python
+types: $(READY)  ## pyright on what may have changed since it last passed; all of it without .pyright_passed
+	@$(RUN)/python tools/check_types.py
 
 fast: $(READY)
 	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
@@ -62,7 +62,7 @@ sbom: $(TOOLS)/.ready  ## the bill of materials of a release, CycloneDX, into di
 	@$(TOOLS)/bin/python tools/sbom.py
 
 clean:  ## remove .venv, .tools, demo/ and everything generated; runs/ stays
-	rm -rf .venv .tools demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .tools demo build dist .hypothesis .pytest_cache .ruff_cache .import_linter_cache .pyright_passed
 	find src tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt locks/cpu.txt locks/cuda.txt
