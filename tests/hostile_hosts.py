@@ -105,6 +105,8 @@ class _Handler(socketserver.BaseRequestHandler):
             send(redirect(f"/hops/{number - 1}") if number else answer(GOOD))
         elif kind == "to":
             send(redirect(path.split("?", 1)[1]))
+        elif kind == "raw":
+            send(bytes.fromhex(path.split("?", 1)[1]))
         elif kind == "again":
             tries = server.asked.count(path)
             send(answer(GOOD) if tries == 2 else answer(b"", "Retry-After: 0", status="503 Busy"))
@@ -155,10 +157,10 @@ def hostile_server(address="127.0.0.1"):
 
 
 @contextmanager
-def canary():
+def canary(address="127.0.0.1"):
     """A listener that counts who connects."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((address, 0))
         listener.listen(128)
         listener.settimeout(0.05)
         hits, ended = [], threading.Event()

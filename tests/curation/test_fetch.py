@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
-from hostile_hosts import GOOD, canary, hostile_server, jpeg
+from hostile_hosts import GOOD, answer, canary, hostile_server, jpeg
 from PIL import Image
 from pyarrow import parquet
 
@@ -172,6 +172,16 @@ LOOPBACK_NAMES = [
     "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:0:127.0.0.1]", "[fd00:ec2::254]",
     "[fe80::1%25lo]", "169.254.169.254", "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518",
 ]  # fmt: skip
+    # Letters that become others or nothing on the way to a name, and dots of other alphabets.
+    "lo\u00adcalhost", "local\u200bhost", "local\u2060host", "ⓁⓄⒸⒶⓁⒽⓄⓈⓉ", "①②⑦.⓪.⓪.①", "127．0．0．1", "127｡0｡0｡1",
+    "127.0.0.¹", "𝟙𝟚𝟟.𝟘.𝟘.𝟙", "ｌｏｃａｌｈｏｓｔ", "localhoſt",
+    # Numbers in mixed bases, too large ones, and names that a system gives itself.
+    "0X7F000001", "0x7f.0x0.0x0.0x1", "0177.0x0.01", "127.0x1", "00", "0x0", "0.0", "4294967297", "127.0.0.257",
+    "0x17f000001", "ip6-localhost", "ip6-loopback", "localhost.localdomain", "x.localhost",
+    # Brackets, zones, and what two readers of one URL take for its host.
+    "[::ffff:127.0.0.1%25lo]", "[::1%lo]", "[0::1]", "[::0.0.0.1]", "[v1.127.0.0.1]", "[127.0.0.1]", "[::1].", "[::1]x",
+    "[::1]@good.example", "@127.0.0.1", ":@127.0.0.1", "good.example:80@127.0.0.1", "127.0.0.1;good.example",
+    "127.0.0.1%00", "127.0.0.1%09", "127.0.0.1%23", "good.example,127.0.0.1", "[2001:470::5efe:7f00:1]",
 
 
 @pytest.mark.parametrize("name", LOOPBACK_NAMES)
@@ -215,6 +225,10 @@ PRIVATE = [
     "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:808:808::1", "fc00::1", "fd00:ec2::254",
     "fe80::1", "fec0::1", "ff02::1", "::7f00:1", "3fff::1", "5f00::1",
 ]  # fmt: skip
+    # Metadata and services of clouds: Alibaba, Oracle, Tencent, Google; Azure's is in nobody's list of networks.
+    "100.100.100.200", "192.0.0.192", "169.254.0.23", "fd20:ce::254", "168.63.129.16",
+    # IPv4 inside of IPv6: mapped, translated, of Teredo and of ISATAP.
+    "::ffff:168.63.129.16", "::ffff:0:10.0.0.1", "64:ff9b::a9fe:a9fe", "2001:0:a00:1::", "fe80::5efe:a00:1",
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -259,6 +273,49 @@ def test_a_redirect_to_a_name_of_a_private_address_is_refused(server, downloader
 
 
 @pytest.mark.parametrize("port", [21, 22, 25, 3306, 6379, 8080, 11211])
+# {there} is a listener that must not be reached.
+LEADS = [
+    *(f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0" for place in (
+        "//{there}/", "///{there}/", "/\\{there}/", "\\\\{there}/", "HTTP://{there}/", "http:\\\\{there}/",
+        "http:/{there}/", "http:{there}/", "http:////{there}/", "\t//{there}/", "//good.example@{there}/",
+        "//{there}\\@good.example/", "http://127.0.0.1@{there}/", "//[::ffff:127.0.0.2]:{port}/", "//127.2:{port}/",
+        "//0x7f000002:{port}/", "//2130706434:{port}/", "//127。0。0。2:{port}/", "ftp://{there}/", "gopher://{there}/",
+        "file://{there}/etc/passwd",
+    )),
+    "HTTP/1.1 301 Moved\r\nLocation: http://{there}/\r\nLocation: /good/1\r\nContent-Length: 0",
+    "HTTP/1.1 307 Again\r\nlocation:http://{there}/\r\nContent-Length: 0",
+    # Nothing of this is to be followed at all.
+    "HTTP/1.1 300 Choices\r\nLocation: http://{there}/\r\nContent-Length: 0",
+    "HTTP/1.1 305 Use Proxy\r\nLocation: http://{there}/\r\nContent-Length: 0",
+    "HTTP/1.1 407 Proxy\r\nLocation: http://{there}/\r\nContent-Length: 0",
+    "HTTP/1.1 201 Created\r\nLocation: http://{there}/\r\nContent-Length: 0",
+    "HTTP/1.1 404 No\r\nRefresh: 0; url=http://{there}/\r\nContent-Length: 0",
+    "HTTP/1.1 103 Hints\r\nLink: <http://{there}/>; rel=preload\r\n\r\nHTTP/1.1 404 No\r\nContent-Length: 0",
+    "HTTP/1.1 421 Elsewhere\r\nAlt-Svc: h2=\"{there}\"\r\nContent-Length: 0",
+    "HTTP/1.1 401 Who\r\nWWW-Authenticate: Negotiate\r\nContent-Location: http://{there}/\r\nContent-Length: 0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lead", LEADS)
+def test_no_answer_leads_to_an_address_that_is_not_allowed(server, downloader, lead):
+    with canary("127.0.0.2") as (port, hits):
+        answer = (lead.format(there=f"127.0.0.2:{port}", port=port) + "\r\n\r\n").encode()
+        with pytest.raises(FetchError):
+            downloader().get(server.url(f"/raw?{answer.hex()}"))
+        assert not hits
+
+
+def test_an_image_that_names_others_leads_nowhere(tmp_path, server):
+    """SVG and HTML are read by no decoder here, and what they name is not asked for."""
+    with canary("127.0.0.2") as (port, hits):
+        page = f'<svg xmlns="http://www.w3.org/2000/svg"><image href="http://127.0.0.2:{port}/a.jpg"/></svg>'.encode()
+        url = server.url(f"/raw?{answer(page, 'Content-Type: image/svg+xml').hex()}")
+        table = write_pool(tmp_path / "pool.parquet", [url])
+        with pytest.raises(seesay.SeesayError, match="unsupported format"):
+            seesay.curate(table, out=tmp_path / "set", stages=["fetch"], allow_private="127.0.0.1")
+        assert not hits
+
+
 def test_other_ports_are_refused(downloader, port):
     source = downloader(lookup=lambda host: ["8.8.8.8"], allow_private=())
     assert reason_of(source, f"http://good.example:{port}/") == "port not allowed"

@@ -21,13 +21,15 @@ from seesay.base.errors import UsageError
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Not public: this network, private, shared, loopback, link-local (with the metadata of clouds), protocol assignments,
-# documentation, 6to4 relays, benchmarks, multicast, reserved and broadcast.
+# documentation, 6to4 relays, benchmarks, multicast, reserved and broadcast; and an address of public form that is a
+# service of Azure inside of each of its machines.
 DENIED_4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16"),
         *("192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        "168.63.129.16/32",
     )
 )
 # Of IPv6 only what is assigned as global unicast, and of that not what stands for addresses of IPv4 or for examples:
