@@ -22,18 +22,22 @@ from pyarrow import parquet
 
 HOUSE = Path(__file__).parents[2]
 SERVER = """
-import io, json, sys, time
+import io, json, sys, time, zlib
 sys.path.insert(0, sys.argv[1])
 import hostile_hosts, skimage.data
 from PIL import Image
+latency = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+sides = [int(side) for side in sys.argv[3].split(",")] if len(sys.argv) > 3 else [512]
 images = []
-for name in ("astronaut", "chelsea", "coffee", "rocket"):
-    image = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
-    image = image.resize((512 * image.width // min(image.size), 512 * image.height // min(image.size)))
-    file = io.BytesIO()
-    image.save(file, "jpeg", quality=90)
-    images.append(file.getvalue())
-hostile_hosts.jpeg = lambda path: images[hash(path) % 4]
+for side in sides:
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        image = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+        image = image.resize((side * image.width // min(image.size), side * image.height // min(image.size)))
+        file = io.BytesIO()
+        image.save(file, "jpeg", quality=90)
+        images.append(file.getvalue())
+hostile_hosts.jpeg = lambda path: time.sleep(latency) or images[zlib.crc32(path.encode()) % len(images)]
+hostile_hosts.Hostile.request_queue_size = 1024
 times, held = {}, {}
 honest = hostile_hosts._Handler.answer
 def timed(self, path, server):
@@ -68,7 +72,10 @@ HOSTILE = (
 )
 
 
-def fetched(urls, folder):
+SETS = ("fetch.retries=0", "fetch.per_host=8")
+
+
+def fetched(urls, folder, sets=SETS):
     """Clock, CPU seconds and memory of fetching the URLs, and what became of them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -76,9 +83,9 @@ def fetched(urls, folder):
     parquet.write_table(pa.table({"url": urls, "caption": captions}), folder / "pool.parquet")
     program = os.path.join(os.path.dirname(sys.executable), "seesay")
     words = ["--stages", "fetch", "--image-size", "256", "--allow-private", "127.0.0.0/8", "--out", str(folder / "set")]
-    sets = ["--set", "fetch.retries=0", "--set", "fetch.per_host=8"]
+    words += [word for each in sets for word in ("--set", each)]
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [program, "curate", str(folder / "pool.parquet"), *words, *sets]
+    command = [program, "curate", str(folder / "pool.parquet"), *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     largest = 0
     while process.poll() is None:

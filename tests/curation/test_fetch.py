@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 import seesay
+from seesay.curation import download as download_file
 from seesay.curation import fetch as fetch_file
 from seesay.curation import schedule as schedule_file
 from seesay.curation.addresses import FetchError, is_public, parse_url
@@ -171,7 +172,6 @@ LOOPBACK_NAMES = [
     "[64:ff9b::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]",
     "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:0:127.0.0.1]", "[fd00:ec2::254]",
     "[fe80::1%25lo]", "169.254.169.254", "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518",
-]  # fmt: skip
     # Letters that become others or nothing on the way to a name, and dots of other alphabets.
     "lo\u00adcalhost", "local\u200bhost", "local\u2060host", "ⓁⓄⒸⒶⓁⒽⓄⓈⓉ", "①②⑦.⓪.⓪.①", "127．0．0．1", "127｡0｡0｡1",
     "127.0.0.¹", "𝟙𝟚𝟟.𝟘.𝟘.𝟙", "ｌｏｃａｌｈｏｓｔ", "localhoſt",
@@ -182,6 +182,7 @@ LOOPBACK_NAMES = [
     "[::ffff:127.0.0.1%25lo]", "[::1%lo]", "[0::1]", "[::0.0.0.1]", "[v1.127.0.0.1]", "[127.0.0.1]", "[::1].", "[::1]x",
     "[::1]@good.example", "@127.0.0.1", ":@127.0.0.1", "good.example:80@127.0.0.1", "127.0.0.1;good.example",
     "127.0.0.1%00", "127.0.0.1%09", "127.0.0.1%23", "good.example,127.0.0.1", "[2001:470::5efe:7f00:1]",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LOOPBACK_NAMES)
@@ -224,11 +225,11 @@ PRIVATE = [
     "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "64:ff9b::7f00:1", "64:ff9b:1::1",
     "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:808:808::1", "fc00::1", "fd00:ec2::254",
     "fe80::1", "fec0::1", "ff02::1", "::7f00:1", "3fff::1", "5f00::1",
-]  # fmt: skip
     # Metadata and services of clouds: Alibaba, Oracle, Tencent, Google; Azure's is in nobody's list of networks.
     "100.100.100.200", "192.0.0.192", "169.254.0.23", "fd20:ce::254", "168.63.129.16",
     # IPv4 inside of IPv6: mapped, translated, of Teredo and of ISATAP.
     "::ffff:168.63.129.16", "::ffff:0:10.0.0.1", "64:ff9b::a9fe:a9fe", "2001:0:a00:1::", "fe80::5efe:a00:1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -272,7 +273,6 @@ def test_a_redirect_to_a_name_of_a_private_address_is_refused(server, downloader
         assert not hits
 
 
-@pytest.mark.parametrize("port", [21, 22, 25, 3306, 6379, 8080, 11211])
 # {there} is a listener that must not be reached.
 LEADS = [
     *(f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0" for place in (
@@ -316,6 +316,7 @@ def test_an_image_that_names_others_leads_nowhere(tmp_path, server):
         assert not hits
 
 
+@pytest.mark.parametrize("port", [21, 22, 25, 3306, 6379, 8080, 11211])
 def test_other_ports_are_refused(downloader, port):
     source = downloader(lookup=lambda host: ["8.8.8.8"], allow_private=())
     assert reason_of(source, f"http://good.example:{port}/") == "port not allowed"
@@ -476,7 +477,7 @@ def test_a_host_that_always_fails_is_given_up_and_its_urls_are_counted(monkeypat
     monkeypatch.setattr(schedule_file, "GIVE_UP", 3)
     asked = []
 
-    def get(url):
+    def get(url, _):
         asked.append(url)
         if "/dead." in url:
             raise FetchError("connection failed")
@@ -488,12 +489,86 @@ def test_a_host_that_always_fails_is_given_up_and_its_urls_are_counted(monkeypat
     assert len(asked) == 23 and {each.attempts for each in results if each.reason == "host given up"} == {0}
 
 
+def test_a_host_without_a_connection_is_put_aside_behind_all_others_and_soon_given_up():
+    wanted = [(n, f"http://{host}/{n}") for n, host in enumerate("aaaabbbc")]
+    schedule = Schedule(wanted, FetchSettings(per_host=1))
+    order = ""
+    for _ in wanted:
+        task = schedule.take()
+        order += task.host.upper() if schedule.is_given_up(task) else task.host
+        schedule.done(task, {"a": "no connection in time", "b": "deadline", "c": None}[task.host])
+    assert order == "abcabbaA", "after two tries last, and after three not at all"
+
+
+def test_hosts_that_say_nothing_take_no_place_of_others(monkeypatch):
+    """Beside two workers eight URLs may wait, for a connection or long for an answer."""
+    monkeypatch.setattr(schedule_file, "ANSWER_SECONDS", 0.01)
+    monkeypatch.setattr(fetch_file, "LOOK_SECONDS", 0.01)
+    ended, lock = threading.Event(), threading.Lock()
+    active = most = 0
+
+    def get(url, progress):
+        nonlocal active, most
+        progress.is_connected = "dead" not in url
+        if "good" not in url:
+            assert ended.wait(10)
+            raise FetchError("deadline")
+        progress.is_answered = True
+        with lock:
+            active += 1
+            most = max(most, active)
+        time.sleep(0.02)
+        with lock:
+            active -= 1
+        body = Body("identity", 1 << 20)
+        body.file.write(GOOD)
+        return body
+
+    wanted = [(n, f"http://{('dead', 'silent')[n % 2]}-{n}.example/") for n in range(8)]
+    wanted += [(n, f"http://good-{n}.example/") for n in range(8, 40)]
+    results = fetch_all(wanted, FetchSettings(workers=2, retries=0), get, as_sent)
+    assert {next(results).reason for _ in range(32)} == {None}
+    ended.set()
+    assert [each.reason for each in results] == ["deadline"] * 8
+    assert most == 2, "and no more bodies come at once than there are workers"
+
+
+def test_workers_are_added_for_urls_that_wait_and_leave_when_those_are_done():
+    schedule = Schedule([(n, f"http://{n}.example/") for n in range(12)], FetchSettings(workers=2, per_host=1))
+    assert schedule.missing_workers() == 2
+    dead, silent = schedule.take(), schedule.take()
+    silent.progress.is_connected = True
+    assert schedule.missing_workers() == 1, "for the one without a connection"
+    silent.progress.since -= 2
+    assert schedule.missing_workers() == 1, "and for the one without an answer for a second"
+    silent.progress.is_answered = True
+    schedule.done(dead)
+    assert schedule.missing_workers() == 0
+    assert [schedule.take(), schedule.take()] == [None, None], "the threads that came for them"
+    assert schedule.take() is not None
+
+
+def test_a_server_that_takes_no_connection_is_left_soon(downloader, monkeypatch):
+    """A listener whose queue is full does not answer: the deadline of 20 s is not waited for."""
+    monkeypatch.setattr(download_file, "CONNECT_SECONDS", 0.1)
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        with pytest.raises(FetchError) as caught:
+            downloader(deadline=20.0).get(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+    assert caught.value.reason == "no connection in time" and caught.value.may_retry
+
+
 def test_a_network_that_is_lost_in_the_middle_ends_the_command(monkeypatch):
     """Hosts that answered before and then do not any more: nothing of the part is counted as done."""
     monkeypatch.setattr(fetch_file, "LOST_URLS", 5)
     asked = []
 
-    def get(url):
+    def get(url, _):
         asked.append(url)
         raise FetchError("HTTP 404" if len(asked) <= 10 else "connection failed")
 
@@ -546,13 +621,13 @@ def test_a_pool_with_as_many_bad_urls_as_good_ones_is_fetched(tmp_path, server, 
     table = write_pool(tmp_path / "pool.parquet", good + bad)
     most, active, honest = 0, 0, Downloader.ask
 
-    def counted(self, url):
+    def counted(self, url, progress):
         nonlocal most, active
         with lock:
             active += "127.0.0.1" in url
             most = max(most, active)
         try:
-            return honest(self, url)
+            return honest(self, url, progress)
         finally:
             with lock:
                 active -= "127.0.0.1" in url
@@ -606,7 +681,7 @@ def web(monkeypatch):
     """URLs whose path is in `down` cannot be reached; those in `asked` were asked for."""
     state = SimpleNamespace(down=set(), asked=[])
 
-    def ask(source, url):
+    def ask(source, url, _):
         path = parse_url(url).path
         state.asked.append(path)
         if path in state.down:

@@ -40,7 +40,7 @@ def down(monkeypatch):
     """Numbers of URLs that cannot be reached."""
     numbers = set()
 
-    def ask(source, url):
+    def ask(source, url, _):
         number = int(parse_url(url).path.strip("/"))
         if number in numbers:
             raise FetchError(("connection failed", "HTTP 503", "deadline")[number % 3])

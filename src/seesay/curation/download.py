@@ -28,6 +28,9 @@ USER_AGENT = f"seesay/{__version__}"
 MOST_HEADER_BYTES, READ_BYTES, MOST_RATIO = 64 << 10, 64 << 10, 100
 # Bytes of a body that stay in memory until it is its turn to be decoded; a guess: a thumbnail is smaller.
 SPOOLED_BYTES = 256 << 10
+# Seconds for a connection, to all addresses of a host together: a guess. What was lost on the way is sent again after 1
+# and 3 s.
+CONNECT_SECONDS = 5.0
 # Seconds before the rate is looked at, a guess: the first answers of a server come slowly.
 PATIENCE = 2.0
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -35,8 +38,19 @@ REDIRECTS = (301, 302, 303, 307, 308)
 LATER = (429, 503)
 # What img2dataset obeys too.
 ROBOT_WORDS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
+# No server was there, as far as we know.
+NO_CONNECTION = frozenset({"name not found", "name not resolved in time", "no connection in time", "connection failed"})
 # Reasons that say nothing of the URL where the network is gone.
-UNREACHABLE = frozenset({"name not found", "name not resolved in time", "connection failed", "deadline"})
+UNREACHABLE = NO_CONNECTION | {"deadline"}
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a try has come: when it began, whether a server took the connection, and whether its answer began."""
+
+    since: float = field(default_factory=time.monotonic)
+    is_connected: bool = False
+    is_answered: bool = False
 
 
 @dataclass(kw_only=True)
@@ -61,12 +75,15 @@ class Downloader:
         with self.ask(url) as body:
             return body.read()
 
-    def ask(self, url: str) -> "Body":
-        """The body of an answer of 200, all of it here; `FetchError` for anything else."""
+    def ask(self, url: str, progress: Progress | None = None) -> "Body":
+        """The body of an answer of 200, all of it here; `FetchError` for anything else. What comes is noted in
+        `progress`.
+        """
+        progress = progress or Progress()
         end = time.monotonic() + self.settings.deadline
         for _ in range(self.settings.redirects + 1):
             target = parse_url(url)
-            answer = self._ask(target, self._resolver.addresses(target, seconds=_left(end)), end)
+            answer = self._ask(target, self._resolver.addresses(target, seconds=_left(end)), end, progress)
             if isinstance(answer, Body):
                 return answer
             try:
@@ -75,9 +92,11 @@ class Downloader:
                 raise FetchError("bad URL") from error
         raise FetchError("too many redirects")
 
-    def _ask(self, target: Target, addresses: list[Address], end: float) -> "Body | str":
+    def _ask(self, target: Target, addresses: list[Address], end: float, progress: Progress) -> "Body | str":
         """The body, or where a redirect leads."""
+        progress.is_connected = False
         with _as_fetch_errors(self._h11), self._connected(target, addresses, end) as connection:
+            progress.is_connected = True
             protocol = self._h11.Connection(self._h11.CLIENT, max_incomplete_event_size=MOST_HEADER_BYTES)
             request = self._h11.Request(method="GET", target=target.path, headers=_headers(target))
             connection.settimeout(_left(end))
@@ -90,30 +109,19 @@ class Downloader:
                     raise FetchError("redirect to nowhere")
                 return location
             _refuse_answer(answer.status_code, headers, self.settings)
+            progress.is_answered = True
             return self._body(events, headers, end)
 
     @contextmanager
     def _connected(self, target: Target, addresses: list[Address], end: float) -> Iterator[socket.socket]:
-        """A connection to the first address that takes one, with TLS for https."""
-        for number, address in enumerate(addresses):
-            raw = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
-            try:
-                # Of what is left each address has its share: one that never answers leaves time for the next.
-                raw.settimeout(_left(end) / (len(addresses) - number))
-                raw.connect((str(address), target.port))
-            except OSError:
-                raw.close()
-                if number == len(addresses) - 1:
-                    raise
-                continue
-            with raw:
-                if target.scheme == "http":
-                    yield raw
-                    return
-                raw.settimeout(_left(end))
-                with self.context.wrap_socket(raw, server_hostname=target.host) as secure:
-                    yield secure
+        """A connection, with TLS for https."""
+        with _connection(addresses, target.port, end) as raw:
+            if target.scheme == "http":
+                yield raw
                 return
+            raw.settimeout(_left(end))
+            with self.context.wrap_socket(raw, server_hostname=target.host) as secure:
+                yield secure
 
     def _events(self, connection: socket.socket, protocol: Any, end: float) -> Iterator[Any]:
         """What the answer is made of, as it comes."""
@@ -148,6 +156,27 @@ class Downloader:
             _left(end)
             stack.pop_all()
         return body
+
+
+def _connection(addresses: list[Address], port: int, end: float) -> socket.socket:
+    """A connection to the first address that takes one."""
+    limit = min(end, time.monotonic() + CONNECT_SECONDS)
+    failure: OSError = TimeoutError()
+    for number, address in enumerate(addresses):
+        if (seconds := limit - time.monotonic()) <= 0:
+            break
+        raw = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        try:
+            # Of what is left each address has its share: one that never answers leaves time for the next.
+            raw.settimeout(seconds / (len(addresses) - number))
+            raw.connect((str(address), port))
+            return raw
+        except OSError as error:
+            raw.close()
+            failure = error
+    if isinstance(failure, TimeoutError):
+        raise FetchError("no connection in time", may_retry=True) from failure
+    raise failure
 
 
 class Body:

@@ -23,9 +23,9 @@ import pyarrow as pa
 from seesay.base.errors import BrokenSample, SeesayError, StorageError
 from seesay.base.publish import publish_chunks
 from seesay.curation.addresses import FetchError, host_of
-from seesay.curation.download import UNREACHABLE, Body, Downloader
+from seesay.curation.download import UNREACHABLE, Body, Downloader, Progress
 from seesay.curation.images import rewritten, sides_of
-from seesay.curation.schedule import GIVEN_UP, STRIKES, Schedule, Task
+from seesay.curation.schedule import GIVEN_UP, LOOK_SECONDS, STRIKES, Schedule, Task
 from seesay.curation.settings import CurateSettings, FetchSettings
 from seesay.curation.stages import Stage
 from seesay.curation.tables import SIDES, with_reasons
@@ -33,14 +33,13 @@ from seesay.curation.tables import SIDES, with_reasons
 # So many URLs of so many hosts that cannot be reached, and none that can, are a network that is gone; so are as many in
 # a row at hosts that answered before. Guesses.
 LOST_URLS, LOST_HOSTS = 50, 10
-# Of the files a process may have open, the share that connections may take: each has one more for a large body.
-OPEN_SHARE = 4
 # Reasons that say something of the network or of the server at that time, and nothing of the URL or of its image.
 PASSING = STRIKES | {"not proper HTTP", GIVEN_UP}
 OWN_ERROR = "our own error: "
 # How long and how often is waited and asked, which another run may change: an image that comes is the same.
 PACE = frozenset({"workers", "per_host", "retries", "deadline", "resolve_deadline", "least_rate", "most_wait"})
 ADDED = {"attempts": pa.int32(), **dict.fromkeys(SIDES, pa.int32()), "sent_sha256": pa.string()}
+Get = Callable[[str, Progress], Body]
 Make = Callable[[Body], tuple[bytes, tuple[int, int], str]]
 
 
@@ -200,12 +199,9 @@ def _lost(what: str, reasons: Counter[str]) -> SeesayError:
     return SeesayError(f"{what} ({listed}); check the network: the same command goes on here.")
 
 
-def fetch_all(
-    wanted: Sequence[tuple[int, str]], settings: FetchSettings, get: Callable[[str], Body], make: Make
-) -> Iterator[Fetched]:
-    """What `make` gives of `get(url)` for every (row, URL), as they are done; tried as often as the settings say.
-
-    No more bodies are made to images at once than there are cores. Raises `StorageError` for a full disk.
+def fetch_all(wanted: Sequence[tuple[int, str]], settings: FetchSettings, get: Get, make: Make) -> Iterator[Fetched]:
+    """What `make` gives of `get(url, progress)` for every (row, URL), as they are done; tried as often as the settings
+    say. No more bodies are made to images at once than there are cores. Raises `StorageError` for a full disk.
     """
     schedule = Schedule(wanted, settings)
     results: queue.Queue[Fetched] = queue.Queue(maxsize=1)
@@ -217,6 +213,7 @@ def fetch_all(
             if not schedule.is_given_up(task):
                 task.attempts += 1
                 outcome = _try(task, get, make, cores)
+                task.progress.is_answered = True
             if isinstance(outcome, FetchError):
                 if outcome.may_retry and task.attempts <= settings.retries:
                     schedule.again(task, outcome)
@@ -228,11 +225,16 @@ def fetch_all(
                     break
             schedule.done(task, outcome.reason)
 
-    for number in range(min(settings.workers, len(wanted), most_connections())):
-        threading.Thread(target=work, daemon=True, name=f"fetch {number}").start()
+    received = 0
     try:
-        for _ in range(len(wanted)):
-            result = results.get()
+        while received < len(wanted):
+            for _ in range(schedule.missing_workers()):
+                threading.Thread(target=work, daemon=True, name="fetch").start()
+            try:
+                result = results.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            received += 1
             if result.error is not None:
                 raise result.error
             yield result
@@ -240,11 +242,11 @@ def fetch_all(
         schedule.stop()
 
 
-def _try(task: Task, get: Callable[[str], Body], make: Make, cores: threading.BoundedSemaphore) -> Fetched | FetchError:
+def _try(task: Task, get: Get, make: Make, cores: threading.BoundedSemaphore) -> Fetched | FetchError:
     """One try."""
     result = Fetched(row=task.row, url=task.url, attempts=task.attempts)
     try:
-        with get(task.url) as body, cores:
+        with get(task.url, task.progress) as body, cores:
             result.image, result.sides, result.sent_sha256 = make(body)
     except FetchError as error:
         return error
@@ -255,13 +257,3 @@ def _try(task: Task, get: Callable[[str], Body], make: Make, cores: threading.Bo
     except Exception as error:  # noqa: BLE001 - a thread that ends without a result would hang all others
         result.reason = f"{OWN_ERROR}{type(error).__name__}"
     return result
-
-
-def most_connections() -> int:
-    """How many connections the limit on open files leaves room for."""
-    try:
-        import resource
-    except ImportError:
-        return 64
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, soft // OPEN_SHARE)
