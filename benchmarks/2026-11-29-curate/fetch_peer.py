@@ -1,10 +1,11 @@
 """Images a CPU second beside img2dataset, from the same server on loopback at the same settings, in turn.
 
-    python benchmarks/2026-11-29-curate/fetch_peer.py PYTHON 1000 FOLDER 3
+    python benchmarks/2026-11-29-curate/fetch_peer.py PYTHON 1000 FOLDER 3 [512]
 
 PYTHON is that of an environment with img2dataset. Both fetch so many photographs with 32 threads and one try, shrink
 them to 256 pixels on their shorter side as JPEG of quality 95, hash them, and write tar shards with a Parquet table
-beside each. CPU seconds are those of the whole program and its children. Each round has a run of 50 images of each
+beside each. The last word is the sides that the images have, with commas between them. CPU seconds are those of the
+whole program and its children. Each round has a run of 50 images of each
 too: what is left when those are taken off has no start of the program in it.
 """
 
@@ -45,7 +46,8 @@ def main():
     peer, count, folder, rounds = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "peer.py").write_text(PEER)
-    command = [sys.executable, "-c", SERVER, str(HOUSE / "tests")]
+    sides = sys.argv[5] if len(sys.argv) > 5 else "512"
+    command = [sys.executable, "-c", SERVER, str(HOUSE / "tests"), "0", sides]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     port = int(server.stdout.readline())
     for number in (FEW, count):
@@ -77,7 +79,7 @@ def main():
             print(name, seconds[name][-1], images[name], flush=True)
     rates = {name: [count / all_ for _, all_ in each] for name, each in seconds.items()}
     without_start = {name: [(count - FEW) / (all_ - few) for few, all_ in each] for name, each in seconds.items()}
-    result = {"images": images, "cpu_s_of_few_and_all": seconds, "load": os.getloadavg()}
+    result = {"sides": sides, "images": images, "cpu_s_of_few_and_all": seconds, "load": os.getloadavg()}
     for title, found in (("with_start", rates), ("without_start", without_start)):
         ratios = [a / b for a, b in zip(found["seesay"], found["img2dataset"], strict=True)]
         result[title] = {

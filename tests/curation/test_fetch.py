@@ -24,6 +24,7 @@ import seesay
 from seesay.curation import download as download_file
 from seesay.curation import fetch as fetch_file
 from seesay.curation import schedule as schedule_file
+from seesay.curation import shards as shards_file
 from seesay.curation.addresses import FetchError, is_public, parse_url
 from seesay.curation.download import Body, Downloader, forbids_robots, seconds_of
 from seesay.curation.fetch import fetch_all, may_pass, watched
@@ -792,6 +793,19 @@ def test_what_is_tried_again_are_failures_of_the_network_and_of_servers(tmp_path
     assert all(map(may_pass, passing)) and not any(map(may_pass, lasting))
     with pytest.raises(seesay.UsageError, match=r"retry.failed is for the stage fetch"):
         seesay.curate(url_table(["a"]), out=tmp_path / "set", stages=["shards"], retry_failed=True)
+
+
+def test_what_was_fetched_is_known_by_its_hash_and_decoded_again_where_it_changed(tmp_path, web, monkeypatch):
+    table = write_pool(tmp_path / "pool.parquet", [f"http://a.example/{n}" for n in range(3)])
+    looked, honest = [], shards_file.rewritten
+    monkeypatch.setattr(shards_file, "rewritten", lambda *given: looked.append(given) or honest(*given))
+    named = {"out": tmp_path / "set", "stages": ["fetch", "shards"], "image_size": 32}
+    assert len(seesay.curate(table, **named)) == 3 and not looked
+    (images,) = (tmp_path / "set" / "stages").rglob("*.images")
+    images.write_bytes(bytes(60) + images.read_bytes()[60:])
+    shutil.rmtree(tmp_path / "set" / "shards")
+    result = seesay.curate(table, **named)
+    assert len(result) == 2 and result.counts[-1].left_out.total() == 1 and len(looked) == 1
 
 
 def test_a_url_that_comes_again_is_asked_once(tmp_path, server):

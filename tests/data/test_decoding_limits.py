@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import hostile_images as hostile
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from image_cost import cost_of
 from PIL import Image
 
-from seesay.base.errors import BrokenSample
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.cli.curate import command
 from seesay.data import decode as decoder
 from seesay.data import decoding_limits
 from seesay.data.decode import decode, open_image
@@ -226,3 +228,25 @@ def test_a_photo_of_108_megapixels_is_read_at_every_door(tmp_path):
     assert np.abs(image_HW3[::500, ::500].astype(int) - (200, 30, 30)).max() <= 3
     with decoding(path) as image:
         assert (image.height, image.width, image.shrink) == (9000, 12000, 2)
+
+
+@pytest.mark.parametrize(("name", "is_set"), [("MALLOC_TRIM_THRESHOLD_", False), ("OTHER", True)])
+def test_what_the_user_says_of_freed_memory_stays(monkeypatch, name, is_set):
+    called = []
+    monkeypatch.setattr(decoding_limits.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *a: called.append(a)))
+    monkeypatch.setattr(decoding_limits.os, "environ", {name: "1"})
+    decoding_limits.share_freed_memory()
+    assert called == (list(decoding_limits.MALLOC_OPTIONS.items()) if is_set else [])
+
+
+def test_a_system_without_glibc_keeps_freed_memory_in_its_own_way(monkeypatch):
+    monkeypatch.setattr(decoding_limits.ctypes, "CDLL", lambda _: SimpleNamespace())
+    decoding_limits.share_freed_memory()
+
+
+def test_curate_of_the_command_line_shares_freed_memory(monkeypatch, tmp_path):
+    shared = []
+    monkeypatch.setattr(decoding_limits, "share_freed_memory", lambda: shared.append(1))
+    with pytest.raises(UsageError):
+        command([tmp_path / "none.parquet"], out=tmp_path / "set")
+    assert shared

@@ -68,7 +68,9 @@ def command(
     Example: seesay curate pool.parquet --queries queries.tsv --out set --per-query 1000
     """
     from seesay.curation.curate import curate
+    from seesay.data.decoding_limits import share_freed_memory
 
+    share_freed_memory()
     result = curate(
         tables,
         queries=queries,

@@ -24,7 +24,7 @@ from seesay.base.errors import BrokenSample, SeesayError, StorageError
 from seesay.base.publish import publish_chunks
 from seesay.curation.addresses import FetchError, host_of
 from seesay.curation.download import UNREACHABLE, Body, Downloader, Progress
-from seesay.curation.images import rewritten, sides_of
+from seesay.curation.images import FILTER, rewritten, sides_of
 from seesay.curation.schedule import GIVEN_UP, LOOK_SECONDS, STRIKES, Schedule, Task
 from seesay.curation.settings import CurateSettings, FetchSettings
 from seesay.curation.stages import Stage
@@ -35,17 +35,26 @@ from seesay.curation.tables import SIDES, with_reasons
 LOST_URLS, LOST_HOSTS = 50, 10
 # Reasons that say something of the network or of the server at that time, and nothing of the URL or of its image.
 PASSING = STRIKES | {"not proper HTTP", GIVEN_UP}
+# Of the columns below; parts of another one are begun anew.
+FORMAT = 2
 OWN_ERROR = "our own error: "
 # How long and how often is waited and asked, which another run may change: an image that comes is the same.
 PACE = frozenset({"workers", "per_host", "retries", "deadline", "resolve_deadline", "least_rate", "most_wait"})
-ADDED = {"attempts": pa.int32(), **dict.fromkeys(SIDES, pa.int32()), "sent_sha256": pa.string()}
+ADDED = {
+    "attempts": pa.int32(),
+    **dict.fromkeys(SIDES, pa.int32()),
+    "sent_sha256": pa.string(),
+    "written_sha256": pa.binary(32),
+}
 Get = Callable[[str, Progress], Body]
 Make = Callable[[Body], tuple[bytes, tuple[int, int], str]]
 
 
 @dataclass(kw_only=True)
 class Fetched:
-    """What became of the URL of a row: a reason, or an image, with sides and SHA-256 of what was sent; the tries."""
+    """What became of the URL of a row: a reason, or an image, with sides and SHA-256 of what was sent, and the SHA-256
+    of what is written; the tries.
+    """
 
     row: int
     url: str
@@ -53,15 +62,15 @@ class Fetched:
     image: bytes | None = None
     sides: tuple[int, int] = (0, 0)
     sent_sha256: str | None = None
+    written_sha256: bytes | None = None
     reason: str | None = None
     error: SeesayError | None = None
 
-    def value(self, name: str) -> int | str | None:
+    def value(self, name: str) -> int | str | bytes | None:
         """What the column of that name has."""
-        if name == "attempts":
-            return self.attempts
-        width, height = self.sides
-        return None if self.reason is not None else {"width": width, "height": height}.get(name, self.sent_sha256)
+        if name in SIDES:
+            return None if self.reason is not None else self.sides[SIDES.index(name)]
+        return getattr(self, name)
 
 
 def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) -> Stage:
@@ -115,7 +124,7 @@ def fetch_stage(settings: CurateSettings, downloader: Downloader | None = None) 
         name="fetch",
         settings=settings.fetch,
         measure=measure,
-        facts=settings.image.model_dump_json(),
+        facts=f"{FORMAT} {FILTER.name} {settings.image.model_dump_json()}",
         neutral=PACE,
         again=again,
     )
@@ -248,6 +257,7 @@ def _try(task: Task, get: Get, make: Make, cores: threading.BoundedSemaphore) ->
     try:
         with get(task.url, task.progress) as body, cores:
             result.image, result.sides, result.sent_sha256 = make(body)
+            result.written_sha256 = hashlib.sha256(result.image).digest()
     except FetchError as error:
         return error
     except BrokenSample as error:

@@ -20,6 +20,9 @@ from seesay.data.jpeg import decoding
 ROWS_PER_CORE = 16
 # What every reader of shards knows, by the first bytes: JPEG, PNG and RIFF (WebP) by their specifications.
 SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
+# What makes an image smaller: about as near to Lanczos' filter as means of areas are (40 to 43 dB, those 36 to 43), in
+# two thirds of the time of that (benchmarks/2026-11-29-curate, shrink.py).
+FILTER = Image.Resampling.HAMMING
 Made = TypeVar("Made")
 
 
@@ -46,15 +49,14 @@ def rewritten(data: bytes, settings: ImageSettings) -> tuple[bytes, str]:
     One whose shorter side is more than `settings.size` is made smaller and a JPEG, upright and on white, and so is one
     of a format that few read; any other keeps its bytes, after it was decoded to see that it is whole.
     """
-    suffix = next((suffix for start, suffix in SUFFIXES.items() if data.startswith(start)), None)
+    suffix = suffix_of(data)
     if settings.size is None:
         image_HW3 = decode(data)
         if suffix is not None:
             return data, suffix
         return _jpeg(Image.fromarray(image_HW3), settings.quality), "jpg"
     size = settings.size
-    # A JPEG is shrunk while it is decoded as far as it goes, and the rest by Lanczos' filter: as near to that filter
-    # alone as means of areas are (39 to 50 dB, those 39 to 43), in two thirds of the time or less.
+    # A JPEG is shrunk while it is decoded as far as it goes.
     with decoding(data, lambda height, width: min(height, width) / size) as decoded:
         height, width = decoded.height, decoded.width
         if min(height, width) <= size and suffix is not None:
@@ -62,7 +64,12 @@ def rewritten(data: bytes, settings: ImageSettings) -> tuple[bytes, str]:
         image = Image.fromarray(decoded.pixels_HW3)
         scale = min(1.0, size / min(height, width))
         sides = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return _jpeg(image.resize(sides, Image.Resampling.LANCZOS), settings.quality), "jpg"
+        return _jpeg(image.resize(sides, FILTER), settings.quality), "jpg"
+
+
+def suffix_of(data: bytes) -> str | None:
+    """Of an image in a format that every reader of shards knows; None for another."""
+    return next((suffix for start, suffix in SUFFIXES.items() if data.startswith(start)), None)
 
 
 def sides_of(data: bytes) -> tuple[int, int]:

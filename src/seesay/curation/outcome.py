@@ -31,6 +31,7 @@ INTERNAL = (
     "image_file",
     "image_offset",
     "image_size",
+    "written_sha256",
     "look",
     "colours",
     "pixels",

@@ -21,7 +21,7 @@ from pyarrow import parquet
 from seesay.base.errors import BrokenSample
 from seesay.base.journal import progress
 from seesay.base.publish import publish_chunks, publish_file
-from seesay.curation.images import map_images, rewritten
+from seesay.curation.images import FILTER, map_images, rewritten, suffix_of
 from seesay.curation.outcome import INDEX_FILE, as_pairs, in_key_order, sha256_of
 from seesay.curation.settings import CurateSettings, ImageSettings
 from seesay.curation.stages import COUNTS, Counts, Parts, begin_folder, parquet_bytes
@@ -37,7 +37,9 @@ BLOCK, RECORD = 512, 20 * 512
 
 def write_shards(folder: Path, parts: Parts, names: pa.Array, settings: CurateSettings) -> Counts:
     """Write what is missing of the shards of a set to `folder`; `names` are the queries by number."""
-    wanted = json.dumps([FORMAT, settings.image.model_dump(), settings.shards.model_dump()], sort_keys=True)
+    wanted = json.dumps(
+        [FORMAT, FILTER.name, settings.image.model_dump(), settings.shards.model_dump()], sort_keys=True
+    )
     fingerprint = hashlib.sha256(f"{parts.fingerprint}\n{wanted}".encode()).hexdigest()
     begin_folder(folder / BEGUN_FILE, {"fingerprint": fingerprint})
     rows, left_out, listed = 0, Counter(), []
@@ -86,14 +88,23 @@ class _Shard:
     def chunks(self, pairs: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> Iterator[bytes]:
         """The bytes of the tar."""
         position = 0
-        images = map_images(rows, lambda data: rewritten(data, self._settings))
+        # What was looked at and written when it was fetched needs no second look.
+        written = {row["written_sha256"] for row in rows} if rows and "written_sha256" in rows[0] else set()
+
+        def final(data: bytes) -> tuple[bytes, str, str]:
+            if (digest := hashlib.sha256(data)).digest() in written:
+                return data, suffix_of(data) or "", digest.hexdigest()
+            data, suffix = rewritten(data, self._settings)
+            return data, suffix, hashlib.sha256(data).hexdigest()
+
+        images = map_images(rows, final)
         for pair, (_, image) in zip(pairs, images, strict=True):
             if isinstance(image, BrokenSample):
                 self.places.append(None)
                 self.left_out[image.reason] += 1
                 continue
-            data, suffix = image
-            self.places.append((position + BLOCK, len(data), hashlib.sha256(data).hexdigest()))
+            data, suffix, sha256 = image
+            self.places.append((position + BLOCK, len(data), sha256))
             # A line of a .txt is a caption to every reader, and a carriage return ends a line to many.
             caption = LINE_END.sub(" ", pair["caption"]).encode("utf-8", "replace")
             facts = json.dumps(pair, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")

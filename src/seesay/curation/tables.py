@@ -41,6 +41,7 @@ ADDED = frozenset(
     (
         *("queries", "kept_for", "attempts", "language", "width", "height", "clip_score", "preference", "features"),
         *("sha256", "pixels", "look", "colours", "embedding", "copy_of", "shard", "image_sha256", "sent_sha256"),
+        "written_sha256",
     )
 )
 RENAMED = "input_"
