@@ -16,9 +16,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import seesay
 
 HERE = Path(__file__).parent
 OWN = ("index.html", "page.css", "page.js", "worker.js", "pixels.js", "files.js")
@@ -44,8 +45,8 @@ def main(page: Path) -> None:
     if not facts.is_file() or json.loads(facts.read_text(encoding="utf-8"))["layout"] != "transformers.js":
         sys.exit(f"{page / 'model'} is no model for transformers.js; make one with: "
                  f"seesay export box {page / 'model'} --to transformers.js")  # fmt: skip
-    package = Path(next(iter(find_spec("seesay").submodule_search_locations)))
-    for file in [*(HERE / name for name in OWN), *(package / "service" / "page" / name for name in SHARED)]:
+    service = Path(seesay.__file__).parent / "service" / "page"
+    for file in [*(HERE / name for name in OWN), *(service / name for name in SHARED)]:
         shutil.copyfile(file, page / file.name)
     library = page / "library"
     library.mkdir(exist_ok=True)
@@ -67,7 +68,8 @@ def copy_from_npm(name: str, files: dict[str, str], downloads: Path, library: Pa
         sys.exit(f"npm could not fetch {name}: {' '.join(done.stderr.split())[:200]}")
     with tarfile.open(downloads / done.stdout.split()[-1]) as archive:
         for path, expected in files.items():
-            data = archive.extractfile(f"package/{path}").read()
+            member = archive.extractfile(f"package/{path}")
+            data = b"" if member is None else member.read()
             if hashlib.sha256(data).hexdigest() != expected:
                 sys.exit(f"{path} of {name} is not the file that this page was made with; nothing of it was copied.")
             (library / Path(path).name).write_bytes(data)
