@@ -21,9 +21,14 @@ def script():
 
 
 @pytest.fixture(scope="session")
-def pages(script):
-    """Path on the site -> text of every page."""
+def made_site(script):
+    """The text of every page by its path on the site, and the site."""
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("a source distribution holds no benchmarks, to which pages lead")
-    texts, _ = script("make_pages").all_pages()
-    return texts
+    return script("make_pages").all_pages()
+
+
+@pytest.fixture(scope="session")
+def pages(made_site):
+    """Path on the site -> text of every page."""
+    return made_site[0]

@@ -125,21 +125,26 @@ def names(script):
     return options | {"--debug"}, set(DOORS), set(script("settings_page").all_settings()), extras
 
 
-def test_messages_with_a_hint_that_leads_nowhere_are_0(script, pages):
-    made = script("message_pages")
-    assert list(leads_nowhere(made, pages, made.messages())) == []
+@pytest.fixture(scope="module")
+def messages(script):
+    """(file, error, text) of every message of the package."""
+    return list(script("message_pages").messages())
 
 
-def test_the_page_has_the_heading_of_each_message(script, pages):
+def test_messages_with_a_hint_that_leads_nowhere_are_0(script, pages, messages):
+    assert list(leads_nowhere(script("message_pages"), pages, messages)) == []
+
+
+def test_the_page_has_the_heading_of_each_message(script, pages, messages):
     made = script("message_pages")
     page = pages["reference/messages.md"]
-    for file, _, text in made.messages():
+    for file, _, text in messages:
         address, words = made.help_for(file, text)
         assert any(f"| [{words}]({address}) |" in line for line in page.splitlines() if made._cell(text) in line), text
 
 
-def test_names_in_messages_are_those_of_something(script, names):
-    wrong = {text: found for _, _, text in script("message_pages").messages() if (found := unknown_names(text, *names))}
+def test_names_in_messages_are_those_of_something(messages, names):
+    wrong = {text: found for _, _, text in messages if (found := unknown_names(text, *names))}
     assert wrong == {}
 
 
@@ -156,10 +161,11 @@ def test_a_hint_that_leads_nowhere_is_found(script, names):
     assert unknown_names(text, *names) == {"--no-such", "seesay mend", "optimizer.rate", "none"}
 
 
-def test_every_word_that_leads_somewhere_is_in_a_message(script):
-    made = script("message_pages")
-    texts = [text for _, _, text in made.messages()]
-    assert [words for words, _, _ in made.BY_WORDS if not any(re.search(words, text) for text in texts)] == []
+def test_every_word_that_leads_somewhere_is_in_a_message(script, messages):
+    texts = [text for _, _, text in messages]
+    assert [
+        words for words, _, _ in script("message_pages").BY_WORDS if not any(re.search(words, text) for text in texts)
+    ] == []
 
 
 def test_a_message_is_found_with_dots_for_its_values(script, tmp_path):
@@ -192,8 +198,8 @@ def is_error(value, base):
     return isinstance(value, type) and issubclass(value, base)
 
 
-def test_links_between_pages_lead_to_pages_and_headings(script, pages):
-    _, site = script("make_pages").all_pages()
+def test_links_between_pages_lead_to_pages_and_headings(made_site):
+    pages, site = made_site
     files = {site.image_target(path) for path in site.images}
     # The anchors that mkdocstrings makes are seen by the strict build alone.
     assert sorted(broken_links(pages, files)) == []
