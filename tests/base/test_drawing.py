@@ -64,6 +64,7 @@ def inline_of(drawing):
     return ElementTree.fromstring(drawing.inline())
 
 
+@pytest.mark.journey
 def test_a_dollar_is_drawn_as_a_dollar():
     drawing = charts.zero_shot_against_probe([charts.Point(name="$x$", x=0, y=0)])
     assert "$x$" in [text.text for text in inline_of(drawing).iter("text")]

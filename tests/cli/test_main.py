@@ -209,6 +209,7 @@ def test_no_words_at_all_show_the_help_and_exit_2(capsys):
     assert printed.err.startswith("Usage: seesay")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     ("what", "code", "line"),
     [
@@ -343,6 +344,7 @@ def test_ctrl_c_is_silent(command_line):
     assert (child.returncode, out, told) == (130, b"", b"")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("what", ["it", "pipe"])
 def test_a_reader_that_left_ends_the_command_quietly(command_line, what):
     reader, writer = os.pipe()

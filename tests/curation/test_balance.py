@@ -94,6 +94,7 @@ def test_draws_keep_each_query_with_its_probability():
     assert all(low <= kept[query] <= high for query in range(3)), kept
 
 
+@pytest.mark.journey
 def test_draws_of_several_queries_are_independent():
     """1 - prod(1 - p): of two queries with p = 1/4 each, 7/16 of the pairs stay."""
     pairs = [(pair_key(f"http://a/{number}", "x"), [0, 1]) for number in range(8000)]

@@ -58,6 +58,7 @@ def test_matched_and_balanced_pairs_are_counted_at_every_arrow(tmp_path, url_tab
     assert "no query in the caption" in str(result)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("balance", ["cut", "draw"])
 def test_tables_and_parts_of_any_number_and_order_give_the_same_set(tmp_path, url_table, queries, balance):
     whole = url_table(CAPTIONS)
@@ -74,6 +75,7 @@ def test_tables_and_parts_of_any_number_and_order_give_the_same_set(tmp_path, ur
     assert files_of(tmp_path / "one")["query-counts.tsv"] == files_of(tmp_path / "eight")["query-counts.tsv"]
 
 
+@pytest.mark.journey
 def test_a_run_stopped_at_any_write_goes_on_to_the_same_set(tmp_path, url_table, queries, monkeypatch):
     named = {"queries": queries, "stages": ["match", "balance"], "per_query": 20, "overrides": ["rows=50"]}
     table = url_table(CAPTIONS)
@@ -177,6 +179,7 @@ def test_a_quote_that_does_not_close_loses_no_rows_in_silence(tmp_path, queries)
         seesay.curate(tmp_path / "a.tsv", queries=queries, out=tmp_path / "set", stages=["match"])
 
 
+@pytest.mark.journey
 def test_a_set_can_be_the_pool_of_another_as_often_as_one_likes(tmp_path, url_table, queries):
     """Its columns are renamed, and those that were renamed before once more."""
     table = url_table(CAPTIONS[:9])
@@ -187,6 +190,7 @@ def test_a_set_can_be_the_pool_of_another_as_often_as_one_likes(tmp_path, url_ta
     assert row["key"] == row["input_key"] == row["input_input_key"] and len(pairs_of(tmp_path / "2")) == 8
 
 
+@pytest.mark.journey
 def test_no_column_of_a_table_is_in_the_way_of_a_stage_or_lost(tmp_path, queries):
     """Tables have embeddings and hashes of their own; each comes back as it was."""
     names = sorted({*ADDED, *SCHEMA.names} - {"caption", "path", "url"})
@@ -214,6 +218,7 @@ def test_captions_that_are_no_text_have_a_reason_of_their_own(tmp_path, queries)
     assert counts["stages"][0]["left_out"] == {"caption is no text": 1, "empty caption": 1}
 
 
+@pytest.mark.journey
 def test_the_same_path_in_two_folders_is_two_images(tmp_path, queries):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

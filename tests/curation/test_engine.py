@@ -72,6 +72,7 @@ def test_two_machines_of_a_cluster_make_the_files_of_one_process(tmp_path, pool,
     assert len(list((tmp_path / "one" / "shards").glob("*.tar"))) > 1
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("parts", [1, 2, 8])
 def test_a_stage_made_of_plain_values_makes_the_parts_that_the_run_makes(tmp_path, pool, query_file, parts):
     """What a process of the cluster does, without a cluster; and of any number of parts the set is the same."""

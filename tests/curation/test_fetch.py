@@ -698,6 +698,7 @@ def web(monkeypatch):
     return state
 
 
+@pytest.mark.journey
 def test_urls_that_failed_are_tried_again_on_request_to_the_set_of_a_run_in_which_they_came(tmp_path, web, monkeypatch):
     paths = [f"/{'gone' if n in (3, 8) else n}-{n}" for n in range(12)]
     table = write_pool(tmp_path / "pool.parquet", [f"http://a.example{path}" for path in paths])
@@ -744,6 +745,7 @@ def set_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in wanted}
 
 
+@pytest.mark.journey
 def test_another_pace_keeps_what_was_fetched_and_another_size_says_that_it_does_not(tmp_path, web, capsys):
     table = write_pool(tmp_path / "pool.parquet", ["http://a.example/1", "http://a.example/2"])
     named = {"out": tmp_path / "set", "stages": ["fetch"]}
@@ -754,6 +756,7 @@ def test_another_pace_keeps_what_was_fetched_and_another_size_says_that_it_does_
     assert len(web.asked) == 4 and "1-fetch is begun anew" in capsys.readouterr().err
 
 
+@pytest.mark.journey
 def test_a_folder_that_was_moved_after_fetching_goes_on_with_its_images(tmp_path, web, capsys):
     table = write_pool(tmp_path / "pool.parquet", [f"http://a.example/{n}" for n in range(5)])
     seesay.curate(table, out=tmp_path / "set", stages=["fetch"], overrides=["rows=2"])
@@ -765,6 +768,7 @@ def test_a_folder_that_was_moved_after_fetching_goes_on_with_its_images(tmp_path
     assert len(seesay.curate(table, out=tmp_path / "again", **named)) == 5 and len(web.asked) == 5
 
 
+@pytest.mark.journey
 def test_a_filter_may_stand_before_fetching_and_says_what_it_did_not_see(tmp_path, web, capsys):
     (tmp_path / "here.jpg").write_bytes(jpeg("here", (30, 20)))
     urls = [*(f"http://a.example/{n}" for n in range(3)), None]
@@ -822,6 +826,7 @@ def test_a_url_that_comes_again_is_asked_once(tmp_path, server):
     assert len({row["image_sha256"] for row in table_of(tmp_path / "set")}) == 1
 
 
+@pytest.mark.journey
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="not measured: no openssl to make a certificate with")
 def test_a_certificate_that_nobody_signed_is_refused(tmp_path, server, downloader):
     """And the one that is trusted is taken for its own name alone, although the address is checked before."""

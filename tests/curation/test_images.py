@@ -141,6 +141,7 @@ def test_a_host_is_blocked_with_all_below_it(tmp_path, url_table):
     assert {row["url"] for row in table_of(tmp_path / "set")} == set(urls[2:])
 
 
+@pytest.mark.journey
 def test_the_best_share_by_a_models_score_stays(tmp_path, pool):
     """The model in the box, and its own cosines of the same images and captions."""
     images = {
@@ -270,6 +271,7 @@ def test_an_image_that_breaks_after_it_was_filtered_is_counted(tmp_path, pool):
     assert len(result) == 2 == len(table_of(tmp_path / "set")) and result.counts[-1].left_out.total() == 1
 
 
+@pytest.mark.journey
 def test_shards_are_the_same_bytes_from_any_parts_and_after_any_stop(tmp_path, pool, monkeypatch):
     images = {f"{n}.png": (encoded(drawn(n % 9)), f"a box of kind {n}") for n in range(20)}
     table = pool(images)

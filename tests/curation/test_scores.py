@@ -107,6 +107,7 @@ def test_copies_by_cosine_are_those_of_one_pair_at_a_time():
     assert copies_by_cosine(feature_ND, 0.9, 10) == expected and len(expected) > 50
 
 
+@pytest.mark.journey
 def test_pairs_whose_images_people_prefer_stay(tmp_path, pool, capsys):
     """People who prefer red to blue, told by files that are not in the pool."""
     choices = tmp_path / "choices"
@@ -143,6 +144,7 @@ def test_a_table_of_choices_that_is_none_is_refused(tmp_path, pool, text, error,
         )
 
 
+@pytest.mark.journey
 def test_images_stay_whose_cluster_is_near_given_images(tmp_path, pool):
     (tmp_path / "given" / "red").mkdir(parents=True)
     for n in range(2):
@@ -160,6 +162,7 @@ def test_images_stay_whose_cluster_is_near_given_images(tmp_path, pool):
     assert paths_of(tmp_path / "few") == sorted({f"red-{n}.png" for n in (near @ red.T).argmax(1)})
 
 
+@pytest.mark.journey
 def test_scores_do_not_depend_on_how_tables_are_divided(tmp_path, pool):
     sets = [*OPEN, "filter.share=0.7"]
     seesay.curate(pool, out=tmp_path / "whole", stages=["filter"], clip_score="box", overrides=sets)
@@ -168,6 +171,7 @@ def test_scores_do_not_depend_on_how_tables_are_divided(tmp_path, pool):
     assert data[0] == data[1] and len(paths_of(tmp_path / "whole")) == 9
 
 
+@pytest.mark.journey
 def test_a_mirrored_image_is_a_copy_by_a_model_that_says_so_and_not_by_its_looks(tmp_path):
     image = Image.open(io.BytesIO(plain(RED, 1)))
     image.paste((240, 240, 30), (4, 4, 30, 40))
@@ -187,6 +191,7 @@ def test_a_mirrored_image_is_a_copy_by_a_model_that_says_so_and_not_by_its_looks
     assert len(seesay.curate(table, out=tmp_path / "set", stages=["dedup"], overrides=above)) == 3
 
 
+@pytest.mark.journey
 def test_an_image_that_is_sent_in_place_of_many_goes_altogether(tmp_path):
     files = {f"{n}.png": plain(RED, 1) for n in range(5)} | {"a.png": plain(BLUE, 2), "b.png": plain(BLUE, 2)}
     table = write_pool(tmp_path / "many", files)

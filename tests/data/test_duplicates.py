@@ -28,6 +28,7 @@ def groups(images) -> list[list[int]]:
     return [group.tolist() for group in found]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     "again",
     [

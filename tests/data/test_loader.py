@@ -94,6 +94,7 @@ def test_loader_resumes_at_the_pair_after_the_last_one_seen():
             assert same(left, right)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_batches_do_not_depend_on_the_number_of_workers(workers):
@@ -101,6 +102,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(workers):
         assert same(left, right)
 
 
+@pytest.mark.journey
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_batches_that_outgrow_what_workers_were_started_with_are_the_same():
     def grows(step):

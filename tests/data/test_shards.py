@@ -203,6 +203,7 @@ def test_a_chain_of_long_name_headers_does_not_end_the_program(tmp_path, write_t
     assert len(source) == 1 and reasons(source.problems) == [("x.tar", "damaged shard")]
 
 
+@pytest.mark.journey
 def test_five_hundred_mutated_tars_give_pairs_or_problems(tmp_path, write_tar):
     randomness = random.Random(11)
     good = write_tar(tmp_path / "good.tar", pair("fine"))

@@ -197,6 +197,7 @@ def test_a_parquet_file_that_is_none_or_cut_is_refused(folder):
             open_table(path)
 
 
+@pytest.mark.journey
 def test_a_damaged_parquet_file_is_refused_or_read_and_never_a_surprise(folder):
     path = folder / "t.parquet"
     parquet.write_table(pyarrow.table({"image": ["img/a.jpg"] * 50, "text": [f"cat {n}" for n in range(50)]}), path)
@@ -294,6 +295,7 @@ def test_captions_of_several_lines_are_read_as_a_csv_writer_wrote_them(folder):
         assert {item.key[4]: item.captions for item in source} == expected
 
 
+@pytest.mark.journey
 @settings(max_examples=200)
 @given(st.lists(st.text(alphabet='ab",;\n\t |', max_size=12), min_size=1, max_size=8), st.sampled_from(",;\t|"))
 def test_whatever_a_csv_writer_writes_is_read_back(tmp_path_factory, captions, delimiter):

@@ -107,6 +107,7 @@ def test_merges_file_and_tokenizer_json_give_the_same_ids(tmp_path):
         CaptionTokenizer.from_file(tmp_path / "tokenizer.json")
 
 
+@pytest.mark.journey
 def test_a_gzipped_merges_file_is_read_and_a_damaged_or_huge_one_refused(tmp_path):
     lines = "#version: 0.2\n" + "\n".join(" ".join(pair) for pair in WORDS) + "\n"
     place, whole = tmp_path / "merges.txt.gz", gzip.compress(lines.encode())

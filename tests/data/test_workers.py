@@ -32,6 +32,7 @@ def pool(make=squares, *, workers=2, slot_bytes=1000, timeout_seconds=0.0):
     return closing(WorkerPool(make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=timeout_seconds))
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("slot_bytes", [1000, 8])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_results_are_in_the_order_of_tasks_for_any_number_of_workers_and_any_size_of_slot(workers, slot_bytes):
@@ -90,6 +91,7 @@ def test_a_worker_that_leaves_is_named_with_its_exit_code():
         next(these.results(tasks()))
 
 
+@pytest.mark.journey
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no signal that asks for a stack")
 def test_a_worker_that_is_stopped_is_ended_and_the_others_show_where_they_are(capfd):
     with pool(timeout_seconds=0.5) as these:

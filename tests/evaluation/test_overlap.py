@@ -78,6 +78,7 @@ def test_copies_are_found_and_nothing_else(sides):
     assert own.inflation is None and own.to_json()["clean"] is None
 
 
+@pytest.mark.journey
 def test_the_scores_of_a_model_with_and_without_what_was_found(sides, colour_model):
     found = overlap(sides / "train", sides / "eval", model=colour_model)
     (own,) = found.sets
@@ -95,6 +96,7 @@ def test_the_scores_of_a_model_with_and_without_what_was_found(sides, colour_mod
     assert values["pairs"][0].keys() == {"eval", "train", "similarity"}
 
 
+@pytest.mark.journey
 def test_the_p_values_of_two_sets_are_doubled(sides, colour_model):
     for number in range(8):
         write(sides / "other" / f"kind {number % 2}" / f"{number}.png", drawn(9 * number + 500))
@@ -105,6 +107,7 @@ def test_the_p_values_of_two_sets_are_doubled(sides, colour_model):
         assert own.p_corrected == min(1.0, 2 * own.inflation.p_value)
 
 
+@pytest.mark.journey
 def test_the_list_is_what_training_leaves_out(sides, capsys):
     found = overlap(sides / "train", sides / "eval", remove=sides / "found.txt")
     bytes_of = {path.name: path.read_bytes() for path in (sides / "train").glob("copy-*.png")}
@@ -124,6 +127,7 @@ def test_the_list_is_what_training_leaves_out(sides, capsys):
     assert seesay.overlap(sides / "train", sides / "eval").remove == ()
 
 
+@pytest.mark.journey
 def test_curate_takes_the_same_list(sides):
     overlap(sides / "train", sides / "eval", remove=sides / "found.txt")
     rules = ["filter.language=", "filter.least_words=0", "filter.least_characters=0", "filter.least_side=0"]
@@ -150,6 +154,7 @@ def test_a_list_of_something_else_and_one_of_everything_are_refused(sides, capsy
     assert "every image" in capsys.readouterr().err
 
 
+@pytest.mark.journey
 def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys):
     page, values, listed = sides / "page.html", sides / "overlap.json", sides / "found.txt"
     assert run(sides, "--report", str(page), "--json", str(values), "--remove", str(listed)) == 0
@@ -165,6 +170,7 @@ def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys)
     assert "copy-00" in text
 
 
+@pytest.mark.journey
 def test_a_broken_training_image_is_counted(sides, capsys):
     (sides / "train" / "broken.png").write_bytes(b"no image")
     (sides / "train" / "broken.txt").write_text("a caption")
@@ -172,6 +178,7 @@ def test_a_broken_training_image_is_counted(sides, capsys):
     assert "training images: 1 could not be read and were not compared (1 x not an image)" in capsys.readouterr().err
 
 
+@pytest.mark.journey
 def test_what_is_not_read_of_a_set_is_in_table_json_and_page(sides, capsys):
     for number in range(3):
         (sides / "eval" / "red" / f"broken-{number}.png").write_bytes(b"no image")
@@ -185,6 +192,7 @@ def test_what_is_not_read_of_a_set_is_in_table_json_and_page(sides, capsys):
     assert json.loads(values.read_text())["sets"][0]["skipped"] == {"not an image": 3}
 
 
+@pytest.mark.journey
 def test_images_that_stand_twice_do_not_lift_a_threshold(sides):
     """Two images of the set are there twice, and so are two among the training images, as a copy each time."""
     rng = np.random.default_rng(2)
@@ -200,6 +208,7 @@ def test_images_that_stand_twice_do_not_lift_a_threshold(sides):
     assert "6 of its images are in the set or in training twice, and judge no threshold." in own.notes
 
 
+@pytest.mark.journey
 def test_too_little_to_judge_a_threshold_by_is_said(sides):
     for path in (sides / "train").iterdir():
         if path.stem != "copy-00":
@@ -209,6 +218,7 @@ def test_too_little_to_judge_a_threshold_by_is_said(sides):
     assert "only 0 of its images have a second training image to compare with, fewer than 50" in own.notes[0]
 
 
+@pytest.mark.journey
 def test_a_set_that_has_no_score_keeps_its_pairs(sides, colour_model):
     shutil.rmtree(sides / "eval" / "blue")
     (own,) = overlap(sides / "train", sides / "eval", model=colour_model).sets
@@ -262,6 +272,7 @@ def test_a_set_of_broken_images_is_refused(sides, capsys):
     assert "none of the 2 images of broken could be read" in capsys.readouterr().err
 
 
+@pytest.mark.journey
 def test_two_sets_of_one_name_are_refused(sides, capsys):
     write(sides / "elsewhere" / "eval" / "red" / "1.png", drawn(1))
     words = ["overlap", str(sides / "train"), "--against", str(sides / "eval"), str(sides / "elsewhere" / "eval")]
@@ -312,6 +323,7 @@ def test_an_injected_leak_raises_the_score_as_computed(tmp_path, colour_model):
     assert own.inflation.difference > 0 and own.inflation.p_value < 0.005
 
 
+@pytest.mark.journey
 def test_images_are_read_from_a_set_with_captions_as_well(tmp_path, sides, colour_model):
     for number in range(6):
         write(tmp_path / "captioned" / f"{number}.png", drawn(3 * number), f"drawing {number}")
@@ -319,6 +331,7 @@ def test_images_are_read_from_a_set_with_captions_as_well(tmp_path, sides, colou
     assert found.sets[0].overlap == 5
 
 
+@pytest.mark.journey
 def test_bytes_that_are_cached_are_not_decoded_again(sides, monkeypatch):
     monkeypatch.setenv("SEESAY_CACHE", str(sides / "cache"))
     first = overlap(sides / "train", sides / "eval")
@@ -326,12 +339,14 @@ def test_bytes_that_are_cached_are_not_decoded_again(sides, monkeypatch):
     assert overlap(sides / "train", sides / "eval").to_json() == first.to_json()
 
 
+@pytest.mark.journey
 def test_without_a_cache_the_result_is_the_same(sides, monkeypatch):
     monkeypatch.setenv("SEESAY_CACHE", str(sides / "cache"))
     with_cache, without = (overlap(sides / "train", sides / "eval", cache=cache) for cache in (True, False))
     assert with_cache.to_json() == without.to_json()
 
 
+@pytest.mark.journey
 def test_the_result_says_what_it_is(sides):
     found = overlap(sides / "train", sides / "eval")
     assert repr(found) == "<Overlap with 45 training images: eval 5 of 30>"

@@ -163,6 +163,7 @@ def test_a_card_shows_the_most_certain_mistake(colours, measured):
     assert card.ranking.probabilities[0] > 0.9
 
 
+@pytest.mark.journey
 def test_mistakes_have_the_heat_of_what_spoke_for_the_wrong_class(colours, colour_model):
     source = colours("colours", red=["red", "blue"], blue=["red", "blue"])
     model = seesay.build("conv-tiny")

@@ -166,6 +166,7 @@ def test_json_has_the_keys_that_other_programs_read(evaluation):
     assert [list(item) for item in objects[12:]] == [COMPARISON] * 3
 
 
+@pytest.mark.journey
 def test_a_probe_has_the_keys_of_its_own_file_and_of_each_number_of_shots(evaluation):
     probe = evaluation.entries[0].probe
     assert list(probe.to_json()) == PROBE

@@ -13,6 +13,7 @@ from seesay.finetuning.target import DRAWN, OldAnswers
 from seesay.formulas.similarity import drift
 
 
+@pytest.mark.journey
 def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model):
     kept = OldAnswers(small_model, ["tench", "Goldfish"], seed=3)
     assert len(kept.pixels_N3SS) == len(kept.image_ND) == DRAWN

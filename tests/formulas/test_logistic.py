@@ -256,6 +256,7 @@ def test_bends_are_those_of_the_loss_without_the_penalty():
     torch.testing.assert_close(bent_KW1, slope_at(given, end.theta_KW1, 0.0).gradient_KW1 - before)
 
 
+@pytest.mark.journey
 def test_a_large_penalty_is_fitted_until_its_classes_are_settled_too(monkeypatch):
     monkeypatch.setattr(ready, "SMALL_WORK", 0)
     x_NW, label_N = blobs(300, 12, 5)

@@ -26,6 +26,7 @@ def scan_of(vectors, folder):
     return Scan(version=1, rows=None, vectors_ND=vectors, compressed=CompressedRows.read(folder))  # type: ignore[arg-type]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("spread", [0.0, 0.7])
 def test_the_ten_best_are_those_of_float64_with_their_scores(tmp_path, spread):
     vectors = rows_like_clip(20_000, 96, spread=spread)

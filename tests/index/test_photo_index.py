@@ -48,6 +48,7 @@ def test_a_photo_finds_those_like_it_whether_it_is_in_the_folder_or_not(index, p
     assert names(index.like(red.id, top=1)) == ["yellow.jpg"]
 
 
+@pytest.mark.journey
 def test_vectors_are_added_and_taken_away(index, photos):
     assert names(index.search(photos / "red.png", plus="green", top=1)) == ["yellow.jpg"]
     assert names(index.search(photos / "below" / "yellow.jpg", minus="red", top=1)) == ["green.png"]
@@ -55,6 +56,7 @@ def test_vectors_are_added_and_taken_away(index, photos):
         index.search("red", minus="red")
 
 
+@pytest.mark.journey
 def test_since_and_folder_leave_out_the_others(index, make_index, photos):
     os.utime(photos / "red.png", (0, 1_700_000_000))
     assert index.refresh().unchanged == 4
@@ -69,6 +71,7 @@ def test_since_and_folder_leave_out_the_others(index, make_index, photos):
         index.search("red", since="May")
 
 
+@pytest.mark.journey
 def test_nothing_that_has_not_changed_is_encoded_again(index, encoded, photos, make_index):
     assert str(index.refresh()) == "4 photos, nothing new"
     assert str(make_index(photos).refresh()) == "4 photos, nothing new"
@@ -92,6 +95,7 @@ def test_new_changed_moved_and_deleted_photos_are_told_apart(index, encoded, pho
     assert open_index(index.folder, model=index.model).search("white", top=1)[0].path == str(photos / "white.png")
 
 
+@pytest.mark.journey
 def test_a_photo_that_changed_keeps_its_number(index, photos, paint):
     before = {hit.path: hit.id for hit in index.search("red")}
     paint(photos / "red.png", "green", side=20)
@@ -99,6 +103,7 @@ def test_a_photo_that_changed_keeps_its_number(index, photos, paint):
     assert {hit.path: hit.id for hit in index.search("red")} == before
 
 
+@pytest.mark.journey
 def test_what_cannot_be_read_is_set_aside_with_its_reason_and_tried_again_once_it_changes(index, photos, paint):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no image")
     (photos / "drawing.svg").write_text("<svg/>")
@@ -119,6 +124,7 @@ def test_what_cannot_be_read_is_set_aside_with_its_reason_and_tried_again_once_i
     assert names(index.search("white", top=1)) == ["broken.jpg"]
 
 
+@pytest.mark.journey
 def test_an_unmounted_folder_does_not_empty_the_index(index, photos, tmp_path):
     shutil.move(photos, tmp_path / "elsewhere")
     photos.mkdir()
@@ -135,6 +141,7 @@ def test_an_unmounted_folder_does_not_empty_the_index(index, photos, tmp_path):
     assert index.refresh().removed == 2
 
 
+@pytest.mark.journey
 def test_a_fifth_that_is_gone_at_once_stays_until_it_is_let_go(make_index, photos, paint):
     for number in range(40):
         paint(photos / "disk" / f"{number}.png", "white", side=4 + number)
@@ -145,6 +152,7 @@ def test_a_fifth_that_is_gone_at_once_stays_until_it_is_let_go(make_index, photo
     assert (index.refresh(prune=True).removed, len(index)) == (40, 4)
 
 
+@pytest.mark.journey
 def test_originals_are_only_read(index, photos):
     def state():
         return {
@@ -163,6 +171,7 @@ def test_originals_are_only_read(index, photos):
     assert state() == before
 
 
+@pytest.mark.journey
 def test_thumbnails_have_no_gps_and_no_other_exif(make_index, photos):
     exif = Image.Exif()
     exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
@@ -191,6 +200,7 @@ def test_the_day_a_photo_was_taken_is_its_cameras(make_index, photos):
     assert "new.jpg" in found and not {"old.jpg", "other.jpg"} & set(found)
 
 
+@pytest.mark.journey
 def test_photos_that_look_the_same_are_grouped(make_index, photos, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     image = Image.fromarray(pixels).resize((320, 240), Image.Resampling.BICUBIC)
@@ -202,6 +212,7 @@ def test_photos_that_look_the_same_are_grouped(make_index, photos, tmp_path):
     assert [sorted(Path(path).name for path in group) for group in index.duplicates()] == [["a.png", "b.jpg", "c.jpg"]]
 
 
+@pytest.mark.journey
 def test_vectors_of_another_model_are_refused_in_one_line(index, photos, colour_model, make_index):
     other = type(colour_model)()
     other.name, other.preprocess = "grey", other.preprocess.model_copy(update={"size": 4})
@@ -221,6 +232,7 @@ def test_weights_preparation_and_nothing_else_make_another_model(predictor, colo
         seesay.PhotoIndex.create(Path("nowhere"), Path(), predictor("caption"))
 
 
+@pytest.mark.journey
 def test_a_second_writer_is_told_who_holds_the_index_and_readers_go_on(index, photos, paint):
     paint(photos / "white.png", "white", side=16)
     with (index.folder / ".lock").open("r+") as lock:
@@ -243,6 +255,7 @@ def test_stray_files_in_an_index_are_left_alone(index, make_index, photos, tmp_p
         make_index(photos, name="full")
 
 
+@pytest.mark.journey
 def test_an_index_of_a_newer_seesay_is_refused_and_not_written(index):
     facts = json.loads((index.folder / "index.json").read_text())
     (index.folder / "index.json").write_text(json.dumps(facts | {"format": 2}))
@@ -252,6 +265,7 @@ def test_an_index_of_a_newer_seesay_is_refused_and_not_written(index):
     assert {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")} == before
 
 
+@pytest.mark.journey
 def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again_as_a_whole(index, photos, paint, monkeypatch):
     """As many rows before and after: paths of the one with vectors of the other would look right."""
     mapped, replaced = scan._mapped, []
@@ -270,6 +284,7 @@ def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again_as_a_whole(i
     assert red == [pytest.approx(1 / 3**0.5, abs=0.02)]
 
 
+@pytest.mark.journey
 def test_a_snapshot_that_is_away_for_a_moment_is_not_damaged(index, monkeypatch):
     mapped, away = scan._mapped, []
 
@@ -303,6 +318,7 @@ def test_two_who_make_an_index_at_once_make_one_of_the_first_ones_model(make_ind
     assert make_index(photos).facts.fingerprint == "first"
 
 
+@pytest.mark.journey
 def test_a_snapshot_of_an_older_seesay_is_made_again(index):
     facts = json.loads((index.folder / "scan" / "scan.json").read_text())
     (index.folder / "scan" / "scan.json").write_text(json.dumps(facts | {"format": 1}))
@@ -310,6 +326,7 @@ def test_a_snapshot_of_an_older_seesay_is_made_again(index):
     assert json.loads((index.folder / "scan" / "scan.json").read_text()) == facts
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     ("name", "content", "hint"),
     [
@@ -326,6 +343,7 @@ def test_a_damaged_file_is_named_with_what_to_do(index, name, content, hint):
     assert name.split("/")[0] in str(raised.value)
 
 
+@pytest.mark.journey
 def test_a_snapshot_that_is_gone_or_old_is_made_again_from_the_table(index, photos, paint):
     shutil.copytree(index.folder / "scan", index.folder.parent / "old")
     paint(photos / "white.png", "white", side=16)
@@ -337,10 +355,12 @@ def test_a_snapshot_that_is_gone_or_old_is_made_again_from_the_table(index, phot
     assert len(open_index(index.folder)) == 5
 
 
+@pytest.mark.journey
 def test_an_index_is_its_users_alone(index):
     assert index.folder.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.journey
 def test_questions_without_sense_are_refused(index, photos, monkeypatch):
     monkeypatch.chdir(photos)
     for refused, reason in (
@@ -366,6 +386,7 @@ def test_an_empty_folder_has_an_index_that_says_so(make_index, tmp_path):
         index.search("red")
 
 
+@pytest.mark.journey
 def test_names_of_any_bytes_are_found_again(index, photos, paint):
     odd = [b"caf\xe9 \xff.png", b"new\nline.png", b"-rf.png", b"quote'\".png"]
     for number, name in enumerate(odd):
@@ -375,6 +396,7 @@ def test_names_of_any_bytes_are_found_again(index, photos, paint):
     assert str(index.refresh()) == "8 photos, nothing new"
 
 
+@pytest.mark.journey
 def test_equal_scores_come_in_the_order_of_the_index(make_index, tmp_path, paint):
     root = tmp_path / "same"
     for number in range(12):

@@ -38,6 +38,7 @@ def poison(photos, paint, monkeypatch):
     return write
 
 
+@pytest.mark.journey
 def test_photos_whose_decoder_dies_are_named_and_all_others_are_indexed(make_index, photos, poison):
     poison("dies1.png", "dies2.png")
     index = make_index(photos)

@@ -98,6 +98,7 @@ def test_a_version_that_was_never_acknowledged_is_taken_back(tmp_path):
     assert len(PhotoTable(tmp_path, 8).rows(range(30), ("id",))) == 12
 
 
+@pytest.mark.journey
 def test_compaction_keeps_every_row_and_forgets_old_files(tmp_path):
     table = PhotoTable(tmp_path, 8)
     for number in range(9):

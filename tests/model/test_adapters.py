@@ -82,6 +82,7 @@ def apart(first, second):
     return max(float((a - b).abs().max()) for a, b in zip(outputs(first), outputs(second), strict=True))
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("kind", MODELS)
 def test_merged_weights_give_what_the_updates_give_and_a_new_update_changes_nothing(kind):
     model = MODELS[kind]()

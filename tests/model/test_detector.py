@@ -120,6 +120,7 @@ def test_an_image_that_was_changed_is_described_again(detector, tmp_path):
     assert not torch.equal(first.row_ND, detector.cached(lambda number: png(2), range(1), cache).row_ND)
 
 
+@pytest.mark.journey
 def test_copies_of_drawn_images_are_nearest_to_their_originals(detector):
     """By every way of copying, for 9 of 10 among 60."""
     originals = detector.describe(png, range(60))

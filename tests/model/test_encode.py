@@ -141,6 +141,7 @@ def test_the_next_block_is_made_while_one_is_in_use_and_items_are_taken_by_the_c
     assert takers == {threading.get_ident()}
 
 
+@pytest.mark.journey
 def test_an_abandoned_iterator_may_be_collected_by_one_of_its_own_threads(monkeypatch):
     begun, go, done, faults = threading.Event(), threading.Event(), threading.Event(), []
     monkeypatch.setattr(sys, "unraisablehook", faults.append)

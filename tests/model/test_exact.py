@@ -51,6 +51,7 @@ def test_the_box_gives_the_same_bits(sizes):
     assert_rows_are_those_of_each_alone(load("box").with_engine("torch-exact"), sizes)
 
 
+@pytest.mark.journey
 def test_answers_are_the_same_bytes_in_any_batch(tmp_path):
     (tmp_path / "photos").mkdir()
     for number, image in enumerate(pictures(5, 40)):

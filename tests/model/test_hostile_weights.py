@@ -166,6 +166,7 @@ def attack(path: Path, *, seed: int, count: int) -> None:
     assert resident() - before < 32 * MIB
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.journey)])
 def test_mutated_files_are_refused_or_read_as_they_say(count: int, tmp_path: Path):
     attack(tmp_path / "w.safetensors", seed=0, count=count)

@@ -92,6 +92,7 @@ def test_more_than_ten_faults_are_counted_and_not_listed(path: Path):
         read_tensors(path, on_meta())
 
 
+@pytest.mark.journey
 def test_a_file_cut_anywhere_or_longer_than_it_says_is_refused(path: Path):
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -161,6 +162,7 @@ def mutated(whole: bytes, generator: random.Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.journey
 def test_five_hundred_damaged_files_are_refused_or_harmless(path: Path):
     whole, generator, refused = path.read_bytes(), random.Random(0), 0
     for _ in range(MUTATIONS):

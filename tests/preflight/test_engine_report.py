@@ -23,6 +23,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(engine_report, "IMAGES", 4)
 
 
+@pytest.mark.journey
 def test_every_installed_engine_is_measured_and_one_is_advised(quick, tmp_path, capsys):
     assert main(["doctor", "--model", "box", "--json", str(tmp_path / "engines.json")]) == 0
     output, told = capsys.readouterr()

@@ -69,6 +69,7 @@ def test_another_host_is_not_answered(client, host):
         assert client(method, path, Host=host).status in (400, 403)
 
 
+@pytest.mark.journey
 def test_a_host_that_is_missing_or_doubled_is_not_answered(client):
     assert client.raw(b"GET / HTTP/1.0\r\n\r\n").split()[1] == b"400"
     doubled = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
@@ -91,6 +92,7 @@ def test_another_site_can_neither_ask_nor_read(client, origin):
     assert preflight.status == 403 and not [name for name in preflight.headers if name.startswith("access-control")]
 
 
+@pytest.mark.journey
 def test_what_a_browser_calls_cross_site_is_the_page_at_most(client):
     for site in ("cross-site", "same-site"):
         assert client("GET", "/v1/thumbnails/1", sec_fetch_site=site).status == 403
@@ -101,6 +103,7 @@ def test_what_a_browser_calls_cross_site_is_the_page_at_most(client):
     assert answer.status == 200
 
 
+@pytest.mark.journey
 def test_every_answer_tells_the_browser_to_load_nothing_from_elsewhere(client):
     for answer in (
         client("GET", "/"),
@@ -186,6 +189,7 @@ def test_bombs_and_other_bad_images_are_refused_and_the_next_is_answered(client,
     assert client.upload("/v1/embed", ("images", png())).status == 200
 
 
+@pytest.mark.journey
 def test_too_many_files_fields_and_texts_are_refused(client, png):
     assert client.upload("/v1/embed", *[("images", png())] * 17).status == 400
     assert client.upload("/v1/classify", ("image", png()), ("image", png())).status == 422
@@ -209,6 +213,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client):
     assert client.raw(head + b"Content-Length: 1" + b"0" * 30 + b"\r\n\r\n").split()[1] == b"400"
 
 
+@pytest.mark.journey
 def test_a_body_of_unknown_length_is_cut_at_the_limit(client, monkeypatch):
     monkeypatch.setattr(guard, "MAX_BODY", 1 << 16)
     head = b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -224,6 +229,7 @@ def test_a_body_of_unknown_length_is_cut_at_the_limit(client, monkeypatch):
     assert sent < 1 << 24, "the connection was never closed"
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     "request_line",
     [b"GET", b"GET / HTTP/9.9", b"\x16\x03\x01\x02\x00", b"PRI * HTTP/2.0", b"GET / HTTP/1.1\r\nHost: a\r\n b: c"],
@@ -233,6 +239,7 @@ def test_what_is_no_request_is_closed(client, request_line):
     assert client("GET", "/healthz").status == 200
 
 
+@pytest.mark.journey
 def test_a_refused_caller_that_sends_on_holds_no_connection(client, monkeypatch):
     monkeypatch.setattr(listening, "HEADER_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) as connection:
@@ -246,6 +253,7 @@ def test_a_refused_caller_that_sends_on_holds_no_connection(client, monkeypatch)
             pass
 
 
+@pytest.mark.journey
 def test_beyond_so_many_connections_others_are_told_when_to_come_again(client, monkeypatch):
     monkeypatch.setattr(listening, "CONNECTIONS", 2)
     held = [socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) for _ in range(2)]
@@ -260,6 +268,7 @@ def test_beyond_so_many_connections_others_are_told_when_to_come_again(client, m
             connection.close()
 
 
+@pytest.mark.journey
 def test_two_lengths_or_both_kinds_of_length_are_refused(client):
     head = b"POST /v1/embed HTTP/1.1\r\nHost: localhost\r\n"
     assert client.raw(head + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd").split()[1] == b"400"
@@ -293,6 +302,7 @@ def held(client):
     gate.set()
 
 
+@pytest.mark.journey
 def test_more_requests_than_are_taken_at_once_get_503_and_the_time_to_come_again(held):
     client, gate = held
     answers = []
@@ -320,6 +330,7 @@ def test_more_requests_than_are_taken_at_once_get_503_and_the_time_to_come_again
     assert client.post("/v1/embed", {"texts": ["blue"]}).status == 200
 
 
+@pytest.mark.journey
 def test_who_goes_away_is_not_encoded_for(held, colour_model):
     client, gate = held
     before = list(colour_model.texts_seen)

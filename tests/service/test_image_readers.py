@@ -52,6 +52,7 @@ def test_what_cannot_be_decoded_says_why_and_costs_no_process(readers, png):
     assert readers._all == before
 
 
+@pytest.mark.journey
 def test_an_image_that_kills_its_decoder_is_422_and_others_are_answered(client, png):
     client.service._images.close()
     client.service._images = ImageReaders(hostile_decoders.read, count=2)
@@ -62,6 +63,7 @@ def test_an_image_that_kills_its_decoder_is_422_and_others_are_answered(client, 
     assert client("GET", "/readyz").status == 200
 
 
+@pytest.mark.journey
 def test_a_process_holds_no_connection_of_a_caller(client, png):
     """A fork of the service would, and a caller that waits for the end of the connection would wait for ever."""
     images = client.service._images

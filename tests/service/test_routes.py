@@ -17,6 +17,7 @@ def names(answer):
     return [photo["path"] for photo in answer.json["photos"]]
 
 
+@pytest.mark.journey
 def test_texts_and_images_become_unit_vectors_in_their_order(client, png):
     answer = client.post("/v1/embed", {"texts": ["blue", "red"], "images": [base64.b64encode(png("red")).decode()]})
     assert answer.status == 200 and answer.json["width"] == 3 and answer.json["model"] == "colours"
@@ -25,6 +26,7 @@ def test_texts_and_images_become_unit_vectors_in_their_order(client, png):
     assert np.allclose(client.upload("/v1/embed", ("images", png("blue"))).json["images"], [SQUARES["blue"]])
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("form", ["float", "base64"])
 def test_embeddings_have_the_form_of_openais_service(client, form):
     asked = {"model": "colours", "input": ["red", "green"], "encoding_format": form}
@@ -37,6 +39,7 @@ def test_embeddings_have_the_form_of_openais_service(client, form):
     assert np.allclose(rows, [SQUARES["red"], SQUARES["green"]])
 
 
+@pytest.mark.journey
 def test_another_model_than_the_one_that_is_served_is_refused(client):
     assert client.post("/v1/embeddings", {"model": "other", "input": "red"}).status == 404
     assert json.loads(client("GET", "/v1/models").body)["data"][0]["id"] == "colours"
@@ -88,6 +91,7 @@ def test_more_texts_than_a_batch_come_back_in_their_order(client):
     assert np.allclose(rows, [SQUARES[text] for text in texts])
 
 
+@pytest.mark.journey
 def test_a_photo_is_classified_as_the_function_does(client, png, colour_model):
     answer = client.upload("/v1/classify", ("image", png("red")), ("labels", "red"), ("labels", "green"))
     (ranking,) = colour_model.classify([Image.new("RGB", (16, 16), "red")], ["red", "green"])
@@ -98,6 +102,7 @@ def test_a_photo_is_classified_as_the_function_does(client, png, colour_model):
     assert [each["label"] for each in client.post("/v1/classify", asked).json["labels"]] == ["green"]
 
 
+@pytest.mark.journey
 def test_labels_that_cannot_be_told_apart_or_are_alone_are_refused_and_doubles_are_noted(client, png):
     red = ("image", png())
     assert client.upload("/v1/classify", red, ("labels", "red"), ("labels", "RED")).status == 400
@@ -108,6 +113,7 @@ def test_labels_that_cannot_be_told_apart_or_are_alone_are_refused_and_doubles_a
     assert bad.status == 400 and "{}" in bad.json["error"]["message"]
 
 
+@pytest.mark.journey
 def test_words_a_photo_and_an_id_find_photos_best_first(client, png):
     answer = client.post("/v1/search", {"text": "red", "top": 2})
     assert names(answer) == ["red.png", "below/yellow.jpg"]
@@ -120,6 +126,7 @@ def test_words_a_photo_and_an_id_find_photos_best_first(client, png):
     assert client.post("/v1/search", {"like": 99}).status == 404
 
 
+@pytest.mark.journey
 def test_texts_that_lose_their_end_are_told(client, colour_model, monkeypatch):
     monkeypatch.setattr("seesay.model.zero_shot.cut_notes", lambda tokenizer, texts: (f"{len(texts)} text is cut",))
     long = " ".join(["red"] * (colour_model.tokenizer.context + 1))
@@ -134,6 +141,7 @@ def test_texts_that_lose_their_end_are_told(client, colour_model, monkeypatch):
     assert "notes" not in client.post("/v1/embeddings", {"model": "colours", "input": "red"}).json
 
 
+@pytest.mark.journey
 def test_a_thumbnail_is_a_jpeg_without_anything_beside_its_pixels(client):
     number = client.post("/v1/search", {"text": "red", "top": 1}).json["photos"][0]["id"]
     answer = client("GET", f"/v1/thumbnails/{number}")
@@ -151,6 +159,7 @@ def test_what_another_process_adds_to_the_index_is_found(client, photos, paint, 
     assert names(client.post("/v1/search", {"text": "white", "top": 1})) == ["white.png"]
 
 
+@pytest.mark.journey
 def test_what_is_asked_while_a_writer_makes_its_snapshot_does_not_stay(client, photos, index, monkeypatch):
     """The version is acknowledged before; who looked in between had the old photos for ever."""
     monkeypatch.setattr("seesay.service.answering.LOOK_SECONDS", 0.0)
@@ -189,6 +198,7 @@ def test_what_is_read_without_a_token_has_its_headers_alone_as_well(serve_model,
     assert client("HEAD", "/metrics").status == 401
 
 
+@pytest.mark.journey
 def test_measures_count_requests_by_route_and_status(client):
     client.post("/v1/embed", {"texts": ["red"]})
     client("GET", "/nowhere")
@@ -198,6 +208,7 @@ def test_measures_count_requests_by_route_and_status(client):
     assert "seesay_batch_rows_count 1.0" in text and "seesay_photos 4.0" in text
 
 
+@pytest.mark.journey
 def test_the_description_has_every_route_with_an_example(client):
     description = json.loads(client("GET", "/openapi.json").body)
     posts = {path: item["post"] for path, item in description["paths"].items() if "post" in item}
@@ -207,6 +218,7 @@ def test_the_description_has_every_route_with_an_example(client):
     assert {"/v1/thumbnails/{number}", "/healthz", "/readyz", "/metrics", "/v1/models"} <= set(description["paths"])
 
 
+@pytest.mark.journey
 def test_an_own_mistake_is_a_number_for_the_caller_and_a_trace_for_the_log(client, monkeypatch, capfd):
     async def broken(*_):
         raise ZeroDivisionError("of /home/somebody")
@@ -217,6 +229,7 @@ def test_an_own_mistake_is_a_number_for_the_caller_and_a_trace_for_the_log(clien
     assert answer.json["error"]["request_id"] in capfd.readouterr().err
 
 
+@pytest.mark.journey
 def test_a_wrong_field_address_or_method_is_answered_with_those_that_there_are(client, png):
     def message(answer):
         return json.loads(answer.body)["error"]["message"]

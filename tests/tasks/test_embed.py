@@ -88,6 +88,7 @@ def test_texts_that_lose_their_end_are_counted(tmp_path):
         seesay.embed(texts, out=tmp_path / "rows.npy", text=True)
 
 
+@pytest.mark.journey
 def test_a_table_of_lancedb_has_the_rows_of_parquet_and_is_replaced_whole(photos, tmp_path, colour_model, monkeypatch):
     lancedb = pytest.importorskip("lancedb", reason="LanceDB, of the extra `search`, is not installed")
     seesay.embed(photos, out=tmp_path / "a.parquet", model=colour_model)

@@ -57,6 +57,7 @@ def test_concepts_are_those_that_an_image_was_made_of(colour_model):
     assert names == ["red"]
 
 
+@pytest.mark.journey
 def test_the_verb_in_python_draws_and_tells_all(photo):
     explanation = seesay.explain(photo, "a red thing", contrast="a blue thing", concepts=["red", "blue", "cat"])
     assert explanation.heat_HW.shape == (60, 80) and explanation.removal.fall_GG.shape == (7, 7)
@@ -74,6 +75,7 @@ def test_long_texts_are_drawn_in_several_lines(photo):
     assert explanation_png(explanation, photo).startswith(b"\x89PNG")
 
 
+@pytest.mark.journey
 def test_the_command_writes_what_it_prints(photo, tmp_path, capsys):
     concepts = tmp_path / "concepts.txt"
     concepts.write_text("red\nblue\n")
@@ -86,6 +88,7 @@ def test_the_command_writes_what_it_prints(photo, tmp_path, capsys):
     assert json.loads(numbers.read_text())["photo"] == str(photo)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     ("words", "error"),
     [

@@ -48,6 +48,7 @@ def box(tmp_path_factory):
     return seesay.export("box", folder)
 
 
+@pytest.mark.journey
 def test_the_folder_holds_what_others_rely_on(box):
     import onnxruntime
 
@@ -100,6 +101,7 @@ def test_the_example_names_neither_torch_nor_seesay_and_is_short():
     assert "import torch" not in text and "import seesay" not in text and len(text.splitlines()) < 100
 
 
+@pytest.mark.journey
 def test_int8_files_are_smaller_and_their_table_has_three_rows(photos, tmp_path, capsys):
     words = ["--int8", "--calibrate", str(photos), "--check", str(photos)]
     assert main(["export", "box", str(tmp_path / "box8"), *words]) == 0
@@ -112,6 +114,7 @@ def test_int8_files_are_smaller_and_their_table_has_three_rows(photos, tmp_path,
     assert small["n"] == 8 and facts["precision"] == "int8" and facts["check"]["set"]
 
 
+@pytest.mark.journey
 def test_where_rows_differ_nothing_is_written_and_the_exit_code_is_1(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export_file, "FLOAT_BOUND", 1e-12)
     assert main(["export", "box", str(tmp_path / "box")]) == 1
@@ -183,6 +186,7 @@ def test_files_of_openvino_are_read_back_by_it(tmp_path):
     assert done.rows[1]["largest_difference"] < 1e-5
 
 
+@pytest.mark.journey
 def test_the_layout_of_transformers_js_has_its_names(tmp_path):
     import onnx
 

@@ -83,6 +83,7 @@ def test_labels_are_names_in_any_order_or_numbers():
     assert by_number.predict_proba(x_NW)[:, [1, 2, 0]] == pytest.approx(by_name.predict_proba(x_NW), abs=1e-6)
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("shots", [1, 2, 4])
 def test_few_labels_hardly_harm_the_best_classifier_there_can_be(shots: int):
     test_NW, test_N = images(600, noise=0.5, seed=9)

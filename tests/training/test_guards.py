@@ -64,6 +64,7 @@ def test_a_step_that_is_not_finite_moves_nothing_not_even_running_statistics(
     assert [event["images"] for event in events(small_run, "skipped_batch")] == [[0, 1, 2, 3]]
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.journey)])
 def test_many_bad_steps_are_each_seen_in_the_same_step(count, small_run, batch, poison, monkeypatch):
     """F-T5: weights bit-equal to before, a hundred times; a good step between two bad ones clears the row."""

@@ -74,6 +74,7 @@ def test_ten_checks_in_ten_steps_come_after_every_step(coloured_pairs, tmp_path)
     assert [event["step"] for event in events if event.get("event") == "check"] == list(range(1, 11))
 
 
+@pytest.mark.journey
 def test_a_finished_run_and_a_strange_folder_are_refused(coloured_pairs, tmp_path):
     pairs = coloured_pairs(24)
     train(pairs, tmp_path / "run", steps=2)
@@ -101,6 +102,7 @@ def test_an_unfinished_run_goes_on_only_with_its_settings_and_pairs(coloured_pai
     assert any(event.get("event") == "resume" for event in read_events(run / "events.jsonl"))
 
 
+@pytest.mark.journey
 def test_broken_images_are_left_out_counted_and_listed(coloured_pairs, tmp_path):
     pairs = coloured_pairs(40)
     (pairs / "005.png").write_bytes(b"no image")
@@ -172,6 +174,7 @@ def test_a_checkpoint_brings_weights_moments_and_position_back(small_run, batch,
             assert optimizer.state[mine][moment].stride() == small_run.optimizer.state[theirs][moment].stride()
 
 
+@pytest.mark.journey
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said(small_run, batch, tmp_path):
     root = tmp_path / "c"
     for seed in range(3):
@@ -208,6 +211,7 @@ def test_broken_images_of_a_check_set_are_said_once(coloured_pairs, tmp_path, pa
     assert told.count("check check: 1 of 3 images left out: 1 x not an image") == 1
 
 
+@pytest.mark.journey
 def test_settings_of_a_file_give_way_to_words_and_they_to_overrides(tmp_path, coloured_pairs):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('model = "conv-tiny"\nsteps = 9\nbatch_size = 4\n[data]\nvocab_size = 540\n')
@@ -218,6 +222,7 @@ def test_settings_of_a_file_give_way_to_words_and_they_to_overrides(tmp_path, co
     assert (settings["steps"], settings["batch_size"], settings["seed"]) == (2, 8, 3)
 
 
+@pytest.mark.journey
 def test_a_model_folder_that_lost_its_weights_is_refused(coloured_pairs, tmp_path):
     train(coloured_pairs(24), tmp_path / "run", steps=2)
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
@@ -225,6 +230,7 @@ def test_a_model_folder_that_lost_its_weights_is_refused(coloured_pairs, tmp_pat
         seesay.load(tmp_path / "run" / "model")
 
 
+@pytest.mark.journey
 def test_single_strings_are_lists_of_one_and_settings_of_checks_are_no_sets(coloured_pairs, tmp_path):
     pairs = coloured_pairs(24)
     model = seesay.train(pairs, out=tmp_path / "run", steps=2, overrides="seed=3", allow_change="seed")

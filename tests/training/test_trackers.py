@@ -53,6 +53,7 @@ def test_both_take_the_numbers_of_a_step_and_go_on_with_their_run(told, tmp_path
     assert told[-1]["id"] == given["id"], "the same folder is the same run"
 
 
+@pytest.mark.journey
 def test_a_run_tells_its_steps_and_checks(told, coloured_pairs, tmp_path):
     settings = {"model": "conv-tiny", "batch_size": 8, "steps": 4, "data": {"vocab_size": 540, "validation": 0.1}}
     seesay.train(coloured_pairs(), out=tmp_path / "run", log={"every_steps": 2, "to": ["tensorboard"]}, **settings)
