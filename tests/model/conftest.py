@@ -1,5 +1,6 @@
 """A model small enough to be made in every test: a one-block tower for 16 px and a bag of a few words."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from seesay.nets.clip import IMAGE_TOWERS, build_clip
 WORDS = ["a photo of a red dog", "a photo of a blue dog", "two red cats on a blue mat"] * 3
 
 
-@pytest.fixture
-def model() -> Model:
-    tokenizer = CaptionTokenizer.train(WORDS, vocab_size=530, context=8)
+TOKENIZER = CaptionTokenizer.train(WORDS, vocab_size=530, context=8)
+
+
+def tiny() -> Model:
+    tokenizer = TOKENIZER
     architecture = Architecture(
         embed_dim=8,
         image=ConvNetConfig(image_size=16, width=8, depths=(1,)),
@@ -39,6 +42,11 @@ def model() -> Model:
         name="tiny",
         facts={"training": {"steps": 0, "loss": float("nan")}},
     )
+
+
+@pytest.fixture
+def model() -> Model:
+    return tiny()
 
 
 @pytest.fixture
@@ -61,10 +69,17 @@ def with_tower(model: Model) -> Callable[[str], Model]:
     return change
 
 
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    tiny().save(path)
+    return path
+
+
 @pytest.fixture
-def folder(model: Model, tmp_path: Path) -> Path:
-    model.save(tmp_path / "model")
-    return tmp_path / "model"
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """The model's folder, as it was saved, to do with as one likes."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
 @pytest.fixture(scope="session")
