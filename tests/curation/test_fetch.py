@@ -172,6 +172,13 @@ LOOPBACK_NAMES = [
     # Addresses of IPv6 that stand for 127.0.0.1 and 169.254.169.254, and the latter's own spellings.
     "[64:ff9b::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]",
     "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:0:127.0.0.1]", "[fd00:ec2::254]",
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
+        (["unavailable_after: Friday, 25-Jun-30 15:00:00 GMT, noai"], True),
+        (["max-snippet:-1, noai"], True),
+        (["max-image-preview: none"], False),
+        (["googlebot: nofollow, noai, seesay: noimageai"], True),
+        (["googlebot: nofollow, noai, seesay: nofollow"], False),
+        (["*: none"], True),
     "[fe80::1%25lo]", "169.254.169.254", "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518",
     # Letters that become others or nothing on the way to a name, and dots of other alphabets.
     "lo\u00adcalhost", "local\u200bhost", "local\u2060host", "ⓁⓄⒸⒶⓁⒽⓄⓈⓉ", "①②⑦.⓪.⓪.①", "127．0．0．1", "127｡0｡0｡1",

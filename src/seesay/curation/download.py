@@ -5,6 +5,7 @@ headers, body and what a packed body unpacks to are bounded. No proxy, no cookie
 h11's, which refuses contradictory lengths and half answers.
 """
 
+import re
 import socket
 import ssl
 import time
@@ -40,6 +41,9 @@ LATER = (429, 503)
 ROBOT_WORDS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
 # No server was there, as far as we know.
 NO_CONNECTION = frozenset({"name not found", "name not resolved in time", "no connection in time", "connection failed"})
+# Words that have a value behind a colon, as the name of a robot has its words (Google's list).
+VALUED_WORDS = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+ROBOT_NAME, OUR_NAMES = re.compile(r"[^\s/]+(/\S+)?"), frozenset({"*", "seesay"})
 # Reasons that say nothing of the URL where the network is gone.
 UNREACHABLE = NO_CONNECTION | {"deadline"}
 
@@ -228,13 +232,14 @@ def unpacked(data: bytes, encoding: str, most: int) -> bytes:
 def forbids_robots(values: list[str]) -> bool:
     """Whether an X-Robots-Tag asks all robots, or all of ours, to leave an image alone."""
     for value in values:
-        agent, colon, rest = value.partition(":")
-        is_named = bool(colon) and agent.strip().lower() not in ROBOT_WORDS and "," not in agent
-        if is_named and agent.strip().lower() not in ("*", "seesay"):
-            continue
-        words = (rest if is_named else value).replace(":", ",").split(",")
-        if any(word.strip().lower() in ROBOT_WORDS for word in words):
-            return True
+        # What stands behind the name of a robot is for that one, up to the next name.
+        is_ours = True
+        for part in value.split(","):
+            name, colon, rest = (each.strip().lower() for each in part.partition(":"))
+            if colon and ROBOT_NAME.fullmatch(name) and name not in ROBOT_WORDS | VALUED_WORDS:
+                is_ours, name = name in OUR_NAMES, rest
+            if is_ours and name in ROBOT_WORDS:
+                return True
     return False
 
 
