@@ -1,5 +1,6 @@
 """Fetching from a server on loopback: what is good comes, what is hostile ends in time and is counted."""
 
+import errno
 import hashlib
 import io
 import ipaddress
@@ -130,6 +131,22 @@ def test_a_body_below_the_least_rate_is_left_before_the_deadline(server, downloa
     assert reason_of(downloader(deadline=60.0), server.url("/drip-body")) == "too slow"
 
 
+def test_a_full_disk_for_large_bodies_ends_the_command_and_is_no_failure_of_the_server(tmp_path, server, monkeypatch):
+    class Full(Body):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.file.close()
+            self.file = SimpleNamespace(write=self.refuse, close=lambda: None)
+
+        def refuse(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download_file, "Body", Full)
+    table = write_pool(tmp_path / "pool.parquet", [server.url("/good/1")])
+    with pytest.raises(seesay.StorageError, match="the disk is full"):
+        seesay.curate(table, out=tmp_path / "set", stages=["fetch"], allow_private="127.0.0.1")
+
+
 def test_redirects_are_followed_as_far_as_the_settings_say(server, downloader):
     assert downloader().get(server.url("/hops/5")) == GOOD
     assert reason_of(downloader(redirects=1), server.url("/hops/2")) == "too many redirects"
@@ -155,6 +172,13 @@ def test_robots_are_obeyed_by_default_alone(server, downloader):
         ([], False),
         (["googlebot: nofollow", "noindex"], True),
         (["unavailable_after: 25 Jun 2030 15:00:00 PST"], False),
+        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
+        (["unavailable_after: Friday, 25-Jun-30 15:00:00 GMT, noai"], True),
+        (["max-snippet:-1, noai"], True),
+        (["max-image-preview: none"], False),
+        (["googlebot: nofollow, noai, seesay: noimageai"], True),
+        (["googlebot: nofollow, noai, seesay: nofollow"], False),
+        (["*: none"], True),
     ],
 )
 def test_robots_tags_are_read_by_agent_and_word(values, is_forbidden):
@@ -172,13 +196,6 @@ LOOPBACK_NAMES = [
     # Addresses of IPv6 that stand for 127.0.0.1 and 169.254.169.254, and the latter's own spellings.
     "[64:ff9b::7f00:1]", "[64:ff9b::127.0.0.1]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]",
     "[2001:0:7f00:1::]", "[::127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:0:127.0.0.1]", "[fd00:ec2::254]",
-        (["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"], True),
-        (["unavailable_after: Friday, 25-Jun-30 15:00:00 GMT, noai"], True),
-        (["max-snippet:-1, noai"], True),
-        (["max-image-preview: none"], False),
-        (["googlebot: nofollow, noai, seesay: noimageai"], True),
-        (["googlebot: nofollow, noai, seesay: nofollow"], False),
-        (["*: none"], True),
     "[fe80::1%25lo]", "169.254.169.254", "0xa9fea9fe", "2852039166", "0251.0376.0251.0376", "169.254.43518",
     # Letters that become others or nothing on the way to a name, and dots of other alphabets.
     "lo\u00adcalhost", "local\u200bhost", "local\u2060host", "ⓁⓄⒸⒶⓁⒽⓄⓈⓉ", "①②⑦.⓪.⓪.①", "127．0．0．1", "127｡0｡0｡1",

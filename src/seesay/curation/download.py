@@ -15,11 +15,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache
-from tempfile import SpooledTemporaryFile
+from pathlib import Path
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import Any
 from urllib.parse import urljoin
 
 from seesay.base.extras import package
+from seesay.base.publish import storage_errors
 from seesay.base.version import __version__
 from seesay.curation.addresses import Address, FetchError, Resolver, Target, networks, parse_url
 from seesay.curation.settings import FetchSettings
@@ -39,11 +41,11 @@ REDIRECTS = (301, 302, 303, 307, 308)
 LATER = (429, 503)
 # What img2dataset obeys too.
 ROBOT_WORDS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# No server was there, as far as we know.
-NO_CONNECTION = frozenset({"name not found", "name not resolved in time", "no connection in time", "connection failed"})
 # Words that have a value behind a colon, as the name of a robot has its words (Google's list).
 VALUED_WORDS = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 ROBOT_NAME, OUR_NAMES = re.compile(r"[^\s/]+(/\S+)?"), frozenset({"*", "seesay"})
+# No server was there, as far as we know.
+NO_CONNECTION = frozenset({"name not found", "name not resolved in time", "no connection in time", "connection failed"})
 # Reasons that say nothing of the URL where the network is gone.
 UNREACHABLE = NO_CONNECTION | {"deadline"}
 
@@ -153,7 +155,9 @@ class Downloader:
                 count += len(event.data)
                 if count > most:
                     raise FetchError("too many bytes")
-                body.file.write(event.data)
+                # A full disk here is not the server's fault.
+                with storage_errors(Path(gettempdir())):
+                    body.file.write(event.data)
                 seconds = time.monotonic() - started
                 if seconds > PATIENCE and count < self.settings.least_rate * seconds:
                     raise FetchError("too slow")
