@@ -525,6 +525,17 @@ def test_a_host_without_a_connection_is_put_aside_behind_all_others_and_soon_giv
     assert order == "abcabbaA", "after two tries last, and after three not at all"
 
 
+def test_a_host_that_answered_before_is_given_more_tries_without_a_connection():
+    """As of a network that is gone for some seconds."""
+    schedule = Schedule([(n, f"http://a/{n}") for n in range(12)], FetchSettings(per_host=1))
+    schedule.done(schedule.take(), "HTTP 404")
+    for _ in range(schedule_file.GIVE_UP):
+        task = schedule.take()
+        assert not schedule.is_given_up(task)
+        schedule.done(task, "no connection in time")
+    assert schedule.is_given_up(schedule.take())
+
+
 def test_hosts_that_say_nothing_take_no_place_of_others(monkeypatch):
     """Beside two workers eight URLs may wait, for a connection or long for an answer."""
     monkeypatch.setattr(schedule_file, "ANSWER_SECONDS", 0.01)

@@ -17,8 +17,8 @@ FIRST_WAIT = 1.0
 # Seconds without an answer after which a URL gives its place to another one, how many times the workers may wait for
 # a connection or an answer, and seconds after which that is looked at: guesses. Most servers answer in less.
 ANSWER_SECONDS, WAITING, LOOK_SECONDS = 1.0, 4, 0.25
-# Tries in a row without a connection after which a host is put aside and after which its other URLs are not asked for;
-# and tries in a row that came to nothing otherwise. Guesses.
+# Tries in a row without a connection after which a host is put aside, and after which the other URLs of one that never
+# answered are not asked for; and tries in a row that came to nothing in any way. Guesses.
 ASIDE, GIVE_UP_UNREACHED, GIVE_UP = 2, 3, 10
 # Of the files a process may have open, the share that connections may take: each has one more for a large body.
 OPEN_SHARE = 4
@@ -52,10 +52,11 @@ class _Host:
     unreached: int = 0
     until: float = 0.0
     is_listed: bool = False
+    has_answered: bool = False
 
     @property
     def is_given_up(self) -> bool:
-        return self.strikes >= GIVE_UP or self.unreached >= GIVE_UP_UNREACHED
+        return self.strikes >= GIVE_UP or (self.unreached >= GIVE_UP_UNREACHED and not self.has_answered)
 
 
 class Schedule:
@@ -63,7 +64,7 @@ class Schedule:
 
     Hosts that answer come before those not known yet, these before those that failed, and last those to which `ASIDE`
     tries in a row made no connection, one try at a time. After `GIVE_UP` failures in a row, or `GIVE_UP_UNREACHED`
-    without a connection, the other URLs of a host are given up.
+    without a connection to a host that never answered, its other URLs are given up.
 
     Hosts that are dead or say nothing take no place of others: beside the URLs that have no connection yet, and those
     without an answer for longer than `ANSWER_SECONDS`, there are as many others as the settings have workers.
@@ -167,6 +168,7 @@ class Schedule:
         """Count how often a host failed in a row, and put it among its like."""
         host.strikes = host.strikes + 1 if reason in STRIKES else 0
         host.unreached = host.unreached + 1 if reason in NO_CONNECTION else 0
+        host.has_answered |= not host.strikes
         level = 3 if host.unreached >= ASIDE else 2 if host.strikes else 0
         if host.is_given_up:
             host.until = 0.0
