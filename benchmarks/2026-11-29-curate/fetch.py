@@ -1,11 +1,12 @@
 """Images a CPU second from a server on loopback, alone and with as many hostile URLs beside them.
 
-    python benchmarks/2026-11-29-curate/fetch.py 1000 FOLDER
+    python benchmarks/2026-11-29-curate/fetch.py 1000 FOLDER [0.8]
 
-The server is another process (`tests/hostile_hosts.py`); its images are photographs of scikit-image as JPEG, 512 pixels
-on their shorter side, and are shrunk to 256. CPU seconds are those of `seesay curate --stages fetch`, with its start.
-Good URLs are on 50 hosts, hostile ones on 200. `good_s` is the clock from the first good URL that the server was asked
-for to the last, `longest_s` the longest that it held a connection of a hostile one.
+The last number is the seconds that a good URL takes to answer. The server is another process
+(`tests/hostile_hosts.py`); its images are photographs of scikit-image as JPEG, 512 pixels on their shorter side, and
+are shrunk to 256. CPU seconds are those of `seesay curate --stages fetch`, with its start. Good URLs are on 50 hosts,
+hostile ones on 200. `good_s` is the clock from the first good URL that the server was asked for to the last,
+`longest_s` the longest that it held a connection of a hostile one.
 """
 
 import json
@@ -108,7 +109,7 @@ def fetched(urls, folder, sets=SETS):
 
 def main():
     count, folder = int(sys.argv[1]), Path(sys.argv[2])
-    command = [sys.executable, "-c", SERVER, str(HOUSE / "tests")]
+    command = [sys.executable, "-c", SERVER, str(HOUSE / "tests"), *sys.argv[3:4]]
     server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     port = int(server.stdout.readline())
     bad = [f"http://127.0.1.{1 + number % 200}:{port}{HOSTILE[number % 10]}?{number}" for number in range(count)]
