@@ -16,6 +16,7 @@ import seesay
 from seesay.base.errors import BrokenSample, RefusedInput, StorageError, UsageError
 from seesay.base.locks import take_lock
 from seesay.index import index_folder, photo_index, scan
+from seesay.index.checks import sealed
 from seesay.index.photo_index import open_index
 
 
@@ -256,13 +257,18 @@ def test_stray_files_in_an_index_are_left_alone(index, make_index, photos, tmp_p
 
 
 @pytest.mark.journey
-def test_an_index_of_a_newer_seesay_is_refused_and_not_written(index):
+def test_an_index_of_a_newer_or_older_seesay_is_refused_and_not_written(index):
     facts = json.loads((index.folder / "index.json").read_text())
-    (index.folder / "index.json").write_text(json.dumps(facts | {"format": 2}))
-    before = {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")}
-    with pytest.raises(RefusedInput, match="is of format 2, newer than 1; update seesay"):
-        open_index(index.folder)
-    assert {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")} == before
+    del facts["check"]
+    for written, reason in (
+        (sealed(facts | {"format": 3}), "is of format 3, newer than 2; update seesay"),
+        (json.dumps(facts | {"format": 1}).encode(), "is of format 1, older than 2; remove it, and the next"),
+    ):
+        (index.folder / "index.json").write_bytes(written)
+        before = {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")}
+        with pytest.raises(RefusedInput, match=reason):
+            open_index(index.folder)
+        assert {path: path.stat().st_mtime_ns for path in index.folder.rglob("*")} == before
 
 
 @pytest.mark.journey
@@ -321,7 +327,8 @@ def test_two_who_make_an_index_at_once_make_one_of_the_first_ones_model(make_ind
 @pytest.mark.journey
 def test_a_snapshot_of_an_older_seesay_is_made_again(index):
     facts = json.loads((index.folder / "scan" / "scan.json").read_text())
-    (index.folder / "scan" / "scan.json").write_text(json.dumps(facts | {"format": 1}))
+    older = {name: value for name, value in facts.items() if name != "check"} | {"format": 2}
+    (index.folder / "scan" / "scan.json").write_text(json.dumps(older))
     assert names(open_index(index.folder, model=index.model).search("red", top=1)) == ["red.png"]
     assert json.loads((index.folder / "scan" / "scan.json").read_text()) == facts
 
@@ -330,10 +337,10 @@ def test_a_snapshot_of_an_older_seesay_is_made_again(index):
 @pytest.mark.parametrize(
     ("name", "content", "hint"),
     [
-        ("index.json", b"{", "remove the index"),
-        ("acknowledged.json", b'{"version": "x"}', "remove the index"),
-        ("scan/rows.arrow", b"", "it is made again"),
-        ("scan/vectors.npy", b"\x93NUMPY", "it is made again"),
+        ("index.json", b"{", "index, and the next"),
+        ("acknowledged.json", b'{"version": "x"}', "index, and the next"),
+        ("scan/rows.arrow", b"", "scan, and the next"),
+        ("scan/vectors.npy", b"\x93NUMPY", "scan, and the next"),
     ],
 )
 def test_a_damaged_file_is_named_with_what_to_do(index, name, content, hint):

@@ -51,6 +51,11 @@ def lance_errors(path: Path, *, hint: str) -> Iterator[None]:
         if code:
             raise StorageError(f"{path} cannot be read or written ({reason}); check the disk.") from error
         raise RefusedInput(f"{path} cannot be read ({reason}); {hint}.") from error
+    except BaseException as error:
+        # A panic of its Rust, on a file that is no longer what it was.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise RefusedInput(f"{path} cannot be read (LanceDB: {str(error)[:300]}); {hint}.") from error
 
 
 def write_table(path: Path, schema: "pa.Schema", tables: "Iterable[pa.Table]") -> None:

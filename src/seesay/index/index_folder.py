@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.locks import take_named_lock
 from seesay.base.publish import publish_file
+from seesay.index.checks import damaged, sealed, unsealed
+from seesay.model.encode import row_width
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
 FACTS, LOCK = "index.json", ".lock"
-FORMAT = 1  # of the folder; it rises with every change to what is in it
+ACKNOWLEDGED = "acknowledged.json"  # of the table
+FORMAT = 2  # of the folder; it rises with every change to what is in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,32 +41,48 @@ def fingerprint_of(model: "Model") -> str:
 
 
 def read_facts(folder: Path) -> IndexFacts:
-    """What `index.json` says; `UsageError` without one, `RefusedInput` for a damaged or newer one."""
+    """What `index.json` says; `UsageError` without one, `RefusedInput` for one that is damaged, newer or older."""
     path = folder / FACTS
     try:
-        values = json.loads(path.read_text(encoding="ascii"))
+        data = path.read_bytes()
+        values = json.loads(data)
+        # The first one had no check.
+        if values["format"] == 1 and "check" not in values:
+            raise RefusedInput(
+                f"index {folder} is of format 1, older than {FORMAT}; remove it, and the next `seesay search` makes it "
+                "again."
+            )
+        values = unsealed(data)
         if values["format"] > FORMAT:
             raise RefusedInput(f"{path} is of format {values['format']}, newer than {FORMAT}; update seesay.")
-        return IndexFacts(**(values | {"readers": tuple(values["readers"])}))
+        values["readers"] = tuple(values["readers"])
+        return IndexFacts(**values)
     except (FileNotFoundError, NotADirectoryError) as error:
+        refuse_lost_facts(folder)
         raise UsageError(f"{folder} is no index of seesay; `seesay search PHOTOS --index FOLDER` makes one.") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise RefusedInput(f"{path} is damaged ({error}); remove the index {folder}.") from error
+        raise damaged(path, error, folder) from error
+
+
+def refuse_lost_facts(folder: Path) -> None:
+    """`RefusedInput` where the table of an index is there, which is made after `index.json`."""
+    if (folder / ACKNOWLEDGED).exists():
+        raise damaged(folder / FACTS, "it is gone", folder)
 
 
 def publish_facts(folder: Path, facts: IndexFacts) -> None:
     """Write `index.json`."""
-    publish_file(folder / FACTS, json.dumps(asdict(facts), indent=1).encode("ascii"), mode=0o600)
+    publish_file(folder / FACTS, sealed(asdict(facts)), mode=0o600)
 
 
 def check_model(model: "Model", facts: IndexFacts, folder: Path) -> "Model":
     """The model, if it is the one whose vectors the index holds; `RefusedInput` for another."""
     refuse_wordless(model)
-    if fingerprint_of(model) != facts.fingerprint:
+    if fingerprint_of(model) != facts.fingerprint or row_width(model) != facts.width:
         raise RefusedInput(
-            f"index {folder} holds vectors of model {facts.model!r}, and {model.name!r} has other weights, prepares "
-            "images otherwise or is rounded by another engine; search with that model, or name another folder for the "
-            "index."
+            f"index {folder} holds vectors of model {facts.model!r}, and {model.name!r} has other weights, rows of "
+            "another width, prepares images otherwise or is rounded by another engine; search with that model, or name "
+            "another folder for the index."
         )
     return model
 

@@ -20,7 +20,9 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import remove_stale
 from seesay.data.duplicates import alike_groups
 from seesay.data.sources import IMAGE_SUFFIXES, missing_location, split_suffix
+from seesay.index.checks import damaged
 from seesay.index.index_folder import (
+    ACKNOWLEDGED,
     FACTS,
     LOCK,
     IndexFacts,
@@ -28,12 +30,14 @@ from seesay.index.index_folder import (
     fingerprint_of,
     publish_facts,
     read_facts,
+    refuse_lost_facts,
     refuse_wordless,
     writing,
 )
 from seesay.index.photo_table import PhotoTable, acknowledged_version, thumbnails_of
 from seesay.index.refresh import PASSING, UNSUPPORTED, Refresh, Refreshed, skipped_of
 from seesay.index.scan import Scan, positions_of, write_scan
+from seesay.model.encode import row_width
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -80,13 +84,14 @@ class PhotoIndex:
         if folder.is_dir():
             # Of one that was killed while it made the index.
             remove_stale(folder, name=FACTS)
+        refuse_lost_facts(folder)
         if folder.is_dir() and any(entry.name != LOCK for entry in folder.iterdir()):
             raise UsageError(f"{folder} holds other files and no index; name a folder that is empty or not there.")
         facts = IndexFacts(
             photos=os.path.realpath(photos),
             model=name or model.name,
             fingerprint=fingerprint_of(model),
-            width=model.architecture.embed_dim,
+            width=row_width(model),
         )
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with writing(folder):
@@ -277,8 +282,10 @@ class PhotoIndex:
 
     def _current_scan(self) -> Scan | None:
         """The snapshot of the newest version; None where there is none of it yet."""
-        scan = Scan.read(self.folder)
-        return scan if scan is not None and scan.version == acknowledged_version(self.folder) else None
+        scan, version = Scan.read(self.folder), acknowledged_version(self.folder)
+        if scan is not None and scan.version > version:
+            raise damaged(self.folder / ACKNOWLEDGED, f"it says version {version}, after {scan.version}", self.folder)
+        return scan if scan is not None and scan.version == version else None
 
     def _written_scan(self) -> Scan:
         return write_scan(self.folder, PhotoTable(self.folder, self.facts.width), width=self.facts.width)

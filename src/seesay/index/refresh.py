@@ -23,6 +23,7 @@ from seesay.data.sources import count_reasons
 from seesay.index.difference import Difference, Folder, KnownPhoto, PhotoFile, difference, known_photos, survey
 from seesay.index.photo_table import PhotoTable, schema
 from seesay.index.reading import PhotosRead, read_photos
+from seesay.model.encode import row_width
 
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
@@ -142,7 +143,7 @@ class Refresh:
 
     def _rows(self, read: PhotosRead) -> pa.Table:
         """Rows of the table for photos that were read."""
-        width = self.model.architecture.embed_dim
+        width = row_width(self.model)
         indices = read.records["index"].to_pylist()
         paths = [self.found.fresh[index] for index in indices]
         reasons = read.records["reason"].to_pylist()

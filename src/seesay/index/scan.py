@@ -1,9 +1,12 @@
 """What a search reads: the rows of an index and their vectors, as files that are mapped into memory.
 
 It is made of the table and says of which version, so that it can be made again, and a query needs no database.
+Rows are checked when it is made, and files when they are opened; of vectors that are compressed beside, which need not
+all be read, those are checked that are ranked.
 N = photos that could be read, D = width of their vectors; the first N rows are theirs, then come files set aside.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +21,16 @@ import pyarrow.compute
 from seesay.base.errors import RefusedInput, StorageError
 from seesay.base.publish import find_published, publish_folder
 from seesay.index import compressed
-from seesay.index.photo_table import PhotoTable, schema
+from seesay.index.checks import checks_with_vectors, damaged, field_checks, file_sum, sealed, unsealed, vector_sums
+from seesay.index.photo_table import CHECK, PhotoTable, schema
 
 # Its functions are made at run time, where no type checker sees them.
 _COMPUTE: Any = pyarrow.compute
 FOLDER = "scan"
-FORMAT = 2  # of these files; it rises with every change to them
+FORMAT = 3  # of these files; it rises with every change to them
+FACTS, VECTORS, SUMS = "scan.json", "vectors.npy", "sums.npy"
+# A row's check, and that of its fields alone while its vector is not read yet.
+FIELD_CHECK = "field_check"
 COLUMNS = ("id", "path", "size", "modified_ns", "taken_s", "hash", "look", "colours", "reason", "detail")
 # Rows whose products are worked out at once, a guess: their scores stay in the cache.
 ROWS_AT_ONCE = 1 << 16
@@ -39,6 +46,8 @@ class Scan:
     rows: pa.Table
     vectors_ND: np.ndarray
     compressed: compressed.CompressedRows | None
+    sums_N: np.ndarray | None = None
+    location: Path = Path()
 
     @classmethod
     def read(cls, folder: Path) -> "Scan | None":
@@ -50,11 +59,9 @@ class Scan:
             before = _identity(location)
             try:
                 scan = cls._at(location)
-            except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
                 if before is not None and _identity(location) == before:
-                    raise RefusedInput(
-                        f"{location} is damaged ({error}); remove that folder, and it is made again."
-                    ) from error
+                    raise damaged(location, error, location) from error
                 continue
             # Files of one folder are of one snapshot; a writer may have put another one into its place meanwhile.
             if _identity(location) == before:
@@ -63,15 +70,22 @@ class Scan:
 
     @classmethod
     def _at(cls, location: Path) -> "Scan | None":
-        facts = json.loads((location / "scan.json").read_text(encoding="ascii"))
-        if facts["format"] < FORMAT:
+        facts = _read_facts(location / FACTS)
+        if facts is None:
             return None
+        for name, expected in facts["files"].items():
+            if file_sum(location / name) != expected:
+                raise ValueError(f"{name} has changed since it was written")
         rows = pa.ipc.open_file(pa.memory_map(str(location / "rows.arrow"))).read_all()
-        vectors_ND = _mapped(location / "vectors.npy")
-        small = compressed.CompressedRows.read(location) if facts["is_compressed"] else None
-        if facts["format"] != FORMAT or len(rows) != facts["rows"] or len(vectors_ND) != facts["photos"]:
-            raise ValueError(f"it does not hold what it says: {facts}")
-        return cls(version=facts["version"], rows=rows, vectors_ND=vectors_ND, compressed=small)
+        header = _header(*facts["shape"])
+        with (location / VECTORS).open("rb") as file:
+            if file.read(len(header)) != header:
+                raise ValueError(f"{VECTORS} has changed since it was written")
+        vectors_ND = _mapped(location / VECTORS)
+        small = sums_N = None
+        if facts["is_compressed"]:
+            small, sums_N = compressed.CompressedRows.read(location), np.load(location / SUMS)
+        return cls(facts["version"], rows, vectors_ND, small, sums_N, location)
 
     @cached_property
     def numbers(self) -> dict[str, np.ndarray]:
@@ -94,7 +108,10 @@ class Scan:
         """
         if self.compressed is not None:
             candidate_C = np.sort(self.compressed.candidates(query_D, top=top, is_allowed_N=is_allowed_N))
-            return _ranked(candidate_C, self.vectors_ND[candidate_C] @ query_D, top)
+            vectors_CD = self.vectors_ND[candidate_C]
+            if self.sums_N is not None and not np.array_equal(vector_sums(vectors_CD), self.sums_N[candidate_C]):
+                raise damaged(self.location, f"{VECTORS} has changed since it was written", self.location)
+            return _ranked(candidate_C, vectors_CD @ query_D, top)
         scores_N = np.empty(len(self.vectors_ND), np.float32)
         for first in range(0, len(scores_N), ROWS_AT_ONCE):
             scores_N[first : first + ROWS_AT_ONCE] = self.vectors_ND[first : first + ROWS_AT_ONCE] @ query_D
@@ -122,40 +139,69 @@ def write_scan(folder: Path, table: PhotoTable, *, width: int) -> Scan:
 
 def _write(location: Path, table: PhotoTable, width: int) -> None:
     chosen = pa.schema([schema(width).field(name) for name in COLUMNS])
-    rows = pa.Table.from_batches([batch.cast(chosen) for batch in table.batches(COLUMNS)], schema=chosen)
+    stored = chosen.append(pa.field(CHECK, pa.uint32()))
+    rows = pa.Table.from_batches([batch.cast(stored) for batch in table.batches(stored.names)], schema=stored)
+    rows = rows.append_column(FIELD_CHECK, pa.array(field_checks(rows)))
     is_photo = _COMPUTE.equal(rows["reason"], "")
-    photos = rows.filter(is_photo)
-    rows = pa.concat_tables([photos, rows.filter(_COMPUTE.invert(is_photo))]).combine_chunks()
+    photos, others = rows.filter(is_photo), rows.filter(_COMPUTE.invert(is_photo))
+    table.check_rows(others[FIELD_CHECK].to_numpy(), others[CHECK].to_numpy())
+    rows = pa.concat_tables([photos, others]).select(list(COLUMNS)).combine_chunks()
     with pa.ipc.new_file(str(location / "rows.arrow"), chosen) as file:
         file.write_table(rows)
-    _write_vectors(location / "vectors.npy", table, photos["id"].to_numpy(), width=width)
+    _write_vectors(location / VECTORS, table, photos, width=width)
     is_compressed = compressed.is_worth_it(len(photos), width)
     if is_compressed:
-        compressed.write(location, _mapped(location / "vectors.npy"))
+        vectors_ND = _mapped(location / VECTORS)
+        compressed.write(location, vectors_ND)
+        np.save(location / SUMS, vector_sums(vectors_ND))
+    names = sorted(path.name for path in location.iterdir() if not (is_compressed and path.name == VECTORS))
     facts = {
         "format": FORMAT,
         "version": table.version,
-        "rows": len(rows),
-        "photos": len(photos),
+        "shape": [len(photos), width],
         "is_compressed": is_compressed,
+        "files": {name: file_sum(location / name) for name in names},
     }
-    (location / "scan.json").write_bytes(json.dumps(facts).encode("ascii"))
+    (location / FACTS).write_bytes(sealed(facts))
 
 
-def _write_vectors(path: Path, table: PhotoTable, id_N: np.ndarray, *, width: int) -> None:
-    """The vectors of the photos with these ids, in their order, as a .npy file; never all in memory."""
-    done = 0
+def _read_facts(path: Path) -> dict[str, Any] | None:
+    """What a snapshot says of itself; None for one of another format, `ValueError` for one that has changed."""
+    data = path.read_bytes()
+    try:
+        facts = unsealed(data)
+    except ValueError:
+        # Those of formats 1 and 2 had no check.
+        values = json.loads(data)
+        if values["format"] < 3 and "check" not in values:
+            return None
+        raise
+    return facts if facts["format"] == FORMAT else None
+
+
+def _write_vectors(path: Path, table: PhotoTable, photos: pa.Table, *, width: int) -> None:
+    """The vectors of these photos, in their order, as a .npy file; never all in memory. They are checked with them."""
+    done, id_N = 0, photos["id"].to_numpy()
+    fields_N, expected_N = photos[FIELD_CHECK].to_numpy(), photos[CHECK].to_numpy()
     with path.open("wb") as file:
-        header: Any = {"descr": "<f4", "fortran_order": False, "shape": (len(id_N), width)}
-        np.lib.format.write_array_header_1_0(file, header)
+        file.write(_header(len(id_N), width))
         for batch in table.batches(("id", "vector"), condition="reason = ''"):
             vectors_BD = _rows_of(batch["vector"], width)
             if not np.array_equal(batch["id"].to_numpy(), id_N[done : done + len(vectors_BD)]):
                 raise RefusedInput("the table of the index gives its rows in another order each time; index again.")
+            some = slice(done, done + len(vectors_BD))
+            table.check_rows(checks_with_vectors(fields_N[some], vectors_BD), expected_N[some])
             file.write(np.ascontiguousarray(vectors_BD, dtype="<f4").data)
             done += len(vectors_BD)
     if done != len(id_N):
         raise RefusedInput(f"the table of the index holds {done:,} vectors for {len(id_N):,} photos; index again.")
+
+
+def _header(count: int, width: int) -> bytes:
+    """How a .npy file of so many vectors begins."""
+    header, values = io.BytesIO(), {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+    np.lib.format.write_array_header_1_0(header, values)
+    return header.getvalue()
 
 
 def _rows_of(vectors: pa.Array, width: int) -> np.ndarray:
