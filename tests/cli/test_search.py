@@ -57,6 +57,15 @@ def test_a_sheet_is_drawn_with_every_photo_found(search, tmp_path):
     assert search("red", "--sheet", tmp_path / "found.csv")[0] == 2
 
 
+def test_a_sheet_takes_no_photos_place_and_becomes_none(search, photos, tmp_path):
+    before = (photos / "red.png").read_bytes()
+    (tmp_path / "link").symlink_to(photos)
+    for sheet in (photos / "red.png", photos / "found.png", tmp_path / "link" / "found.png"):
+        code, out, err = search("red", "--sheet", sheet)
+        assert (code, out) == (2, "") and "would be one of the photos; name another folder" in err
+    assert (photos / "red.png").read_bytes() == before and len(list(photos.iterdir())) == 4
+
+
 @pytest.mark.journey
 def test_duplicates_come_in_groups(search, photos):
     assert search("--duplicates", "--format", "json")[1] == "[]\n"

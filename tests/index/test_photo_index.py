@@ -58,13 +58,17 @@ def test_vectors_are_added_and_taken_away(index, photos):
 
 
 @pytest.mark.journey
-def test_since_and_folder_leave_out_the_others(index, make_index, photos):
+def test_since_and_folder_leave_out_the_others(index, photos, monkeypatch):
     os.utime(photos / "red.png", (0, 1_700_000_000))
     assert index.refresh().unchanged == 4
     assert "red.png" not in names(index.search("red", since="2023-11-20"))
     assert "red.png" in names(index.search("red", since="2023-11-10"))
     assert names(index.search("red", folder="below")) == names(index.search("red", folder=photos / "below"))
     assert names(index.search("red", folder="below")) == ["yellow.jpg"]
+    (photos.parent / "link").symlink_to(photos)
+    assert names(index.search("red", folder=photos.parent / "link" / "below")) == ["yellow.jpg"]
+    monkeypatch.chdir(photos.parent)
+    assert names(index.search("red", folder="photos/below/")) == ["yellow.jpg"]
     for folder, reason in (("nowhere", "has no photo"), ("..", "is not in")):
         with pytest.raises(UsageError, match=reason):
             index.search("red", folder=folder)

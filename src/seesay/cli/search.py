@@ -77,6 +77,7 @@ def command(
     refuse_words_first("search", photos, words)
     refuse_queries(words is not None or like is not None or bool(plus), duplicates)
     refuse_together(duplicates and bool(minus or since or folder or sheet), null and format == "json")
+    refuse_among_photos(sheet, photos)
     refuse_unwritable_file(sheet, "--sheet", ending=".png")
     refuse_unwritable_file(bad, "--bad")
     from seesay.cli.classify import load_model
@@ -126,6 +127,12 @@ def refuse_together(is_more_than_duplicates: bool, is_zero_in_json: bool) -> Non
         raise UsageError("--duplicates compares all photos; leave --minus, --since, --folder and --sheet out.")
     if is_zero_in_json:
         raise UsageError("-0 writes paths, and --format json does not; leave one of them out.")
+
+
+def refuse_among_photos(sheet: Path | None, photos: Path) -> None:
+    """`UsageError` for a sheet that would be a photo of the folder, or take the place of one."""
+    if sheet is not None and Path(os.path.realpath(sheet)).is_relative_to(os.path.realpath(photos)):
+        raise UsageError(f"--sheet {sheet} lies in {photos}, and would be one of the photos; name another folder.")
 
 
 def report(refreshed: "Refreshed", photos: Path) -> None:

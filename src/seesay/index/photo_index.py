@@ -253,9 +253,7 @@ class PhotoIndex:
         if since is not None:
             allowed_N &= scan.numbers["time_s"] >= seconds_of(since)
         if folder is not None:
-            inside = os.path.relpath(os.path.join(self.facts.photos, folder), self.facts.photos)
-            if inside == ".." or inside.startswith(f"..{os.sep}"):
-                raise UsageError(f"folder {str(folder)!r} is not in {self.facts.photos}.")
+            inside = _path_inside(self.facts.photos, folder)
             prefix = b"" if inside == "." else os.fsencode(inside.replace(os.sep, "/")) + b"/"
             paths = scan.rows["path"].slice(0, len(allowed_N)).to_pylist()
             allowed_N &= np.array([path.startswith(prefix) for path in paths], bool)
@@ -316,6 +314,17 @@ def open_index(folder: str | Path, *, model: "Model | None" = None) -> PhotoInde
 
 def _words(words: str | Sequence[str]) -> list[str]:
     return [words] if isinstance(words, str) else list(words)
+
+
+def _path_inside(root: str, folder: str | Path) -> str:
+    """The path from `root` of a folder in it, named from there or from where we are; `UsageError` for one outside."""
+    path = os.path.join(root, folder)
+    if os.path.isabs(folder) or (not os.path.isdir(path) and os.path.isdir(folder)):
+        path = os.path.realpath(folder)
+    inside = os.path.relpath(path, root)
+    if inside == ".." or inside.startswith(f"..{os.sep}"):
+        raise UsageError(f"folder {str(folder)!r} is not in {root}.")
+    return inside
 
 
 def _refuse_file_name(words: str) -> None:
