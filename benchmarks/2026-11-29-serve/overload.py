@@ -38,7 +38,7 @@ def at(values, share):
 
 
 async def capacity(host, port, seconds=6.0):
-    """Answers a second of six callers, two fewer than are taken at once, each asking again when it is answered."""
+    """Answers a second of four callers, as many as are taken at once, each asking again when it is answered."""
     until, done = time.perf_counter() + seconds, 0
 
     async def caller():
@@ -48,7 +48,7 @@ async def capacity(host, port, seconds=6.0):
             done += status == 200
             await asyncio.sleep(0.05 * (status == 503))
 
-    await asyncio.gather(*(caller() for _ in range(6)))
+    await asyncio.gather(*(caller() for _ in range(4)))
     return done / seconds
 
 

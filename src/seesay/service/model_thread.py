@@ -20,7 +20,7 @@ from seesay.service.refusals import Refusal
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
-# Guesses: how long the first of a batch waits for others, and texts and images in one batch.
+# Guesses: how long a job waits for others where none is behind it, and texts and images in one batch.
 WINDOW_SECONDS, ROWS_AT_ONCE = 0.003, 64
 
 
@@ -92,14 +92,16 @@ class ModelThread:
     def _batch(self) -> tuple[list[Job], bool]:
         """The next jobs, and whether there may be more after them."""
         job = self._waiting.get()
+        if self._waiting.empty():
+            # Asleep: if it waited for the next one, each would wake it, and on a busy machine stop its sender for that.
+            time.sleep(WINDOW_SECONDS)
         batch: list[Job] = []
-        until = time.monotonic() + WINDOW_SECONDS
         while job is not None:
             batch.append(job)
             if sum(map(len, batch)) >= ROWS_AT_ONCE:
                 return batch, True
             try:
-                job = self._waiting.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._waiting.get_nowait()
             except queue.Empty:
                 return batch, True
         return batch, False
