@@ -45,12 +45,23 @@ def test_a_size_limit_on_files_is_told_and_leaves_the_index_as_it_was(tmp_path):
 
 @pytest.mark.journey
 def test_a_disk_that_is_really_full_is_told_and_takes_rows_again_once_there_is_space(tmp_path):
+    told = run_in_python(FULL, tmp_path, before=small_disk(tmp_path))
+    assert told == ["StorageError", "the disk is full", "before 100 after 100", "then 200"]
+
+
+@pytest.mark.journey
+def test_a_disk_that_is_full_while_files_are_put_together_is_told_and_no_row_is_lost(tmp_path):
+    told = run_in_python(FULL_COMPACTION, tmp_path, before=small_disk(tmp_path))
+    assert told == ["StorageError", "the disk is full", "after 900", "then 900 in 1 version"]
+
+
+def small_disk(folder):
+    """What runs a command with a disk of 3 MB in the place of a folder."""
     mounted = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-               'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"', str(tmp_path)]  # fmt: skip
+               'mount -t tmpfs -o size=3m tmpfs "$0" && exec "$@"', str(folder)]  # fmt: skip
     if not shutil.which("unshare") or subprocess.run([*mounted, "true"], check=False, capture_output=True).returncode:
         pytest.skip("no tmpfs can be mounted here without root")
-    told = run_in_python(FULL, tmp_path, before=mounted)
-    assert told == ["StorageError", "the disk is full", "before 100 after 100", "then 200"]
+    return mounted
 
 
 @pytest.mark.parametrize("call", range(12))
@@ -144,20 +155,45 @@ PhotoTable(folder, 8).add(rows_of(dict.fromkeys(range(1000, 4000), 7)))
 print(f"then {len(read_state(folder))}")
 """
 )
-FULL = (
-    START
-    + """
+FILLED = """
 filler = Path(sys.argv[1]) / "filler"
 with filler.open("wb", buffering=0) as file:
     try:
         while True:
             file.write(bytes(4096))
     except OSError:
-        file.truncate(file.tell() // 4096 * 4096 - 65_536)
+        file.truncate(file.tell() // 4096 * 4096 - LEFT)
+"""
+FULL = (
+    START
+    + FILLED.replace("LEFT", "65_536")
+    + """
 attempt(1000, 3000)
 filler.unlink()
 PhotoTable(folder, 8).add(rows_of(dict.fromkeys(range(1000, 1100), 7)))
 print(f"then {len(read_state(folder))}")
+"""
+)
+
+
+FULL_COMPACTION = (
+    START
+    + """
+for number in range(1, 9):
+    PhotoTable(folder, 8).add(rows_of(dict.fromkeys(range(100 * number, 100 * number + 100), 7)))
+"""
+    + FILLED.replace("LEFT", "4_096")
+    + """
+try:
+    PhotoTable(folder, 8).compact(least=2)
+except StorageError as error:
+    print("StorageError")
+    print(error)
+print(f"after {len(read_state(folder))}")
+filler.unlink()
+PhotoTable(folder, 8).compact(least=2)
+count = len(list((folder / "photos.lance" / "_versions").glob("*.manifest")))
+print(f"then {len(read_state(folder))} in {count} version")
 """
 )
 
