@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from seesay.index import compressed
+from seesay.index.checks import vector_sums
 from seesay.index.scan import Scan
 
 WIDTH, TOP, QUERIES, TIMED, ROUNDS = 512, 10, 400, 24, 7
@@ -117,7 +118,8 @@ def measured(folder, count, kind):
     compressed.write(folder, vectors)
     build = time.process_time() - begun
     rows = compressed.CompressedRows.read(folder)
-    scan = Scan(version=1, rows=None, vectors_ND=vectors, compressed=rows)
+    # As an index has it, that checks the rows it ranks.
+    scan = Scan(version=1, rows=None, vectors_ND=vectors, compressed=rows, sums_N=vector_sums(vectors))
     ways = ways_of(scan)
     near, far = recalls(vectors, queries, ways["seesay"])
     # As many of each half.
