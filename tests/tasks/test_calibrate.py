@@ -8,7 +8,9 @@ import torch
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.labelled import LabelledSet
+from seesay.formulas.confidence import TemperatureLine
 from seesay.formulas.similarity import unit
+from seesay.model.confidence import Confidence
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.calibrate import (
     UNKNOWN,
@@ -55,6 +57,16 @@ def test_the_fitted_scale_is_the_one_the_photos_were_drawn_with(classifier: Zero
     assert fitted.scale == pytest.approx(30 / facts["temperature"])
     assert facts["n"] == 300
     assert facts["log_loss_after"] < facts["log_loss_before"]
+
+
+def test_the_fit_lies_on_what_the_model_says_of_its_own_confidence(classifier: ZeroShotClassifier, known: KnownPhotos):
+    line = TemperatureLine(start=math.log(2), names=0.0, cosine=0.0, least=-9.0, most=9.0)
+    own = replace(classifier, confidence=Confidence(familiarities=(1.0,) * 3, line=line))
+    fitted, facts = fit_softmax(own, known)
+    assert facts["temperature"] == pytest.approx(fit_softmax(classifier, known)[1]["temperature"] / 2)
+    cosine_NC = torch.from_numpy(known.cosine_NC)
+    expected_NC = fit_softmax(classifier, known)[0].probabilities_of(cosine_NC)
+    assert torch.allclose(fitted.probabilities_of(cosine_NC), expected_NC, atol=1e-5)
 
 
 def test_labels_judged_one_by_one_get_as_much_probability_as_photos_show_them(

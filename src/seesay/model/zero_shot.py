@@ -18,6 +18,7 @@ from seesay.base.records import Ranking
 from seesay.data.class_names import ClassName, names_of
 from seesay.data.file_tokenizer import AnyTokenizer, with_context
 from seesay.formulas.similarity import class_head, log_mean_exp, match_probabilities, probabilities, widened
+from seesay.model.confidence import Confidence, confidence_of
 from seesay.nets.head import PreparedTexts
 
 if TYPE_CHECKING:
@@ -40,13 +41,15 @@ class Classifier(ABC):
 
     `encode_images` is the model's, and gives the rows that all else takes; `scale` is its factor on scores, and `bias`
     what it adds to them if it scores by a sigmoid. Without a bias probabilities are a softmax over the classes: rows
-    sum to 1. With one each class has a sigmoid of its own: all may be near 0, or several near 1.
+    sum to 1. With one each class has a sigmoid of its own: all may be near 0, or several near 1. `confidence` makes a
+    softmax flatter for names and images that the model hardly knows, where its file says how.
     """
 
     class_names: tuple[str, ...]
     scale: float
     encode_images: Callable[[Iterable], Tensor]
     bias: float | None = None
+    confidence: Confidence | None = None
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:SHOWN_NAMES]) + (", ..." if len(self.class_names) > SHOWN_NAMES else "")
@@ -95,8 +98,12 @@ class Classifier(ABC):
     def probabilities_of(self, score_NC: Tensor) -> Tensor:
         """As `probabilities`, (N, C), for scores that are there already."""
         if self.bias is None:
-            return probabilities(score_NC, self.scale)
+            return probabilities(score_NC, self.scales(score_NC))
         return match_probabilities(score_NC, self.scale, self.bias)
+
+    def scales(self, score_NC: Tensor) -> Tensor | float:
+        """What a softmax multiplies these scores by: one factor for all, or one for each image, (N, 1)."""
+        return self.scale if self.confidence is None else self.scale / self.confidence.temperatures(score_NC)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -179,6 +186,7 @@ def classifier_of(
         weights=rows(prompts) if rows else prompt_rows(model.encode_texts, prompts),
         scale=model.logit_scale,
         bias=model.logit_bias,
+        confidence=confidence_of(model, class_names) if model.logit_bias is None else None,
         encode_images=model.encode_images,
         is_exact=model.engine == "torch-exact",
     )

@@ -146,8 +146,12 @@ def read_known(
 
 
 def fit_softmax(classifier: Classifier, known: KnownPhotos) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier at the temperature of the highest likelihood for the photos that show a label; and the facts."""
-    logit_NC = classifier.scale * known.cosine_NC[known.is_known_N].astype(np.float64)
+    """The classifier at the temperature of the highest likelihood for the photos that show a label; and the facts.
+
+    A model's own `confidence` stays below it.
+    """
+    cosine_NC = torch.from_numpy(known.cosine_NC[known.is_known_N]).double()
+    logit_NC = (classifier.scales(cosine_NC) * cosine_NC).numpy()
     label_N = known.label_N[known.is_known_N]
 
     def fitted_change(logit_NC: Logits, label_N: np.ndarray) -> Change:
