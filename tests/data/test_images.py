@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.data import images
+from seesay.data import jpeg, resizing
 from seesay.data.images import CLIP_MEAN, CLIP_STD, FastPreprocess, Preprocess, decode, open_image
 
 RANDOM = np.random.default_rng(7)
@@ -513,6 +513,25 @@ def test_pixels_are_pillows_resize_and_centre_crop_pixel_for_pixel(shape, interp
         assert np.array_equal(squashed.permute(1, 2, 0).numpy(), expected)
 
 
+# Wide ones whose centre begins at whole pixels of both grids and others, tall ones, squares, and strips.
+TURNED = [(80, 120), (120, 80), (66, 91), (91, 66), (64, 64), (30, 140), (140, 30)]
+
+
+@pytest.mark.parametrize(("kind", "mapped"), [("JPEG", 0), ("JPEG", jpeg.MAPPED_PIXELS), ("PNG", 0)])
+def test_a_file_of_any_orientation_gives_the_pixels_of_the_whole_upright_image(kind, mapped, monkeypatch):
+    monkeypatch.setattr(jpeg, "MAPPED_PIXELS", mapped)
+    for shape in TURNED:
+        stored = noise(*shape) // 2 + smooth(*shape) // 2
+        for orientation in range(1, 9):
+            data = encoded(stored, kind, exif=exif(orientation))
+            with jpeg.decoding(data) as image:
+                assert np.array_equal(image.pixels_HW3, decode(data))
+            for size in (32, 15):
+                result = Preprocess(size=size).read(data).permute(1, 2, 0).numpy()
+                expected = plain_pillow(decode(data), size, Image.Resampling.BICUBIC)
+                assert np.array_equal(result, expected), (shape, orientation, size)
+
+
 # (35, 32): three are too many, of which torchvision cuts two off in front; (33, 32): one, and it cuts none.
 @pytest.mark.parametrize(
     ("shape", "moved"), [((35, 32), 1), ((32, 35), 1), ((33, 32), 0), ((37, 32), 0), ((39, 32), 1)]
@@ -531,7 +550,7 @@ def test_transformers_crop_cuts_the_smaller_half_off_in_front(shape, moved, mode
 @pytest.mark.parametrize("shape", [(1, 900), (900, 1), (3, 2000), (2000, 3), (40, 41)])
 def test_the_shortcut_for_extreme_shapes_is_within_one_level_of_the_whole(shape, monkeypatch):
     image = noise(*shape)
-    monkeypatch.setattr(images, "MAX_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(resizing, "MAX_RESIZED_PIXELS", 0)
     result = Preprocess(size=24).pixels(image).permute(1, 2, 0).numpy().astype(int)
     assert np.abs(result - plain_pillow(image, 24, Image.Resampling.BICUBIC)).max() <= 1
 

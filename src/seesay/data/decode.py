@@ -64,7 +64,8 @@ def decode(data: bytes) -> np.ndarray:
     cost = footprint(data)
     shrink = cost.fitting()
     with reserved(cost.at(shrink)):
-        return decode_by_pillow(data, cost, shrink)
+        stored, turn = decode_by_pillow(data, cost, shrink)
+        return stored if isinstance(stored, np.ndarray) else upright_rgb(stored, turn)
 
 
 def developed(data: bytes) -> bytes:
@@ -76,8 +77,11 @@ def developed(data: bytes) -> bytes:
         return preview(data)
 
 
-def decode_by_pillow(data: bytes, cost: Footprint, shrink: int) -> np.ndarray:
-    """As `decode`, `shrink` times smaller: (ceil(H / shrink), ceil(W / shrink), 3); the caller holds the memory."""
+def decode_by_pillow(data: bytes, cost: Footprint, shrink: int) -> tuple[np.ndarray | Image.Image, int]:
+    """What is decoded and the EXIF orientation that it is still to be turned by; the caller holds the memory.
+
+    A Pillow image as it is stored where it is RGB by itself, else (ceil(H / shrink), ceil(W / shrink), 3) upright.
+    """
     open_file = opener(data)
     with decoder_errors(), open_file(io.BytesIO(data)) as image:
         sides = (cost.width, cost.height)
@@ -87,13 +91,17 @@ def decode_by_pillow(data: bytes, cost: Footprint, shrink: int) -> np.ndarray:
             raise BrokenSample("damaged image", f"its headers disagree: {image.mode} of {image.size}, and {cost}")
         if image.mode in ENDLESS_MODES:
             raise BrokenSample(NO_RANGE, f"pixels of mode {image.mode}; scale them to 8 or 16 bit")
+        is_whole = shrink == 1
         if shrink > 1 and isinstance(image, JpegImageFile):
             image.draft(None, (image.width // shrink, image.height // shrink))
             shrink = 1
         image.load()
         if isinstance(image, PngImageFile):
             _scale_transparent_value(image, bits=data[24])
-        return _upright_rgb(image, shrink)
+        turn = _orientation_of(image)
+        if is_whole and image.mode == "RGB" and isinstance(image, Image.Image) and not image.has_transparency_data:
+            return image, turn
+        return upright_rgb(image, turn, shrink), 1
 
 
 def pixel_bytes(mode: str) -> int:
@@ -119,7 +127,7 @@ def open_image(source: Source) -> np.ndarray:
     # The same Pillow image may be handed in twice, and loading it in two threads at once is not safe.
     with _LOADING[id(source) // 16 % len(_LOADING)], reserved(cost.at(shrink)), decoder_errors():
         source.load()
-        return _upright_rgb(source, shrink)
+        return upright_rgb(source, _orientation_of(source), shrink)
 
 
 @contextmanager
@@ -150,10 +158,16 @@ def _scale_transparent_value(image: PngImageFile, *, bits: int) -> None:
         image.info["transparency"] = tuple(channel >> 8 for channel in value)
 
 
-def _upright_rgb(image: Image.Image | HeicFile, shrink: int) -> np.ndarray:
-    """(H, W, 3) uint8, band by band of a large image; a multiple of `shrink` rows in each but the last."""
-    # PNG may carry EXIF after the pixels, so it is read only of a loaded image.
-    turn = image.tag_v2.get(0x0112, 1) if isinstance(image, FirstPage) else orientation(image.info.get("exif") or b"")
+def _orientation_of(image: Image.Image | HeicFile) -> int:
+    """Of an image that is loaded, as PNG may carry EXIF after the pixels."""
+    return image.tag_v2.get(0x0112, 1) if isinstance(image, FirstPage) else orientation(image.info.get("exif") or b"")
+
+
+def upright_rgb(image: Image.Image | HeicFile, turn: int, shrink: int = 1) -> np.ndarray:
+    """(H, W, 3) uint8, turned as `turn` says, band by band of a large image; what is broken is a `BrokenSample`.
+
+    A multiple of `shrink` rows in each band but the last.
+    """
     white = _white_of(image)
     if image.width * image.height <= BAND_PIXELS:
         whole = image.crop((0, 0, *image.size)) if isinstance(image, HeicFile) else image
@@ -198,14 +212,14 @@ def _white_of(image: Image.Image | HeicFile) -> int:
 
 def upright(image: Image.Image, turn: int) -> np.ndarray:
     """The pixels of the image, turned as an EXIF orientation says: (H, W, 3) uint8."""
-    method = _TURNS.get(turn)
+    method = TURNS.get(turn)
     return np.array(image.transpose(method) if method is not None else image)
 
 
 # Orientations that exchange height and width, and those in which the stored rows go up or to the left.
 ON_THEIR_SIDE = (5, 6, 7, 8)
 _BACKWARDS = (3, 4, 6, 7)
-_TURNS = {
+TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

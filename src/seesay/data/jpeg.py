@@ -11,42 +11,88 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, features
 
 from seesay.data.decode import (
     ON_THEIR_SIDE,
+    TURNS,
     decode_by_pillow,
     decoder_errors,
     developed,
     open_image,
     orientation,
-    upright,
+    upright_rgb,
 )
 from seesay.data.decoding_limits import SHRINKS, Footprint, refuse_size, reserved
 from seesay.data.image_formats import JPEG_START, QuietJpegFile
 from seesay.data.image_headers import footprint
 from seesay.data.image_sources import Source, read_source
 
+# From here on an image for Pillow has four bytes to a pixel, which it maps: copying three costs more than resizing a
+# fourth (benchmarks/2026-11-29-pixels).
+MAPPED_PIXELS = 1 << 22
+# Only then are the pixels of simplejpeg those of Pillow, which is built with another library on some systems.
+_IS_PILLOWS_DECODER = features.check_feature("libjpeg_turbo")
+
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """Upright pixels (H, W, 3) of an image of `height` x `width`, shrunk `shrink` times.
+    """An image of `height` x `width`, both upright and whole, decoded `shrink` times smaller.
 
-    Point (y, x) of the whole is point (y / shrink, x / shrink) here, also where the sides are no multiples of it.
+    `unturned` holds the pixels as they lie in the file, (H, W, 3), or (H, W, 4) with nothing in the fourth channel, or
+    is a Pillow image of them; they are upright after the transposition that the EXIF orientation `turn` asks for. Point
+    (y, x) of the whole is point (y / shrink, x / shrink) of what is decoded, also where the sides are no multiples.
     """
 
-    pixels_HW3: np.ndarray
+    unturned: np.ndarray | Image.Image
     height: int
     width: int
     shrink: int = 1
+    turn: int = 1
 
     @classmethod
     def whole(cls, pixels_HW3: np.ndarray) -> "DecodedImage":
         """An image (H, W, 3) that was not shrunk."""
         return cls(pixels_HW3, *pixels_HW3.shape[:2])
+
+    @cached_property
+    def pixels_HW3(self) -> np.ndarray:
+        """What is decoded, upright (H, W, 3)."""
+        if isinstance(self.unturned, np.ndarray) and self.unturned.shape[2] == 3 and self.turn not in TURNS:
+            return self.unturned
+        return upright_rgb(self.pillow, self.turn)
+
+    @cached_property
+    def pillow(self) -> Image.Image:
+        """What is stored, as a Pillow image of mode RGB or RGBX."""
+        return self.unturned if isinstance(self.unturned, Image.Image) else _as_pillow(self.unturned)
+
+    def rows(self, start: int, stop: int) -> Image.Image:
+        """Some rows of `pillow`."""
+        if isinstance(self.unturned, Image.Image):
+            return self.unturned.crop((0, start, self.unturned.width, stop))
+        return _as_pillow(self.unturned[start:stop])
+
+    @property
+    def decoded(self) -> tuple[int, int]:
+        """Height and width of `pixels_HW3`."""
+        width, height = self.unturned.size if isinstance(self.unturned, Image.Image) else self.unturned.shape[1::-1]
+        return (width, height) if self.turn in ON_THEIR_SIDE else (height, width)
+
+    def upright(self) -> Image.Image:
+        """What is decoded as a Pillow image, upright."""
+        method = TURNS.get(self.turn)
+        return self.pillow if method is None else self.pillow.transpose(method)
+
+
+def _as_pillow(stored_HWC: np.ndarray) -> Image.Image:
+    if stored_HWC.shape[2] == 3:
+        return Image.fromarray(stored_HWC)
+    return Image.frombuffer("RGBX", stored_HWC.shape[1::-1], stored_HWC, "raw", "RGBX", 0, 1)
 
 
 def not_shrunk(height: int, width: int) -> float:
@@ -69,7 +115,9 @@ def decoding(source: Source, most: Callable[[int, int], float] = not_shrunk) -> 
     cost = footprint(data)
     shrink = cost.fitting()
     with reserved(cost.at(shrink)):
-        image = _by_turbo(data, most, shrink) if most is not not_shrunk and data.startswith(JPEG_START) else None
+        image = None
+        if data.startswith(JPEG_START) and (most is not not_shrunk or (shrink == 1 and _IS_PILLOWS_DECODER)):
+            image = _by_turbo(data, most, shrink)
         yield image or _by_pillow(data, cost, shrink)
 
 
@@ -80,14 +128,16 @@ def decode_shrunk(data: bytes, most: Callable[[int, int], float]) -> DecodedImag
 
 
 def _by_pillow(data: bytes, cost: Footprint, shrink: int) -> DecodedImage:
-    pixels_HW3 = decode_by_pillow(data, cost, shrink)
+    stored, turn = decode_by_pillow(data, cost, shrink)
+    if isinstance(stored, Image.Image):
+        return DecodedImage(stored, *(stored.size if turn in ON_THEIR_SIDE else stored.size[::-1]), turn=turn)
     if shrink == 1:
-        return DecodedImage.whole(pixels_HW3)
+        return DecodedImage.whole(stored)
     for sides in ((cost.height, cost.width), (cost.width, cost.height)):
-        if pixels_HW3.shape[:2] == (-(-sides[0] // shrink), -(-sides[1] // shrink)):
-            return DecodedImage(pixels_HW3, *sides, shrink=shrink)
+        if stored.shape[:2] == (-(-sides[0] // shrink), -(-sides[1] // shrink)):
+            return DecodedImage(stored, *sides, shrink=shrink)
     # A HEIC that was cut to a part of what its headers say.
-    return DecodedImage(pixels_HW3, *(shrink * side for side in pixels_HW3.shape[:2]), shrink=shrink)
+    return DecodedImage(stored, *(shrink * side for side in stored.shape[:2]), shrink=shrink)
 
 
 def _by_turbo(data: bytes, most: Callable[[int, int], float], needed: int) -> DecodedImage | None:
@@ -104,12 +154,9 @@ def _by_turbo(data: bytes, most: Callable[[int, int], float], needed: int) -> De
     fitting = [k for k in SHRINKS if k <= limit and (turn == 1 or height % k == width % k == 0)]
     shrink = max(needed, *fitting, 1)
     least = (-(-height // shrink), -(-width // shrink))
+    colours = "RGBX" if most is not_shrunk and width * height >= MAPPED_PIXELS else "RGB"
     try:
-        pixels_HW3 = simplejpeg.decode_jpeg(data, min_height=least[0], min_width=least[1])
+        stored_HWC = simplejpeg.decode_jpeg(data, colours, min_height=least[0], min_width=least[1])
     except ValueError:
         return None
-    if pixels_HW3.shape[:2] != least:
-        return None
-    if turn != 1:
-        pixels_HW3 = upright(Image.fromarray(pixels_HW3), turn)
-    return DecodedImage(pixels_HW3, *sides, shrink=shrink)
+    return DecodedImage(stored_HWC, *sides, shrink=shrink, turn=turn) if stored_HWC.shape[:2] == least else None

@@ -8,7 +8,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from seesay.data.jpeg import decoding
+from seesay.data.decode import upright_rgb
+from seesay.data.jpeg import DecodedImage, decoding
 
 # The first bytes of a file by the specifications of PNG, JPEG and RIFF (WebP).
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
@@ -33,12 +34,14 @@ def thumbnail(source: str | Path | bytes | np.ndarray, *, side: int = 192, quali
     return file.getvalue()
 
 
-def quick_thumbnail(image_HW3: np.ndarray, *, side: int, quality: int) -> tuple[bytes, np.ndarray]:
-    """A small JPEG of pixels (H, W, 3), with nothing beside them, and its own pixels; larger than WebP.
+def quick_thumbnail(image: DecodedImage, *, side: int, quality: int) -> tuple[bytes, np.ndarray]:
+    """A small JPEG of a decoded image, with nothing beside its pixels, and these (H, W, 3); larger than WebP.
 
     It takes a tenth of the time and less (benchmarks/2026-11-29-search).
     """
-    image = Image.fromarray(image_HW3)
-    image.thumbnail((side, side))
-    small_HW3 = np.ascontiguousarray(image)
+    width, height = image.pillow.size
+    scale = min(1.0, side / max(width, height))
+    sides = max(1, round(width * scale)), max(1, round(height * scale))
+    # As Pillow's own `thumbnail`, which writes over the image.
+    small_HW3 = upright_rgb(image.pillow.resize(sides, Image.Resampling.BICUBIC, reducing_gap=2.0), image.turn)
     return simplejpeg.encode_jpeg(small_HW3, quality=quality, colorspace="RGB", colorsubsampling="420"), small_HW3

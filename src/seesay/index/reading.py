@@ -123,8 +123,8 @@ def _read_one(index: int, path: bytes, preprocess: Preprocess) -> tuple[dict, np
     try:
         data = LooseFile(os.fsdecode(path), size=0).read()
         with decoding(data) as image:
-            square = preprocess.pixels(image.pixels_HW3).numpy()
-            thumbnail, small_HW3 = quick_thumbnail(image.pixels_HW3, side=SIDE, quality=QUALITY)
+            square = preprocess.pixels(image).numpy()
+            thumbnail, small_HW3 = quick_thumbnail(image, side=SIDE, quality=QUALITY)
     except BrokenSample as error:
         return _broken(index, data, error), None
     look, colours = looks(small_HW3)
