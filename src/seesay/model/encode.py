@@ -24,6 +24,7 @@ from seesay.data.sources import count_reasons
 from seesay.data.tokenizer import pad
 from seesay.formulas.similarity import prefix
 from seesay.nets.clip import Clip, DualEncoder
+from seesay.nets.linear import faster_products
 from seesay.nets.text import TextTransformer
 
 # `Model` calls the first half of this file; the second half calls `Model`.
@@ -73,10 +74,16 @@ def prefetch_blocks(work: Callable[[Item], Result], items: Iterable[Item], *, si
 
 @contextmanager
 def rounding(model: "Model") -> Iterator[None]:
-    """Inside, matrices are multiplied in the model's precision, and a number beyond it is no damage to the weights."""
+    """Inside, matrices are multiplied in the model's precision, and a number beyond it is no damage to the weights.
+
+    In float32 by the faster library, but for an engine whose rows are to be the same bits in any batch.
+    """
     dtype = PRECISIONS[model.precision]
     try:
-        with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
+        with (
+            torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32),
+            faster_products(dtype == torch.float32 and model.engine != "torch-exact"),
+        ):
             yield
     except RefusedInput as error:
         if dtype != torch.float16:

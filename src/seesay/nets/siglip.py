@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seesay.base.records import Tokens
 from seesay.nets.architecture import BlocksConfig, SiglipImageConfig, SiglipTextConfig
 from seesay.nets.block import ACTIVATIONS, Block, Blocks
+from seesay.nets.linear import Linear, linear, patch_rows
 from seesay.nets.packing import Group
 from seesay.nets.tower import ImageTower
 
@@ -26,11 +27,11 @@ class AttentionPool(nn.Module):
         width = config.width
         self.heads = config.heads
         self.probe = nn.Parameter(torch.empty(1, 1, width))
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.ln = nn.LayerNorm(width, eps=EPS)
-        self.fc = nn.Linear(width, config.hidden)
-        self.proj = nn.Linear(config.hidden, width)
+        self.fc = Linear(width, config.hidden)
+        self.proj = Linear(config.hidden, width)
         self.activation = ACTIVATIONS[config.activation]
         nn.init.xavier_uniform_(self.probe)
 
@@ -39,7 +40,7 @@ class AttentionPool(nn.Module):
         B, L, W = x_BLW.shape
         query_11W = F.linear(self.probe, self.qkv.weight[:W], self.qkv.bias[:W])
         query_BH1C = query_11W.view(1, 1, self.heads, -1).transpose(1, 2).expand(B, -1, -1, -1)
-        both = F.linear(x_BLW, self.qkv.weight[W:], self.qkv.bias[W:]).view(B, L, 2, self.heads, -1)
+        both = linear(x_BLW, self.qkv.weight[W:], self.qkv.bias[W:]).view(B, L, 2, self.heads, -1)
         key_BHLC, value_BHLC = both.permute(2, 0, 3, 1, 4)
         mixed_BH1C = F.scaled_dot_product_attention(query_BH1C, key_BHLC, value_BHLC)
         pooled_BW = self.out(mixed_BH1C.reshape(B, W))
@@ -64,7 +65,7 @@ class SiglipImage(ImageTower):
 
     def features(self, pixels_B3SS: Tensor) -> Tensor:
         """Normalised pixels to (B, W): what a linear probe reads."""
-        patches_BLW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2)
+        patches_BLW = patch_rows(self.patches, pixels_B3SS)
         B, L, _ = patches_BLW.shape
         x_TW = (patches_BLW + self.positions).flatten(0, 1)
         x_TW = self.blocks(x_TW, [Group(B, L)])
@@ -92,7 +93,7 @@ class SiglipText(nn.Module):
         self.positions = nn.Parameter(torch.randn(config.context, width) * width**-0.5)
         self.blocks = siglip_blocks(config, eps=config.eps)
         self.ln_final = nn.LayerNorm(width, eps=config.eps)
-        self.head = nn.Linear(width, embed_dim)
+        self.head = Linear(width, embed_dim)
         nn.init.normal_(self.token_embedding.weight, std=width**-0.5)
         lecun_normal(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -122,24 +123,24 @@ def siglip_blocks(config: BlocksConfig, *, eps: float) -> Blocks:
     for block in blocks:
         block.ln_1.eps = block.ln_2.eps = eps
         start_as_flax(block.attention.qkv, parts=3)
-        for linear in (block.attention.out, block.fc, block.proj):
-            start_as_flax(linear)
+        for layer in (block.attention.out, block.fc, block.proj):
+            start_as_flax(layer)
     return Blocks(blocks)
 
 
 def start_pool(pool: AttentionPool) -> None:
     """Its start in the released code."""
     start_as_flax(pool.qkv, parts=3)
-    for linear in (pool.out, pool.fc, pool.proj):
-        start_as_flax(linear)
+    for layer in (pool.out, pool.fc, pool.proj):
+        start_as_flax(layer)
 
 
-def start_as_flax(linear: nn.Linear, *, parts: int = 1) -> None:
+def start_as_flax(layer: nn.Linear, *, parts: int = 1) -> None:
     """Xavier for each of the `parts` that the rows are made of, and no bias."""
     with torch.no_grad():
-        for part in linear.weight.chunk(parts):
+        for part in layer.weight.chunk(parts):
             nn.init.xavier_uniform_(part)
-    nn.init.zeros_(linear.bias)
+    nn.init.zeros_(layer.bias)
 
 
 def lecun_normal(weight: Tensor) -> None:

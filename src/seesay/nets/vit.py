@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.block import Block, Blocks, start_as_torch
 from seesay.nets.coca import QueryPool
+from seesay.nets.linear import patch_rows
 from seesay.nets.packing import Group
 from seesay.nets.row_random import row_uniforms
 from seesay.nets.tower import ImageTower
@@ -71,7 +72,7 @@ class VisionTransformer(ImageTower):
         return self.ln_post(x_TW.unflatten(0, (count, length))[:, 1:])
 
     def _start(self, pixels_B3SS: Tensor) -> Tensor:
-        x_BPW = self.patches(pixels_B3SS).flatten(2).transpose(1, 2) + self.positions[1:]
+        x_BPW = patch_rows(self.patches, pixels_B3SS) + self.positions[1:]
         if self.training and self.patch_dropout:
             x_BPW = self._some(x_BPW)
         token_B1W = (self.class_token + self.positions[0]).expand(len(x_BPW), 1, -1)
