@@ -1,6 +1,8 @@
 """Models of the paper's two kinds, small enough to be made in every test, with every tensor moved from its start."""
 
+import functools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +112,25 @@ def vit() -> Model:
     return vit_with()
 
 
+@pytest.fixture(scope="session")
+def saved_vit(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of `vit` in a layout, saved once: to read, or to copy."""
+    folder = tmp_path_factory.mktemp("saved")
+
+    @functools.cache
+    def save(layout: str) -> Path:
+        vit_with().save(folder / layout, layout)  # type: ignore[arg-type]
+        return folder / layout
+
+    return save
+
+
+@pytest.fixture
+def saved(saved_vit: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A folder of that layout, to do with as one likes."""
+    return lambda layout: Path(shutil.copytree(saved_vit(layout), tmp_path / layout))
+
+
 @pytest.fixture
 def resnet() -> Model:
     return make(ResNetConfig(image_size=64, width=8, layers=(2, 1, 1, 2), heads=4))
@@ -117,6 +138,11 @@ def resnet() -> Model:
 
 def unigram() -> Tokenizer:
     """As T5's, which SigLIP's is: pieces with a mark in front, `</s>` at the end."""
+    return Tokenizer.from_str(_unigram())
+
+
+@functools.cache
+def _unigram() -> str:
     whole = Tokenizer(models.Unigram())
     whole.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     whole.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -125,11 +151,16 @@ def unigram() -> Tokenizer:
     )
     whole.train_from_iterator(WORDS, trainer)
     whole.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return whole
+    return whole.to_str()
 
 
 def gemma() -> Tokenizer:
     """As Gemma's, which SigLIP 2's is: BPE over marked text, with bytes for what has no token."""
+    return Tokenizer.from_str(_gemma())
+
+
+@functools.cache
+def _gemma() -> str:
     whole = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     whole.normalizer = normalizers.Replace(" ", "\u2581")
     whole.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
@@ -137,7 +168,7 @@ def gemma() -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=360, special_tokens=specials, show_progress=False)
     whole.train_from_iterator(WORDS, trainer)
     whole.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
-    return whole
+    return whole.to_str()
 
 
 def siglip_with(**change) -> Model:

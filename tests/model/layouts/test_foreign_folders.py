@@ -19,17 +19,6 @@ CONFIGS = {"hf": "config.json", "open_clip": "open_clip_config.json"}
 WEIGHTS = {"hf": "model.safetensors", "open_clip": "open_clip_model.safetensors"}
 
 
-@pytest.fixture
-def saved(vit: Model, tmp_path: Path) -> Callable[[str], Path]:
-    """A folder of that layout."""
-
-    def save(layout: str) -> Path:
-        vit.save(tmp_path / layout, layout)  # type: ignore[arg-type]
-        return tmp_path / layout
-
-    return save
-
-
 def rewrite(path: Path, change: Callable[[dict], object]) -> None:
     config = json.loads(path.read_text())
     change(config)

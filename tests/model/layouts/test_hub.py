@@ -35,9 +35,9 @@ TEXTS = ["a red dog", ""]
 
 
 @pytest.fixture
-def hub(vit: Model, tmp_path: Path, monkeypatch) -> Iterator[Hub]:
+def hub(saved_vit, tmp_path: Path, monkeypatch) -> Iterator[Hub]:
     """A hub with somebody/tiny in transformers' layout, which `huggingface_hub` asks in place of huggingface.co."""
-    vit.save(tmp_path / "tiny", "hf")
+    shutil.copytree(saved_vit("hf"), tmp_path / "tiny")
     with running(Hub({"somebody/tiny": tmp_path / "tiny"})) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
         monkeypatch.setattr(
