@@ -58,9 +58,10 @@ def test_another_checker_checks_everything_again(check_types, tmp_path: Path):
 def test_only_what_changed_is_given_to_the_checker_and_nothing_is_remembered_of_what_fails(
     check_types, tmp_path: Path, monkeypatch
 ):
-    for name in (*check_types.BESIDE, "src/a.py", "src/b.py"):
+    for name in (*check_types.LOCKS, "src/a.py", "src/b.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
+    (tmp_path / "pyproject.toml").write_text("[tool.pyright]")
     given, codes = [], iter([0, 1, 0])
 
     def run(command, **_):

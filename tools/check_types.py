@@ -9,16 +9,18 @@ what did are in .pyright_passed; without it everything is checked. The exit code
 
 import ast
 import hashlib
+import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
 PASSED = ROOT / ".pyright_passed"
-# What decides beside the files: the settings, and the versions of pyright and of everything that is imported.
-BESIDE = ("pyproject.toml", "constraints.txt", "locks/cpu.txt", "locks/cuda.txt")
+# What decides beside the files and the settings: the versions of pyright and of everything that is imported.
+LOCKS = ("constraints.txt", "locks/cpu.txt", "locks/cuda.txt")
 
 
 def digests(source: Path, beside: bytes = b"") -> dict[Path, str]:
@@ -68,8 +70,9 @@ def reachable(file: Path, imported: Mapping[Path, set[Path]]) -> set[Path]:
 
 def main() -> int:
     """Check what did not pass as it is now, and remember it if nothing is found."""
-    beside = b"".join((ROOT / name).read_bytes() for name in BESIDE) + sys.version.encode()
-    now = digests(SOURCE, beside)
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
+    beside = "".join([*((ROOT / name).read_text() for name in LOCKS), json.dumps(settings), sys.version])
+    now = digests(SOURCE, beside.encode())
     passed = set(PASSED.read_text().split()) if PASSED.exists() else set()
     changed = [file for file, digest in now.items() if digest not in passed]
     if changed:
