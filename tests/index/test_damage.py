@@ -84,6 +84,19 @@ def test_what_says_which_rows_there_are_is_checked_before_it_is_read(index, dama
             work()
 
 
+def test_a_list_of_deleted_rows_that_is_gone_brings_none_back(index, photos):
+    (photos / "red.png").unlink()
+    index.refresh()
+    lists = list((index.folder / "photos.lance" / "_deletions").iterdir())
+    assert lists and len(index) == 3
+    for path in lists:
+        path.unlink()
+    assert len(open_index(index.folder, model=index.model)) == 3
+    shutil.rmtree(index.folder / "scan")
+    with pytest.raises(RefusedInput, match="makes it again"):
+        open_index(index.folder, model=index.model)
+
+
 def test_a_sum_of_words_changes_with_every_bit_and_with_their_order(tmp_path):
     random = np.random.default_rng(0)
     words = random.integers(0, 1 << 32, (3, 50), dtype=np.uint32)

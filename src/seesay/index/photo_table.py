@@ -13,6 +13,7 @@ N = rows, D = width of vectors.
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ class PhotoTable:
 
 def thumbnails_of(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
     """The thumbnails of these rows, of the newest version that can be read; no lock is needed."""
-    _check_files(folder, _acknowledged(folder)[1], may_be_gone=True)
+    _check_files(folder, _acknowledged(folder)[1])
     with _errors(folder):
         table = database_at(folder, why=WHY).open_table(TABLE)
         columns = ["id", "thumbnail", THUMBNAIL_CHECK]
@@ -243,17 +244,15 @@ def _row_checks(rows: pa.Table) -> np.ndarray:
     return check_N
 
 
-def _check_files(folder: Path, sums: dict[str, list[int]], *, may_be_gone: bool = False) -> None:
-    """`RefusedInput` for a file of the table that has changed; a reader may find it gone, where one is writing."""
+def _check_files(folder: Path, sums: dict[str, list[int]]) -> None:
+    """`RefusedInput` for a file of the table that has changed.
+
+    One may be gone that a compaction has made needless, before it was acknowledged; LanceDB says so of one it needs.
+    """
     for name, expected in sums.items():
-        try:
-            found = file_sum(folder / name)
-        except FileNotFoundError:
-            if may_be_gone:
-                continue
-            raise damaged(folder / name, "it is gone", folder) from None
-        if found != expected:
-            raise damaged(folder / name, "it has changed since it was written", folder)
+        with suppress(FileNotFoundError):
+            if file_sum(folder / name) != expected:
+                raise damaged(folder / name, "it has changed since it was written", folder)
 
 
 def _manifest(version: int) -> str:
