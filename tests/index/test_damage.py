@@ -99,13 +99,13 @@ def test_a_list_of_deleted_rows_that_is_gone_brings_none_back(index, photos):
 
 def test_a_sum_of_words_changes_with_every_bit_and_with_their_order(tmp_path):
     random = np.random.default_rng(0)
-    words = random.integers(0, 1 << 32, (3, 50), dtype=np.uint32)
-    before = checks.word_sums(words)
+    vectors = random.standard_normal((3, 50), dtype=np.float32)
+    before = checks.vector_sums(vectors)
     for _ in range(200):
-        other = words.copy()
-        other[1, random.integers(50)] ^= np.uint32(1 << random.integers(32))
-        assert checks.word_sums(other)[1] != before[1]
-    assert checks.word_sums(words[:, ::-1])[0] != before[0]
+        other = vectors.copy()
+        other.view(np.uint32)[1, random.integers(50)] ^= np.uint32(1 << random.integers(32))
+        assert checks.vector_sums(other)[1] != before[1]
+    assert checks.vector_sums(np.ascontiguousarray(vectors[:, ::-1]))[0] != before[0]
     for size in (0, 5, 70_000):
         (tmp_path / "file").write_bytes(random.bytes(size))
         first = checks.file_sum(tmp_path / "file")
