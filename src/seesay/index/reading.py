@@ -5,7 +5,7 @@ K = photos that could be read, S = side that the model takes.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -82,6 +82,26 @@ def read_photos(paths: Sequence[bytes], preprocess: Preprocess) -> Iterator[Phot
         finally:
             pool.close()
         yield from _read_alone(make, suspects, slot_bytes=slot_bytes)
+
+
+def together(reads: Iterable[PhotosRead], count: int) -> Iterator[PhotosRead]:
+    """The same photos in the same order, at least `count` of them that could be read at a time, but for the last.
+
+    A model takes many at once in less time than a few.
+    """
+    held: list[PhotosRead] = []
+    for read in reads:
+        held.append(read)
+        if sum(len(each.pixels_K3SS) for each in held) >= count:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(reads: Sequence[PhotosRead]) -> PhotosRead:
+    (records,) = pa.Table.from_batches([read.records for read in reads]).combine_chunks().to_batches()
+    return PhotosRead(records=records, pixels_K3SS=np.concatenate([read.pixels_K3SS for read in reads]))
 
 
 def _read_alone(make: partial, indices: np.ndarray, *, slot_bytes: int) -> Iterator[PhotosRead]:

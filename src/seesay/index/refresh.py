@@ -22,7 +22,7 @@ from seesay.base.records import Skipped
 from seesay.data.sources import count_reasons
 from seesay.index.difference import Difference, Folder, KnownPhoto, PhotoFile, difference, known_photos, survey
 from seesay.index.photo_table import PhotoTable, schema
-from seesay.index.reading import PhotosRead, read_photos
+from seesay.index.reading import PhotosRead, read_photos, together
 from seesay.model.encode import row_width
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Refresh:
         places = [os.path.join(os.fsencode(self.root), path) for path in fresh]
         try:
             with progress(len(fresh), "photos") as advance:
-                for read in read_photos(places, self.model.preprocess) if fresh else ():
+                reads = read_photos(places, self.model.preprocess) if fresh else ()
+                for read in together(reads, self.model.batch_size):
                     waiting.append(self._rows(read))
                     if sum(map(len, waiting)) >= ROWS_AT_ONCE or time.monotonic() - last >= SECONDS_AT_MOST:
                         done += self._write(table, waiting)
