@@ -24,7 +24,7 @@ from seesay.tasks.classify import find_photos
 from seesay.tasks.export_files import drawn_from_folders, in_int8
 from seesay.tasks.words import choose_words
 
-FIRST, METHODS = (1, 4, 8, 16), ("MinMax", "Percentile", "Entropy")
+FIRST, METHODS = (1, 4, 8), ("MinMax", "Percentile", "Entropy")
 static = quantization.quantize_static
 
 

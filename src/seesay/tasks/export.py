@@ -60,8 +60,9 @@ from seesay.tasks.words import choose_words
 # Between rounding in another order, 1e-7 for unit rows, and what could change an answer; and the cosine that int8 keeps
 # at worst, as the issue asks.
 FLOAT_BOUND, INT8_COSINE = 1e-5, 0.995
-# Layers that stay in float32 at the beginning, the next number where the bound asks for it: guesses.
-FLOAT_LAYERS = (1, 4, 8)
+# Layers that stay in float32 at the beginning, the next number where the bound asks for it. Of 3,295 images the box has
+# 66 right or wrong that float32 has not with 1, 32 with 4, 37 with 8 (benchmarks/2026-11-29-engines, float_layers).
+FLOAT_LAYERS = (4, 8)
 # Guesses: images and prompts that rows are compared on, images that ranges of int8 are taken from, and calls timed.
 IMAGES, PROMPTS, CALIBRATED, CALLS = 64, 128, 128, 9
 # Drawn in the package, for whoever names no images.
