@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seesay.base.errors import RefusedInput
 from seesay.index import photo_index
 from seesay.service import guard
 
@@ -230,6 +231,17 @@ def test_an_own_mistake_is_a_number_for_the_caller_and_a_trace_for_the_log(clien
 
 
 @pytest.mark.journey
+def test_a_damaged_index_is_one_line_of_the_log_and_503(client, monkeypatch, capfd):
+    def damaged(*_, **named):
+        raise RefusedInput("/home/somebody/index is damaged; remove it.")
+
+    monkeypatch.setattr(client.service.index, "search_vector", damaged)
+    answer = client.post("/v1/search", {"text": "red"})
+    assert answer.status == 503 and answer.headers["retry-after"] and "somebody" not in str(answer.json)
+    err = capfd.readouterr().err
+    assert "error: /home/somebody/index is damaged; remove it." in err and "Traceback" not in err
+
+
 def test_a_wrong_field_address_or_method_is_answered_with_those_that_there_are(client, png):
     def message(answer):
         return json.loads(answer.body)["error"]["message"]

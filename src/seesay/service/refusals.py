@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from seesay.base.errors import BrokenSample, SeesayError, UsageError
+from seesay.base.errors import BrokenSample, RefusedInput, SeesayError, StorageError, UsageError
 from seesay.base.printable import printable
+from seesay.base.streams import say
 
 # Seconds after which a caller may come again: a guess, some batches.
 RETRY_SECONDS = 1
@@ -30,11 +31,17 @@ class Refusal(Exception):
 
     @classmethod
     def of(cls, error: SeesayError) -> "Refusal":
-        """An error in what the caller sent: an image that cannot be read, or words that cannot be answered."""
+        """An error in what the caller sent: an image that cannot be read, or words that cannot be answered.
+
+        A file of ours that is damaged, or a disk that fails, is a line of the log, and 503 for the caller.
+        """
         if isinstance(error, BrokenSample):
             return cls(422, f"the image cannot be read: {error}")
         if isinstance(error, UsageError):
             return cls(400, str(error))
+        if isinstance(error, RefusedInput | StorageError):
+            say(f"error: {printable(str(error))}")
+            return cls.busy("what is served cannot be read; the log of the service says why.")
         raise error
 
     def body(self, request_id: str) -> bytes:
