@@ -22,9 +22,11 @@ import random
 import resource
 import statistics
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 from PIL import Image
+from pyarrow import parquet
 from scipy.stats import t as student
 
 import seesay
@@ -56,7 +58,7 @@ def saved_again(data, quality):
 
 def write_tar(path, samples):
     with tarfile.open(path, "w") as tar:
-        for number, (data, caption) in enumerate(samples):
+        for number, (data, caption, _) in enumerate(samples):
             suffix = "jpg" if data[:2] == b"\xff\xd8" else "webp" if data[:4] == b"RIFF" else "png"
             for ending, content in ((suffix, data), ("txt", caption.encode())):
                 member = tarfile.TarInfo(f"{number:06}.{ending}")
@@ -77,16 +79,16 @@ def make_pool(data, folder, count, others):
     noise = []
     for number, kind in enumerate(kinds):
         if kind < SHUFFLED:
-            noise.append((next(images).image, chosen.choice(good)[1]))
+            noise.append((next(images).image, chosen.choice(good)[1], "another caption"))
         elif kind < SHUFFLED + NO_CAPTION:
-            noise.append((next(images).image, chosen.choice(JUNK).format(n=number)))
+            noise.append((next(images).image, chosen.choice(JUNK).format(n=number), "no caption"))
         else:
-            noise.append((saved_again(good[number][0], chosen.randrange(40, 90)), good[number][2]))
-    samples = [(image, caption) for image, caption, _ in good] + noise
+            noise.append((saved_again(good[number][0], chosen.randrange(40, 90)), good[number][2], "copy"))
+    samples = [(image, caption, "good") for image, caption, _ in good] + noise
     chosen.shuffle(samples)
     write_tar(folder / "pool.tar", samples)
-    write_tar(folder / "others.tar", [(pair.image, chosen.choice(pair.captions)) for pair in pairs[count + new :]])
-    (folder / "captions.txt").write_text("\n".join(caption for _, caption in samples), encoding="utf-8")
+    write_tar(folder / "others.tar", [(pair.image, chosen.choice(pair.captions), "") for pair in pairs[count + new :]])
+    (folder / "captions.txt").write_text("\n".join(caption for _, caption, _ in samples), encoding="utf-8")
     return samples
 
 
@@ -106,6 +108,12 @@ def curated_set(folder, only, pairs, scorer):
     if "filter" in stages:
         sets = ["filter.least_side=32", *sets]
     return seesay.curate(folder / "pool.tar", out=folder / only, stages=[*stages, "shards"], overrides=sets, **named)
+
+
+def kinds_in(folder, only, samples):
+    """What of the pool is in the set of a filter, by kind."""
+    paths = parquet.read_table(folder / only / "pairs.parquet", columns=["path"])["path"].to_pylist()
+    return dict(Counter(samples[int(Path(path).name)][2] for path in paths))
 
 
 def compared(folder, only, curated, samples, seed, given):
@@ -179,7 +187,7 @@ def main():
     # A run that is stopped has something of each filter.
     for only, seed in [(first, seed) for seed in seeds] + [(only, seed) for seed in seeds for only in rest]:
         curated = curated_set(folder, only, given.pairs, scorer)
-        sizes[only] = len(curated)
+        sizes[only] = kinds_in(folder, only, samples)
         if any((each["filter"], each["seed"]) == (only, seed) for each in found):
             continue
         print(only, curated, sep="\n", flush=True)
