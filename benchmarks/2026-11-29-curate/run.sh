@@ -1,5 +1,5 @@
 #!/bin/sh
-# The races and comparisons of this folder: some 20 minutes of two idle cores, and 15 CPU minutes of one (pays.py).
+# The races and comparisons of this folder: some 20 minutes of two idle cores, and 27 CPU minutes of one (pays.py).
 #
 #     sh benchmarks/2026-11-29-curate/run.sh ../shared/data WORK PYTHON
 #
