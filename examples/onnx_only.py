@@ -8,6 +8,7 @@ N = photos or prompts, D = embedding width, C = labels, S = side in pixels.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -49,11 +50,25 @@ class Exported:
         row_CTD = [self.encode_texts([each.replace("{}", label) for each in templates]) for label in labels]
         class_CD = np.stack([rows.mean(0) for rows in row_CTD])
         class_CD /= np.linalg.norm(class_CD, axis=1, keepdims=True)
-        logit_NC = self.facts["logit_scale"] * self.encode_images(paths) @ class_CD.T
+        cosine_NC = self.encode_images(paths) @ class_CD.T
+        logit_NC = self.facts["logit_scale"] * cosine_NC
         if self.facts["scoring"] == "sigmoid":
             return 1 / (1 + np.exp(-(logit_NC + self.facts["logit_bias"])))
+        logit_NC = logit_NC / self._temperatures(cosine_NC, labels)
         share_NC = np.exp(logit_NC - logit_NC.max(1, keepdims=True))
         return share_NC / share_NC.sum(1, keepdims=True)
+
+    def _temperatures(self, cosine_NC, labels):
+        """(N, 1), higher for labels of rare words and for low cosines; 1 where the model says nothing of its words."""
+        if not (known := self.facts["facts"].get("confidence")):
+            return 1.0
+        count_of = {word: 2**power for power, words in enumerate(known["words"]) for word in words.split()}
+        words_C = [re.findall("[a-z0-9]+", label.lower()) for label in labels]
+        rarest_C = np.array([min((count_of.get(word, 0) for word in words), default=0) for words in words_C])
+        familiarity = np.minimum(1, np.log10(1 + 1e5 * rarest_C / known["pairs"]) / 2).mean()
+        line = known["line"]
+        log_N1 = line["start"] + line["names"] * familiarity + line["cosine"] * cosine_NC.max(1, keepdims=True)
+        return np.exp(log_N1.clip(line["least"], line["most"]))
 
     def _rows(self, side, array):
         return self.sessions[side].run([self.facts[side]["output"]], {self.facts[side]["input"]: array})[0]

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from seesay.base.errors import SeesayError, UsageError
 from seesay.data.file_tokenizer import AnyTokenizer, FileTokenizer
 from seesay.model.bundle import Model
+from seesay.model.confidence import CONFIDENCE
 from seesay.model.engines import pad_of
 from seesay.model.layouts.hf_images import preprocess_file
 from seesay.model.layouts.hf_tokenizer import file_tokenizer_files
@@ -249,7 +250,7 @@ def facts_of(model: Model, to: str, *, int8: bool) -> dict[str, Any]:
         "logit_scale": model.logit_scale,
         "logit_bias": model.logit_bias,
         "tokenizer_rules": {name: rule for name, rule in rules.items() if name != "cleaner"},
-        "facts": {name: model.facts[name] for name in ("weights", "vocabulary") if name in model.facts},
+        "facts": {name: model.facts[name] for name in ("weights", "vocabulary", CONFIDENCE) if name in model.facts},
     }
 
 
