@@ -4,7 +4,7 @@
     python examples/onnx_only.py box-onnx photos/ cat dog "a sunset"
 
 It answers as `seesay classify` does, but for captions that export.json names under text, not_cleaned.
-N = photos or prompts, D = embedding width, C = labels, S = side in pixels.
+Rows are unit vectors (N, D); N = photos or prompts, C = labels, S = side in pixels.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+from onnxruntime import InferenceSession
 from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
@@ -21,27 +21,18 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 class Exported:
-    """A folder of `seesay export --to onnx`."""
-
     def __init__(self, folder):
-        folder = Path(folder)
         self.facts = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         self.images = json.loads((folder / "preprocessor_config.json").read_text(encoding="utf-8"))
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.enable_truncation(self.facts["text"]["context"])
         self.tokenizer.enable_padding(pad_id=self.facts["text"]["pad"])
-        self.sessions = {
-            side: onnxruntime.InferenceSession(folder / self.facts[side]["file"], providers=["CPUExecutionProvider"])
-            for side in ("image", "text")
-        }
+        self.sessions = {side: InferenceSession(folder / self.facts[side]["file"]) for side in ("image", "text")}
 
     def encode_texts(self, texts):
-        """Unit rows (N, D)."""
-        ids_NL = np.array([row.ids for row in self.tokenizer.encode_batch(texts)], dtype=np.int64)
-        return self._rows("text", ids_NL)
+        return self._rows("text", np.array([row.ids for row in self.tokenizer.encode_batch(texts)], dtype=np.int64))
 
     def encode_images(self, paths):
-        """Unit rows (N, D)."""
         return np.concatenate([self._rows("image", self._pixels(path)[None]) for path in paths])
 
     def classify(self, paths, labels):
@@ -74,12 +65,11 @@ class Exported:
         return self.sessions[side].run([self.facts[side]["output"]], {self.facts[side]["input"]: array})[0]
 
     def _pixels(self, path):
-        """(3, S, S) float32: the shorter side to S and the centre, or the whole as a square; then normalised."""
+        """(3, S, S) float32, on white: the shorter side to S and the centre, or all of it as a square; normalised."""
         side, resample = self.images["crop_size"]["height"], self.images["resample"]
         image = ImageOps.exif_transpose(Image.open(path))
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-        # Transparent parts on white.
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
         if not self.images["do_center_crop"]:
             image = image.resize((side, side), resample)
@@ -97,13 +87,10 @@ class Exported:
 
 
 def main(folder, photos, *labels):
-    photos = Path(photos)
-    paths = (
-        sorted(path for path in photos.rglob("*") if path.suffix.lower() in SUFFIXES) if photos.is_dir() else [photos]
-    )
-    for path, share_C in zip(paths, Exported(folder).classify(paths, labels), strict=True):
-        best = np.argsort(-share_C, kind="stable")
-        print(f"{path}  " + "  ".join(f"{labels[at]} {100 * share_C[at]:.1f} %" for at in best))
+    paths = sorted(path for path in Path(photos).rglob("*") if path.suffix.lower() in SUFFIXES) or [photos]
+    for path, share_C in zip(paths, Exported(Path(folder)).classify(paths, labels), strict=True):
+        best_first = np.argsort(-share_C, kind="stable")
+        print(f"{path}  " + "  ".join(f"{labels[at]} {100 * share_C[at]:.1f} %" for at in best_first))
 
 
 if __name__ == "__main__":
