@@ -75,7 +75,7 @@ def main() -> None:
                 seed=seed,
                 device="cpu",
                 workers=0,
-                towers={"precision": "float32"},
+                towers={"precision": "bfloat16"},
                 overrides=["check.every=1.0"],
                 **taught,
             )

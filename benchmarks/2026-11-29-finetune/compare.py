@@ -1,6 +1,6 @@
 """Fine-tuning the box on three targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
 
-    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 1 --keep 0 30
+    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 3
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
@@ -93,14 +93,14 @@ def split(source: Path, folder: Path, *, first: str, second: str, count: int | N
     return folder
 
 
-def measures(old, target: Path, guard: Path, captions: Path):
-    """What every model is measured by at the end, on images that no choice has seen."""
+def measures(old, target: Path, guard: Path, captions: Path, *, has_own_words: bool):
+    """What every model is measured by at the end, on images that no choice has seen; a learned prompt by itself."""
     found = {}
     for name, source in (("target", target), ("tinyimagenet", guard)):
         # Of a folder with parts this is test/, under the name that says which words the paper has for it.
         opened = open_evalset(source)
         words = choose_words(old, (opened,), opened.class_names)
-        found[name] = ClassMeasure(old, opened, words.names, words.templates)
+        found[name] = ClassMeasure(old, opened, words.names, None if has_own_words else words.templates)
     found["flickr8k r10"] = CaptionMeasure(old, open_evalset(captions))
     return found
 
@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--keep", type=float, nargs="*", default=[0.0])
+    parser.add_argument("--keep", type=float, nargs="*", default=[300.0])
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
@@ -211,16 +211,23 @@ def main() -> None:
             fashion(arguments.data, arguments.work / "fashion-types") if name == "fashion" else arguments.data / name
         )
         target = split(source, arguments.work / name, first="train", second="test")
-        measured = measures(old, target, guard, arguments.data / CAPTIONS)
+        measured = {
+            own: measures(old, target, guard, arguments.data / CAPTIONS, has_own_words=own) for own in (False, True)
+        }
 
         def write(run, model, *, seconds, measured=measured, **more) -> None:
-            scores = {key: each.answers(model).mean for key, each in measured.items()}
+            chosen = measured[run[1] == "prompt" and more["a"] > 0]
+            scores = {key: each.answers(model).mean for key, each in chosen.items()}
             line = {"run": run, **scores, "seconds": round(seconds, 1), **more}
             with results.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print(json.dumps(line), flush=True)
 
-        ways = [(how, keep) for how in arguments.only for keep in (arguments.keep if how in HOWS else [0.0])]
+        ways = [
+            (how, keep)
+            for how in arguments.only
+            for keep in (arguments.keep if how in HOWS and how != "prompt" else [0.0])
+        ]
         for how, keep in ways:
             for seed in range(1 if how in ("zero-shot", "probe") else arguments.seeds):
                 run = [name, how, seed, keep]

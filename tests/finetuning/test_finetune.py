@@ -326,7 +326,7 @@ def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares)
         weights[how] = chosen.start.keep
         given = TrainSettings(start=StartSettings(how=how, keep=2.0))
         assert finetune_file.with_defaults(given, target).start.keep == 2.0
-    assert weights == {"full": 30, "image": 30, "lora": 30, "prompt": 0, "lock-image": 0, "lock-text": 0}
+    assert weights == {"full": 300, "image": 300, "lora": 300, "prompt": 0, "lock-image": 0, "lock-text": 0}
 
 
 def test_keeping_where_nothing_could_be_is_one_line(small_model, squares, coloured_pairs, tmp_path):
