@@ -159,11 +159,11 @@ def test_the_command_prints_a_table_and_writes_json_page_and_list(sides, capsys)
     page, values, listed = sides / "page.html", sides / "overlap.json", sides / "found.txt"
     assert run(sides, "--report", str(page), "--json", str(values), "--remove", str(listed)) == 0
     told = capsys.readouterr()
-    assert told.out.splitlines()[2].split()[:5] == ["eval", "30", "0", "5", "16.7"]
+    assert told.out.splitlines()[2].split()[:5] == [f"{sides.name}/eval", "30", "0", "5", "16.7"]
     assert "threshold" in told.err and "no score was measured" in told.err
     assert f"page: {page}\n" in told.err and f"numbers: {values}\n" in told.err
     (own,) = json.loads(values.read_text())["sets"]
-    assert (own["set"], own["overlap"], len(own["pairs"])) == ("eval", 5, 5)
+    assert (own["set"], own["overlap"], len(own["pairs"])) == (f"{sides.name}/eval", 5, 5)
     text = page.read_text()
     assert "<script" not in text and "http" not in text.replace("http-equiv", "")
     assert text.count("<img") == 2 * (5 + len(own["below"]))
@@ -185,10 +185,10 @@ def test_what_is_not_read_of_a_set_is_in_table_json_and_page(sides, capsys):
     page, values = sides / "page.html", sides / "overlap.json"
     assert run(sides, "--report", str(page), "--json", str(values)) == 3
     told = capsys.readouterr()
-    assert told.out.splitlines()[2].split()[:4] == ["eval", "30", "3", "5"]
+    assert told.out.splitlines()[2].split()[:4] == [f"{sides.name}/eval", "30", "3", "5"]
     line = "3 could not be read and were not compared (3 x not an image)"
     assert f"eval: {line}" in told.err and line in page.read_text()
-    assert "3 of 33 images of eval were skipped" in told.err
+    assert f"3 of 33 images of {sides.name}/eval were skipped" in told.err
     assert json.loads(values.read_text())["sets"][0]["skipped"] == {"not an image": 3}
 
 
@@ -223,7 +223,7 @@ def test_a_set_that_has_no_score_keeps_its_pairs(sides, colour_model):
     shutil.rmtree(sides / "eval" / "blue")
     (own,) = overlap(sides / "train", sides / "eval", model=colour_model).sets
     assert own.overlap == 5 and own.accuracy is None
-    assert "no score was measured: eval has 1 class" in own.notes[-1]
+    assert f"no score was measured: {sides.name}/eval has 1 class" in own.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,9 @@ def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, 
     found = seesay.overlap(sides / "train", sides / "flat", model="box")
     (own,) = found.sets
     assert {pair.eval for pair in own.pairs} == {f"{name[-2:]}.png" for name in COPIED} and found.searched == 45
-    assert found.notes == ("train has no pairs and no classes: all its 45 images are taken by themselves.",)
+    assert found.notes == (
+        f"{sides.name}/train has no pairs and no classes: all its 45 images are taken by themselves.",
+    )
     assert "no score was measured: flat has no classes and no captions." in own.notes and len(found.remove) == 5
 
 
@@ -261,7 +263,10 @@ def test_images_without_a_caption_count_beside_pairs_and_several_folders_are_ope
     write(sides / "more" / "photo.png", drawn(2000))
     found = seesay.overlap([sides / "train", sides / "more"], sides / "eval")
     assert found.searched == 46 and {pair.eval.removesuffix(".png") for pair in found.sets[0].pairs} == COPIED
-    assert "train: images without a caption are compared as well: 1." in found.notes and not found.skipped_by_reason
+    assert (
+        f"{sides.name}/train: images without a caption are compared as well: 1." in found.notes
+        and not found.skipped_by_reason
+    )
 
 
 def test_a_set_of_broken_images_is_refused(sides, capsys):
@@ -274,10 +279,16 @@ def test_a_set_of_broken_images_is_refused(sides, capsys):
 
 @pytest.mark.journey
 def test_two_sets_of_one_name_are_refused(sides, capsys):
-    write(sides / "elsewhere" / "eval" / "red" / "1.png", drawn(1))
-    words = ["overlap", str(sides / "train"), "--against", str(sides / "eval"), str(sides / "elsewhere" / "eval")]
+    write(sides / "elsewhere" / sides.name / "eval" / "red" / "1.png", drawn(1))
+    words = [
+        "overlap",
+        str(sides / "train"),
+        "--against",
+        str(sides / "eval"),
+        str(sides / "elsewhere" / sides.name / "eval"),
+    ]
     assert main(words) == 2
-    assert "two sets are called 'eval'" in capsys.readouterr().err
+    assert f"two sets are called '{sides.name}/eval'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -349,7 +360,7 @@ def test_without_a_cache_the_result_is_the_same(sides, monkeypatch):
 @pytest.mark.journey
 def test_the_result_says_what_it_is(sides):
     found = overlap(sides / "train", sides / "eval")
-    assert repr(found) == "<Overlap with 45 training images: eval 5 of 30>"
-    assert "<td>eval</td>" in found._repr_html_()
+    assert repr(found) == f"<Overlap with 45 training images: {sides.name}/eval 5 of 30>"
+    assert f"<td>{sides.name}/eval</td>" in found._repr_html_()
     assert found.rows()[0]["share"] == pytest.approx(5 / 30)
     assert io.StringIO(json.dumps(found.to_json())).read()

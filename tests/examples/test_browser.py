@@ -21,7 +21,7 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 
 import seesay
-from seesay.data.images import centre_by_pillow, squash_by_pillow
+from seesay.data.images import Preprocess
 
 FOLDER = Path(__file__).parents[2] / "examples" / "browser"
 # Height, width and side: smaller and larger, odd numbers too many, and strips, of which the passes come in two orders.
@@ -49,15 +49,15 @@ def test_images_become_squares_as_pillow_makes_them():
             common = {"rgba": base64.b64encode(rgba).decode(), "width": width, "height": height, "side": side}
             for crop in ("torchvision", "transformers"):
                 cases.append(common | {"resample": resample, "squash": False, "floors": crop == "transformers"})
-                right.append(centre_by_pillow(image_HW3, side, interpolation=name, crop=crop))
+                right.append(Preprocess(size=side, interpolation=name, crop=crop).pixels(image_HW3))
             cases.append(common | {"resample": resample, "squash": True, "floors": False})
-            right.append(squash_by_pillow(image_HW3, side, interpolation=name))
+            right.append(Preprocess(size=side, interpolation=name, resize="squash").pixels(image_HW3))
     script = NODE.format(file=json.dumps(str(FOLDER / "pixels.js")))
     words = ["node", "--input-type=module", "--eval", script]
     done = subprocess.run(words, input=json.dumps(cases), capture_output=True, text=True, check=True)
     assert len(done.stdout.split()) == len(right) == 6 * len(SIZES)
-    for line, image_SS3 in zip(done.stdout.split(), right, strict=True):
-        assert base64.b64decode(line) == image_SS3.tobytes()
+    for line, pixels_3SS in zip(done.stdout.split(), right, strict=True):
+        assert base64.b64decode(line) == pixels_3SS.permute(1, 2, 0).numpy().tobytes()
 
 
 def test_the_page_names_no_file_that_is_not_laid_beside_it_and_no_other_host(make):

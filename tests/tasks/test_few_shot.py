@@ -87,22 +87,22 @@ def test_broken_images_are_left_out_and_counted(model, sets):
 
 def test_a_class_that_training_does_not_have_is_named_before_an_image_is_read(sets, paint):
     paint(sets[1] / "gren" / "0.png", "green")
-    with pytest.raises(UsageError, match=r"classes of test that train does not have: 'gren'. Nearest: green"):
+    with pytest.raises(UsageError, match=r"classes of .*/test that .*/train does not have: 'gren'. Nearest: green"):
         probe(None, sets)
 
 
 def test_fewer_images_than_shots_are_named(sets, model):
-    with pytest.raises(UsageError, match="16 shots are requested, but class 'blue' of train has 9 images"):
+    with pytest.raises(UsageError, match=r"16 shots are requested, but class 'blue' of .*/train has 9 images"):
         probe(None, sets, shots=(1, 16))
     (sets[0] / "red" / "0.png").write_bytes(b"no image")
-    with pytest.raises(UsageError, match="class 'red' of train has 8 images that can be read"):
+    with pytest.raises(UsageError, match=r"class 'red' of .*/train has 8 images that can be read"):
         probe(model, sets, shots=(9,))
 
 
 def test_a_set_without_one_image_that_can_be_read_is_refused(sets, model):
     for file in sets[1].rglob("*.png"):
         file.write_bytes(b"no image")
-    with pytest.raises(RefusedInput, match="none of the 6 images of test could be read"):
+    with pytest.raises(RefusedInput, match=r"none of the 6 images of .*/test could be read"):
         probe(model, sets)
 
 

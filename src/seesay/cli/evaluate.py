@@ -40,8 +40,8 @@ SHIFT_COLUMNS = ["model", "natural", "top-1", "shifted", "top-1", "gap [95 %]", 
 COMPARISON_COLUMNS = ["set", "score", "first", "second", "difference [95 %]", "p", "test"]
 WORDS = (
     "Models (folder or name), then sets: folders with a folder per class, shards with classnames.txt, images with "
-    "captions, hf:OWNER/NAME:SPLIT of the Hugging Face hub, limits[:NAME[:COUNT]], drawn on the spot, or a set of the "
-    "paper as its publisher has it, such as svhn:FOLDER."
+    "captions, hf:OWNER/NAME:SPLIT of the hub, limits[:NAME[:COUNT]], drawn by code, or a set of the "
+    "paper as svhn:FOLDER."
 )
 TemplatesOption = Annotated[
     str | None,
