@@ -3,15 +3,19 @@
 python flops.py
 """
 
+from contextlib import suppress
+
 import torch
 from race import CONTEXT, SIDE, SIZES
 from torch.utils.flop_counter import FlopCounterMode
 
 import seesay
 
-for name, (vision, text) in SIZES.items():
-    import open_clip
+with suppress(ImportError):
+    import tvshim  # noqa: F401 - where torchvision is of another build than torch
+import open_clip
 
+for name, (vision, text) in SIZES.items():
     model = open_clip.model.CLIP(
         256, {**vision, "image_size": SIDE}, {**text, "context_length": CONTEXT, "vocab_size": 49408}
     )
