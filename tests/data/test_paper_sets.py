@@ -180,6 +180,15 @@ def test_a_set_with_its_own_measures_is_for_evaluate_alone_and_a_layout_is_calle
         open_evalset(folder)
 
 
+def test_a_matlab_file_that_ends_early_is_refused(tmp_path):
+    folder = write_svhn(tmp_path / "svhn", [1, 2])
+    whole = (folder / "test_32x32.mat").read_bytes()
+    for kept in (0, 4, 100, 200, len(whole) // 2, len(whole) - 1):
+        (folder / "test_32x32.mat").write_bytes(whole[:kept])
+        with pytest.raises(RefusedInput, match="fetch it again"):
+            open_paper_set(f"svhn:{folder}")
+
+
 def test_what_a_matlab_file_unpacks_to_is_limited(tmp_path, monkeypatch):
     savemat(tmp_path / "large.mat", {"X": np.zeros(1 << 20, np.uint8)}, do_compression=True)
     refuse_unpacked(tmp_path / "large.mat")

@@ -25,6 +25,7 @@ _HEADER, _PACKED = 128, 15
 def read_mat(path: Path, variable: str) -> Any:
     """A variable of a MATLAB file; `UsageError` where it is not there, `RefusedInput` for a file that is none."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     if not path.is_file():
         raise UsageError(f"{str(path.parent)!r} has no {path.name}; name the folder that it was unpacked to.")
@@ -32,7 +33,7 @@ def read_mat(path: Path, variable: str) -> Any:
     try:
         with path.open("rb") as file:
             found = loadmat(file, variable_names=[variable], squeeze_me=False)
-    except (ValueError, TypeError, NotImplementedError, OSError, zlib.error, KeyError, IndexError) as error:
+    except (MatReadError, ValueError, TypeError, NotImplementedError, OSError, zlib.error, LookupError) as error:
         raise RefusedInput(f"{path} is no MATLAB file of version 5 ({error}); fetch it again.") from error
     if variable not in found:
         raise RefusedInput(f"{path} has no {variable!r}; fetch it again.")
