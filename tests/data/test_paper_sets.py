@@ -108,6 +108,18 @@ def test_im2gps_has_photos_and_others_that_tell_where(tmp_path):
     assert found.notes == ("2 reference photos, 1 not there; the paper has 1,000,000.",)
 
 
+def test_a_row_that_ends_early_is_refused_by_its_line_and_empty_lines_count(tmp_path):
+    folder = write_im2gps(tmp_path / "im2gps", test=[("a.jpg", "red", 1, 2)], reference=[("b.jpg", "red", 1, 2)])
+    table = folder / "test/test_places365.csv"
+    with table.open("a") as file:
+        file.write("\n")
+    assert open_paper_set(f"im2gps:{folder}").tests == 1
+    with table.open("a") as file:
+        file.write("c.jpg,somebody,3\n")
+    with pytest.raises(RefusedInput, match=r"line 4 of .* has 3 of 5 columns"):
+        open_paper_set(f"im2gps:{folder}")
+
+
 def test_country211_is_a_folder_per_country_called_as_in_the_paper(tmp_path):
     for part in ("train", "valid", "test"):
         for code in ("DE", "CI"):

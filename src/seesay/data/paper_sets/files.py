@@ -64,10 +64,11 @@ def refuse_unpacked(path: Path) -> None:
             at += 8 + count
 
 
-def read_table(path: Path, columns: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """The rows of a CSV by the names given here, each with what its column may be called, without capitals.
+def read_table(path: Path, columns: Mapping[str, Sequence[str]]) -> list[tuple[int, dict[str, str]]]:
+    """The line and the values of each row of a CSV by the names given here, each with what its column may be called.
 
-    `UsageError` where a column is not there, or the file is no text.
+    Capitals do not count, and lines without anything are left out. `UsageError` where a column is not there, or the
+    file is no text, `RefusedInput` for a row that ends before its last column.
     """
     try:
         rows = csv.reader(io.StringIO(read_text(path, limit=TABLE_BYTES, encoding="utf-8-sig")))
@@ -78,8 +79,14 @@ def read_table(path: Path, columns: Mapping[str, Sequence[str]]) -> list[dict[st
                 f"{path} has no column {columns[missing[0]][0]!r}; it has {', '.join(head) or 'none'}."
                 f"{nearest(columns[missing[0]][0], head)}"
             )
-        widest = max(at.values())
-        return [{name: row[column].strip() for name, column in at.items()} for row in rows if len(row) > widest]
+        found = []
+        for row in filter(None, rows):
+            if len(row) <= max(at.values()):
+                raise RefusedInput(
+                    f"line {rows.line_num} of {path} has {len(row)} of {len(head)} columns; correct it, or take it out."
+                )
+            found.append((rows.line_num, {name: row[column].strip() for name, column in at.items()}))
+        return found
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read ({error}); give a CSV in UTF-8.") from error
 

@@ -64,7 +64,7 @@ def _located(folder: Path, problems: list[Skipped]) -> list[tuple[str, LooseFile
     size_of = dict(files_below(folder, problems))
     path_of = {name.rpartition("/")[2]: name for name in size_of if split_suffix(name)[1] in IMAGE_SUFFIXES}
     found = []
-    for line, row in enumerate(read_table(tables[0], COLUMNS), start=2):
+    for line, row in read_table(tables[0], COLUMNS):
         # The photo at that path, or wherever one of that name lies.
         name = row["photo"] if row["photo"] in size_of else path_of.get(row["photo"].rpartition("/")[2], "")
         try:

@@ -35,7 +35,7 @@ def open_rareact(folder: Path) -> ActionSet:
     clip_numbers, class_numbers, videos = dict[str, int](), dict[str, int](), dict[str, int]()
     actions: list[tuple[str, str]] = []
     rows = []
-    for line, row in enumerate(read_table(path, COLUMNS), start=2):
+    for line, row in read_table(path, COLUMNS):
         key = f"{row['video_id']}_{row['start']}_{row['end']}"
         if row["class_id"] not in class_numbers:
             class_numbers[row["class_id"]] = len(actions)
