@@ -14,9 +14,10 @@ av = pytest.importorskip("av", reason="PyAV is not here: pip install 'seesay[vid
 RED, BLUE = (200, 20, 20), (20, 20, 200)
 
 
-def write_video(path, colours, *, rate=10, codec="mpeg4", size=(64, 48)):
+def write_video(path, colours, *, rate=10, codec="mpeg4", size=(64, 48), title=""):
     """A frame for each colour."""
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for colour in colours:
@@ -75,6 +76,14 @@ def test_what_is_no_video_ends_early_or_has_no_frame_there_is_a_broken_sample(tm
         open_video(tmp_path / "whole.avi", start=60, end=70).read()
     with pytest.raises(BrokenSample, match=r"it ends early: \d+ of 40 frames are there"):
         open_video(tmp_path / "half.avi").read()
+
+
+def test_a_title_in_another_encoding_takes_nothing_from_a_video(tmp_path):
+    path = write_video(tmp_path / "clip.avi", [RED] * 20, title="Caf? M?ller")
+    written = path.read_bytes()
+    assert b"Caf? M?ller" in written
+    path.write_bytes(written.replace(b"Caf? M?ller", "Caf\xe9 M\xfcller".encode("latin-1")))
+    assert reds(open_video(path)) == [True] * FRAMES
 
 
 def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):

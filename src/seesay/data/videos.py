@@ -124,7 +124,8 @@ def _library() -> Any:
 def _decoded(span: Span) -> Decoded:
     av = _library()
     try:
-        with av.open(span.path) as container:
+        # A title may be in any encoding, and is not looked at.
+        with av.open(span.path, metadata_errors="replace") as container:
             if not container.streams.video:
                 return Decoded(fault="there is no video in it")
             stream = container.streams.video[0]
