@@ -153,6 +153,7 @@ def wrong(tmp_path):
     other.mkdir()
     savemat(other / "testdata.mat", {"traindata": 1})
     savemat(other / "test_32x32.mat", {"X": np.zeros((2, 2), np.uint8), "y": np.ones((3, 1), np.uint8)})
+    (text / "dev.jsonl").write_bytes(b'{"id": 1, "img": "img/1.png", "label": 0, "text": "caf\xe9"}\n')
     (other / "dev.jsonl").write_text('{"id": 1, "img": "img/1.png"}\n')
     (other / "rareact.csv").write_text("video_id,start,end,class_id,verb,noun\n")
     for part in ("test", "reference"):
@@ -167,6 +168,7 @@ def wrong(tmp_path):
         (f"svhn:{empty}", "has no test_32x32.mat"),
         (f"svhn:{other}", r"X is uint8 \(2, 2\)"),
         (f"hateful_memes:{empty}", "name the folder with dev.jsonl and img/"),
+        (f"hateful_memes:{text}", "cannot be read .'utf-8' codec"),
         (f"hateful_memes:{other}", 'no "img" with a "label" of 0 or 1'),
         (f"ucf101:{empty}", "has no classInd.txt"),
         (f"kinetics700:{empty}", "has no folder of videos per class"),

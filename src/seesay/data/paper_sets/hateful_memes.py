@@ -5,7 +5,7 @@ Measured on dev, as the paper does, by the area under the ROC curve; train.jsonl
 
 from pathlib import Path
 
-from seesay.base.bounded import parse_json, read_text, split_lines
+from seesay.base.bounded import parse_json, read_entries
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.records import Skipped
 from seesay.data.labelled import Labelled, LabelledSet
@@ -24,9 +24,7 @@ def open_hateful_memes(folder: Path, *, part: str = "test") -> LabelledSet:
     if path is None:
         raise UsageError(f"{str(folder)!r} has no {PARTS[part][0]}; name the folder with {PARTS[part][0]} and img/.")
     samples, problems = [], []
-    for number, line in enumerate(split_lines(read_text(path), source=path), start=1):
-        if not line.strip():
-            continue
+    for number, line in enumerate(read_entries(path), start=1):
         row = parse_json(line, source=f"line {number} of {path}")
         name, label = (row.get("img"), row.get("label")) if isinstance(row, dict) else (None, None)
         if not isinstance(name, str) or label not in (0, 1):
