@@ -74,6 +74,17 @@ def test_ucf101_is_the_first_test_list_with_the_papers_names(tmp_path):
     ]
 
 
+def test_lists_of_ucf101_may_lie_beside_its_folder_of_videos_for_either_part(tmp_path):
+    clips = [("A", "v_A_g01_c01", ["red"]), ("B", "v_B_g01_c01", ["blue"])]
+    folder = write_ucf101(tmp_path / "ucf", clips)
+    for path in (folder / "ucfTrainTestlist").iterdir():
+        path.rename(folder / path.name)
+    (folder / "ucfTrainTestlist").rmdir()
+    assert open_train_part(f"ucf101:{folder}") is None
+    (folder / "trainlist01.txt").write_text("B/v_B_g01_c01.avi 2\n")
+    assert labels(open_evalset(f"ucf101:{folder}")) == [0, 1] and labels(open_train_part(f"ucf101:{folder}")) == [1]
+
+
 def test_kinetics_has_a_class_for_each_folder(tmp_path):
     for name, colour in [("shaking_hands/a_1_11/1.png", "red"), ("abseiling/b_1_11/1.png", "blue")]:
         paint(tmp_path / "k700/val" / name, colour)

@@ -37,11 +37,11 @@ READERS: Mapping[str, Callable[[Path], LabelledSet | PaperSet]] = {
     "rareact": open_rareact,
     "im2gps": open_im2gps,
 }
-# The file that a part to learn from is made of, and its reader.
-TRAIN_PARTS: Mapping[str, tuple[str, Callable[..., LabelledSet]]] = {
-    "svhn": ("train_32x32.mat", open_svhn),
-    "hateful_memes": ("train.jsonl", open_hateful_memes),
-    "ucf101": ("ucfTrainTestlist/trainlist01.txt", open_ucf101),
+# Where the file lies that a part to learn from is made of, and its reader.
+TRAIN_PARTS: Mapping[str, tuple[tuple[str, ...], Callable[..., LabelledSet]]] = {
+    "svhn": (("train_32x32.mat",), open_svhn),
+    "hateful_memes": (("train.jsonl",), open_hateful_memes),
+    "ucf101": (("ucfTrainTestlist/trainlist01.txt", "trainlist01.txt"), open_ucf101),
 }
 
 
@@ -74,9 +74,10 @@ def open_paper_set(source: str | Path) -> LabelledSet | PaperSet:
 
 def open_paper_train_part(source: str | Path) -> LabelledSet | None:
     """What may be learned from before the set is measured; None where its publisher, or the folder, has none."""
-    opener = TRAIN_PARTS.get(name_of_paper_set(source))
+    places, opener = TRAIN_PARTS.get(name_of_paper_set(source), ((), None))
     folder = folder_of(source)
-    return None if opener is None or not (folder / opener[0]).exists() else opener[1](folder, part="train")
+    is_there = any((folder / place).exists() for place in places)
+    return opener(folder, part="train") if opener is not None and is_there else None
 
 
 def refuse_paper_layout(folder: Path) -> None:
