@@ -169,7 +169,9 @@ def test_class_folders_in_train_and_test_are_two_sets_of_one_name(tmp_path):
 def test_a_folder_called_as_a_part_is_named_behind_the_one_above_it(tmp_path):
     write(tmp_path, {f"food/{part}/{label}/1.jpg": part for part in ("train", "Test") for label in ("a", "b")})
     write(tmp_path, {"words/val/1.jpg": "1", "words/val/1.txt": "a dog"})
-    for place in ("food/Test", "food/train", "words/val"):
+    write(tmp_path, {f"cars/eval/{part}/{label}/1.jpg": part for part in ("train", "test") for label in ("a", "b")})
+    assert open_train_part(tmp_path / "cars/eval").name == "cars/eval/train"
+    for place in ("food/Test", "food/train", "words/val", "cars/eval"):
         assert open_evalset(tmp_path / place).name == name_of_set(tmp_path / place) == place
     assert open_evalset(tmp_path / "food").name == name_of_set(tmp_path / "food") == "food"
 

@@ -104,11 +104,11 @@ def open_train_part(source: str | Path) -> LabelledSet | None:
     folder = Path(source)
     if (folder / CLASS_NAMES).is_file():
         tars = _tars_of(folder, TRAIN)
-        return _open_labelled_shards(folder, tars, name=f"{folder.absolute().name}/train") if tars else None
+        return _open_labelled_shards(folder, tars, name=f"{name_of(folder)}/train") if tars else None
     parts = _parts_of(dict(files_below(folder, []))) if folder.is_dir() else {}
     if TRAIN not in parts:
         return None
-    return _open_class_folders(folder / parts[TRAIN], name=f"{folder.absolute().name}/train")
+    return _open_class_folders(folder / parts[TRAIN], name=f"{name_of(folder)}/train")
 
 
 def _tars_of(folder: Path, part: str) -> list[Path]:
@@ -136,7 +136,7 @@ def _open_parts(folder: Path, files: dict[str, int]) -> LabelledSet | None:
         for name in files
         if split_suffix(name)[1] in IMAGE_SUFFIXES and name.split("/")[0] not in parts.values()
     ]
-    return _open_class_folders(folder / measured, name=folder.absolute().name, beside=beside, note=note)
+    return _open_class_folders(folder / measured, name=name_of(folder), beside=beside, note=note)
 
 
 def _open_labelled_shards(folder: Path, tars: list[Path], *, name: str = "") -> LabelledSet:
