@@ -14,7 +14,7 @@ import seesay
 from seesay.cli.main import main, repeated
 from seesay.data.duplicates import COPIES
 from seesay.data.pairs import open_pairs
-from seesay.evaluation.overlap import overlap
+from seesay.evaluation.overlap import open_train, overlap
 from seesay.evaluation.overlap_match import LEAST
 
 
@@ -267,6 +267,17 @@ def test_images_without_a_caption_count_beside_pairs_and_several_folders_are_ope
         f"{sides.name}/train: images without a caption are compared as well: 1." in found.notes
         and not found.skipped_by_reason
     )
+
+
+def test_images_without_a_caption_count_in_folders_of_a_pattern_and_beside_tars(tmp_path, write_tar):
+    for name in ("one", "two"):
+        write(tmp_path / name / "pair.png", drawn(1), "a drawing")
+        write(tmp_path / name / "alone.png", drawn(2))
+    write_tar(tmp_path / "two" / "0.tar", {"k.png": b"0", "k.txt": b"a drawing", "l.png": b"1"})
+    found = open_train(str(tmp_path / "*"))
+    assert len(found) == 5 and [(item.key, item.reason) for item in found.problems] == [
+        ("0.tar/l", "image without caption")
+    ]
 
 
 def test_a_set_of_broken_images_is_refused(sides, capsys):

@@ -120,13 +120,13 @@ def _kept(path: Path, kept: Path) -> Path:
 
 
 class Chain:
-    """Several sources as one, in order; a `PairSource`."""
+    """Several sources as one, in order, which are `parts`; a `PairSource`."""
 
     def __init__(self, parts: Sequence[PairSource]):
         self.name = " + ".join(part.name for part in parts)
         self.problems: Sequence[Skipped] = [problem for part in parts for problem in part.problems]
         self.notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
-        self._parts = parts
+        self.parts = parts
         self.fingerprint = fingerprint(part.fingerprint for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -157,7 +157,7 @@ class Chain:
             raise IndexError(f"pair {index} of {len(self)}")
         index %= len(self)
         which = bisect_right(self._ends, index)
-        return self._parts[which], index - (self._ends[which - 1] if which else 0)
+        return self.parts[which], index - (self._ends[which - 1] if which else 0)
 
 
 def expanded(source: str | Path) -> list[str | Path]:

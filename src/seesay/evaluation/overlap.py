@@ -106,12 +106,13 @@ def opened(source: Any, reader: Callable[[Any], LabelledSet | PairSource]) -> La
 
 
 def open_train(train: Any) -> PairSource:
-    """The training images: pairs, those without a caption too, and all images of a folder that has no pairs."""
+    """The training images: pairs, files without a caption too, and all images of a folder that has no pairs."""
     parts: list[PairSource] = []
     for source in listed(train):
         part = opened(source, open_pairs)
         assert not isinstance(part, LabelledSet)
-        parts.append(with_uncaptioned(part) if isinstance(part, PairList) else part)
+        parts += part.parts if isinstance(part, Chain) else [part]
+    parts = [with_uncaptioned(part) if isinstance(part, PairList) else part for part in parts]
     return Chain(parts) if len(parts) > 1 else parts[0] if parts else open_pairs(train)
 
 
