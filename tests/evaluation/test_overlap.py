@@ -13,8 +13,9 @@ from scipy.stats import binomtest
 import seesay
 from seesay.cli.main import main, repeated
 from seesay.data.duplicates import COPIES
+from seesay.data.evalsets import open_evalset
 from seesay.data.pairs import open_pairs
-from seesay.evaluation.overlap import open_train, overlap
+from seesay.evaluation.overlap import open_train, opened, overlap
 from seesay.evaluation.overlap_match import LEAST
 
 
@@ -278,6 +279,17 @@ def test_images_without_a_caption_count_in_folders_of_a_pattern_and_beside_tars(
     assert len(found) == 5 and [(item.key, item.reason) for item in found.problems] == [
         ("0.tar/l", "image without caption")
     ]
+
+
+def test_why_a_folder_is_taken_for_plain_photos_is_said(tmp_path):
+    write(tmp_path / "classes" / "red" / "1.png", drawn(1))
+    (tmp_path / "classes" / "blue").mkdir()
+    (note,) = opened(str(tmp_path / "classes"), open_evalset).notes
+    assert note.endswith("without an image that can be read: 'blue': all its 1 images are taken by themselves.")
+    write(tmp_path / "packed" / "1.png", drawn(1))
+    (tmp_path / "packed" / "0.tar.gz").write_bytes(b"0")
+    (note,) = open_train(tmp_path / "packed").notes
+    assert "but 1 compressed tar; unpack it" in note
 
 
 def test_a_set_of_broken_images_is_refused(sides, capsys):

@@ -43,6 +43,10 @@ PARTS = {
 SHOWN_CLASSES = 3
 
 
+class NoPairs(UsageError):
+    """A folder that has no pair, and nothing else that is to be named or unpacked."""
+
+
 def open_folder(
     folder: Path, *, image_column: str | None = None, caption_column: str | None = None
 ) -> Sequence[PairList]:
@@ -50,7 +54,8 @@ def open_folder(
 
     Without either, those of the one table directly in it that has a column of images and one of captions, as
     metadata.csv of Hugging Face's image folders. Keys of images with texts are their paths from there without the
-    suffix, sorted. The two columns are for the table. `UsageError` where there is no pair.
+    suffix, sorted. The two columns are for the table. `UsageError` where there is no pair, `NoPairs` where there are
+    no other tars either.
     """
     problems: list[Skipped] = []
     files = dict(files_below(folder, problems))
@@ -68,11 +73,14 @@ def open_folder(
         return [loose.pairs(tables_with_captions(folder))]
     if tables := tables_with_captions(folder):
         return [_of_table(folder, tables, files, columns=columns)]
-    raise UsageError(loose.why_none())
+    raise (UsageError if loose.has_tars else NoPairs)(loose.why_none())
 
 
-def open_images(folder: Path) -> PairList:
-    """Every image below a folder, whatever lies beside it, without captions; an empty list where there is none."""
+def open_images(folder: Path, *, why: str = "") -> PairList:
+    """Every image below a folder, whatever lies beside it, without captions; an empty list where there is none.
+
+    A note says why it is no more, which is that there are no pairs and no classes unless `why` says otherwise.
+    """
     problems: list[Skipped] = []
     entries = []
     for name, size in files_below(folder, problems):
@@ -83,7 +91,8 @@ def open_images(folder: Path) -> PairList:
             entries.append(Entry(name, (), LooseFile(str(folder.absolute() / name), size)))
         elif suffix in IMAGE_SUFFIXES:
             problems.append(Skipped(key=name, reason="empty file", location=str(folder / name)))
-    note = f"{name_of(folder)} has no pairs and no classes: all its {len(entries):,} images are taken by themselves."
+    why = why or f"{name_of(folder)} has no pairs and no classes"
+    note = f"{why}: all its {len(entries):,} images are taken by themselves."
     return PairList(name_of(folder), entries, problems=problems, notes=[note])
 
 
@@ -183,6 +192,11 @@ class _Loose:
                 self.entries.append(outcome)
             else:
                 problems.append(outcome)
+
+    @property
+    def has_tars(self) -> bool:
+        """Whether there are tars that are not read: packed ones, or in folders below."""
+        return bool(self._tars or self._packed)
 
     def pairs(self, tables: Sequence[Path] = ()) -> PairList:
         """All of them; `tables` are not read, which is said."""

@@ -14,7 +14,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable_file
 from seesay.base.records import PairSource
 from seesay.data.evalsets import open_evalset
-from seesay.data.folders import open_images
+from seesay.data.folders import NoPairs, open_images
 from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
 from seesay.data.memory_pairs import is_in_memory
@@ -94,12 +94,13 @@ def overlap(
 
 
 def opened(source: Any, reader: Callable[[Any], LabelledSet | PairSource]) -> LabelledSet | PairSource:
-    """What the reader makes of a source, or the images of a folder that it refuses; else raises what it does."""
+    """What the reader makes of a source, or the images of a folder that it refuses, which is noted; else raises it."""
     try:
         return reader(source)
-    except UsageError:
+    except UsageError as error:
+        why = "" if isinstance(error, NoPairs) else str(error).rstrip(".")
         is_folder = isinstance(source, str | Path) and Path(source).is_dir()
-        found = open_images(Path(source)) if is_folder else ()
+        found = open_images(Path(source), why=why) if is_folder else ()
         if not isinstance(found, PairList) or not len(found):
             raise
         return found
