@@ -256,6 +256,7 @@ def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, 
     assert found.notes == (
         f"{sides.name}/train has no pairs and no classes: all its 45 images are taken by themselves.",
     )
+    assert own.notes[0] == "flat has no pairs and no classes: all its 30 images are taken by themselves."
     assert "no score was measured: flat has no classes and no captions." in own.notes and len(found.remove) == 5
 
 

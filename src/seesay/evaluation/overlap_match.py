@@ -137,6 +137,7 @@ def matched(look: Look) -> SetOverlap:
     unseen = int((is_there_NK & (likeness_NK == MISSING))[:, :CLOSELY].sum())
     crowded = int((likeness_NK[:, -1] >= threshold).sum())
     notes = [
+        *look.own.source.notes,
         *others_note,
         *([f"no copy could be made of {lost} images, which are gone."] if lost else []),
         *(
