@@ -5,7 +5,7 @@ import json
 MEASURES = {
     "accuracy": "accuracy",
     "mean-per-class": "mean per class",
-    "map11": "11-point mAP (`probe --metric map11`)",
+    "map11": "11-point mAP of all classes of an image; here each has one (`probe --metric map11`)",
     "roc-auc": "area under the ROC curve",
     "mean-top1-top5": "mean of top-1 and top-5",
     "pm0-pm10": "mean of PM-0 and PM-10; the accuracy here",
