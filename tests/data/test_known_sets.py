@@ -3,6 +3,7 @@
 import pytest
 
 from seesay.data.class_names import KNOWN_SETS, known_set
+from seesay.data.folders import PARTS
 from seesay.data.paper_sets import READERS
 from seesay.data.prompts import TEMPLATES
 
@@ -32,6 +33,10 @@ def test_a_set_is_known_by_its_name(called: str, name: str):
 @pytest.mark.parametrize("called", ["test", "", "my cifar10 photos", "cifar", "eval-tinyimagenet-val", "emnist"])
 def test_another_name_is_no_known_set(called: str):
     assert known_set(called) is None
+
+
+def test_a_set_is_known_behind_any_name_of_its_parts():
+    assert {known_set(f"food101/{part}").name for part in PARTS} == {"food101"}
 
 
 def test_templates_are_those_of_the_data_set():
