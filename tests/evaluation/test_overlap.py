@@ -7,10 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
+from paper_layouts import write_memes
 from PIL import Image
 from scipy.stats import binomtest
 
 import seesay
+from seesay.base.errors import UsageError
 from seesay.cli.main import main, repeated
 from seesay.data.duplicates import COPIES
 from seesay.data.evalsets import open_evalset
@@ -243,6 +245,12 @@ def test_what_does_not_fit_is_one_line(sides, capsys, train, against, message):
     told = capsys.readouterr().err
     assert code == 2
     assert message in told and told.count("\n") == 1, told
+
+
+def test_a_set_of_the_paper_in_a_folder_of_training_images_is_refused(tmp_path):
+    folder = write_memes(tmp_path / "memes", [(0, "red"), (1, "blue")])
+    with pytest.raises(UsageError, match="lies in"):
+        overlap(tmp_path, f"hateful_memes:{folder}")
 
 
 def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, capsys):

@@ -19,6 +19,7 @@ from seesay.data.hub_sets import is_hub_set
 from seesay.data.labelled import LabelledSet
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import Chain, listed, open_pairs
+from seesay.data.paper_sets import folder_of, is_paper_set
 from seesay.data.sources import Entry, LooseFile, PairList
 from seesay.evaluation.overlap_match import match_all
 from seesay.evaluation.overlap_result import Overlap, SetOverlap, overlap_page
@@ -135,9 +136,10 @@ def refuse_same_folder(train: Any, against: Sequence[str]) -> None:
     """`UsageError` for a set that is, or lies in, a folder of the training images: each image would be its own copy."""
     folders = {Path(str(source)).resolve(): source for source in listed(train) if not is_in_memory(source)}
     for name in against:
-        if is_hub_set(name) or not Path(name).exists():
+        place = folder_of(name) if is_paper_set(name) else Path(name)
+        if is_hub_set(name) or not place.exists():
             continue
-        resolved = Path(name).resolve()
+        resolved = place.resolve()
         if inside := [folders[each] for each in (resolved, *resolved.parents) if each in folders]:
             where = "is given as training images too" if resolved in folders else f"lies in {inside[0]}"
             raise UsageError(f"{name} {where}, and every image would be found; name another set, or other images.")
