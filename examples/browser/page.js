@@ -63,11 +63,29 @@ async function classifierOf(labels) {
   });
 }
 
-function shares(cosines) {
-  const { scoring, logit_scale: scale, logit_bias: bias } = state.facts;
+// How well the model knows these labels, 0 to 1 in the mean: by the rarest word of each, where the model's file counts words.
+function familiarity(labels) {
+  const known = state.facts.facts.confidence;
+  if (!known) return 0;
+  const countOf = new Map(known.words.flatMap((words, power) => words.split(" ").map((word) => [word, 2 ** power])));
+  const each = labels.map((label) => {
+    const counts = (label.toLowerCase().match(/[a-z0-9]+/g) || []).map((word) => countOf.get(word) || 0);
+    return Math.min(1, Math.log10(1 + (1e5 * (counts.length ? Math.min(...counts) : 0)) / known.pairs) / 2);
+  });
+  return each.reduce((total, value) => total + value, 0) / each.length;
+}
+
+// Of one photo, as `seesay classify`: less sure of labels that the model hardly knows, and where the best cosine is low.
+function shares(cosines, known) {
+  const { scoring, logit_scale: scale, logit_bias: bias, facts: { confidence } } = state.facts;
   if (scoring === "sigmoid") return cosines.map((cosine) => 1 / (1 + Math.exp(-(scale * cosine + bias))));
   const most = Math.max(...cosines);
-  const parts = cosines.map((cosine) => Math.exp(scale * (cosine - most)));
+  let heat = 1;
+  if (confidence) {
+    const { start, names, cosine, least, most: limit } = confidence.line;
+    heat = Math.exp(Math.min(limit, Math.max(least, start + names * known + cosine * most)));
+  }
+  const parts = cosines.map((cosine) => Math.exp((scale * (cosine - most)) / heat));
   const sum = parts.reduce((total, part) => total + part, 0);
   return parts.map((part) => part / sum);
 }
@@ -195,8 +213,9 @@ async function classify() {
   }
   const weights = await classifierOf(labels);
   if (labels.join("\n") !== labelsTyped().join("\n")) return null;
+  const known = familiarity(labels);
   const answers = photos.map((photo) => {
-    const share = shares(weights.map((row) => dot(photo.row, row)));
+    const share = shares(weights.map((row) => dot(photo.row, row)), known);
     return { photo, share, order: labels.map((_, at) => at).sort((one, other) => share[other] - share[one]) };
   });
   answers.sort((one, other) => one.order[0] - other.order[0] || other.share[other.order[0]] - one.share[one.order[0]]);
