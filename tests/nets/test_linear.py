@@ -1,5 +1,9 @@
 """Linear layers by the faster of two libraries: the same rows but for rounding, and only where it is wanted."""
 
+import functools
+import threading
+import time
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -82,6 +86,37 @@ def test_the_measurement_is_made_once():
     assert products.is_faster_by_onednn() in (True, False)
     products.is_faster_by_onednn()
     assert products.is_faster_by_onednn.cache_info().misses == 1
+
+
+def test_the_measurement_is_of_float32_whatever_is_the_default():
+    for change, before, other in (
+        (torch.set_default_dtype, torch.float32, torch.float64),
+        (torch.set_default_device, None, "meta"),
+    ):
+        products.is_faster_by_onednn.cache_clear()
+        change(other)
+        try:
+            assert products.is_faster_by_onednn() in (True, False)
+        finally:
+            change(before)
+
+
+def test_threads_that_ask_at_once_measure_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(products, "is_faster_by_onednn", functools.cache(lambda: time.sleep(0.05) or calls.append(1)))
+    x, ask = torch.ones(1, 1), threading.Barrier(4)
+
+    def product():
+        with torch.no_grad(), faster_products(True):
+            ask.wait()
+            products.linear(x, x)
+
+    threads = [threading.Thread(target=product) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 # What a product of usual size is measured with: some 0.3 ms, and calls, of which a busy machine leaves one undisturbed.
 ROWS, WIDTH, CALLS = 128, 512, 7
 _here = threading.local()
+_measuring = threading.Lock()
 
 
 class Linear(nn.Linear):
@@ -48,7 +49,11 @@ def patch_rows(patches: nn.Conv2d, pixels_B3SS: Tensor) -> Tensor:
 def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not getattr(_here, "is_wanted", False):
         return False
-    return x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and is_faster_by_onednn()
+    if x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32:
+        return False
+    # Threads that measure at once take each other's time.
+    with _measuring:
+        return is_faster_by_onednn()
 
 
 @contextmanager
@@ -66,12 +71,15 @@ def faster_products(is_wanted: bool) -> Iterator[None]:
 def is_faster_by_onednn() -> bool:
     """Whether a product takes oneDNN less than two thirds of the time it takes torch's own choice, here and now.
 
-    Measured once, in 5 ms: on the two kinds of processors seen it is half of the time or about the same, so that it is
-    answered alike each time, and rows do not differ in their last digits from one run to the next.
+    Measured once, in 5 ms: on the two kinds of processors seen it is half of the time or about the same. So it is
+    answered alike each time, and rows do not differ in their last digits from one run to the next, but now and then
+    where far more runs than there are cores; `torch-exact` does not ask.
     """
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    x_TI, weight_OI, bias_O = torch.ones(ROWS, WIDTH), torch.ones(WIDTH, WIDTH), torch.ones(WIDTH)
+    # Whatever the defaults are.
+    weight_OI = torch.ones(WIDTH, WIDTH, dtype=torch.float32, device="cpu")
+    x_TI, bias_O = weight_OI.new_ones(ROWS, WIDTH), weight_OI.new_ones(WIDTH)
     times: dict[Callable, list[float]] = {F.linear: [], _by_onednn: []}
     for _ in range(CALLS):
         for product, found in times.items():
