@@ -143,6 +143,7 @@ def _their_modules(architecture: Architecture) -> dict[tuple[str, int], tuple[st
 def with_adapter(model: Model, folder: str | Path) -> Model:
     """The model with the adapter of a folder, of either layout, added to its weights; `model` itself stays as it is.
 
+    What was measured of `model`, its facts, is not known of the other.
     `RefusedInput` for an adapter that is damaged, of another kind, or does not fit the model, `UsageError` for a model
     that is only to encode with.
     """
@@ -155,6 +156,7 @@ def with_adapter(model: Model, folder: str | Path) -> Model:
     updated.clip = empty_clip(model.architecture)
     updated.clip.fill(tensors)
     updated.clip.eval()
+    updated.facts = {}
     return updated
 
 
