@@ -31,7 +31,20 @@ def test_without_the_fact_there_is_one_temperature(model):
     assert torch.equal(classifier.probabilities_of(score_NC), (classifier.scale * score_NC).softmax(1))
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 0}, {"words": "cat"}, {"line": {"start": "1"}}, {"more": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pairs": 0},
+        {"pairs": 10**400},
+        {"words": "cat"},
+        {"words": [""] * 2000 + ["cat"]},
+        {"line": {"start": "1"}},
+        {"line": FACT["line"] | {"cosine": float("nan")}},
+        {"line": FACT["line"] | {"least": -1e6, "most": -1e6}},
+        {"line": FACT["line"] | {"least": 1.0, "most": 0.0}},
+        {"more": 1},
+    ],
+)
 def test_a_fact_that_does_not_fit_is_refused(model, wrong):
     model.facts[CONFIDENCE] = FACT | wrong
     with pytest.raises(RefusedInput, match=f"{CONFIDENCE} of {model.name}"):

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from seesay.base.settings import Settings
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Among a model's facts; benchmarks/2026-11-29-calibration makes it for the model in the package.
 CONFIDENCE = "confidence"
 WORD = re.compile(r"[a-z0-9]+")
+# Guesses, far beyond any training and any temperature: pairs as a power of 2, and numbers of the line, of which exp is
+# still a float32.
+MOST_POWER, MOST_LOG = 63, 20
 
 
 class _Fact(Settings):
@@ -29,9 +32,16 @@ class _Fact(Settings):
     """
 
     what: str
-    pairs: Annotated[int, Field(ge=1)]
-    words: tuple[str, ...]
+    pairs: Annotated[int, Field(ge=1, lt=2**MOST_POWER)]
+    words: Annotated[tuple[str, ...], Field(max_length=MOST_POWER)]
     line: TemperatureLine
+
+    @field_validator("line")
+    @classmethod
+    def _gives_temperatures(cls, line: TemperatureLine) -> TemperatureLine:
+        if not all(abs(number) <= MOST_LOG for number in astuple(line)) or line.least > line.most:
+            raise ValueError(f"its numbers should be within {MOST_LOG} of 0, and least not above most")
+        return line
 
 
 @dataclass(frozen=True, kw_only=True)
