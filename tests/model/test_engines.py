@@ -62,6 +62,16 @@ def test_products_of_whole_numbers_are_right_at_their_largest():
     assert torch.allclose(engines.Int8Linear(linear)(rows), 64 * rows[:, :8], rtol=1e-5)
 
 
+def test_whole_numbers_are_the_same_whatever_dtype_is_the_default():
+    right = engines.whole_numbers()
+    engines.whole_numbers.cache_clear()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert engines.whole_numbers() == right
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("engine", ["torch-int8", "torch-bf16"])
 def test_rounded_engines_are_near_and_a_row_is_the_same_in_any_batch_of_int8(engine):
     model = model_of("vit")

@@ -316,7 +316,8 @@ def whole_numbers() -> tuple[torch.dtype, int]:
     """
     weight_OI, row_TI = torch.full((8, 64), 127, dtype=torch.int8), torch.full((1, 64), 255, dtype=torch.uint8)
     packed = torch.ops.onednn.qlinear_prepack(weight_OI, None)
-    found_TO = _product(row_TI, 128, packed, torch.ones(8), torch.zeros(8, dtype=torch.int32))
+    scale_O, zero_O = torch.ones(8, dtype=torch.float32), torch.zeros(8, dtype=torch.int32)
+    found_TO = _product(row_TI, 128, packed, scale_O, zero_O)
     return (torch.uint8, 128) if bool((found_TO == 64 * 127 * 127).all()) else (torch.int8, 0)
 
 
