@@ -56,6 +56,16 @@ def test_an_uncompressed_snapshot_is_checked_as_a_whole(index, damaged):
         open_index(damaged("scan/vectors.npy", 0.9), model=index.model)
 
 
+def test_a_vector_that_is_a_query_is_seen_where_it_is_not_ranked(index, damaged, monkeypatch):
+    monkeypatch.setattr(compressed, "LEAST_BYTES", 1)
+    index._written_scan()
+    opened = open_index(damaged("scan/vectors.npy", 0.99), model=index.model)
+    last = int(opened._searchable().numbers["id"][-1])
+    monkeypatch.setattr(compressed.CompressedRows, "candidates", lambda *_, **__: np.arange(3))
+    with pytest.raises(RefusedInput, match=r"vectors.npy has changed since it was written"):
+        opened.like(last)
+
+
 def test_a_row_of_the_table_that_has_changed_never_gets_into_a_snapshot(index, damaged):
     blue = np.array([0, 0, 1], "<f4").tobytes()
     for where in (blue, b"red.png"):

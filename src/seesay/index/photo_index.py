@@ -177,10 +177,11 @@ class PhotoIndex:
     def like(self, id: int, *, top: int = 10) -> list[Hit]:
         """The photos nearest to one of the index, by the `id` of a `Hit`; itself is left out."""
         scan = self._searchable()
-        (at,) = positions_of(scan, [id])
-        if at < 0:
+        at_1 = positions_of(scan, [id])
+        if at_1[0] < 0:
             raise UsageError(f"photo {id} is not in the index {self.folder}.")
-        return [hit for hit in self.search_vector(scan.vectors_ND[at], top=top + 1) if hit.id != id][:top]
+        (query_D,) = scan.vectors(at_1)
+        return [hit for hit in self.search_vector(query_D, top=top + 1) if hit.id != id][:top]
 
     def search_vector(
         self,

@@ -2,7 +2,7 @@
 
 It is made of the table and says of which version, so that it can be made again, and a query needs no database.
 Rows are checked when it is made, and files when they are opened; of vectors that are compressed beside, which need not
-all be read, those are checked that are ranked.
+all be read, those are checked that are ranked or are a query.
 N = photos that could be read, D = width of their vectors; the first N rows are theirs, then come files set aside.
 """
 
@@ -108,15 +108,19 @@ class Scan:
         """
         if self.compressed is not None:
             candidate_C = np.sort(self.compressed.candidates(query_D, top=top, is_allowed_N=is_allowed_N))
-            vectors_CD = self.vectors_ND[candidate_C]
-            if self.sums_N is not None and not np.array_equal(vector_sums(vectors_CD), self.sums_N[candidate_C]):
-                raise damaged(self.location, f"{VECTORS} has changed since it was written", self.location)
-            return _ranked(candidate_C, vectors_CD @ query_D, top)
+            return _ranked(candidate_C, self.vectors(candidate_C) @ query_D, top)
         scores_N = np.empty(len(self.vectors_ND), np.float32)
         for first in range(0, len(scores_N), ROWS_AT_ONCE):
             scores_N[first : first + ROWS_AT_ONCE] = self.vectors_ND[first : first + ROWS_AT_ONCE] @ query_D
         allowed = np.arange(len(scores_N)) if is_allowed_N is None else np.flatnonzero(is_allowed_N)
         return _ranked(allowed, scores_N[allowed], top)
+
+    def vectors(self, at_C: np.ndarray) -> np.ndarray:
+        """The vectors (C, D) at these positions; `RefusedInput` where they are not as they were written."""
+        vectors_CD = self.vectors_ND[at_C]
+        if self.sums_N is not None and not np.array_equal(vector_sums(vectors_CD), self.sums_N[at_C]):
+            raise damaged(self.location, f"{VECTORS} has changed since it was written", self.location)
+        return vectors_CD
 
 
 def _ranked(position_C: np.ndarray, score_C: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
