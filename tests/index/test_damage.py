@@ -84,6 +84,14 @@ def test_a_thumbnail_that_has_changed_is_not_shown(index, damaged):
         open_index(folder, model=index.model).thumbnails([number])
 
 
+def test_a_thumbnail_is_not_shown_as_that_of_another_photo(index, damaged):
+    # Two of the numbers, one after the other, of which the first becomes another one.
+    numbers = np.array([3, 4], "<i8").tobytes()
+    opened = open_index(damaged("photos.lance/data/*.lance", where=numbers), model=index.model)
+    with pytest.raises(RefusedInput, match="a thumbnail is not as it was written"):
+        opened.thumbnails([3 ^ 0x10])
+
+
 def test_what_says_which_rows_there_are_is_checked_before_it_is_read(index, damaged, photos, paint):
     version = json.loads((index.folder / "acknowledged.json").read_text())["version"]
     folder = damaged(f"photos.lance/_versions/{(1 << 64) - 1 - version}.manifest")

@@ -79,9 +79,10 @@ def checks_with_vectors(check_N: np.ndarray, vectors_ND: np.ndarray) -> np.ndarr
     return _as_checks(crc32(vector_D.data, check) for vector_D, check in zip(vectors_ND, check_N.tolist(), strict=True))
 
 
-def thumbnail_checks(thumbnails: Iterable[bytes | None]) -> np.ndarray:
-    """(N,) uint32: the CRC-32 of each, 0 of none."""
-    return _as_checks(crc32(thumbnail or b"") for thumbnail in thumbnails)
+def thumbnail_checks(rows: pa.Table) -> np.ndarray:
+    """(N,) uint32: the CRC-32 of each thumbnail, begun with its `id`, as it is read without the rest of its row."""
+    pairs = zip(rows["id"].to_pylist(), rows["thumbnail"].to_pylist(), strict=True)
+    return _as_checks(crc32(thumbnail or b"", number) for number, thumbnail in pairs)
 
 
 def _as_checks(checks: Iterable[int]) -> np.ndarray:

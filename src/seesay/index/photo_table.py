@@ -159,14 +159,14 @@ class PhotoTable:
             raise damaged(self._location, f"{count:,} of its rows are not as they were written", self._folder)
 
     def _with_checks(self, rows: pa.Table) -> pa.Table:
-        checks = (_row_checks(rows), thumbnail_checks(rows["thumbnail"].to_pylist()))
+        checks = (_row_checks(rows), thumbnail_checks(rows))
         for name, check_N in zip((CHECK, THUMBNAIL_CHECK), checks, strict=True):
             rows = rows.append_column(name, pa.array(check_N))
         return rows
 
     def _checked(self, rows: pa.Table) -> pa.Table:
         self.check_rows(_row_checks(rows), rows[CHECK].to_numpy())
-        self.check_rows(thumbnail_checks(rows["thumbnail"].to_pylist()), rows[THUMBNAIL_CHECK].to_numpy())
+        self.check_rows(thumbnail_checks(rows), rows[THUMBNAIL_CHECK].to_numpy())
         return rows.select(self._schema.names)
 
     def compact(self, *, least: int = VERSIONS) -> None:
@@ -226,10 +226,9 @@ def thumbnails_of(folder: Path, ids: Sequence[int]) -> dict[int, bytes]:
         table = database_at(folder, why=WHY).open_table(TABLE)
         columns = ["id", "thumbnail", THUMBNAIL_CHECK]
         found = table.search(None).select(columns).where(_with_ids(ids)).limit(len(ids)).to_arrow()
-    thumbnails = found["thumbnail"].to_pylist()
-    if not np.array_equal(thumbnail_checks(thumbnails), found[THUMBNAIL_CHECK].to_numpy()):
+    if not np.array_equal(thumbnail_checks(found), found[THUMBNAIL_CHECK].to_numpy()):
         raise damaged(folder / f"{TABLE}{ENDING}", "a thumbnail is not as it was written", folder)
-    pairs = zip(found["id"].to_pylist(), thumbnails, strict=True)
+    pairs = zip(found["id"].to_pylist(), found["thumbnail"].to_pylist(), strict=True)
     return {number: thumbnail for number, thumbnail in pairs if thumbnail}
 
 
