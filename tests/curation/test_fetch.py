@@ -525,6 +525,16 @@ def test_a_host_without_a_connection_is_put_aside_behind_all_others_and_soon_giv
     assert order == "abcabbaA", "after two tries last, and after three not at all"
 
 
+def test_a_host_that_redirects_to_dead_ones_was_reached_and_is_not_soon_given_up(server, downloader):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{free.getsockname()[1]}/"
+    urls = [server.url(f"/to?{dead}{n}") for n in range(4)] + [server.url(f"/good/{n}") for n in range(4)]
+    settings = FetchSettings(workers=1, per_host=1, retries=0)
+    results = fetch_all(list(enumerate(urls)), settings, downloader().ask, as_sent)
+    assert Counter(each.reason for each in results) == {"connection failed": 4, None: 4}
+
+
 def test_a_host_that_answered_before_is_given_more_tries_without_a_connection():
     """As of a network that is gone for some seconds."""
     schedule = Schedule([(n, f"http://a/{n}") for n in range(12)], FetchSettings(per_host=1))

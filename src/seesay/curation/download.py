@@ -52,9 +52,13 @@ UNREACHABLE = NO_CONNECTION | {"deadline"}
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a try has come: when it began, whether a server took the connection, and whether its answer began."""
+    """How far a try has come: when it began, whether a server took the connection, and whether its answer began.
+
+    `is_reached` is of any server, `is_connected` of the one that is asked now, to which a redirect may have led.
+    """
 
     since: float = field(default_factory=time.monotonic)
+    is_reached: bool = False
     is_connected: bool = False
     is_answered: bool = False
 
@@ -102,7 +106,7 @@ class Downloader:
         """The body, or where a redirect leads."""
         progress.is_connected = False
         with _as_fetch_errors(self._h11), self._connected(target, addresses, end) as connection:
-            progress.is_connected = True
+            progress.is_reached = progress.is_connected = True
             protocol = self._h11.Connection(self._h11.CLIENT, max_incomplete_event_size=MOST_HEADER_BYTES)
             request = self._h11.Request(method="GET", target=target.path, headers=_headers(target))
             connection.settimeout(_left(end))

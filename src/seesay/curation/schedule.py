@@ -141,14 +141,14 @@ class Schedule:
         with self._changed:
             self._left -= 1
             if reason != GIVEN_UP:
-                self._judge(self._hosts[task.host], reason)
+                self._judge(task, reason)
             self._free(task)
 
     def again(self, task: Task, error: FetchError) -> None:
         """A task is to be tried again; a host that is busy is left alone until then."""
         with self._changed:
             host = self._hosts[task.host]
-            self._judge(host, error.reason)
+            self._judge(task, error.reason)
             wait = FIRST_WAIT * 2 ** (task.attempts - 1) if error.wait is None else error.wait
             if error.reason in BUSY and not host.is_given_up:
                 if error.wait is None:
@@ -164,10 +164,12 @@ class Schedule:
             self._left = -1
             self._changed.notify_all()
 
-    def _judge(self, host: _Host, reason: str | None) -> None:
+    def _judge(self, task: Task, reason: str | None) -> None:
         """Count how often a host failed in a row, and put it among its like."""
+        host = self._hosts[task.host]
         host.strikes = host.strikes + 1 if reason in STRIKES else 0
-        host.unreached = host.unreached + 1 if reason in NO_CONNECTION else 0
+        # Where it redirects to a dead one, it was there itself.
+        host.unreached = host.unreached + 1 if reason in NO_CONNECTION and not task.progress.is_reached else 0
         host.has_answered |= not host.strikes
         level = 3 if host.unreached >= ASIDE else 2 if host.strikes else 0
         if host.is_given_up:
