@@ -7,7 +7,6 @@ N = photos that could be read, D = width of their vectors; the first N rows are 
 """
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,8 +69,8 @@ class Scan:
 
     @classmethod
     def _at(cls, location: Path) -> "Scan | None":
-        facts = _read_facts(location / FACTS)
-        if facts is None:
+        facts = unsealed((location / FACTS).read_bytes())
+        if facts["format"] != FORMAT:
             return None
         for name, expected in facts["files"].items():
             if file_sum(location / name) != expected:
@@ -167,20 +166,6 @@ def _write(location: Path, table: PhotoTable, width: int) -> None:
         "files": {name: file_sum(location / name) for name in names},
     }
     (location / FACTS).write_bytes(sealed(facts))
-
-
-def _read_facts(path: Path) -> dict[str, Any] | None:
-    """What a snapshot says of itself; None for one of another format, `ValueError` for one that has changed."""
-    data = path.read_bytes()
-    try:
-        facts = unsealed(data)
-    except ValueError:
-        # Those of formats 1 and 2 had no check.
-        values = json.loads(data)
-        if values["format"] < 3 and "check" not in values:
-            return None
-        raise
-    return facts if facts["format"] == FORMAT else None
 
 
 def _write_vectors(path: Path, table: PhotoTable, photos: pa.Table, *, width: int) -> None:
