@@ -23,8 +23,8 @@ from seesay.service.measures import Measures
 from seesay.service.refusals import Refusal
 
 # Requests for the model that are in hand at once: as many as images are decoded at once, and four at least. Most of
-# the time of one goes into its HTTP, one after the other in one thread, so that the last waits for that of the others:
-# with eight it took 6.6 times as long as one alone under four times the load (benchmarks/2026-11-29-serve).
+# the time of one goes into its HTTP, one after the other in one thread, so that the last waits for that of the others
+# (benchmarks/2026-11-29-serve has what comes of it).
 WORK_AT_ONCE = max(4, min(usable_cores(), PROCESSES))
 # All requests, those included whose bodies are still arriving, and bytes of all bodies together: guesses.
 ALL_AT_ONCE = 400
