@@ -5,12 +5,14 @@ benchmarks/2026-11-29-damage does it a thousand times at random.
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from seesay.base.errors import RefusedInput
+from seesay.data.lance import lance_errors
 from seesay.index import checks, compressed
 from seesay.index.photo_index import open_index
 
@@ -74,6 +76,14 @@ def test_a_row_of_the_table_that_has_changed_never_gets_into_a_snapshot(index, d
         shutil.rmtree(folder / "scan")
         with pytest.raises(RefusedInput, match="rows are not as they were written"):
             open_index(folder, model=index.model)
+
+
+@pytest.mark.parametrize(("name", "base"), [("PanicException", BaseException), ("RustPanic", Exception)])
+def test_a_panic_of_lancedb_is_a_file_that_cannot_be_read(name, base):
+    """What it raises at a call and what it raises while rows come; neither class is one that can be imported."""
+    refused = pytest.raises(RefusedInput, match=r"photos.lance cannot be read \(LanceDB: out of range\); remove it\.")
+    with refused, lance_errors(Path("photos.lance"), hint="remove it"):
+        raise type(name, (base,), {})("out of range")
 
 
 def test_a_thumbnail_that_has_changed_is_not_shown(index, damaged):

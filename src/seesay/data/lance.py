@@ -52,8 +52,8 @@ def lance_errors(path: Path, *, hint: str) -> Iterator[None]:
             raise StorageError(f"{path} cannot be read or written ({reason}); check the disk.") from error
         raise RefusedInput(f"{path} cannot be read ({reason}); {hint}.") from error
     except BaseException as error:
-        # A panic of its Rust, on a file that is no longer what it was.
-        if type(error).__name__ != "PanicException":
+        # A panic of its Rust, at a call or while rows come, on a file that is no longer what it was.
+        if type(error).__name__ not in ("PanicException", "RustPanic"):
             raise
         raise RefusedInput(f"{path} cannot be read (LanceDB: {str(error)[:300]}); {hint}.") from error
 
