@@ -181,7 +181,8 @@ def judged(found, expected, copy):
     if kind == "answered":
         return ("right", "") if found[1] == expected else ("WRONG", str(found[1])[:300])
     if kind == "refused":
-        message = found[1].replace(str(copy), "INDEX")
+        # LanceDB's own paths begin without a slash.
+        message = found[1].replace(str(copy), "INDEX").replace(str(copy).lstrip("/"), "INDEX")
         is_enough = "\n" not in message and "INDEX" in message and "remove" in message and found[2] in (4, 5)
         return ("refused", message) if is_enough else ("REFUSED WITHOUT A WAY OUT", message)
     return kind.upper(), found[1]
@@ -255,6 +256,7 @@ def main(folder, count, seed):
     table = {}
     for _, kind, _, name, outcome, _ in rows:
         table.setdefault(f"{name}: {kind}", Counter())[outcome] += 1
+    refused = {row[5] for row in rows if row[4] == "refused"}
     result = {
         "damages": count,
         "seed": seed,
@@ -262,7 +264,7 @@ def main(folder, count, seed):
         "originals untouched": all(part[1] for part in parts),
         "by file": {name: dict(counts) for name, counts in sorted(table.items())},
         # One of each, with N for any number.
-        "messages": sorted({re.sub(r"0x\w+|\d+", "N", row[5])[:200] for row in rows if row[4] == "refused"}),
+        "messages": sorted({re.sub(r"0x\w+|[\da-f]{20,}|\d+", "N", message)[:200] for message in refused}),
         "bad": [row for row in rows if row[4] not in ("right", "refused") or "panic" in row[5]][:60],
     }
     print(json.dumps({name: result[name] for name in list(result)[:4]}))
