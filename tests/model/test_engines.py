@@ -53,39 +53,14 @@ def test_a_text_that_was_cut_without_its_end_token_has_the_row_of_one_cut_before
     assert np.abs(session(cut)[0] - model.encode_texts(["cat " * 40]).numpy()).max() < 1e-5
 
 
-def test_products_of_whole_numbers_are_right_at_their_largest():
-    """Where the sum of two does not fit 16 bits, a product of unsigned rows would be too small."""
-    linear = torch.nn.Linear(64, 8)
-    torch.nn.init.ones_(linear.weight)
-    torch.nn.init.zeros_(linear.bias)
-    rows = torch.stack([torch.ones(64), -torch.ones(64)])
-    assert torch.allclose(engines.Int8Linear(linear)(rows), 64 * rows[:, :8], rtol=1e-5)
-
-
-def test_whole_numbers_are_the_same_whatever_dtype_is_the_default():
-    right = engines.whole_numbers()
-    engines.whole_numbers.cache_clear()
-    torch.set_default_dtype(torch.float64)
-    try:
-        assert engines.whole_numbers() == right
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.parametrize("engine", ["torch-int8", "torch-bf16"])
-def test_rounded_engines_are_near_and_a_row_is_the_same_in_any_batch_of_int8(engine):
+def test_rounded_engines_are_near(engine):
     model = model_of("vit")
     other = model.with_engine(engine)
     images = pictures(4, 40)
     rows, right = other.encode_images(images), model.encode_images(images)
     assert (rows * right).sum(1).min() > 0.99 and not torch.equal(rows, right)
     assert (other.encode_texts(TEXTS) * model.encode_texts(TEXTS)).sum(1).min() > 0.99
-    if engine == "torch-int8":
-        layer = other.encoder.image_tower.blocks[0].fc
-        x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(layer(x)[2:3], layer(x[2:3]))
-        exact = model.clip.image_tower.blocks[0].fc(x)
-        assert (layer(x) - exact).abs().max() < 0.03 * exact.abs().max()
 
 
 def test_the_model_it_is_called_on_stays_as_it_is_and_torch_leads_back():

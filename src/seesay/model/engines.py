@@ -18,10 +18,10 @@ from seesay.base.errors import UsageError, as_hint, nearest
 from seesay.base.extras import needing
 from seesay.base.records import Tokens
 from seesay.model.encode import PRECISIONS
+from seesay.model.int8 import int8_parts
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
-from seesay.nets.block import Block
 from seesay.nets.clip import Clip, DualEncoder
 from seesay.nets.siglip import SiglipText
 
@@ -44,8 +44,6 @@ ROUNDED = ("torch-int8", "torch-bf16")
 SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 # Texts of about one length that are computed together: a guess, enough for a core to be busy.
 TEXTS_AT_ONCE = 32
-# The largest of 8-bit integers with both signs, and what no scale is below, so that zeros stay zeros.
-INT8_MOST, SMALLEST = 127, 1e-12
 # A file of a graph, or its bytes, to what computes its outputs.
 Session = Callable[[np.ndarray], list[np.ndarray]]
 OpenGraph = Callable[[bytes | Path], Session]
@@ -285,64 +283,16 @@ def with_engine(model: "Model", engine: str) -> "Model":
     return other
 
 
-class Int8Linear(nn.Linear):
-    """A linear layer whose products are of 8-bit integers, by oneDNN: a scale for each of its outputs, and one for each
-    row that comes in, so that a row is what it is in any batch."""
-
-    def __init__(self, linear: nn.Linear):
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight_OI = linear.weight.detach().float()
-        self.scale_O = (weight_OI.abs().amax(1) / INT8_MOST).clamp(min=SMALLEST)
-        whole_OI = (weight_OI / self.scale_O[:, None]).round().to(torch.int8)
-        self.packed = torch.ops.onednn.qlinear_prepack(whole_OI, None)
-        self.zero_O = torch.zeros(self.out_features, dtype=torch.int32)
-        self.bias = linear.bias
-
-    def forward(self, x_TI: Tensor) -> Tensor:  # type: ignore[override]
-        """(T, inputs) to (T, outputs)."""
-        scale_T1 = x_TI.abs().amax(-1, keepdim=True).div_(INT8_MOST).clamp_(min=SMALLEST)
-        kind, zero = whole_numbers()
-        whole_TI = (x_TI / scale_T1).round_().add_(zero).to(kind)
-        return torch.addcmul(self.bias, _product(whole_TI, zero, self.packed, self.scale_O, self.zero_O), scale_T1)
-
-
-@functools.cache
-def whole_numbers() -> tuple[torch.dtype, int]:
-    """What a row is rounded to, and its zero: unsigned where the sums of products come out right, else signed.
-
-    Signed rows take oneDNN's reference on CPUs without AMX, 5,000 times as long; unsigned ones are fast on all, but on
-    those without VNNI the sum of two products may not fit the 16 bits that it has.
-    """
-    weight_OI, row_TI = torch.full((8, 64), 127, dtype=torch.int8), torch.full((1, 64), 255, dtype=torch.uint8)
-    packed = torch.ops.onednn.qlinear_prepack(weight_OI, None)
-    scale_O, zero_O = torch.ones(8, dtype=torch.float32), torch.zeros(8, dtype=torch.int32)
-    found_TO = _product(row_TI, 128, packed, scale_O, zero_O)
-    return (torch.uint8, 128) if bool((found_TO == 64 * 127 * 127).all()) else (torch.int8, 0)
-
-
-def _product(whole_TI: Tensor, zero: int, packed: Tensor, scale_O: Tensor, zero_O: Tensor) -> Tensor:
-    """(T, inputs) by (outputs, inputs), (T, outputs) in float32."""
-    arguments = (whole_TI, 1.0, zero, packed, scale_O, zero_O, None, 1.0, 0, torch.float32)
-    return torch.ops.onednn.qlinear_pointwise(*arguments, "none", [], "")
-
-
 def int8_towers(model: "Model") -> DualEncoder:
-    """The model's towers with the linear layers of their transformer blocks in 8-bit integers; all else is shared.
+    """The model's towers with their patches and transformer blocks in 8-bit integers; all else is shared.
 
-    The last block of a tower, which reads rows of its weights alone, keeps its first layer. `UsageError` where torch
-    has no such product, and for a model without such blocks.
+    `UsageError` where torch has no such product, and for a model without such blocks.
     """
     if not hasattr(torch.ops.onednn, "qlinear_pointwise") or not torch.backends.mkldnn.is_available():
         raise UsageError("engine torch-int8 needs a torch with oneDNN, as on x86 and ARM; take another engine.")
     clip = dual_encoder(model.name, model.clip)
     memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
-    for tower in (clip.image_tower, clip.text_tower):
-        blocks = [block for block in tower.modules() if isinstance(block, Block)]
-        for block in blocks:
-            layers = [block.attention.out, block.fc, block.proj]
-            layers += [block.attention.qkv] if block is not blocks[-1] else []
-            memo |= {id(layer): Int8Linear(layer) for layer in layers}
-    if not any(isinstance(made, Int8Linear) for made in memo.values()):
+    made = int8_parts(clip.image_tower) | int8_parts(clip.text_tower)
+    if not made:
         raise UsageError(f"{model.name} has no transformer blocks, and engine torch-int8 is for these; take another.")
-    return copy.deepcopy(clip, memo)
+    return copy.deepcopy(clip, memo | made)

@@ -54,7 +54,7 @@ class Attention(nn.Module):
         mixed = []
         for part, group in zip(parts, groups, strict=True):
             query, key, value = part.unflatten(0, (group.sequences, group.length)).chunk(3, dim=-1)
-            mixed.append(self._mix(query, key, value, group, qkv_TX))
+            mixed.append(self.mix(query, key, value, group, qkv_TX))
         return self.out(torch.cat(mixed))
 
     def pooled(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor) -> Tensor:
@@ -68,10 +68,10 @@ class Attention(nn.Module):
         for query, part, group in zip(queries, parts, groups, strict=True):
             if group.is_end:
                 key, value = part.unflatten(0, (group.sequences, group.length)).chunk(2, dim=-1)
-                mixed.append(self._mix(query, key, value, group, kv_TX))
+                mixed.append(self.mix(query, key, value, group, kv_TX))
         return self.out(torch.cat(mixed))
 
-    def _mix(self, query: Tensor, key: Tensor, value: Tensor, group: Group, kv_TX: Tensor) -> Tensor:
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, group: Group, kv_TX: Tensor) -> Tensor:
         """Queries, keys and values (B, L, W) of equally long sequences to what each query sees, (B * L, W).
 
         The last 2 W columns of `kv_TX` are the keys and values of all positions. A single query sees all keys.
