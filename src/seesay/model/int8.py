@@ -2,8 +2,8 @@
 
 A row that comes into a product is rounded to whole numbers of -128 to 127. Where a LayerNorm stands before it, one step
 serves all rows of all images: channels are mixed so that no few of them hold a row's largest numbers, and a normalised
-row is about as wide as any other. Elsewhere a row has a step of its own. So nothing is calibrated, and a row is what it
-is whatever else is in the batch.
+row is about as wide as any other. Elsewhere a row has a step of its own. So nothing is calibrated, and no
+row is rounded by what else is in the batch.
 
 B = images, T = rows, I = inputs, O = outputs, N = positions that are pooled, W = width, H = heads, C = W / H,
 L = positions of a sequence, G = groups of channels, M = channels of one, S = side in pixels, P = patches.
