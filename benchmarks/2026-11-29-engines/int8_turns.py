@@ -1,4 +1,4 @@
-"""CPU time of torch-int8 beside that of OpenVINO's int8 file of open_clip's model, in turn, one thread, on a busy machine.
+"""CPU time of torch-int8 beside that of OpenVINO's int8 file of open_clip's model, in turn, one thread.
 
     python int8_turns.py INT8.xml MODEL
 
