@@ -35,6 +35,20 @@ def test_the_time_that_is_left_is_that_of_the_rest(share, elapsed, left, monkeyp
     assert capsys.readouterr().err == f"train {share:4.0%}  words  {left}\n"
 
 
+def test_the_time_that_is_left_counts_from_where_the_work_began(monkeypatch, capsys):
+    """A run that goes on began with half of it done, and what was made ready before took ten minutes."""
+    now = [1000.0]
+    monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])
+    line = ProgressLine("train")
+    now[0] += 600
+    line.begin(0.5)
+    now[0] += 60
+    line.show(0.5)
+    now[0] += 60
+    line.show(0.75)
+    assert capsys.readouterr().err == "train  50%  starting\ntrain  75%  2:00 left\n"
+
+
 def test_nothing_is_shown_in_the_first_two_seconds_nor_again_within_half_a_minute(monkeypatch, capsys):
     now = [1000.0]
     monkeypatch.setattr(journal.time, "monotonic", lambda: now[0])

@@ -129,18 +129,23 @@ class ProgressLine:
 
     def __init__(self, label: str):
         self.label = label
-        self._started = time.monotonic()
+        self.begin()
         self._last_plain = self._started
         self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._is_live = self._is_terminal or _is_notebook()
         self._drawn = 0
+
+    def begin(self, share: float = 0.0) -> None:
+        """The work begins now, where `share` of it was done before: what time is left is told by what follows."""
+        self._started, self._done_before = time.monotonic(), share
 
     def show(self, share: float, text: str = "") -> None:
         """`share` of the work is done; `text` says what else matters."""
         elapsed = time.monotonic() - self._started
         if elapsed < QUIET_SECONDS:
             return
-        left = f"{_clock(elapsed * (1 - share) / share)} left" if share > 0 else "starting"
+        done = share - self._done_before
+        left = f"{_clock(elapsed * (1 - share) / done)} left" if done > 0 else "starting"
         line = f"{self.label} {share:4.0%}  {text}{'  ' if text else ''}{left}"
         if self._is_live:
             self._redraw(line)
