@@ -1,12 +1,13 @@
 """What memory is at hand, from files as Linux writes them."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from seesay.base.memory import available_memory, whole_memory
+from seesay.base.memory import SAID_BY_USER, available_memory, whole_memory
 
 GIB = 1 << 30
 
@@ -66,3 +67,30 @@ def test_the_peak_is_what_was_held_even_when_it_is_held_no_more():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 60 << 20 <= int(told.stdout) <= 80 << 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is asked on Linux alone")
+@pytest.mark.parametrize(
+    ("given", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False), ({"GLIBC_TUNABLES": ""}, False)]
+)
+def test_freed_memory_is_handed_out_again_unless_the_user_says_how(given, is_kept):
+    code = """
+import resource
+from seesay.base.memory import keep_freed_memory
+said, faults = keep_freed_memory(), []
+for _ in range(4):
+    blocks = [bytearray(20_000_000) for _ in range(4)]
+    del blocks
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(said, faults[-1] - faults[-2])
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in SAID_BY_USER}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**kept, **given}, capture_output=True, text=True, check=True
+    )
+    said, faults = done.stdout.split()
+    if said == "False" and is_kept:
+        pytest.skip("this C library is not glibc")
+    assert said == str(is_kept)
+    # 80 MB are 19,532 pages of 4 KB.
+    assert int(faults) < 1000 if is_kept else int(faults) > 10_000

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seesay.base.errors import BrokenSample, RefusedInput, UsageError
+from seesay.base.memory import keep_freed_memory
 from seesay.base.printable import printable
 from seesay.base.records import Skipped, Tokens
 from seesay.data.sources import count_reasons
@@ -79,6 +80,7 @@ def rounding(model: "Model") -> Iterator[None]:
     In float32 by the faster library, but for an engine whose rows are to be the same bits in any batch.
     """
     dtype = PRECISIONS[model.precision]
+    keep_freed_memory()
     try:
         with (
             torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32),

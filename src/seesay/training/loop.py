@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from seesay.base.errors import Interrupted, Stopped
+from seesay.base.memory import keep_freed_memory
 from seesay.base.records import Batch, Skipped
 from seesay.data.loader import Batches
 from seesay.formulas.schedule import size_at
@@ -32,6 +33,7 @@ def run_loop(state: TrainState, batches: Batches) -> None:
     """Go on from where the run stands to its end. Raises `Stopped` after saving when asked to stop."""
     plan, position = state.plan, state.position
     check_settings, checkpoint_settings = plan.settings.check, plan.settings.checkpoint
+    keep_freed_memory()
     state.start_clock()
     part = state.processes.rank, state.processes.world_size
     stream = batches.starting_at(
@@ -45,6 +47,7 @@ def run_loop(state: TrainState, batches: Batches) -> None:
     marks = _marks_passed(state.share(position.step), check_settings.every)
     saved_at = time.monotonic()
     state.processes.barrier()
+    state.line.begin(state.share(position.step))
     stuck = ended_when_stuck(plan.settings.stuck_minutes)
     memory = explaining_out_of_memory(plan, world_size=state.processes.world_size, folder=state.journal.folder)
     with closing(batches), stuck as alive, stop_requests() as requests, _own_random_state(state), memory:
