@@ -1,6 +1,6 @@
-"""Fine-tuning the box on three targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
+"""Fine-tuning on three targets: what is learned, and what is lost, each way beside a loop as open_clip has it.
 
-    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 3
+    python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 3 --model box
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
@@ -105,12 +105,12 @@ def measures(old, target: Path, guard: Path, captions: Path, *, has_own_words: b
     return found
 
 
-def naive(old, target: Path, *, seed: int):
+def naive(old, target: Path, *, model: str, seed: int):
     """A loop as open_clip has it: one caption each, other images all mismatches, everything trained, the end taken.
 
     AdamW (0.9, 0.98), epsilon 1e-6, decay 0.2 but for gains and biases, warm-up and a cosine, statistics of the batch.
     """
-    learner = seesay.load("box")
+    learner = seesay.load(model)
     clip = learner.clip.train()
     labelled = open_train_part(target)
     words = choose_words(old, (labelled,), labelled.class_names)
@@ -161,14 +161,14 @@ def points_of(values) -> list[Point]:
     ]
 
 
-def ours(old, target: Path, guard: Path, folder: Path, *, how: str, seed: int, keep: float):
+def ours(old, target: Path, guard: Path, folder: Path, *, model: str, how: str, seed: int, keep: float):
     """(bound or "end", a, model) of `seesay.finetune`: the recommended one at each bound, and the trained one."""
     overrides = ["towers.precision=float32", "check.every=1.0", f"start.keep={keep}"]
     if how not in ("lora", "prompt"):
         overrides.append(f"optimizer.learning_rate={RATE}")
     settings = {"steps": STEPS, "batch_size": BATCH, "seed": seed, "device": "cpu", "workers": 0}
     try:
-        seesay.finetune("box", target, out=folder, how=how, guard=guard / "train", overrides=overrides, **settings)
+        seesay.finetune(model, target, out=folder, how=how, guard=guard / "train", overrides=overrides, **settings)
     except seesay.SeesayError as error:
         if "no model between" not in str(error):
             raise
@@ -180,13 +180,13 @@ def ours(old, target: Path, guard: Path, folder: Path, *, how: str, seed: int, k
     yield "end", 1.0, new
 
 
-def trained_numbers(how: str) -> int:
-    """How many numbers of the box a run trains."""
+def trained_numbers(model: str, how: str) -> int:
+    """How many numbers of the model a run trains."""
     from seesay.training.settings import StartSettings, TrainSettings
     from seesay.training.start import learner_from
 
     start = StartSettings(how=how, classes=("a", "b"), templates=("{}",))
-    learner = learner_from(seesay.load("box"), TrainSettings(start=start), name="x")
+    learner = learner_from(seesay.load(model), TrainSettings(start=start), name="x")
     return sum(p.numel() for p in learner.clip.parameters() if p.requires_grad)
 
 
@@ -195,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--model", default="box")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=float, nargs="*", default=[300.0])
     parser.add_argument("--targets", nargs="*", default=TARGETS)
@@ -205,7 +206,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
     guard = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=GUARD_IMAGES)
-    old = seesay.load("box")
+    old = seesay.load(arguments.model)
     for name in arguments.targets:
         source = (
             fashion(arguments.data, arguments.work / "fashion-types") if name == "fashion" else arguments.data / name
@@ -237,20 +238,27 @@ def main() -> None:
                 if how == "zero-shot":
                     write(run, old, seconds=0.0, trained=0)
                 elif how == "probe":
-                    result = seesay.probe(target / "train", target / "test", model="box")
+                    result = seesay.probe(target / "train", target / "test", model=arguments.model)
                     line = {"run": run, "target": result.score.value, "seconds": round(time.process_time() - began, 1)}
                     with results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                 elif how == "naive":
-                    model, more = naive(old, target, seed=seed)
+                    model, more = naive(old, target, model=arguments.model, seed=seed)
                     write(run, model, seconds=time.process_time() - began, **more)
                 else:
                     folder = arguments.work / f"{name}-{how}-{seed}-{keep:g}"
-                    variants = list(ours(old, target, guard, folder, how=how, seed=seed, keep=keep))
+                    variants = list(
+                        ours(old, target, guard, folder, model=arguments.model, how=how, seed=seed, keep=keep)
+                    )
                     seconds = time.process_time() - began
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
                     for variant, a, model in variants:
-                        more = {"variant": variant, "a": a, "trained": trained_numbers(how), "peak_mib": peak}
+                        more = {
+                            "variant": variant,
+                            "a": a,
+                            "trained": trained_numbers(arguments.model, how),
+                            "peak_mib": peak,
+                        }
                         write(run, model, seconds=seconds, **more)
 
 
