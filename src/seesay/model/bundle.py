@@ -24,16 +24,8 @@ from seesay.data.file_tokenizer import AnyTokenizer
 from seesay.data.image_sources import Source, refuse_single_image
 from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
-from seesay.model.encode import (
-    BATCH_SIZE,
-    OnError,
-    check_rows,
-    check_width,
-    cut,
-    embed_rows,
-    encode_any,
-    rounding,
-)
+from seesay.model.compact_weights import refuse_compact
+from seesay.model.encode import BATCH_SIZE, OnError, check_rows, check_width, cut, embed_rows, encode_any, rounding
 from seesay.model.engines import ON_CPU, Encoder, in_precision, with_engine
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import refuse_foreign, writer
@@ -48,8 +40,9 @@ from seesay.nets.head import PreparedTexts
 class Model:
     """Images and texts to unit vectors of one space."""
 
-    # How it encodes, and nothing that is saved: `with_precision`, `with_engine`, `with_width`, `with_batch_size`.
+    # How it encodes, and nothing that is saved: `load`, `with_precision`, `with_engine`, `with_width` and so on.
     precision = "float32"
+    weights_dtype: str | None = None
     engine = "torch"
     encoder: Encoder | None = None  # what computes rows in place of the towers
     width: int | None = None
@@ -82,6 +75,7 @@ class Model:
             f"<Model {printable(self.name)}: {architecture.image.kind} + {architecture.text.kind}, "
             f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}"
             f"{f', in {self.precision}' * (self.precision != 'float32')}"
+            f"{f', weights in {self.weights_dtype}' * (self.weights_dtype is not None)}"
             f"{f', by {self.engine}' * (self.engine != 'torch')}>"
         )
 
@@ -325,8 +319,9 @@ class Model:
 
         "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; only "seesay" has room for
         templates and facts. A model that is there already is replaced; `UsageError` if they have no such towers, for a
-        folder that holds anything else, a `dtype` that is none of floats, and a model `with_precision`.
+        folder that holds anything else, a `dtype` that is none of floats, and a model that is only to encode with.
         """
+        refuse_compact(self)
         if self.precision != "float32":
             raise UsageError(
                 f"{self.name} was rounded by with_precision, and is only to encode with; save the one it was made of, "

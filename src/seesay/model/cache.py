@@ -29,6 +29,7 @@ from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated
 from seesay.model.bundle import Model
 from seesay.model.encode import BATCH_SIZE, cut, encode_image_set, prefetch_blocks, score_image_set
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, prompt_rows
+from seesay.nets.compact import FloatWeights
 
 SETTING = "SEESAY_CACHE"
 Tensors = Mapping[str, Tensor]
@@ -130,7 +131,7 @@ def image_fingerprint(model: Model) -> str:
 
 def space_fingerprint(model: Model) -> str:
     """As `image_fingerprint` for vectors that are stored for years: of whatever device and version of seesay."""
-    weights = [weights_sha256(part.state_dict()) for part in model.clip.image_parts()]
+    weights = [weights_sha256(FloatWeights(part)) for part in model.clip.image_parts()]
     # Weights that are rounded are others; an engine in float32 gives the same rows to 1e-5, in the same space.
     if model.engine == "torch-int8":
         weights.append(model.engine)
@@ -150,13 +151,14 @@ def text_fingerprint(model: Model) -> str:
 def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
     # The device too, and the engine: matrix products are rounded in another order.
     where = [model.device.type] if model.engine == "torch" else [model.device.type, model.engine]
-    return [__version__, *where, *(weights_sha256(part.state_dict()) for part in parts)]
+    return [__version__, *where, *(weights_sha256(FloatWeights(part)) for part in parts)]
 
 
 def weights_sha256(tensors: Tensors) -> str:
     """SHA-256 (hex) over names, shapes and numbers of tensors."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
+    for name in sorted(tensors):
+        tensor = tensors[name]
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("ascii"))
         digest.update(_bytes_of(tensor))
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seesay.base.errors import UsageError, as_hint, nearest
 from seesay.base.extras import needing
 from seesay.base.records import Tokens
+from seesay.model.compact_weights import SHORT_NAMES, refuse_compact
 from seesay.model.encode import PRECISIONS
 from seesay.model.int8 import int8_parts
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
@@ -41,7 +42,6 @@ ENGINES: dict[str, tuple[str, ...]] = {
 ON_CPU = ("torch-exact", "torch-int8", "openvino", "onnx")
 # Those whose rows are not the model's own up to rounding in float32.
 ROUNDED = ("torch-int8", "torch-bf16")
-SHORT_NAMES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 # Texts of about one length that are computed together: a guess, enough for a core to be busy.
 TEXTS_AT_ONCE = 32
 # A file of a graph, or its bytes, to what computes its outputs.
@@ -93,6 +93,7 @@ def installed_engines() -> list[str]:
 def refuse_altered(model: "Model", verb: str) -> None:
     """`UsageError` for a model that is only to encode with: it was rounded, or something else than torch computes its
     rows. The verb is what is to be done to the one that it was made of."""
+    refuse_compact(model)
     if model.engine != "torch" or model.precision != "float32":
         how = f"computed by {model.engine}" if model.engine != "torch" else f"rounded to {model.precision}"
         raise UsageError(f"{model.name} is {how}, and is only to encode with; {verb} the model it was made of.")
@@ -117,6 +118,7 @@ def in_precision(model: "Model", precision: str) -> Clip:
 
 def refuse_rounded(model: "Model") -> None:
     """`UsageError` for a model that has no float32 weights."""
+    refuse_compact(model)
     if model.precision != "float32":
         raise UsageError(f"{model.name} is in {model.precision}, and its exact weights are gone; load it again.")
 

@@ -7,7 +7,9 @@ from seesay.base.hub import HUB
 from seesay.base.names import no_empty_names, same_name
 from seesay.base.publish import find_published
 from seesay.base.runtime import Runtime
+from seesay.base.streams import say
 from seesay.model.bundle import Model
+from seesay.model.compact_weights import check_weights_dtype, describe_weights, refuse_beside
 from seesay.model.download import Repository, download
 from seesay.model.engines import ON_CPU, check_engine
 from seesay.model.known_models import KNOWN, PACKAGED, PAPER_REPOSITORIES, hub_name, known_source
@@ -16,6 +18,7 @@ from seesay.model.layouts.bare import described_folder, read_bare
 from seesay.model.layouts.seesay import CONFIG_NAME
 from seesay.model.layouts.sentence_transformers import clip_folder
 from seesay.model.open_clip_names import OPEN_CLIP
+from seesay.nets.compact import WEIGHTS_DTYPES, compacting
 from seesay.nets.presets import PRESETS
 
 # The file that makes a folder a run's, as `training.run_folder` writes it.
@@ -23,26 +26,41 @@ RUN_SETTINGS = "settings.toml"
 
 
 @no_empty_names
-def load(name_or_path: str | Path, *, tokenizer: str | Path | None = None, activation: str | None = None) -> Model:
+def load(
+    name_or_path: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    activation: str | None = None,
+    weights_dtype: str | None = None,
+) -> Model:
     """The model of that name or at that path, on the CPU and ready to encode.
 
     A path is a folder of any layout, a run with its model or one safetensors file. A name is "hf:owner/name", perhaps
     with "@revision", or a short one that `seesay models` lists, in any case and marks; a folder of that name goes
     before a short name. `tokenizer` names the vocabulary's file where none lies beside the weights, `activation` is for
     files without a description.
+
+    With `weights_dtype`, "float16", "bfloat16", "int8" or "float32", the weights of matrix products stay in that dtype,
+    and are float32 only while their layer computes: less memory, to encode with only. Where the file has that dtype it
+    is mapped: processes share it, and it must not be written to while it is used. Else they are rounded.
+
     `UsageError` for what is not there, `RefusedInput` for what holds no whole model, `StorageError` where network or
     disk fail.
     """
+    kept = None if weights_dtype is None else WEIGHTS_DTYPES[check_weights_dtype(weights_dtype)]
     vocabulary = Path(tokenizer) if tokenizer is not None else None
     found = find_model(str(name_or_path))
     path = download(found, tokenizer=vocabulary) if isinstance(found, Repository) else found
     folder = described_folder(path) if path.is_file() else path
-    if folder is None:
-        return Model.of(read_bare(path, activation=activation, tokenizer=vocabulary))
-    if activation is not None:
+    if folder is not None and activation is not None:
         raise UsageError(f"{name_or_path} names its activation itself; leave activation={activation!r} out.")
-    model = load_folder(folder, tokenizer=vocabulary)
-    if isinstance(found, Repository) and model.name == folder.name:
+    with compacting(kept):
+        if folder is None:
+            model = Model.of(read_bare(path, activation=activation, tokenizer=vocabulary))
+        else:
+            model = load_folder(folder, tokenizer=vocabulary)
+    model.weights_dtype = weights_dtype
+    if folder is not None and isinstance(found, Repository) and model.name == folder.name:
         # The folder in the cache is called after a commit.
         model.name = found.name.rpartition("/")[2]
     return model
@@ -104,11 +122,17 @@ def on_device(
     width: int | None = None,
     batch_size: int | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
 ) -> Model:
     """A name loaded to `device`, raising as `load`, and without one to the best there is, or where `engine` computes; a
     `Model` stays where it is unless a device is named. `precision`, `width`, `batch_size` and `engine` are as in
-    `Model.with_precision` and so on, None: as it is. `UsageError` for a device that is not here, an engine that does
-    not compute there, and for one but torch with a precision beside it."""
+    `Model.with_precision` and so on, None: as it is; `weights_dtype` is as in `load`, and logged. `UsageError` for a
+    device that is not here, an engine that does not compute there, and for one but torch with a precision or a
+    `weights_dtype` beside it."""
+    if weights_dtype is not None:
+        refuse_beside(check_weights_dtype(weights_dtype), engine=engine, precision=precision)
+        if isinstance(model, Model):
+            raise UsageError(f"weights_dtype is for a model that is loaded here; give it to load for {model.name}.")
     if engine is not None:
         check_engine(engine)
         if precision is not None and engine != "torch":
@@ -118,13 +142,22 @@ def on_device(
     is_moved = device is not None or not isinstance(model, Model)
     # Before anything is loaded: the device may not be here.
     where = Runtime.find("cpu" if engine in ON_CPU else device).device if is_moved else None
-    chosen = model if isinstance(model, Model) else load(model)
+    chosen = model if isinstance(model, Model) else _load_as(model, weights_dtype)
     # Before it is moved, as what is computed on the CPU is not.
     chosen = chosen if engine is None else chosen.with_engine(engine)
     chosen = chosen if where is None else chosen.to(where)
     chosen = chosen if precision is None else chosen.with_precision(precision)
     chosen = chosen if width is None else chosen.with_width(width)
     return chosen.with_batch_size(batch_size)
+
+
+def _load_as(name: str | Path, weights_dtype: str | None) -> Model:
+    """As `load`; weights that are kept in another way are logged."""
+    if weights_dtype is None:
+        return load(name)
+    model = load(name, weights_dtype=weights_dtype)
+    say(describe_weights(model))
+    return model
 
 
 def load_folder(folder: Path, *, tokenizer: Path | None = None) -> Model:

@@ -1,16 +1,19 @@
 """Weights in and out of safetensors files. Nothing is allocated before the header and every shape were checked.
 
 A file is read once, each tensor into memory of its own: replacing the file later changes nothing, and a model costs the
-size of its file. A model may be several files, which an index in the place of the one names.
+size of its file. Inside `nets.compact.compacting` it is mapped, and has to stay as it is while the model is used.
+A model may be several files, which an index in the place of the one names.
 """
 
 import hashlib
 import json
 import math
+import mmap
 import re
 import struct
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors.torch import save as format_safetensors
@@ -19,6 +22,7 @@ from torch import Tensor
 from seesay.base import bounded
 from seesay.base.errors import RefusedInput, SeesayError, StorageError
 from seesay.model.pickles import refuse_pickle
+from seesay.nets.compact import compact_dtype
 
 SUFFIX = ".safetensors"
 # Both a guess: the largest CLIP that was published has some 1,500 tensors and 150 KiB of header.
@@ -43,6 +47,7 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "I64": torch.int64,
 }
+BYTE = torch.uint8
 FLOATS = tuple(dtype for dtype in DTYPES.values() if dtype.is_floating_point)
 
 
@@ -72,8 +77,9 @@ def read_tensors(
 ) -> dict[str, Tensor]:
     """The tensors of a file or several, equal in names and shapes to `expected` (which may be on the meta device).
 
-    Floats come back as float32; names in `ignored` may be there and are left out. `destinations` is called once the
-    file is known to fit, for float32 tensors that some names are to be read into. `RefusedInput` names the file and, up
+    Floats come back as float32, but matrices inside `compacting` as they lie in the file, mapped; names in `ignored`
+    may be there and are left out. `destinations` is called once the file is known to fit, for float32 tensors that some
+    names are to be read into. `RefusedInput` names the file and, up
     to ten at a time, what is missing, too much or of another shape or kind; the same for a truncated file, numbers that
     are not finite or beyond `largest`, and other bytes than `sha256`. `StorageError` where the file exists but cannot
     be read.
@@ -81,13 +87,14 @@ def read_tensors(
     headers = {file: read_header(file) for file in weight_files(path)}
     _compare(path, {name: entry for name, entry in _joined(headers).items() if name not in ignored}, expected)
     digest = hashlib.sha256() if sha256 is not None else None
-    placed, tensors = destinations(), {}
+    placed, tensors, is_mapped = destinations(), {}, compact_dtype() is not None
     for file, header in headers.items():
         for name, tensor in _read_in_order(file, header, digest=digest, placed=placed):
             if name in ignored:
                 continue
-            whole = tensor.float() if tensor.is_floating_point() else tensor
-            if name in placed and tensor.dtype != torch.float32:
+            is_whole = not tensor.is_floating_point() or (is_mapped and tensor.ndim > 1)
+            whole = tensor if is_whole else tensor.float()
+            if name in placed and (is_mapped or tensor.dtype != torch.float32):
                 whole = placed[name].copy_(whole)
             if whole.is_floating_point() and whole.numel():
                 _refuse_numbers(file, name, whole, largest=largest)
@@ -251,24 +258,34 @@ def _read_in_order(
             start += file.read(min(HEADER_LIMIT, struct.unpack("<Q", start)[0]))
             if digest is not None:
                 digest.update(start)
+            mapped = _mapped(file, len(start)) if compact_dtype() is not None else None
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
                 first, end = entry["data_offsets"]
-                # Not zeroed before: that would take as long as reading.
-                is_placed = name in placed and entry["dtype"] == "F32"
-                data = (
-                    placed[name].view(-1).view(torch.uint8)
-                    if is_placed
-                    else torch.empty(end - first, dtype=torch.uint8)
-                )
+                if mapped is not None:
+                    data = mapped[first:end]
+                else:
+                    is_placed = name in placed and entry["dtype"] == "F32"
+                    # Not zeroed before: that would take as long as reading.
+                    data = (
+                        placed[name].view(-1).view(torch.uint8) if is_placed else torch.empty(end - first, dtype=BYTE)
+                    )
                 memory = memoryview(data.numpy())  # type: ignore[arg-type]
-                if file.readinto(memory) != end - first:
+                if (len(memory) if mapped is not None else file.readinto(memory)) != end - first:
                     raise RefusedInput(f"{path} became shorter while it was read; fetch it again.")
                 if digest is not None:
                     digest.update(memory)
-                if entry["dtype"] in DTYPES:
-                    yield name, data.view(DTYPES[entry["dtype"]]).view(entry["shape"])
+                if (dtype := DTYPES.get(entry["dtype"])) is not None:
+                    is_aligned = data.storage_offset() % dtype.itemsize == 0
+                    yield name, (data if is_aligned else data.clone()).view(dtype).view(entry["shape"])
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}); allow it or fix the disk.") from error
+
+
+def _mapped(file: BinaryIO, start: int) -> Tensor:
+    """The bytes of a file from `start` on, (bytes,), in pages that all processes which map it have in common."""
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    whole = torch.frombuffer(pages, dtype=BYTE)
+    return whole[start:]
 
 
 def _compare(path: Path, header: Mapping[str, dict], expected: Mapping[str, Tensor]) -> None:

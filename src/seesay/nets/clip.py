@@ -16,6 +16,7 @@ from seesay.nets.architecture import Architecture, Scoring
 from seesay.nets.bicaptioner import Bicaptioner
 from seesay.nets.captioner import Captioner
 from seesay.nets.coca import CocaText
+from seesay.nets.compact import compact_dtype, compact_weights
 from seesay.nets.convolutional import ConvNet, ResNet
 from seesay.nets.head import Head, PreparedTexts
 from seesay.nets.masked_captioner import MaskedCaptioner
@@ -123,8 +124,10 @@ class Clip(nn.Module):
     def fill(self, tensors: Mapping[str, Tensor]) -> None:
         """Give a model of `empty_clip` the tensors of a file, whose memory it then uses, and compute what is in none.
 
-        Raises as a tower's `compute_buffers`.
+        Inside `compacting` as `compact_weights`. Raises as that and as a tower's `compute_buffers`.
         """
+        if (dtype := compact_dtype()) is not None:
+            tensors = compact_weights(self, tensors, dtype)
         self.load_state_dict(tensors, assign=True)
         for tower in (self.image_tower, self.text_tower):
             if isinstance(tower, ComputesBuffers):

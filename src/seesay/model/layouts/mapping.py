@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seesay.model.weights import LARGEST_WEIGHT, read_names, read_tensors
+from seesay.nets.compact import compact_dtype, part_name
 
 # What wrappers put in front of every name: data parallel training, and torch.compile.
 WRAPPERS = ("module.", "_orig_mod.")
@@ -89,7 +90,7 @@ def read_linked(
 
     def destinations() -> dict[str, Tensor]:
         # What they have in parts is read to where it belongs: joined later, it would for a while be there twice.
-        joined = [link for link in links if len(link.theirs) > 1]
+        joined = [link for link in links if len(link.theirs) > 1 and not _stays_in_parts(ours[link.ours])]
         tensors.update({link.ours: torch.empty(ours[link.ours].shape) for link in joined})
         return {wrapper + name: part for name, part in to_theirs(joined, tensors).items()}
 
@@ -97,8 +98,15 @@ def read_linked(
     theirs = read_tensors(path, expected, ignored=skipped, destinations=destinations, largest=LARGEST_WEIGHT)
     for link in links:
         if link.ours not in tensors:
-            tensors[link.ours] = link.inward(theirs.pop(wrapper + link.theirs[0])).reshape(ours[link.ours].shape)
+            first, *further = (theirs.pop(wrapper + name) for name in link.theirs)
+            tensors[link.ours] = first if further else link.inward(first).reshape(ours[link.ours].shape)
+            tensors |= {part_name(link.ours, index): part for index, part in enumerate(further, 1)}
     return tensors
+
+
+def _stays_in_parts(weight: Tensor) -> bool:
+    """Whether a weight of any shape that a file has in parts is left so: where it is mapped, to join is to copy."""
+    return compact_dtype() is not None and weight.ndim > 1
 
 
 def wrapper_of(names: Iterable[str]) -> str:
