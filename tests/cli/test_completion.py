@@ -28,6 +28,7 @@ def completed(words, monkeypatch, capfd):
         ("search photos --format p", ["paths"]),
         ("doctor photos/ --max", ["--max-bad"]),
         ("probe --metric m", ["mean-per-class", "map11"]),
+        ("serve --weights-dtype b", ["bfloat16"]),
         ("convert a b --to ", ["seesay", "hf", "open_clip"]),
         ("classify pho", []),
     ],

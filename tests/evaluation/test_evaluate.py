@@ -109,6 +109,7 @@ def test_settings_are_the_arguments(colour_model, labelled):
         "preprocess": "exact",
         "precision": None,
         "engine": None,
+        "weights_dtype": None,
         "width": None,
         "shift": None,
     }

@@ -14,7 +14,7 @@ from seesay.base.errors import UsageError
 from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, WeightsDtype
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
 from seesay.tasks.answer_files import FORMATS, Format, format_of, of_answers, refuse_ending, write_skipped
@@ -96,6 +96,7 @@ def command(
     device: Device = None,
     precision: Precision = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
     batch_size: EncodedAtOnce = None,
     calibrate: Calibrate = None,
     none_of_these: NoneOfThese = None,
@@ -108,8 +109,8 @@ def command(
 ) -> None:
     """Sort photos into classes that are named in words.
 
-    A photo's probabilities sum to 1: they say which label fits best, not whether any does. SigLIP's models
-    score every label by itself. With -o the same command goes on after a stop.
+    Probabilities sum to 1 (SigLIP's do not): they say which label fits best, not whether any does. With -o the
+    same command goes on after a stop.
 
     Example: seesay classify "pics/*.jpg" cat dog "a sunset" -o labels.csv
     """
@@ -127,7 +128,8 @@ def command(
     if bad is not None:
         refuse_ending(bad, "--bad")
     prepared = prepare(places, Question(labels=chosen, templates=templates, top=top, calibrate=calibrate, rules=rules))
-    loaded = load_model(model, device, precision=precision, engine=engine, batch_size=batch_size)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
+    loaded = load_model(model, device, **how)
     loaded = loaded.with_preprocess(preprocess)
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
@@ -234,18 +236,11 @@ def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
     return chosen
 
 
-def load_model(
-    name: str | None,
-    device: str | None,
-    *,
-    precision: str | None = None,
-    engine: str | None = None,
-    batch_size: int | None = None,
-) -> "Model":
-    """The model of that name, on a device or the best there is; without a name the small one, which is logged."""
+def load_model(name: str | None, device: str | None, **how: Any) -> "Model":
+    """The model of that name as `on_device` loads it; without a name the small one, which is logged."""
     from seesay.model.hub import on_device
 
-    loaded = on_device(name or PACKAGED_MODEL, device, precision=precision, engine=engine, batch_size=batch_size)
+    loaded = on_device(name or PACKAGED_MODEL, device, **how)
     if name is None:
         say(f"model: the small one in the box{known_scores(loaded.facts)}; name a larger one with --model FOLDER.")
     return loaded

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from seesay.base.printable import printable
-from seesay.cli.encode_options import EncodedAtOnce, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Precision, WeightsDtype
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, refuse_too_many, say
 
@@ -30,6 +30,7 @@ def command(
     device: Device = None,
     precision: Precision = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
     batch_size: EncodedAtOnce = None,
     max_bad: Annotated[
         float, typer.Option(min=0, max=1, metavar="SHARE", help="Exit with 3 if more images are broken.")
@@ -43,8 +44,8 @@ def command(
     """
     from seesay.tasks.embed import embed
 
-    how = {"device": device, "precision": precision, "engine": engine, "batch_size": batch_size}
-    done = embed(source, out=out, text=text, model=model, **how)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
+    done = embed(source, out=out, text=text, model=model, device=device, **how)
     print(printable(f"{done.rows:,} vectors of {done.width} numbers -> {out}"))
     for item in done.skipped[:SHOWN_SKIPPED]:
         say(printable(f"  skipped {item.key}: {item.reason}"))

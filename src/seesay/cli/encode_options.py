@@ -12,6 +12,10 @@ Engine = Annotated[
     Literal["torch", "torch-exact", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
     typer.Option(metavar="NAME", help="torch, torch-exact|-int8|-bf16, openvino, onnx."),
 ]
+WeightsDtype = Annotated[
+    Literal["float32", "float16", "bfloat16", "int8"] | None,
+    typer.Option(metavar="KIND", help="Less memory: float16, bfloat16, int8 or float32."),
+]
 Width = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Rows cut to N numbers, for a model with objective.widths [default: whole]."),

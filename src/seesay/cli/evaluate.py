@@ -8,7 +8,7 @@ import typer
 
 from seesay.base.errors import UsageError
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, Width
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, WeightsDtype, Width
 from seesay.cli.run_options import Device
 from seesay.cli.tables import (
     counts_of,
@@ -63,7 +63,7 @@ ShiftOption = Annotated[
     ),
 ]
 BaselineOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="JSON of standard models' accuracies on the sets of --shift.")
+    Path | None, typer.Option(metavar="FILE", help="JSON: standard models' accuracies for --shift.")
 ]
 ColumnsOption = Annotated[str | None, typer.Option(metavar="IMAGE,TEXT", help="Two columns of a table.")]
 ReportOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Write figures and tables there (HTML).")]
@@ -97,6 +97,7 @@ def command(
     device: Device = None,
     precision: Precision = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
     width: Width = None,
     batch_size: EncodedAtOnce = None,
 ) -> None:
@@ -109,6 +110,7 @@ def command(
     """
     refuse_unwritable_files(json_file, report)
     (models, sources), counts = split_words(words), counts_of(shots)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
     from seesay.evaluation.evaluate import evaluate
 
     entries: list[Entry] = []
@@ -127,10 +129,8 @@ def command(
             results=results,
             preprocess=preprocess,
             device=device,
-            precision=precision,
-            engine=engine,
             width=width,
-            batch_size=batch_size,
+            **how,
             **columns_of(columns),
             on_entry=lambda entry: remember(entry, entries),
         )

@@ -8,7 +8,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
-from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision
+from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, WeightsDtype
 from seesay.cli.run_options import Device
 from seesay.cli.tables import counts_of, percent, refuse_too_many, refuse_unwritable_json, say, show, table, write_json
 
@@ -61,6 +61,7 @@ def command(
     device: Device = None,
     precision: Precision = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
     batch_size: EncodedAtOnce = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -74,6 +75,7 @@ def command(
     Example: seesay probe pets/train pets/test --shots 1,2,4,8,16
     """
     refuse_unwritable_json(json_file)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
     counts, weight = counts_of(shots, least=0 if from_words else 1), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
@@ -87,9 +89,7 @@ def command(
         metric=metric,
         from_words=from_words,
         device=device,
-        precision=precision,
-        engine=engine,
-        batch_size=batch_size,
+        **how,
     )
     if model is None:
         say("model: box, the small one of the package; name a larger one with --model.")

@@ -12,7 +12,7 @@ import typer
 from seesay.base.errors import UsageError
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
-from seesay.cli.encode_options import Engine
+from seesay.cli.encode_options import Engine, WeightsDtype
 from seesay.cli.run_options import Device
 from seesay.cli.tables import refuse_words_first, say, table
 
@@ -66,6 +66,7 @@ def command(
     prune: Prune = False,
     device: Device = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
 ) -> None:
     """Find photos by words, by a photo, or by sums of these.
 
@@ -88,7 +89,7 @@ def command(
     if bad is not None:
         refuse_ending(bad, "--bad")
     refuse_no_folder(photos)
-    loaded = load_model(model, device, engine=engine)
+    loaded = load_model(model, device, engine=engine, weights_dtype=weights_dtype)
     opened = open_for(photos, loaded, index=index, name=model)
     # Both before photos are encoded for hours.
     if since is not None:

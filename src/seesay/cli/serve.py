@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from seesay.base.streams import say
-from seesay.cli.encode_options import Engine
+from seesay.cli.encode_options import Engine, WeightsDtype
 from seesay.cli.run_options import Device
 
 
@@ -26,6 +26,7 @@ def command(
     ] = None,
     device: Device = None,
     engine: Engine = None,
+    weights_dtype: WeightsDtype = None,
 ) -> None:
     """Serve a model over HTTP, with a page to search your photos and to try labels.
 
@@ -39,4 +40,5 @@ def command(
 
     if model is None and index is None:
         say("model: box, the small one of the package; name a larger one with --model.")
-    serve(photos, model=model, host=host, port=port, token_file=token_file, index=index, device=device, engine=engine)
+    how = {"device": device, "engine": engine, "weights_dtype": weights_dtype}
+    serve(photos, model=model, host=host, port=port, token_file=token_file, index=index, **how)

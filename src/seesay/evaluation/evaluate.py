@@ -61,6 +61,7 @@ def evaluate(
     device: str | None = None,
     precision: str | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
     width: int | None = None,
     batch_size: int | None = None,
     image_column: str | None = None,
@@ -75,14 +76,13 @@ def evaluate(
     `templates` (`data.prompts.load_templates`), `class_names` (`data.class_names.edited_names`) and `descriptions`
     ({class: [sentence, ...]} or a JSON file) replace the words that `tasks.words.choose_words` takes for the classes.
     `probe`: also a linear probe where a set has a train part (train/ beside test/ or val/), and with `shots` on this
-    many images per class; where there is none, the entry's `result.remarks` say so. `prompts`: also the accuracy of
-    every single template, and what spoke for the worst mistakes. `shift` names the natural and the shifted one of two
-    sets; `baseline` is a JSON file of standard models on these. `preprocess` is the mode (`Model.with_preprocess`) of
-    all models, also of `Model` values in another one; `precision` to `batch_size` are as in `Model.with_precision` and
-    so on. The two columns are for tables and frames that call theirs otherwise. Embeddings are cached under
-    `SEESAY_CACHE`, unless `cache` is False. `on_entry` is called with every entry once it is measured.
-    `results` is a folder for a JSON file per model, set and task, each written when it is measured; `report` is an HTML
-    page, written at the end, which implies `prompts`. What is left out is counted in `result.remarks` of an entry.
+    many images per class. `prompts`: also the accuracy of every single template, and what spoke for the worst mistakes.
+    `shift` names the natural and the shifted one of two sets; `baseline` is a JSON file of standard models on these.
+    `preprocess` is the mode (`Model.with_preprocess`) of all models, `Model` values too; `precision` to `batch_size`
+    are as in `Model.with_precision` and so on, `weights_dtype` as in `load`. The two columns are for tables that call
+    theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` gets every entry
+    once measured. `results` is a folder for a JSON file per model, set and task, written when it is measured; `report`
+    is an HTML page, which implies `prompts`. What is left out is in an entry's `result.remarks`.
     `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
     """
     arguments = check_models(models)
@@ -95,11 +95,11 @@ def evaluate(
     chosen, standard = check_shift_arguments(shift, baseline, sources)
     more = {"probe": probe or bool(counts), "shots": counts, "prompts": prompts or report is not None, "shift": chosen}
     request = Request(question=question, sources=sources, columns=columns, **more)
-    how = {"preprocess": preprocess, "precision": precision, "engine": engine, "width": width}
-    settings = settings_of(words, how, probe=probe, shots=shots, shift=chosen)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "width": width}
+    settings = settings_of(words, {"preprocess": preprocess, **how}, probe=probe, shots=shots, shift=chosen)
     evaluation = Evaluation(entries=(), settings=settings, environment=machine_facts(Runtime.find()), baseline=standard)
-    encoding = {"device": device, "precision": precision, "engine": engine, "width": width, "batch_size": batch_size}
-    evaluation = measure_all(evaluation, open_models(arguments, preprocess, **encoding), request, results, on_entry)
+    loaded = open_models(arguments, preprocess, device=device, batch_size=batch_size, **how)
+    evaluation = measure_all(evaluation, loaded, request, results, on_entry)
     if report is not None:
         evaluation.write_report(report)
     return evaluation
@@ -214,18 +214,13 @@ class Evaluation:
 def open_models(
     models: Sequence[Model | str | Path],
     preprocess: str,
-    *,
-    device: str | None,
-    precision: str | None,
-    engine: str | None,
-    width: int | None,
-    batch_size: int | None,
+    **encoding: Any,
 ) -> Iterator[tuple[str, Model]]:
-    """Each model when its turn comes, with a name that no other has: its own, the argument that named it, or a number
-    behind its own."""
+    """Each model when its turn comes, as `on_device` gives it, with a name that no other has: its own, the argument
+    that named it, or a number behind its own."""
     names: dict[str, Model] = {}
     for argument in models:
-        model = on_device(argument, device, precision=precision, engine=engine, width=width, batch_size=batch_size)
+        model = on_device(argument, **encoding)
         model = model.with_preprocess(preprocess)
         word = model.name if isinstance(argument, Model) else str(argument)
         name = model.name if model.name not in names else _free(word, names, " ({})")

@@ -56,6 +56,7 @@ def search(
     prune: bool = False,
     device: str | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
 ) -> Found:
     """The `top` photos in a folder that are nearest to words, to a photo that is `like` them, or to a sum of these.
 
@@ -63,7 +64,7 @@ def search(
     cache; later ones encode what is new or changed and let go what is gone. Originals are only read. Without `model`
     the small one in the package is taken. `plus`, `minus`, `since` and `folder` are as in `PhotoIndex.search`; where a
     fifth of the photos and more is gone at once, as with a disk that is not mounted, they stay unless `prune`.
-    `engine` is as in `Model.with_engine`.
+    `engine` is as in `Model.with_engine`, `weights_dtype` as in `load`.
 
     Raises `UsageError` for a folder without photos and for nothing to search for, `RefusedInput` for an index by
     another model, `StorageError` where another process writes it or the disk fails, `Interrupted` at Ctrl-C, when what
@@ -77,7 +78,9 @@ def search(
     from seesay.model.hub import on_device
 
     refuse_no_folder(Path(photos))
-    loaded = on_device(model if model is not None else PACKAGED_MODEL, device, engine=engine)
+    loaded = on_device(
+        model if model is not None else PACKAGED_MODEL, device, engine=engine, weights_dtype=weights_dtype
+    )
     name = str(model) if isinstance(model, str | Path) else None if model is None else loaded.name
     opened = open_for(photos, loaded, index=index, name=name)
     vector_D = query_of(opened, words, like, plus=_words(plus), minus=_words(minus))

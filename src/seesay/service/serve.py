@@ -5,7 +5,7 @@ import os
 import socket
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seesay.base.bounded import read_text
 from seesay.base.errors import UsageError
@@ -34,12 +34,14 @@ def serve(
     index: str | Path | None = None,
     device: str | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
 ) -> None:
     """Answer over HTTP, and show a page to search and classify with, until the process is told to end.
 
     With `photos` their index is made or brought up to date first, as `search` does it; with `index` alone an index is
     served as it is, by the model that it names where none is given; with neither there is no search. What another
-    process adds to the index is found within seconds. `engine` is as in `Model.with_engine`.
+    process adds to the index is found within seconds. `engine` is as in `Model.with_engine`, `weights_dtype`
+    as in `load`.
     Beyond this machine's own addresses a token is needed, which callers send as `Authorization: Bearer TOKEN`.
 
     Raises `UsageError` for such a host without a token, an index by another model, or packages that are missing,
@@ -63,7 +65,7 @@ def serve(
 
     listener = bind(host, port)
     with listener:
-        loaded, opened = _opened(photos, model, index=index, device=device, engine=engine)
+        loaded, opened = _opened(photos, model, index=index, device=device, engine=engine, weights_dtype=weights_dtype)
         _run(loaded, opened, listener, token=token, is_loopback=is_loopback)
 
 
@@ -102,8 +104,7 @@ def _opened(
     model: "Model | str | Path | None",
     *,
     index: str | Path | None,
-    device: str | None,
-    engine: str | None,
+    **how: Any,
 ) -> "tuple[Model, PhotoIndex | None]":
     from seesay.index.photo_index import open_index
     from seesay.index.search import open_for, refuse_no_folder
@@ -111,15 +112,15 @@ def _opened(
 
     if photos is not None:
         refuse_no_folder(Path(photos))
-        loaded = on_device(PACKAGED_MODEL if model is None else model, device, engine=engine)
+        loaded = on_device(PACKAGED_MODEL if model is None else model, **how)
         name = str(model) if isinstance(model, str | Path) else None if model is None else loaded.name
         opened = open_for(photos, loaded, index=index, name=name)
         say(str(opened.refresh()))
         return loaded, opened
     if index is not None:
-        loaded = on_device(open_index(index).facts.model if model is None else model, device, engine=engine)
+        loaded = on_device(open_index(index).facts.model if model is None else model, **how)
         return loaded, open_index(index, model=loaded)
-    return on_device(model if model is not None else PACKAGED_MODEL, device, engine=engine), None
+    return on_device(model if model is not None else PACKAGED_MODEL, **how), None
 
 
 def _is_loopback(host: str) -> bool:

@@ -120,6 +120,7 @@ def classify_folder(
     device: str | None = None,
     precision: str | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
     batch_size: int | None = None,
     force: bool = False,
 ) -> Classified:
@@ -128,7 +129,7 @@ def classify_folder(
     It is one of `tasks.answer_files.FORMATS`: .csv, .tsv, .json, .jsonl, .parquet, .html or .txt.
 
     `model` is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own;
-    `precision`, `engine` and `batch_size` are as in `Model.with_precision` and so on.
+    `precision`, `engine` and `batch_size` are as in `Model.with_precision` and so on, `weights_dtype` as in `load`.
     `photos` are files, folders or patterns (`tasks.classify.find_photos`). `templates` are as in `Model.classifier`.
     `calibrate` is a labelled set, such as a folder of photos for every label, on which probabilities are fitted;
     without `labels` its classes are taken. What makes a label an answer is as in `tasks.decision.Rules`:
@@ -153,7 +154,8 @@ def classify_folder(
     from seesay.model.hub import on_device
 
     prepared = prepare(photos, question)
-    loaded = on_device(model, device, precision=precision, engine=engine, batch_size=batch_size)
+    how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
+    loaded = on_device(model, device, **how)
     return answer_all(loaded, prepared, format=format, out=Path(out), force=force)
 
 

@@ -75,6 +75,7 @@ def embed(
     device: str | None = None,
     precision: str | None = None,
     engine: str | None = None,
+    weights_dtype: str | None = None,
     batch_size: int | None = None,
 ) -> EmbeddingsFile:
     """Write the unit vectors of the images, or with `text` of the texts, of a source to a file.
@@ -86,8 +87,8 @@ def embed(
     in the order of the source, photos sorted by path; an image that cannot be read has none.
 
     `engine` is as in `Model.with_engine`; or else "daft", which encodes in a process of this machine, or "ray", on the
-    machines of a Ray cluster (`RAY_ADDRESS`), each of which finds `model` by its name or folder. All vectors are held
-    in memory, unless the engine is "daft" or "ray" and `out` a table.
+    machines of a Ray cluster (`RAY_ADDRESS`), each of which finds `model` by its name or folder. `weights_dtype` is as
+    in `load`. All vectors are held in memory, unless the engine is "daft" or "ray" and `out` a table.
 
     Raises `UsageError` for a source or an ending that is none of these, `RefusedInput` where nothing can be read,
     `StorageError` where the disk fails.
@@ -97,7 +98,7 @@ def embed(
     names, read = (texts_of(source), None) if text else images_of(source)
     chosen = model if model is not None else PACKAGED_MODEL
     skipped: list[Skipped] = []
-    how = {"device": device, "precision": precision, "batch_size": batch_size}
+    how = {"device": device, "precision": precision, "weights_dtype": weights_dtype, "batch_size": batch_size}
     from seesay.model.hub import on_device
 
     if engine in SPREAD:
