@@ -60,9 +60,11 @@ class Attention(nn.Module):
     def pooled(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor) -> Tensor:
         """As `forward` for one position of every sequence, which sees all of it: (T, W) to (N, W)."""
         W = x_TW.shape[-1]
-        query_NW = linear(x_TW.index_select(0, pooled_N), self.qkv.weight[:W], self.qkv.bias[:W])
+        # Asked for once: weights that are kept in another dtype are made float32 each time.
+        weight_XW, bias_X = self.qkv.weight, self.qkv.bias
+        query_NW = linear(x_TW.index_select(0, pooled_N), weight_XW[:W], bias_X[:W])
         queries = query_NW[:, None].split([group.sequences * group.is_end for group in groups])
-        kv_TX = linear(x_TW, self.qkv.weight[W:], self.qkv.bias[W:])
+        kv_TX = linear(x_TW, weight_XW[W:], bias_X[W:])
         parts = kv_TX.split([group.sequences * group.length for group in groups])
         mixed = []
         for query, part, group in zip(queries, parts, groups, strict=True):

@@ -76,9 +76,10 @@ class Compact(nn.Module):
 
     def parts(self) -> list[Tensor]:
         """The tensors that are kept, each R of the rows, (R, I) or (R, I, K, K)."""
-        return [
-            part.detach() for name, part in self._parameters.items() if part is not None and name.startswith(WEIGHT)
-        ]
+        own, found = self._parameters, [self._parameters[WEIGHT]]
+        while (further := own.get(part_name(WEIGHT, len(found)))) is not None:
+            found.append(further)
+        return [part.detach() for part in found if part is not None]
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """As the layer's own class."""
