@@ -32,7 +32,7 @@ WAYS = [
     ("float32", "open_clip"),
     ("float16", "open_clip fp16"),
 ]
-LARGE_WAYS = [("float32", None), ("float32", "float32"), ("float16", "float16"), ("float32", "int8")]
+LARGE_WAYS = [("float32", None), ("float16", "float16"), ("float32", "int8")]
 CONTEXT = get_context("fork")
 FIELDS = ("Pss", "Pss_Anon", "Pss_File", "Private_Dirty")
 
