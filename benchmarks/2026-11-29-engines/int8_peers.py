@@ -82,7 +82,7 @@ def main() -> None:
         print(onnxruntime.__version__, openvino.__version__, nncf.__version__, flush=True)
         with tempfile.TemporaryDirectory() as folder, torch.inference_mode(False), torch.no_grad():
             others = exported(peer, name, own.preprocess.normalise(drawn).numpy(), Path(folder))
-            models = peers.engines_of(own, ("torch", "torch-bf16", "torch-int8"))
+            models = peers.engines_of(own, ("torch", "torch-packed", "torch-bf16", "torch-int8"))
             for number in (1, 8, 32):
                 pixels_N3SS = drawn[:number]
                 normalised_N3SS = own.preprocess.normalise(pixels_N3SS)

@@ -27,7 +27,7 @@ from seesay.data.images import Preprocess
 from seesay.nets.architecture import SiglipImageConfig
 from seesay.nets.clip import build_clip
 
-ENGINES = ("torch", "torch-exact", "torch-bf16", "torch-int8", "onnx")
+ENGINES = ("torch", "torch-packed", "torch-exact", "torch-bf16", "torch-int8", "onnx")
 
 
 def opened(name: str = "ViT-B-32") -> tuple[torch.nn.Module, seesay.Model]:

@@ -15,7 +15,9 @@ from seesay.model import engines
 from seesay.model.adapters import with_adapter
 from seesay.model.cache import image_fingerprint, space_fingerprint
 from seesay.model.encode import features_of
+from seesay.model.packed import PackedLinear
 from seesay.model.reshape import reshape
+from seesay.nets.block import ACTIVATIONS, Block
 
 TEXTS = ["a photo of a cat", "", "Two dogs on a beach, seen from far above; 1 of them swims.", "a cat"]
 GRAPH_ENGINES = [
@@ -39,6 +41,22 @@ def test_rows_and_features_are_those_of_torch_to_1e_5(family, engine):
     pixels = torch.stack([model.preprocess.pixels(image) for image in images])
     right = features_of(model, pixels)
     assert (features_of(other, pixels) - right).abs().max() < 1e-5 * right.abs().max()
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("family", ["vit", "siglip", "resnet"])
+def test_packed_blocks_give_the_rows_of_torch_and_leave_the_model_as_it_was(family, activation):
+    model = model_of(family)
+    for block in (module for module in model.clip.modules() if isinstance(module, Block)):
+        block.activation = ACTIVATIONS[activation]
+    before = {name: value.clone() for name, value in model.clip.state_dict().items()}
+    other = model.with_engine("torch-packed")
+    images = pictures(3, 40)
+    assert (other.encode_images(images) - model.encode_images(images)).abs().max() < 1e-6
+    assert (other.encode_texts(TEXTS) - model.encode_texts(TEXTS)).abs().max() < 1e-6
+    assert all(torch.equal(value, before[name]) for name, value in model.clip.state_dict().items())
+    assert not any(isinstance(module, PackedLinear) for module in model.clip.modules())
+    assert any(isinstance(module, PackedLinear) for module in other.encoder.modules())
 
 
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)
@@ -94,7 +112,7 @@ def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
         model.with_engine("onnx")
-    assert engines.installed_engines() == ["torch", "torch-exact", "torch-int8", "torch-bf16"]
+    assert engines.installed_engines() == ["torch", "torch-exact", "torch-packed", "torch-int8", "torch-bf16"]
     monkeypatch.setattr(engines, "find_spec", importlib.util.find_spec)
 
 

@@ -14,7 +14,8 @@ from seesay.cli.tables import ALLOWED_SKIPPED, refuse_too_many, say
 SHOWN_SKIPPED = 5
 
 Engine = Annotated[
-    Literal["torch", "torch-exact", "torch-int8", "torch-bf16", "openvino", "onnx", "daft", "ray"] | None,
+    Literal["torch", "torch-exact", "torch-packed", "torch-int8", "torch-bf16", "openvino", "onnx", "daft", "ray"]
+    | None,
     typer.Option(metavar="NAME", help="As in classify; or daft: many images, little memory; or ray: on a Ray cluster."),
 ]
 

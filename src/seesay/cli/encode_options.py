@@ -9,8 +9,8 @@ Precision = Annotated[
     typer.Option(metavar="KIND", help="bfloat16 or float16 [default: float32]."),
 ]
 Engine = Annotated[
-    Literal["torch", "torch-exact", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
-    typer.Option(metavar="NAME", help="torch, torch-exact|-int8|-bf16, openvino, onnx."),
+    Literal["torch", "torch-exact", "torch-packed", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
+    typer.Option(metavar="NAME", help="torch, torch-exact|-packed|-int8|-bf16, openvino, onnx."),
 ]
 WeightsDtype = Annotated[
     Literal["float32", "float16", "bfloat16", "int8"] | None,

@@ -158,11 +158,12 @@ class Model:
         return other
 
     def with_engine(self, engine: str) -> "Model":
-        """This model, whose rows "torch", "torch-exact", "torch-int8", "torch-bf16", "openvino" or "onnx" computes.
+        """This model, whose rows an engine computes.
 
-        The last two give torch's float32 rows to 1e-5, "torch-exact" the same bits whatever else is encoded, on as many
-        threads. `seesay doctor --model` measures all here. `explain` stays with torch. `UsageError` for an engine that
-        is not installed or cannot compute this model.
+        "torch", "torch-packed", "openvino" and "onnx" give float32 rows that are equal to 1e-5, "torch-exact" the same
+        bits whatever else is encoded, on as many threads; "torch-int8" and "torch-bf16" are rounded. `seesay doctor
+        --model` measures all here. `explain` stays with torch. `UsageError` for an engine that is not installed or
+        cannot compute this model.
         """
         return with_engine(self, engine)
 

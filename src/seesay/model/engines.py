@@ -23,6 +23,7 @@ from seesay.model.int8 import int8_parts
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
+from seesay.model.packed import packed_parts
 from seesay.nets.clip import Clip, DualEncoder
 from seesay.nets.siglip import SiglipText
 
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 ENGINES: dict[str, tuple[str, ...]] = {
     "torch": (),
     "torch-exact": (),
+    "torch-packed": (),
     "torch-int8": (),
     "torch-bf16": (),
     "openvino": ("onnx", "openvino"),
     "onnx": ("onnx", "onnxruntime"),
 }
 # Those that compute on the CPU wherever the model is.
-ON_CPU = ("torch-exact", "torch-int8", "openvino", "onnx")
+ON_CPU = ("torch-exact", "torch-packed", "torch-int8", "openvino", "onnx")
 # Those whose rows are not the model's own up to rounding in float32.
 ROUNDED = ("torch-int8", "torch-bf16")
 # Texts of about one length that are computed together: a guess, enough for a core to be busy.
@@ -143,8 +145,8 @@ def encoder_of(model: "Model", engine: str) -> Encoder:
         raise UsageError(f"{model.name} predicts captions, and engine {engine} is for models that embed texts.")
     if engine == "torch-exact":
         return OneByOne(dual_encoder(model.name, model.clip))
-    if engine == "torch-int8":
-        return int8_towers(model)
+    if engine in IN_BLOCKS:
+        return towers_with(model, engine)
     refuse_unexportable(model)
     return GraphEncoder.of(model, OPENERS[engine])
 
@@ -285,16 +287,25 @@ def with_engine(model: "Model", engine: str) -> "Model":
     return other
 
 
-def int8_towers(model: "Model") -> DualEncoder:
-    """The model's towers with their patches and transformer blocks in 8-bit integers; all else is shared.
+def towers_with(model: "Model", engine: str) -> DualEncoder:
+    """The model's towers with what an engine has in the stead of their transformer blocks; all else is shared.
 
     `UsageError` where torch has no such product, and for a model without such blocks.
     """
-    if not hasattr(torch.ops.onednn, "qlinear_pointwise") or not torch.backends.mkldnn.is_available():
-        raise UsageError("engine torch-int8 needs a torch with oneDNN, as on x86 and ARM; take another engine.")
+    product, parts = IN_BLOCKS[engine]
+    if not product() or not torch.backends.mkldnn.is_available():
+        raise UsageError(f"engine {engine} needs a torch with oneDNN, as on x86 and ARM; take another engine.")
     clip = dual_encoder(model.name, model.clip)
-    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
-    made = int8_parts(clip.image_tower) | int8_parts(clip.text_tower)
+    made = parts(clip.image_tower) | parts(clip.text_tower)
     if not made:
-        raise UsageError(f"{model.name} has no transformer blocks, and engine torch-int8 is for these; take another.")
+        raise UsageError(f"{model.name} has no transformer blocks, and engine {engine} is for these; take another.")
+    memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
     return copy.deepcopy(clip, memo | made)
+
+
+# Engines that compute transformer blocks in a way of their own: whether torch has its product, and what stands in the
+# stead of a tower's modules, by their `id`.
+IN_BLOCKS: dict[str, tuple[Callable[[], bool], Callable[[nn.Module], dict[int, nn.Module]]]] = {
+    "torch-packed": (lambda: hasattr(torch.ops.mkldnn, "_linear_pointwise"), packed_parts),
+    "torch-int8": (lambda: hasattr(torch.ops.onednn, "qlinear_pointwise"), int8_parts),
+}
