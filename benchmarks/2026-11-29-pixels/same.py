@@ -3,9 +3,9 @@
     python same.py ../../../shared/data --pictures 600 --out same.json > same.log
 
 Every picture of the shards is saved anew as what chance says: JPEG of any quality, sampling or order, grey or CMYK, PNG
-of any mode, WebP; of 20 to 2,400 pixels, in one of eight EXIF orientations. The reference decodes by Pillow (`decode`),
-resizes the whole upright picture and cuts out the centre, as torchvision or transformers do. `digest` is of all
-squares: an older version of seesay that gives the same has the same pixels.
+of seven modes (1, 8 and 16 bits), WebP, TIFF; of 20 to 4,000 pixels, in one of eight EXIF orientations. The reference
+decodes by Pillow (`decode`), resizes the whole upright picture and cuts out the centre, as torchvision or transformers
+do. `digest` is of all squares: another version of seesay that gives the same has the same pixels.
 """
 
 import argparse
@@ -41,6 +41,10 @@ FORMS = [
     ("PNG", "RGBA", {"compress_level": 1}),
     ("PNG", "P", {"compress_level": 1}),
     ("PNG", "L", {"compress_level": 1}),
+    ("PNG", "LA", {"compress_level": 1}),
+    ("PNG", "1", {"compress_level": 1}),
+    ("PNG", "I;16", {"compress_level": 1}),
+    ("TIFF", "RGB", {}),
     ("WEBP", "RGB", {"quality": 80, "method": 0}),
     ("WEBP", "RGBA", {"quality": 80, "method": 0}),
 ]
@@ -117,8 +121,14 @@ def saved(picture: Image.Image, chance: random.Random) -> tuple[bytes, dict]:
         image.putalpha(image.getchannel("G"))
     file = io.BytesIO()
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, turn, 0, 0)
-    (image if image.mode == mode else image.convert(mode)).save(file, kind, exif=exif, **options)
+    (image if image.mode == mode else converted(image, mode)).save(file, kind, exif=exif, **options)
     return file.getvalue(), {"kind": f"{kind} {mode}", "sides": sides, "turn": turn}
+
+
+def converted(image: Image.Image, mode: str) -> Image.Image:
+    if mode != "I;16":
+        return image.convert(mode)
+    return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 255 + np.asarray(image)[:, :, 0])
 
 
 def a_preprocess(chance: random.Random) -> Preprocess:

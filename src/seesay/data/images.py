@@ -13,7 +13,7 @@ from seesay.data.decode import decode, open_image
 from seesay.data.decoding_limits import MAX_PIXELS
 from seesay.data.image_sources import Source
 from seesay.data.jpeg import DecodedImage, decoding
-from seesay.data.resizing import centre_by_pillow, centre_by_torch, long_side, resized_by_pillow, resized_by_torch
+from seesay.data.resizing import exact_centre, exact_whole, fast_centre, fast_whole, long_side
 from seesay.formulas.patches import LEAST_PATCH, laid_out, shape_in_patches, square_side
 
 __all__ = ["MAX_PIXELS", "MODES", "FastPreprocess", "Preprocess", "decode", "open_image"]
@@ -84,10 +84,10 @@ class Preprocess(BaseModel):
         return _planes(self._whole(image, self.size, self.size) if self.resize == "squash" else self._centre(image))
 
     def _whole(self, image: DecodedImage, height: int, width: int) -> np.ndarray:
-        return resized_by_pillow(image, height, width, interpolation=self.interpolation)
+        return exact_whole(image, height, width, interpolation=self.interpolation)
 
     def _centre(self, image: DecodedImage) -> np.ndarray:
-        return centre_by_pillow(image, self.size, interpolation=self.interpolation, crop=self.crop)
+        return exact_centre(image, self.size, interpolation=self.interpolation, crop=self.crop)
 
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
         """Top, left, bottom and right of what `pixels` is made of, in pixels of an image of those sides."""
@@ -121,10 +121,10 @@ class FastPreprocess(Preprocess):
             return self.pixels(image)
 
     def _whole(self, image: DecodedImage, height: int, width: int) -> np.ndarray:
-        return resized_by_torch(image, height, width, interpolation=self.interpolation)
+        return fast_whole(image, height, width, interpolation=self.interpolation)
 
     def _centre(self, image: DecodedImage) -> np.ndarray:
-        return centre_by_torch(image, self.size, interpolation=self.interpolation, crop=self.crop)
+        return fast_centre(image, self.size, interpolation=self.interpolation, crop=self.crop)
 
 
 MODES: dict[str, type[Preprocess]] = {"exact": Preprocess, "fast": FastPreprocess}

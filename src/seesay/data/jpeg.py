@@ -32,11 +32,10 @@ from seesay.data.image_formats import JPEG_START, QuietJpegFile
 from seesay.data.image_headers import footprint
 from seesay.data.image_sources import Source, read_source
 
-# From here on an image for Pillow has four bytes to a pixel, which it maps: copying three costs more than resizing a
-# fourth (benchmarks/2026-11-29-pixels).
-MAPPED_PIXELS = 1 << 22
 # Only then are the pixels of simplejpeg those of Pillow, which is built with another library on some systems.
 _IS_PILLOWS_DECODER = features.check_feature("libjpeg_turbo")
+# Orientations of EXIF in which an image is stored from right to left as it is upright, or from the bottom up.
+_LEFTWARDS, _UPWARDS = (2, 3, 6, 7), (3, 4, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,28 @@ class DecodedImage:
         """What is stored, as a Pillow image of mode RGB or RGBX."""
         return self.unturned if isinstance(self.unturned, Image.Image) else _as_pillow(self.unturned)
 
-    def rows(self, start: int, stop: int) -> Image.Image:
-        """Some rows of `pillow`."""
+    def words(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+        """A part of what is decoded, upright, (H, W): of each pixel its bytes and one of any value as a uint32."""
+        height, width = self.decoded
+        if is_leftwards := self.turn in _LEFTWARDS:
+            left, right = width - right, width - left
+        if is_upwards := self.turn in _UPWARDS:
+            top, bottom = height - bottom, height - top
+        if self.turn in ON_THEIR_SIDE:
+            words_HW = self._stored_words(left, top, right, bottom).T
+        else:
+            words_HW = self._stored_words(top, left, bottom, right)
+        return words_HW[:: -1 if is_upwards else 1, :: -1 if is_leftwards else 1]
+
+    def _stored_words(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         if isinstance(self.unturned, Image.Image):
-            return self.unturned.crop((0, start, self.unturned.width, stop))
-        return _as_pillow(self.unturned[start:stop])
+            width, height = self.unturned.size
+            if 2 * (bottom - top) * (right - left) >= width * height:
+                # Two copies of the part would take longer.
+                return _words_of(self.unturned)[top:bottom, left:right]
+            return _words_of(self.unturned.crop((left, top, right, bottom)))
+        part_HWC = self.unturned[top:bottom, left:right]
+        return part_HWC.view(np.uint32)[:, :, 0] if part_HWC.shape[2] == 4 else _words_of(Image.fromarray(part_HWC))
 
     @property
     def decoded(self) -> tuple[int, int]:
@@ -83,10 +99,10 @@ class DecodedImage:
         width, height = self.unturned.size if isinstance(self.unturned, Image.Image) else self.unturned.shape[1::-1]
         return (width, height) if self.turn in ON_THEIR_SIDE else (height, width)
 
-    def upright(self) -> Image.Image:
-        """What is decoded as a Pillow image, upright."""
-        method = TURNS.get(self.turn)
-        return self.pillow if method is None else self.pillow.transpose(method)
+
+def _words_of(image: Image.Image) -> np.ndarray:
+    """A Pillow image as `DecodedImage.words` has it, (H, W)."""
+    return np.frombuffer(image.tobytes("raw", "RGBX"), np.uint32).reshape(image.height, image.width)
 
 
 def _as_pillow(stored_HWC: np.ndarray) -> Image.Image:
@@ -154,7 +170,7 @@ def _by_turbo(data: bytes, most: Callable[[int, int], float], needed: int) -> De
     fitting = [k for k in SHRINKS if k <= limit and (turn == 1 or height % k == width % k == 0)]
     shrink = max(needed, *fitting, 1)
     least = (-(-height // shrink), -(-width // shrink))
-    colours = "RGBX" if most is not_shrunk and width * height >= MAPPED_PIXELS else "RGB"
+    colours = "RGBX" if most is not_shrunk else "RGB"
     try:
         stored_HWC = simplejpeg.decode_jpeg(data, colours, min_height=least[0], min_width=least[1])
     except ValueError:
