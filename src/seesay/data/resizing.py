@@ -69,10 +69,22 @@ def fast_whole(image: DecodedImage, height: int, width: int, *, interpolation: s
     torch's own function takes no scale that is not the ratio of the sides, so the operator behind it is called.
     """
     resize = _OPERATORS[interpolation]()
-    image_13HW = torch.from_numpy(image.pixels_HW3).permute(2, 0, 1)[None]
+    image_13HW = _as_batch(image.pixels_HW3)
     down, across = image.shrink * height / image.height, image.shrink * width / image.width
     # The order of the two passes decides what is cut off at 0 and 255 between them. torch goes across and then down.
     if not is_across_first((image.height, image.width), (height, width)):
         image_13HW = resize(image_13HW, [height, image_13HW.shape[3]], False, down, None)
         down = None
     return resize(image_13HW, [height, width], False, down, across)[0].permute(1, 2, 0).numpy()
+
+
+def shrunk_by_torch(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W, C) uint8 of `height` and `width`: torch's antialiased bilinear resize, for what is only looked at."""
+    return (
+        _OPERATORS["bilinear"]()(_as_batch(image_HWC), [height, width], False, None, None)[0].permute(1, 2, 0).numpy()
+    )
+
+
+def _as_batch(image_HWC: np.ndarray) -> torch.Tensor:
+    """(1, C, H, W) with the strides of "channels last": torch reads pixels where they lie, and gives the same bits."""
+    return torch.from_numpy(image_HWC)[None].permute(0, 3, 1, 2)
