@@ -53,10 +53,14 @@ def test_photos_whose_decoder_dies_are_named_and_all_others_are_indexed(make_ind
 
 
 @pytest.mark.journey
-def test_photos_whose_decoder_hangs_are_named_and_all_others_are_indexed(make_index, photos, poison, monkeypatch):
+def test_photos_whose_decoder_hangs_are_named_and_all_others_are_indexed(
+    make_index, photos, poison, monkeypatch, capfd
+):
     monkeypatch.setattr(reading, "BATCH_SECONDS", 20.0)
     monkeypatch.setattr(reading, "ALONE_SECONDS", 20.0)
     poison("hangs1.png")
     refreshed = make_index(photos).refresh()
     assert [(Path(item.key).name, item.reason) for item in refreshed.skipped] == [("hangs1.png", "decoder hangs")]
+    assert refreshed.skipped[0].detail == "read alone, it took more than 20 s"
+    assert "most recent call" not in capfd.readouterr().err
     assert refreshed.photos == 24

@@ -60,7 +60,8 @@ class WorkerPool:
 
     Where processes are spawned `make` is pickled, and what it shares with this process is in a `SharedArray`.
     `slot_bytes` is the shared memory for one task or one result: a task must fit, a larger result goes over in chunks.
-    Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure. `is_clean` is as in `start_method`.
+    Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure; `shows_stacks` says where they hang.
+    `is_clean` is as in `start_method`.
     Raises `SeesayError` where the system gives no more processes, open files or memory, or `make` cannot be pickled.
     """
 
@@ -71,9 +72,10 @@ class WorkerPool:
         workers: int,
         slot_bytes: int,
         timeout_seconds: float = 0.0,
+        shows_stacks: bool = True,
         is_clean: bool = False,
     ):
-        self._timeout_seconds, self._is_clean = timeout_seconds, is_clean
+        self._timeout_seconds, self._shows_stacks, self._is_clean = timeout_seconds, shows_stacks, is_clean
         self._slot_bytes = slot_bytes
         self._processes: list[BaseProcess] = []
         self._ends: list[list[_End]] = []
@@ -152,7 +154,8 @@ class WorkerPool:
             # Ticks and not a clock, which goes on while a shell holds the whole run (Ctrl-Z).
             waited += tick or 0.0
             if waited > self._timeout_seconds:
-                _dump_stacks(self._processes)
+                if self._shows_stacks:
+                    _dump_stacks(self._processes)
                 self.close()
                 raise WorkerTimeout(
                     "no batch came from the loader processes for the time that data.timeout_seconds allows"

@@ -70,7 +70,7 @@ def read_photos(paths: Sequence[bytes], preprocess: Preprocess) -> Iterator[Phot
     in_hand = SLOTS * workers + 1
     while tasks:
         done = 0
-        pool = WorkerPool(make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=BATCH_SECONDS)
+        pool = _pool(make, workers=workers, slot_bytes=slot_bytes, seconds=BATCH_SECONDS)
         try:
             for arrays in pool.results([task] for task in tasks):
                 yield _unpacked(arrays)
@@ -109,19 +109,25 @@ def _read_alone(make: partial, indices: np.ndarray, *, slot_bytes: int) -> Itera
     side = make.args[1].size
     while len(indices):
         done = 0
-        pool = WorkerPool(make, workers=1, slot_bytes=slot_bytes, timeout_seconds=ALONE_SECONDS)
+        pool = _pool(make, workers=1, slot_bytes=slot_bytes, seconds=ALONE_SECONDS)
         try:
             for arrays in pool.results([indices[at : at + 1]] for at in range(len(indices))):
                 yield _unpacked(arrays)
                 done += 1
             return
         except WorkerFailure as failure:
-            error = BrokenSample(HANGS if isinstance(failure, WorkerTimeout) else DIED, str(failure))
+            hangs = BrokenSample(HANGS, f"read alone, it took more than {ALONE_SECONDS:.0f} s")
+            error = hangs if isinstance(failure, WorkerTimeout) else BrokenSample(DIED, str(failure))
             records = _records([_broken(int(indices[done]), b"", error)])
             yield PhotosRead(records=records, pixels_K3SS=np.empty((0, 3, side, side), np.uint8))
             indices = indices[done + 1 :]
         finally:
             pool.close()
+
+
+def _pool(make: partial, *, workers: int, slot_bytes: int, seconds: float) -> WorkerPool:
+    # A photo that hangs is listed; the stacks of its decoder would be in the way of the table.
+    return WorkerPool(make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=seconds, shows_stacks=False)
 
 
 def _read_batch(paths: Sequence[bytes], preprocess: Preprocess, task: Arrays) -> Arrays:
