@@ -1,5 +1,6 @@
 """`seesay search`: a folder of photos and words, the photos that show them."""
 
+import gc
 import json
 import os
 import sys
@@ -90,6 +91,7 @@ def command(
         refuse_ending(bad, "--bad")
     refuse_no_folder(photos)
     loaded = load_model(model, device, engine=engine, weights_dtype=weights_dtype)
+    gc.freeze()  # else all that torch has made is looked at again each time that rows of photos fill memory
     opened = open_for(photos, loaded, index=index, name=model)
     # Both before photos are encoded for hours.
     if since is not None:

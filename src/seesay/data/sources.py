@@ -6,7 +6,6 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -284,8 +283,11 @@ def statuses_below(folder: Path, problems: list[Skipped]) -> Iterator[tuple[str,
             if item.is_dir(follow_symlinks=False):
                 folders.append(name)
             elif item.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):
-                    yield name, item.stat(follow_symlinks=False)
+                try:
+                    status = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield name, status
             else:
                 is_link = item.is_symlink()
                 reason = "a link, which is not followed" if is_link else "not a regular file"

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import torch
 
 from seesay.base.errors import Interrupted
@@ -28,6 +29,8 @@ from seesay.model.encode import row_width
 if TYPE_CHECKING:
     from seesay.model.bundle import Model
 
+# Its functions are made at run time, where no type checker sees them.
+_COMPUTE: Any = pyarrow.compute
 # Rows and seconds after which what is encoded is written: guesses at what is little to lose and much to write at once.
 ROWS_AT_ONCE, SECONDS_AT_MOST = 2048, 20.0
 # What may be read the next time, with other libraries beside seesay.
@@ -81,8 +84,9 @@ class Refresh:
     def of(cls, root: Path, model: "Model", rows: pa.Table, *, again: Sequence[str] = (), is_pruned: bool) -> "Refresh":
         """Compare the folder with the rows of the table; files with one of the reasons `again` are tried again."""
         folder, known = survey(root), known_photos(rows)
-        reasons = zip(rows["path"].to_pylist(), rows["reason"].to_pylist(), strict=True)
-        retried = [path for path, reason in reasons if reason and reason in again]
+        aside = _set_aside(rows)
+        reasons = zip(aside["path"].to_pylist(), aside["reason"].to_pylist(), strict=True)
+        retried = [path for path, reason in reasons if reason in again]
         found = difference(root, known, folder, again=retried, is_pruned=is_pruned)
         next_id = 1 + max((row.id for row in known.values()), default=0)
         return cls(root, model, folder, known, found, next_id)
@@ -188,8 +192,14 @@ def _with_files(rows: pa.Table, paths: Sequence[bytes], files: Sequence[PhotoFil
 
 def skipped_of(rows: pa.Table, problems: Sequence[Skipped]) -> tuple[Skipped, ...]:
     """The files that an index has set aside, and what lay in its folder and was not opened."""
-    columns = zip(*(rows[name].to_pylist() for name in ("path", "reason", "detail")), strict=True)
+    columns = (_set_aside(rows)[name].to_pylist() for name in ("path", "reason", "detail"))
     aside = (
-        Skipped(key=os.fsdecode(path), reason=reason, detail=detail or "") for path, reason, detail in columns if reason
+        Skipped(key=os.fsdecode(path), reason=reason, detail=detail or "")
+        for path, reason, detail in zip(*columns, strict=True)
     )
     return (*aside, *problems)
+
+
+def _set_aside(rows: pa.Table) -> pa.Table:
+    """The rows of files that are no photos, by the index's own words."""
+    return rows.filter(_COMPUTE.not_equal(rows["reason"], ""))
