@@ -1,10 +1,11 @@
-"""CPU seconds of indexing beside those of `classify` for the same photos: whole commands, in turn.
+"""Indexing beside `classify` for the same photos: CPU seconds and the clock of whole commands, in turn.
 
     OMP_NUM_THREADS=1 python indexing.py ../../../shared/data --rounds 3 --out indexing.json > indexing.log
 
-The photos are those of the shards as they are there, about 96 px (`small`), or ten photographs of scikit-image cut to
-2000 x 1500 (`large`). CPU seconds of all processes of a command, so that other work on the machine does not count.
-`beyond` is without what both commands take for one photo: imports, weights, and the table of an index.
+The photos are those of the shards as they are there, about 96 px (`small`), or ten photographs of scikit-image and
+scikit-learn cut to 500 x 375 (`middle`) and 3000 x 2000 (`large`). CPU seconds are those of all processes of a command.
+`beyond` is without what both commands take for one photo: imports, weights, and the table of an index; a command's own
+`photos per second` leaves out more, the time until its first batch.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import skimage
@@ -31,8 +33,9 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("data", type=Path)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--small", type=int, default=1500)
-    options.add_argument("--large", type=int, default=100)
+    options.add_argument("--small", type=int, default=2000)
+    options.add_argument("--middle", type=int, default=600)
+    options.add_argument("--large", type=int, default=30)
     options.add_argument("--out", type=Path, required=True)
     chosen = options.parse_args()
     rows = []
@@ -40,10 +43,13 @@ def main() -> None:
         one = write(Path(place) / "one", small_photos(chosen.data, 1))
         sets = {
             f"{chosen.small} of about 96 px": write(Path(place) / "small", small_photos(chosen.data, chosen.small)),
-            f"{chosen.large} of 2000 x 1500": write(Path(place) / "large", large_photos(chosen.large)),
+            f"{chosen.middle} of 500 x 375": write(Path(place) / "middle", photographs(chosen.middle, (500, 375))),
+            f"{chosen.large} of 3000 x 2000": write(Path(place) / "large", photographs(chosen.large, (3000, 2000))),
         }
+        alone = rounds_of({"classify": one, "index": one}, Path(place), chosen.rounds)
         for name, photos in sets.items():
-            rows.append({"photos": name, **compare(photos, one, Path(place), chosen.rounds)})
+            spent = rounds_of({"classify": photos, "index": photos}, Path(place), chosen.rounds)
+            rows.append({"photos": name, **compare(spent, alone)})
             print(json.dumps(rows[-1]), flush=True)
             chosen.out.write_text(json.dumps({"load": os.getloadavg(), "cases": rows}, indent=1) + "\n")
 
@@ -57,10 +63,10 @@ def small_photos(data: Path, count: int):
                     yield member.name, tar.extractfile(member).read()
 
 
-def large_photos(count: int):
-    made = pictures.jpegs(Path(skimage.__file__).parent / "data", (2000, 1500), min(count, 20))
+def photographs(count: int, size: tuple[int, int]):
+    made = pictures.jpegs(Path(skimage.__file__).parent / "data", size, min(count, 20))
     # Each is another file, as the same bytes may be looked up and not read again.
-    return ((f"{number}.jpg", made[number % len(made)] + bytes([number])) for number in range(count))
+    return ((f"{number}.jpg", made[number % len(made)] + number.to_bytes(4, "big")) for number in range(count))
 
 
 def write(folder: Path, files) -> Path:
@@ -70,36 +76,44 @@ def write(folder: Path, files) -> Path:
     return folder
 
 
-def compare(photos: Path, one: Path, place: Path, rounds: int) -> dict:
-    spent: dict[str, list[float]] = {"classify": [], "index": [], "classify one": [], "index one": []}
+def rounds_of(folders: dict[str, Path], place: Path, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """(CPU seconds, seconds of the clock) of each command in each round."""
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in folders}
     for turn in range(rounds):
-        for name in list(spent)[:: 1 if turn % 2 else -1]:
-            folder = one if name.endswith("one") else photos
-            spent[name].append(seconds(name.split()[0], folder, place / f"made-{turn}-{name.replace(' ', '-')}"))
-    ratios = [c / i for c, i in zip(spent["classify"], spent["index"], strict=True)]
-    beyond = [
-        (c - c1) / (i - i1)
-        for c, c1, i, i1 in zip(*(spent[n] for n in ("classify", "classify one", "index", "index one")), strict=True)
-    ]
-    return {
-        "CPU s": {name: round(statistics.median(values), 2) for name, values in spent.items()},
-        "classify / index": round(statistics.median(ratios), 2),
-        "range": [round(min(ratios), 2), round(max(ratios), 2)],
-        "beyond": round(statistics.median(beyond), 2),
-    }
+        for name in list(folders)[:: 1 if turn % 2 else -1]:
+            spent[name].append(seconds(name, folders[name], place / f"made-{turn}-{name}"))
+    return spent
 
 
-def seconds(kind: str, photos: Path, made: Path) -> float:
+def compare(spent: dict, alone: dict) -> dict:
+    result = {}
+    for at, kind in enumerate(("CPU s", "clock s")):
+        whole = {name: [row[at] for row in rows] for name, rows in spent.items()}
+        first = {name: statistics.median(row[at] for row in rows) for name, rows in alone.items()}
+        ratios = [c / i for c, i in zip(whole["classify"], whole["index"], strict=True)]
+        beyond = {name: statistics.median(values) - first[name] for name, values in whole.items()}
+        result[kind] = {
+            **{name: round(statistics.median(values), 2) for name, values in whole.items()},
+            **{f"{name} one": round(value, 2) for name, value in first.items()},
+            "classify / index": round(statistics.median(ratios), 2),
+            "range": [round(min(ratios), 2), round(max(ratios), 2)],
+            "beyond": round(beyond["classify"] / beyond["index"], 2),
+        }
+    return result
+
+
+def seconds(kind: str, photos: Path, made: Path) -> tuple[float, float]:
     words = [sys.executable, "-m", "seesay"]
     if kind == "classify":
         words += ["classify", str(photos), *LABELS, "-o", f"{made}.csv"]
     else:
         words += ["search", str(photos), "two dogs in snow", "--index", str(made)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(words, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
     shutil.rmtree(made, ignore_errors=True)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    Path(f"{made}.csv").unlink(missing_ok=True)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, clock
 
 
 if __name__ == "__main__":
