@@ -93,8 +93,7 @@ def command(
     loaded = load_model(model, device, engine=engine, weights_dtype=weights_dtype)
     gc.freeze()  # else all that torch has made is looked at again each time that rows of photos fill memory
     opened = open_for(photos, loaded, index=index, name=model)
-    # Both before photos are encoded for hours.
-    if since is not None:
+    if since is not None:  # as the query, before photos are encoded for hours
         seconds_of(since)
     query_D = None if duplicates else query_of(opened, words, like, plus=plus or [], minus=minus or [])
     refreshed = opened.refresh(prune=prune)
