@@ -49,7 +49,7 @@ class Graph:
 
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         name = f"tensor_{len(self.tensors)}"
-        self.tensors.append(from_array(np.ascontiguousarray(array), name))
+        self.tensors.append(from_array(np.asarray(array, order="C"), name))
         return name
 
     def reshape(self, x: str, *shape: int) -> str:
@@ -77,10 +77,10 @@ class Pooled:
     of_text: str | None = None
 
     def rows(self, graph: Graph, x: str) -> str:
-        """(N, L, W) to (N, 1, W)."""
+        """(N, L, W) to (N, W)."""
         if self.of_text is None:
-            return graph.add("Gather", x, whole(self.index), axis=1)
-        return graph.add("Unsqueeze", graph.add("GatherND", x, self.of_text, batch_dims=1), whole(1))
+            return graph.add("Gather", x, np.array(self.index), axis=1)
+        return graph.add("GatherND", x, self.of_text, batch_dims=1)
 
 
 def refuse_tower(model_name: str, side: str, tower: nn.Module, known: Iterable[type]) -> None:
@@ -130,51 +130,84 @@ def unit_rows(graph: Graph, x: str, projection: nn.Module, width: int | None) ->
 def all_blocks(
     graph: Graph, blocks: nn.ModuleList, x: str, pooled: Pooled, masks: tuple[str | None, str | None] = (None, None)
 ) -> str:
-    """All blocks, the last one for the pooled position alone, (N, 1, W); the masks are of all positions and of it."""
+    """All blocks, the last one for the pooled position alone, (N, W); the masks are of all positions and of it."""
     for block in list(blocks)[:-1]:
         x = one_block(graph, block, x, mask=masks[0])
-    return one_block(graph, blocks[-1], x, mask=masks[1], pooled=pooled)
+    return _pooled_block(graph, blocks[-1], x, pooled, mask=masks[1])
 
 
-def one_block(graph: Graph, block: nn.Module, x: str, *, mask: str | None = None, pooled: Pooled | None = None) -> str:
-    """As `nets.block.Block`: (N, L, W) to (N, L, W), or (N, 1, W) for the pooled position."""
+def one_block(graph: Graph, block: nn.Module, x: str, *, mask: str | None = None) -> str:
+    """As `nets.block.Block`: (N, L, W) to (N, L, W)."""
     assert isinstance(block, Block)
     attention, width = block.attention, block.ln_1.normalized_shape[0]
-    heads = attention.heads
+    scale = (width // attention.heads) ** -0.5
     query_weight, key_weight, value_weight = attention.qkv.weight.detach().chunk(3)
     query_bias, key_bias, value_bias = attention.qkv.bias.detach().chunk(3)
-    scale = (width // heads) ** -0.5
     normed = graph.norm(x, block.ln_1)
-    key = split_heads(graph, graph.linear(normed, key_weight, key_bias), heads, is_key=True)
-    value = split_heads(graph, graph.linear(normed, value_weight, value_bias), heads)
-    if pooled is not None:
-        x, normed = pooled.rows(graph, x), pooled.rows(graph, normed)
-    query = split_heads(graph, graph.linear(normed, query_weight * scale, query_bias * scale), heads)
-    mixed = attend(graph, query, key, value, width, mask=mask)
-    x = graph.add("Add", x, graph.linear(mixed, attention.out.weight, attention.out.bias))
+    weights = ((query_weight * scale, query_bias * scale), (key_weight, key_bias), (value_weight, value_bias))
+    query, key, value = (
+        graph.add("Transpose", graph.reshape(graph.linear(normed, *each), 0, 0, attention.heads, -1), perm=[0, 2, 1, 3])
+        for each in weights
+    )
+    # Keys are turned in a step of their own: OpenVINO takes it, and no other order, into its attention.
+    scores = graph.add("MatMul", query, graph.add("Transpose", key, perm=[0, 1, 3, 2]))
+    if mask is not None:
+        scores = graph.add("Add", scores, mask)
+    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
+    mixed = graph.reshape(graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), 0, -1, width)
+    return _rest_of_block(graph, block, x, mixed)
+
+
+def _pooled_block(graph: Graph, block: nn.Module, x: str, pooled: Pooled, *, mask: str | None) -> str:
+    """The block for the pooled position alone, (N, L, W) to (N, W); the mask is (N, 1, L)."""
+    assert isinstance(block, Block)
+    attention = block.attention
+    query_weight, key_weight, value_weight = attention.qkv.weight.detach().chunk(3)
+    query_bias, _, value_bias = attention.qkv.bias.detach().chunk(3)
+    normed = graph.norm(x, block.ln_1)
+    query = graph.linear(pooled.rows(graph, normed), query_weight, query_bias)
+    query = through_keys(graph, query, key_weight, attention.heads)
+    mixed = seen_by_one(graph, query, normed, (value_weight, value_bias), attention.heads, mask=mask)
+    return _rest_of_block(graph, block, pooled.rows(graph, x), mixed)
+
+
+def _rest_of_block(graph: Graph, block: Block, x: str, mixed: str) -> str:
+    """The block behind what its positions have seen of each other, both (..., W)."""
+    x = graph.add("Add", x, graph.linear(mixed, block.attention.out.weight, block.attention.out.bias))
     inner = graph.linear(graph.norm(x, block.ln_2), block.fc.weight, block.fc.bias)
     return graph.add(
         "Add", x, graph.linear(activated(graph, block.activation, inner), block.proj.weight, block.proj.bias)
     )
 
 
-def split_heads(graph: Graph, x: str, heads: int, *, is_key: bool = False) -> str:
-    """(N, L, W) to (N, H, L, C), or as keys to (N, H, C, L)."""
-    return graph.add("Transpose", graph.reshape(x, 0, 0, heads, -1), perm=[0, 2, 3, 1] if is_key else [0, 2, 1, 3])
+def through_keys(graph: Graph, query: str, key_weight: Tensor, heads: int) -> str:
+    """One query of each sequence, (N, W), through the weights of keys: (N, H, W).
+
+    Its products with positions are the query's with their keys, but for the bias of keys, which moves all scores of a
+    head alike and no share: keys need not be computed.
+    """
+    weight_HCW = key_weight.detach().float().unflatten(0, (heads, -1))
+    query_HNC = graph.add("Transpose", graph.reshape(query, 0, heads, -1), perm=[1, 0, 2])
+    seen_HNW = graph.add("MatMul", query_HNC, weight_HCW * weight_HCW.shape[1] ** -0.5)
+    return graph.add("Transpose", seen_HNW, perm=[1, 0, 2])
 
 
-def attend(graph: Graph, query: str, key: str, value: str, width: int, *, mask: str | None = None) -> str:
-    """What each query sees, (N, L, W)."""
-    scores = graph.add("MatMul", query, key)
+def seen_by_one(
+    graph: Graph, query: str, x: str, values: tuple[Tensor, Tensor], heads: int, *, mask: str | None = None
+) -> str:
+    """What one query, (N, H, W) or (1, H, W) `through_keys`, sees of positions x (N, L, W): (N, W).
+
+    Shares add up to 1, so that values, a weight and a bias, are those of the positions' mean by shares. The mask is
+    (N, 1, L).
+    """
+    value_weight, value_bias = values
+    scores = graph.add("MatMul", query, graph.add("Transpose", x, perm=[0, 2, 1]))
     if mask is not None:
         scores = graph.add("Add", scores, mask)
-    mixed = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), value)
-    return graph.reshape(graph.add("Transpose", mixed, perm=[0, 2, 1, 3]), 0, -1, width)
-
-
-def squeezed(graph: Graph, x: str) -> str:
-    """(N, 1, W) to (N, W)."""
-    return graph.add("Squeeze", x, whole(1))
+    mean_HNW = graph.add("Transpose", graph.add("MatMul", graph.add("Softmax", scores, axis=-1), x), perm=[1, 0, 2])
+    weight_HWC = value_weight.detach().float().unflatten(0, (heads, -1)).mT
+    mixed = graph.reshape(graph.add("Transpose", graph.add("MatMul", mean_HNW, weight_HWC), perm=[1, 0, 2]), 0, -1)
+    return graph.add("Add", mixed, value_bias.float())
 
 
 def activated(graph: Graph, activation: Callable, x: str) -> str:

@@ -16,13 +16,12 @@ from seesay.model.onnx_graphs import (
     Pooled,
     activated,
     all_blocks,
-    attend,
     dual_encoder,
     file_of,
     one_block,
     refuse_tower,
-    split_heads,
-    squeezed,
+    seen_by_one,
+    through_keys,
     unit_rows,
     whole,
 )
@@ -52,7 +51,7 @@ def image_graph(model_name: str, clip: Clip, *, width: int | None = None, with_f
 
 
 def _vision_transformer(graph: Graph, tower: VisionTransformer, pixels: str) -> str:
-    x = _patches(graph, tower.patches, pixels)
+    x = _patches(graph, tower.patches, int(tower.image_size), pixels)
     # Room for the class token, whose row of the table of positions holds both.
     x = graph.add("Pad", x, whole(0, 1, 0, 0, 0, 0))
     positions = tower.positions.detach().clone()
@@ -64,34 +63,40 @@ def _vision_transformer(graph: Graph, tower: VisionTransformer, pixels: str) -> 
         x = graph.add("Slice", x, whole(1), whole(len(positions)), whole(1))
         x = graph.add("ReduceMean", x, axes=[1], keepdims=0)
     else:
-        x = squeezed(graph, all_blocks(graph, tower.blocks, x, Pooled(index=0)))
+        x = all_blocks(graph, tower.blocks, x, Pooled(index=0))
     graph.features = graph.norm(x, tower.ln_post)
     return graph.add("MatMul", graph.features, tower.projection)
 
 
 def _siglip_image(graph: Graph, tower: SiglipImage, pixels: str) -> str:
-    x = graph.add("Add", _patches(graph, tower.patches, pixels), tower.positions[None])
+    x = graph.add("Add", _patches(graph, tower.patches, int(tower.image_size), pixels), tower.positions[None])
     for block in tower.blocks:
         x = one_block(graph, block, x)
     x, head = graph.norm(x, tower.ln_post), tower.head
-    weight, bias = head.qkv.weight.detach(), head.qkv.bias.detach()
-    query_weight, key_weight, value_weight = weight.chunk(3)
-    query_bias, key_bias, value_bias = bias.chunk(3)
-    query_1HC = (head.probe.detach()[0] @ query_weight.T + query_bias).view(1, head.heads, -1)
-    query = graph.tensor((query_1HC * query_1HC.shape[-1] ** -0.5).transpose(0, 1)[None])
-    key = split_heads(graph, graph.linear(x, key_weight, key_bias), head.heads, is_key=True)
-    value = split_heads(graph, graph.linear(x, value_weight, value_bias), head.heads)
-    mixed = graph.linear(attend(graph, query, key, value, len(bias) // 3), head.out.weight, head.out.bias)
-    pooled = squeezed(graph, mixed)
+    query_weight, key_weight, value_weight = head.qkv.weight.detach().chunk(3)
+    query_bias, _, value_bias = head.qkv.bias.detach().chunk(3)
+    query_HC = (head.probe.detach()[0, 0] @ query_weight.T + query_bias).view(head.heads, -1)
+    through_HW = torch.einsum("hc,hcw->hw", query_HC, key_weight.unflatten(0, (head.heads, -1)))
+    query = graph.tensor((through_HW * query_HC.shape[1] ** -0.5)[None])
+    mixed = seen_by_one(graph, query, x, (value_weight, value_bias), head.heads)
+    pooled = graph.linear(mixed, head.out.weight, head.out.bias)
     inner = graph.linear(graph.norm(pooled, head.ln), head.fc.weight, head.fc.bias)
     outer = graph.linear(activated(graph, head.activation, inner), head.proj.weight, head.proj.bias)
     graph.features = graph.add("Add", pooled, outer)
     return graph.features
 
 
-def _patches(graph: Graph, conv: nn.Conv2d, pixels: str) -> str:
-    """(N, 3, S, S) to (N, patches, W)."""
-    return _positions(graph, _convolved(graph, pixels, conv), conv.out_channels)
+def _patches(graph: Graph, conv: nn.Conv2d, side: int, pixels: str) -> str:
+    """(N, 3, S, S) to (N, patches, W), as a product, which is faster in both runtimes than a convolution."""
+    patch = conv.kernel_size[0]
+    assert conv.stride == conv.kernel_size == (patch, patch) and conv.padding == (0, 0)
+    count = side // patch
+    if side % patch:
+        # As a convolution does, which never comes to what is right of or below the last whole patch.
+        pixels = graph.add("Slice", pixels, whole(0, 0), whole(count * patch, count * patch), whole(2, 3))
+    tiles = graph.reshape(pixels, 0, 3, count, patch, count, patch)
+    x = graph.reshape(graph.add("Transpose", tiles, perm=[0, 2, 4, 1, 3, 5]), 0, count * count, 3 * patch * patch)
+    return graph.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def _positions(graph: Graph, x: str, channels: int) -> str:
@@ -161,12 +166,9 @@ def _attention_pool(graph: Graph, x: str, pool: AttentionPool) -> str:
     x = _positions(graph, x, channels)
     mean = graph.add("ReduceMean", x, axes=[1], keepdims=1)
     x = graph.add("Add", graph.add("Concat", mean, x, axis=1), pool.positions[None])
-    scale = (channels // pool.heads) ** -0.5
-    first = Pooled(index=0).rows(graph, x)
-    query = split_heads(graph, graph.linear(first, pool.query.weight * scale, pool.query.bias * scale), pool.heads)
-    key = split_heads(graph, graph.linear(x, pool.key.weight, pool.key.bias), pool.heads, is_key=True)
-    value = split_heads(graph, graph.linear(x, pool.value.weight, pool.value.bias), pool.heads)
-    graph.features = squeezed(graph, attend(graph, query, key, value, channels))
+    query = graph.linear(Pooled(index=0).rows(graph, x), pool.query.weight, pool.query.bias)
+    query = through_keys(graph, query, pool.key.weight, pool.heads)
+    graph.features = seen_by_one(graph, query, x, (pool.value.weight, pool.value.bias), pool.heads)
     return graph.linear(graph.features, pool.out.weight, pool.out.bias)
 
 

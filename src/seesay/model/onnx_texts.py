@@ -20,7 +20,6 @@ from seesay.model.onnx_graphs import (
     dual_encoder,
     file_of,
     refuse_tower,
-    squeezed,
     unit_rows,
     whole,
 )
@@ -74,8 +73,8 @@ def _text_transformer(graph: Graph, tower: TextTransformer, ids: str, end: int) 
     both = graph.add("Concat", length, length, axis=0)
     mask = graph.add("Slice", table, whole(0, 0), both, whole(0, 1))
     of_last = graph.add("Slice", graph.add("GatherND", table, last), whole(0), length, whole(1))
-    masks = (mask, graph.reshape(of_last, 0, 1, 1, -1))
-    x = squeezed(graph, all_blocks(graph, tower.blocks, x, Pooled(of_text=last), masks))
+    masks = (mask, graph.reshape(of_last, 0, 1, -1))
+    x = all_blocks(graph, tower.blocks, x, Pooled(of_text=last), masks)
     return graph.add("MatMul", graph.norm(x, tower.ln_final), tower.projection)
 
 
@@ -98,7 +97,7 @@ def _siglip_text(graph: Graph, tower: SiglipText, ids: str, end: int) -> str:
     x = graph.add("Gather", graph.tensor(tower.token_embedding.weight), filled)
     x = graph.add("Add", x, tower.positions[None])
     at_end = Pooled(of_text=_last(graph, ids, end)) if tower.pools_end else Pooled(index=tower.context - 1)
-    x = squeezed(graph, all_blocks(graph, tower.blocks, x, at_end))
+    x = all_blocks(graph, tower.blocks, x, at_end)
     return graph.linear(graph.norm(x, tower.ln_final), tower.head.weight, tower.head.bias)
 
 
