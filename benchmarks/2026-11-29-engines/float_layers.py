@@ -21,7 +21,8 @@ from seesay.model.encode import read_pixels
 from seesay.model.engines import open_onnx
 from seesay.model.onnx_images import image_graph
 from seesay.tasks.classify import find_photos
-from seesay.tasks.export_files import drawn_from_folders, in_int8
+from seesay.tasks.export_files import drawn_from_folders
+from seesay.tasks.export_int8 import in_int8
 from seesay.tasks.words import choose_words
 
 FIRST, METHODS = (1, 4, 8), ("MinMax", "Percentile", "Entropy")

@@ -6,6 +6,7 @@ import logging
 import runpy
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import seesay
 from seesay.base.errors import RefusedInput, SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.tasks import export as export_file
-from seesay.tasks.export_files import drawn_from_folders, graphs_of, in_int8, padded_ids
+from seesay.tasks.export_files import drawn_from_folders, graphs_of, padded_ids
+from seesay.tasks.export_int8 import in_int8
 
 for package in ("onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[onnx]'")
@@ -184,6 +186,22 @@ def test_files_of_openvino_are_read_back_by_it(tmp_path):
     done = seesay.export("box", tmp_path / "box", to="openvino")
     assert {"image.xml", "image.bin", "text.xml", "text.bin"} <= {path.name for path in done.out.iterdir()}
     assert done.rows[1]["largest_difference"] < 1e-5
+
+
+@pytest.mark.slow
+def test_int8_files_of_openvino_are_by_its_own_calibrator_which_tells_nobody(photos, tmp_path, capfd):
+    """The package that would send what it is called with is not loaded, and the standard output stays empty."""
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[openvino]'")
+    done = seesay.export("box", tmp_path / "box", to="openvino", int8=True, calibrate=photos)
+    assert done.rows[2]["smallest_cosine"] >= 0.995 and done.rows[2]["bytes"] < 0.6 * done.rows[1]["bytes"]
+    assert "openvino_telemetry" not in sys.modules and not capfd.readouterr().out
+
+
+def test_int8_of_openvino_without_its_calibrator_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("seesay.model.engines.find_spec", lambda name: None if name == "nncf" else object())
+    with pytest.raises(UsageError, match=r"the package nncf, which is not installed.*seesay\[openvino\]"):
+        seesay.export("box", tmp_path / "x", to="openvino", int8=True, calibrate=tmp_path)
 
 
 @pytest.mark.journey

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -47,7 +48,6 @@ from seesay.tasks.export_files import (
     facts_of,
     graph_paths,
     graphs_of,
-    in_int8,
     padded_ids,
     refuse_other_ids,
     remove_files,
@@ -55,14 +55,12 @@ from seesay.tasks.export_files import (
     write_beside,
     write_graphs,
 )
+from seesay.tasks.export_int8 import CALIBRATORS, IN_INT8, float_layers
 from seesay.tasks.words import choose_words
 
 # Between rounding in another order, 1e-7 for unit rows, and what could change an answer; and the cosine that int8 keeps
 # at worst, as the issue asks.
 FLOAT_BOUND, INT8_COSINE = 1e-5, 0.995
-# Layers that stay in float32 at the beginning, the next number where the bound asks for it. Of 3,295 images the box has
-# 66 right or wrong that float32 has not with 1, 32 with 4, 37 with 8 (benchmarks/2026-11-29-engines, float_layers).
-FLOAT_LAYERS = (4, 8)
 # Guesses: images and prompts that rows are compared on, images that ranges of int8 are taken from, and calls timed.
 IMAGES, PROMPTS, CALIBRATED, CALLS = 64, 128, 128, 9
 # Drawn in the package, for whoever names no images.
@@ -142,7 +140,7 @@ def _check_arguments(folder: Path, to: str, *, int8: bool, calibrate: object) ->
         raise UsageError(f"--to {to} is not known.{nearest(to, LAYOUTS)} Known: {', '.join(LAYOUTS)}.")
     check_engine(LAYOUTS[to].engine)
     if int8:
-        refuse_missing("onnx", "onnxruntime")
+        refuse_missing(LAYOUTS[to].engine, CALIBRATORS[LAYOUTS[to].engine])
     if int8 and calibrate is None:
         raise UsageError(
             "--int8 needs --calibrate PHOTOS: photos such as the model will see, from which ranges are taken."
@@ -218,7 +216,7 @@ def _written(
     advance(1)
     kinds = {"float32": graphs}
     if int8:
-        kinds["int8"] = _int8_graphs(model, graphs, checks, right)
+        kinds["int8"] = _int8_graphs(model, graphs, to, checks, right)
         advance(1)
     for kind, files in kinds.items():
         # Of both kinds those are left that were asked for: the last.
@@ -249,7 +247,7 @@ def _written(
     return facts
 
 
-def _int8_graphs(model: Model, graphs: dict[str, bytes], checks: _Checks, right: "_Rows") -> dict[str, bytes]:
+def _int8_graphs(model: Model, graphs: dict[str, bytes], to: str, checks: _Checks, right: "_Rows") -> dict[str, Any]:
     """Both graphs in 8-bit integers, with as few layers in float32 as the bound on cosines allows."""
     inputs = {
         "image": [model.preprocess.normalise(part).numpy() for part in checks.calibration.split(1)],
@@ -257,14 +255,14 @@ def _int8_graphs(model: Model, graphs: dict[str, bytes], checks: _Checks, right:
     }
     encode = {"image": lambda own: own.encode_pixels(checks.pixels), "text": lambda own: own.encode_texts(checks.texts)}
     rows = {"image": right.image_ND, "text": right.text_ND}
-    found = {}
+    engine, paths, found = LAYOUTS[to].engine, graph_paths(to, int8=True), {}
     for side, graph in graphs.items():
-        for first in FLOAT_LAYERS:
-            found[side] = in_int8(graph, inputs[side], first=first)
-            session = OPENERS["onnx"](found[side])
-            own = copy.copy(model)
-            own.encoder, own.width = GraphEncoder(model.clip, lambda s=session: s, lambda s=session: s), None
-            if (encode[side](own) * rows[side]).sum(1).min() >= INT8_COSINE:
+        for first in float_layers(engine, graph):
+            found[side] = IN_INT8[engine](graph, inputs[side], first=first)
+            with TemporaryDirectory(prefix="seesay-") as folder:
+                write_graphs(Path(folder), {side: found[side]}, to, int8=True)
+                own = encode[side](_opened(model, Path(folder), paths, engine))
+            if (own * rows[side]).sum(1).min() >= INT8_COSINE:
                 break
     return found
 

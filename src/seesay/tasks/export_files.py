@@ -5,9 +5,8 @@ N = images or texts, L = longest of them in ids, S = side in pixels.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,48 +81,6 @@ def drawn_from_folders(photos: Sequence[Path], count: int) -> list[Path]:
     return [photo for _, photo in sorted(drawn, key=lambda item: item[0])[:count]]
 
 
-def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
-    """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give,
-    (N, 3, S, S) or (N, L).
-
-    Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
-    and the largest number seen). Attention, normalisation, the `first` layers and the last one stay in float32.
-    """
-    import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Inputs(CalibrationDataReader):
-        def __init__(self, name: str):
-            self._inputs: Iterator[dict[str, np.ndarray]] = iter([{name: array} for array in inputs])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
-            return next(self._inputs, None)
-
-    model = onnx.load_from_string(graph)
-    products = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Conv", "Gemm")]
-    # Of the one query of a last block, head by head: small, and not what is computed in 8-bit integers at once.
-    by_head = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 3}
-    of_one_query = [node.name for node in model.graph.node if node.op_type == "MatMul" and by_head & {*node.input}]
-    with TemporaryDirectory(prefix="seesay-") as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        # It would ask for a step that is done here already, as normalisations are in the weights.
-        onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
-        source.write_bytes(model.SerializeToString())
-        quantize_static(
-            source,
-            target,
-            Inputs(model.graph.input[0].name),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul", "Conv"],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*products[:first], *of_one_query, products[-1]],
-            extra_options={"MatMulConstBOnly": True},
-        )
-        return target.read_bytes()
-
-
 def renamed(graph: bytes, names: dict[str, str]) -> bytes:
     """An ONNX file with other names of inputs and outputs."""
     import onnx
@@ -137,18 +94,21 @@ def renamed(graph: bytes, names: dict[str, str]) -> bytes:
     return model.SerializeToString()
 
 
-def write_graphs(folder: Path, graphs: dict[str, bytes], to: str, *, int8: bool) -> None:
-    """The two files of that layout; OpenVINO's has its weights in a file .bin beside it."""
-    layout = LAYOUTS[to]
-    for side, path in graph_paths(to, int8=int8).items():
-        (folder / path).parent.mkdir(exist_ok=True)
+def write_graphs(folder: Path, graphs: dict[str, Any], to: str, *, int8: bool) -> None:
+    """The files of that layout of those sides, ONNX files or models of OpenVINO's; it has its weights in a file .bin
+    beside."""
+    layout, paths = LAYOUTS[to], graph_paths(to, int8=int8)
+    for side, graph in graphs.items():
+        path = folder / paths[side]
+        path.parent.mkdir(exist_ok=True)
         if to == "openvino":
             import openvino  # pyright: ignore[reportMissingImports]
 
+            model = openvino.Core().read_model(graph) if isinstance(graph, bytes) else graph
             # Its own choice would be to round the weights to float16.
-            openvino.save_model(openvino.Core().read_model(graphs[side]), folder / path, compress_to_fp16=False)
+            openvino.save_model(model, path, compress_to_fp16=False)
         else:
-            (folder / path).write_bytes(renamed(graphs[side], layout.names.get(side, {})))
+            path.write_bytes(renamed(graph, layout.names.get(side, {})))
 
 
 def write_beside(folder: Path, model: Model, to: str) -> None:

@@ -1,0 +1,125 @@
+"""Exported graphs in 8-bit integers, by the calibrator of the runtime that will read them.
+
+N = images or texts, L = longest of them in ids, S = side in pixels.
+"""
+
+import contextlib
+import io
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+# Layers that stay in float32 at the beginning, the next number where the bound asks for it. Of 3,295 images the box has
+# 66 right or wrong that float32 has not with 1, 32 with 4, 37 with 8 (benchmarks/2026-11-29-engines, float_layers).
+FLOAT_LAYERS = (4, 8)
+# What OpenVINO calls the nodes that make rows of unit length, and means of positions.
+UNIT_LENGTH = ("ReduceL2", "Maximum", "Divide", "ReduceMean")
+
+
+def float_layers(engine: str, graph: bytes) -> tuple[int, ...]:
+    """How many first layers of an ONNX file may stay in float32, in the order to try; none of transformers in OpenVINO,
+    whose calibrator evens channels out."""
+    return (0, *FLOAT_LAYERS) if engine == "openvino" and not _has_convolutions(graph) else FLOAT_LAYERS
+
+
+def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
+    """An ONNX file whose products with weights are of 8-bit integers; their ranges are those that the inputs give,
+    (N, 3, S, S) or (N, L).
+
+    Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
+    and the largest number seen). Attention, normalisation, the `first` layers and the last one stay in float32.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Inputs(CalibrationDataReader):
+        def __init__(self, name: str):
+            self._inputs: Iterator[dict[str, np.ndarray]] = iter([{name: array} for array in inputs])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+            return next(self._inputs, None)
+
+    model = onnx.load_from_string(graph)
+    products = [node.name for node in model.graph.node if node.op_type in ("MatMul", "Conv", "Gemm")]
+    # Of the one query of a last block, head by head: small, and not what is computed in 8-bit integers at once.
+    by_head = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 3}
+    of_one_query = [node.name for node in model.graph.node if node.op_type == "MatMul" and by_head & {*node.input}]
+    with TemporaryDirectory(prefix="seesay-") as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        # It would ask for a step that is done here already, as normalisations are in the weights.
+        onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
+        source.write_bytes(model.SerializeToString())
+        quantize_static(
+            source,
+            target,
+            Inputs(model.graph.input[0].name),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["MatMul", "Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[*products[:first], *of_one_query, products[-1]],
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return target.read_bytes()
+
+
+def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> Any:
+    """OpenVINO's model of an ONNX file, whose products with weights are of 8-bit integers; their ranges are those that
+    the inputs give, (N, 3, S, S) or (N, L).
+
+    By OpenVINO's own calibrator, nncf: as it takes transformers, or for convolutions by the smallest and the largest
+    number seen (by its means the box's rows have a cosine of 0.85). What makes rows of unit length stays in float32,
+    as do the `first` layers, and beside convolutions sums and the last layer.
+    """
+    import openvino  # pyright: ignore[reportMissingImports]
+
+    nncf = _calibrator_of_openvino()
+    model = openvino.Core().read_model(graph)
+    weighted = [
+        each.get_friendly_name()
+        for each in model.get_ordered_ops()
+        if each.get_type_name() in ("MatMul", "Convolution")
+        and each.input_value(1).get_node().get_type_name() == "Constant"
+    ]
+    if _has_convolutions(graph):
+        ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
+        advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
+        kind, kept, others = {"advanced_parameters": advanced}, [*weighted[:first], weighted[-1]], ["Add"]
+    else:
+        kind, kept, others = {"model_type": nncf.ModelType.TRANSFORMER}, weighted[:first], []
+    ignored = nncf.IgnoredScope(names=kept, types=[*UNIT_LENGTH, *others], validate=False)
+    # It draws its progress on the standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
+        return nncf.quantize(model, nncf.Dataset(list(inputs)), subset_size=len(inputs), ignored_scope=ignored, **kind)
+
+
+def _has_convolutions(graph: bytes) -> bool:
+    """Whether an ONNX file has any."""
+    import onnx
+
+    return any(node.op_type == "Conv" for node in onnx.load_from_string(graph).graph.node)
+
+
+def _calibrator_of_openvino() -> Any:
+    """The package nncf without what would tell its makers of each call, which it does without where that is missing."""
+    telemetry = "openvino_telemetry"
+    hidden = {name: module for name, module in sys.modules.items() if name == telemetry}
+    sys.modules[telemetry] = None  # type: ignore[assignment]
+    try:
+        import nncf  # pyright: ignore[reportMissingImports]
+    finally:
+        del sys.modules[telemetry]
+        sys.modules.update(hidden)
+    nncf.set_log_level(logging.ERROR)
+    return nncf
+
+
+# By the engine whose runtime reads what comes out, and the package that takes the ranges.
+IN_INT8 = {"onnx": in_int8, "openvino": in_int8_of_openvino}
+CALIBRATORS = {"onnx": "onnxruntime", "openvino": "nncf"}
