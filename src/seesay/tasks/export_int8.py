@@ -79,7 +79,7 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
     """
     import openvino  # pyright: ignore[reportMissingImports]
 
-    nncf = _calibrator_of_openvino()
+    nncf = calibrator_of_openvino()
     model = openvino.Core().read_model(graph)
     weighted = [
         each.get_friendly_name()
@@ -106,7 +106,7 @@ def _has_convolutions(graph: bytes) -> bool:
     return any(node.op_type == "Conv" for node in onnx.load_from_string(graph).graph.node)
 
 
-def _calibrator_of_openvino() -> Any:
+def calibrator_of_openvino() -> Any:
     """The package nncf without what would tell its makers of each call, which it does without where that is missing."""
     telemetry = "openvino_telemetry"
     hidden = {name: module for name, module in sys.modules.items() if name == telemetry}
