@@ -183,7 +183,8 @@ class Service:
 
     async def _encoded(self, texts: Sequence[str], images: Sequence[bytes]) -> tuple[Tensor, Tensor]:
         """Rows (N, D) of texts and of images."""
-        squares = await asyncio.gather(*map(self._square, images))
+        # Gathering nothing would wait for two passes of the event loop.
+        squares = await asyncio.gather(*map(self._square, images)) if images else []
         return await asyncio.wrap_future(self._thread.encode(texts, squares))
 
     async def _square(self, image: bytes) -> Tensor:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +11,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
+from seesay.base.printable import printable
 from seesay.base.streams import say
 from seesay.base.version import __version__
 from seesay.formulas.similarity import prefix
@@ -88,6 +89,7 @@ def create_app(service: Service, measures: Measures) -> FastAPI:
 
 def _add_embeddings(app: FastAPI, service: Service) -> None:
     model = service.model
+    name = printable(model.name)
 
     @app.post("/v1/embed", response_model=EmbedAnswer, responses=FAULTS, openapi_extra=EmbedForm.bodies())
     async def embed(request: Request) -> Response:
@@ -95,7 +97,7 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
         form = await read_form(request, EmbedForm)
         text_ND, image_ND = await service.embed(form.texts, form.images)
         notes = await service.notes(form.texts)
-        facts = {"model": model.name, "width": row_width(model), "notes": notes}
+        facts = {"model": name, "width": row_width(model), "notes": notes}
         return await _answer(
             lambda: facts | {"texts": text_ND.tolist(), "images": image_ND.tolist()},
             size=text_ND.numel() + image_ND.numel(),
@@ -105,15 +107,15 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
     async def embeddings(request: Request) -> Response:
         """Unit vectors of texts, in the form of OpenAI's service."""
         form = await read_form(request, EmbeddingsForm)
-        if form.model != model.name:
-            raise Refusal(404, f"model {form.model!r} is not served here; the model is {model.name!r}.")
+        if form.model != name:
+            raise Refusal(404, f"model {form.model!r} is not served here; the model is {name!r}.")
         width = _width_of(model, form.dimensions)
         text_ND, _ = await service.embed(form.input, ())
         text_ND = text_ND if width == row_width(model) else prefix(text_ND, width)
         # Counted as the model reads them: cut at its context.
         count = await asyncio.to_thread(lambda: sum(map(len, model.tokenizer(form.input))))
         usage = {"prompt_tokens": count, "total_tokens": count}
-        facts = {"object": "list", "model": model.name, "usage": usage}
+        facts = {"object": "list", "model": name, "usage": usage}
         # What OpenAI's service has not, and its clients leave alone.
         facts |= {"notes": notes} if (notes := await service.notes(form.input)) else {}
         return await _answer(
@@ -124,17 +126,19 @@ def _add_embeddings(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", responses=FAULTS)
     async def models() -> Response:
         """The model that is served, in the form of OpenAI's service."""
-        item = {"id": model.name, "object": "model", "created": 0, "owned_by": "local"}
+        item = {"id": name, "object": "model", "created": 0, "owned_by": "local"}
         return await _answer(lambda: {"object": "list", "data": [item]})
 
 
 def _add_photos(app: FastAPI, service: Service) -> None:
+    name = printable(service.model.name)
+
     @app.post("/v1/classify", response_model=ClassifyAnswer, responses=FAULTS, openapi_extra=ClassifyForm.bodies())
     async def classify(request: Request) -> Response:
         """The labels for a photo with their probabilities, best first."""
         labels, notes = await service.classify(await read_form(request, ClassifyForm))
         items = [{"label": label, "probability": probability} for label, probability in labels]
-        return await _answer(lambda: {"model": service.model.name, "labels": items, "notes": notes})
+        return await _answer(lambda: {"model": name, "labels": items, "notes": notes})
 
     @app.post("/v1/search", response_model=SearchAnswer, responses=FAULTS, openapi_extra=SearchForm.bodies())
     async def search(request: Request) -> Response:
@@ -148,7 +152,7 @@ def _add_photos(app: FastAPI, service: Service) -> None:
             {"id": hit.id, "path": path, "score": hit.score, "thumbnail": f"/v1/thumbnails/{hit.id}?v={version}"}
             for hit, path in hits
         ]
-        return await _answer(lambda: {"model": service.model.name, "photos": items, "notes": notes})
+        return await _answer(lambda: {"model": name, "photos": items, "notes": notes})
 
     @app.get("/v1/thumbnails/{number}", responses=FAULTS | {200: {"content": {"image/jpeg": {}}}})
     async def thumbnail(number: Annotated[int, InPath(ge=0, lt=1 << 62)]) -> Response:
@@ -202,7 +206,7 @@ async def _answer(values: Callable[[], Any], *, size: int = 0) -> Response:
     """JSON of values; large ones are made in a thread."""
 
     def written() -> bytes:
-        return json.dumps(values()).encode()
+        return to_json(values())
 
     return Response(await asyncio.to_thread(written) if size > MANY else written(), media_type="application/json")
 

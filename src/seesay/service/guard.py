@@ -51,7 +51,10 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    # Where an answer does not say itself how it may be kept.
+    "cache-control": "no-store",
 }
+_RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9.-]{1,253}))(?::\d{1,5})?")
 
 
@@ -132,7 +135,8 @@ class Guard:
         body = refusal.body(request_id)
         headers = {
             **refusal.headers,
-            **_own_headers(request_id),
+            **HEADERS,
+            "x-request-id": request_id,
             "content-length": str(len(body)),
             "connection": "close",
         }
@@ -189,22 +193,28 @@ class Guard:
     async def _answer(self, scope: Scope, body: bytes, receive: Receive, reply: "Reply") -> None:
         """Run the application until it has answered; ended when the caller goes away, or time is up."""
         scope["request_id"] = reply.request_id
-        work = asyncio.ensure_future(self.app(scope, _replay(body), reply.send))
-        gone = asyncio.ensure_future(receive())
+        work, gone = asyncio.current_task(), asyncio.ensure_future(receive())
+        assert work is not None
+
+        def end(_: object) -> None:
+            # The server says that a caller is gone after a whole answer, too.
+            if not reply.is_complete:
+                work.cancel()
+
+        gone.add_done_callback(end)
         try:
-            await asyncio.wait({work, gone}, timeout=ANSWER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if work.done() or reply.is_complete:
-                await work
-                return
-            is_gone = gone.done()
-            work.cancel()
-            await asyncio.wait({work})
-            if is_gone:
-                raise ConnectionAbortedError
-            raise Refusal.busy(f"no answer within {ANSWER_SECONDS:.0f} s; try again.")
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self.app(scope, _replay(body), reply.send)
+        except TimeoutError as error:
+            raise Refusal.busy(f"no answer within {ANSWER_SECONDS:.0f} s; try again.") from error
+        except asyncio.CancelledError as error:
+            if gone.cancelled() or not gone.done():
+                raise
+            work.uncancel()
+            raise ConnectionAbortedError from error
         finally:
+            gone.remove_done_callback(end)
             gone.cancel()
-            work.cancel()
 
     async def _receive(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
         """The whole body, counted in `bytes_held`; `Refusal` where it is too large, 413, or too slow, 408."""
@@ -233,11 +243,6 @@ class Guard:
 
 def _too_many() -> Refusal:
     return Refusal.busy("too many requests at once; try again.")
-
-
-def _own_headers(request_id: str) -> dict[str, str]:
-    """What every answer has, unless it says itself how it may be kept."""
-    return {**HEADERS, "x-request-id": request_id, "cache-control": "no-store"}
 
 
 def _is_unread(scope: Scope) -> bool:
@@ -281,10 +286,10 @@ class Reply:
         """Hand a message of the application on."""
         if message["type"] == "http.response.start":
             self._is_begun = True
-            given = {key.lower() for key, _ in message.get("headers", [])}
-            own = ((name.encode(), value.encode()) for name, value in _own_headers(self.request_id).items())
-            extra = [(name, value) for name, value in own if name not in given]
-            message = {**message, "headers": [*message.get("headers", []), *extra]}
+            given = message.get("headers", [])
+            names = {key.lower() for key, _ in given}
+            extra = [pair for pair in _RAW_HEADERS if pair[0] not in names]
+            message = {**message, "headers": [*given, *extra, (b"x-request-id", self.request_id.encode())]}
             self.count(str(message["status"]))
         self.is_complete |= message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)

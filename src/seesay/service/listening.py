@@ -118,7 +118,7 @@ class DeadlineProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; however many pieces the headers come in, their time is one."""
-        if not self._is_begun and data.startswith(WORK) and self._guard.is_full:
+        if not self._is_begun and data.startswith(WORK) and (self.app is _busy or self._guard.is_full):
             self._refuse()
         self._is_begun = True
         if self._is_refused:
