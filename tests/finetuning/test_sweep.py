@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from seesay.finetuning.measures import Answered, difference
-from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, interpolated, sweep
+from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, held_back, interpolated, sweep
 
 
 def point(a, target, lost):
@@ -57,6 +57,14 @@ def test_the_lower_end_of_the_interval_counts_and_not_the_mean():
     unsure = Point(a=1.0, target=point(1, 0.9, 0).target, guards=(unsure,))
     assert unsure.most_lost == pytest.approx(0.03)
     assert chosen_point([point(0, 0.1, 0), unsure], 0.01) is None
+
+
+def test_what_a_small_guard_keeps_back_is_the_best_that_loses_little_as_measured():
+    points = [point(0, 0.1, 0), point(0.1, 0.3, 0.009), point(0.5, 0.7, 0.018), point(1, 0.9, 0.05)]
+    chosen = chosen_point(points, 0.01)
+    assert chosen is points[1]
+    assert held_back(points, chosen, 0.01) is points[2], "half of the interval's end was measured"
+    assert held_back(points[:2], chosen, 0.01) is None
 
 
 def test_the_step_behind_the_last_allowed_point_is_halved_if_more_would_be_better():

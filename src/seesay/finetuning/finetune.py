@@ -23,7 +23,7 @@ from seesay.data.pairs import listed
 from seesay.finetuning.measures import Measure, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
-from seesay.finetuning.sweep import between, chosen_point, sweep
+from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
 from seesay.finetuning.target import DRAWN, OldAnswers, Target, open_guards, open_target
 from seesay.model.bundle import Model
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
@@ -250,8 +250,19 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
     if chosen.target.interval95[0] <= 0:
         interval = with_interval(chosen.target.gain, chosen.target.interval95, sign=True)
         say(f"its gain on {result.target.name}, {interval} points, may be chance; choose by more images with --val.")
+    if (better := held_back(result.points, chosen, result.most_loss / 100)) is not None:
+        say(held_back_line(result, chosen, better))
     say(f"model: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
     return result
+
+
+def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
+    """For a person: what a guard of few images keeps from being recommended."""
+    more, lost = 100 * (better.target.value - chosen.target.value), 100 * better.most_lost
+    return (
+        f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
+        f"measured, but may lose {lost:.1f}: a --guard of more images tells, --most-loss {math.ceil(lost)} allows it."
+    )
 
 
 def none_allowed(result: FineTuning) -> SeesayError:

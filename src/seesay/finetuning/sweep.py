@@ -145,3 +145,13 @@ def chosen_point(points: Sequence[Point], most_loss: float) -> Point | None:
     allowed = [point for point in points[1:] if point.most_lost <= most_loss]
     best = max(allowed, key=lambda point: (point.target.value, -point.a), default=None)
     return best if best is not None and best.target.value > old.target.value else None
+
+
+def held_back(points: Sequence[Point], chosen: Point, most_loss: float) -> Point | None:
+    """The best on the target, above `chosen`, of those that lose no more than `most_loss` as measured.
+
+    It is not allowed, as its guard has too few images to exclude a larger loss.
+    """
+    seen = [point for point in points if all(guard.gain >= -most_loss for guard in point.guards)]
+    best = max(seen, key=lambda point: (point.target.value, -point.a))
+    return best if best.target.value > chosen.target.value else None
