@@ -22,8 +22,8 @@ UNIT_LENGTH = ("ReduceL2", "Maximum", "Divide", "ReduceMean")
 
 
 def float_layers(engine: str, graph: bytes) -> tuple[int, ...]:
-    """How many first layers of an ONNX file may stay in float32, in the order to try; none of transformers in OpenVINO,
-    whose calibrator evens channels out."""
+    """How many first layers of an ONNX file may stay in float32, in the order to try; at first none of transformers in
+    OpenVINO, which had a smallest cosine of 0.9988 without."""
     return (0, *FLOAT_LAYERS) if engine == "openvino" and not _has_convolutions(graph) else FLOAT_LAYERS
 
 
@@ -73,9 +73,10 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
     """OpenVINO's model of an ONNX file, whose products with weights are of 8-bit integers; their ranges are those that
     the inputs give, (N, 3, S, S) or (N, L).
 
-    By OpenVINO's own calibrator, nncf: as it takes transformers, or for convolutions by the smallest and the largest
-    number seen (by its means the box's rows have a cosine of 0.85). What makes rows of unit length stays in float32,
-    as do the `first` layers, and beside convolutions sums and the last layer.
+    By OpenVINO's own calibrator, nncf, with the smallest and the largest number seen: by its means of these a trained
+    ViT's rows have a cosine of 0.94, and the box's of 0.85. Nor are channels evened out, which took the ViT to 0.91.
+    What makes rows of unit length stays in float32, as do the `first` layers, and beside convolutions sums and the last
+    layer.
     """
     import openvino  # pyright: ignore[reportMissingImports]
 
@@ -87,16 +88,29 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
         if each.get_type_name() in ("MatMul", "Convolution")
         and each.input_value(1).get_node().get_type_name() == "Constant"
     ]
+    quantization = nncf.quantization
+    advanced = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
+        smooth_quant_alphas=quantization.advanced_parameters.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
+    )
+    kind: dict[str, Any] = {}
+    kept, others = weighted[:first], []
     if _has_convolutions(graph):
-        ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
-        advanced = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
-        kind, kept, others = {"advanced_parameters": advanced}, [*weighted[:first], weighted[-1]], ["Add"]
+        kept, others = [*kept, weighted[-1]], ["Add"]
     else:
-        kind, kept, others = {"model_type": nncf.ModelType.TRANSFORMER}, weighted[:first], []
+        # Activations have the same range on both sides of 0, for which a product takes less time.
+        kind = {"model_type": nncf.ModelType.TRANSFORMER, "preset": nncf.QuantizationPreset.PERFORMANCE}
     ignored = nncf.IgnoredScope(names=kept, types=[*UNIT_LENGTH, *others], validate=False)
     # It draws its progress on the standard output.
     with contextlib.redirect_stdout(io.StringIO()):
-        return nncf.quantize(model, nncf.Dataset(list(inputs)), subset_size=len(inputs), ignored_scope=ignored, **kind)
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(inputs)),
+            subset_size=len(inputs),
+            ignored_scope=ignored,
+            advanced_parameters=advanced,
+            **kind,
+        )
 
 
 def _has_convolutions(graph: bytes) -> bool:
