@@ -64,8 +64,9 @@ def keep_freed_memory() -> bool:
     """Let the process keep what it frees, up to `BOUNDS`, for what it asks for next; whether that could be said.
 
     By itself glibc gives the large blocks of each step back, and the system clears every page before it hands it out
-    anew: a tenth of the time of training and encoding on a CPU (benchmarks/2026-11-29-freed-memory). Nothing happens
-    where the user has said what glibc is to do, and with other C libraries.
+    anew: a seventh of the time of encoding in float32 on a CPU, a twentieth of training's
+    (benchmarks/2026-11-29-freed-memory). Nothing happens where the user has said what glibc is to do, and with other C
+    libraries.
     """
     if sys.platform != "linux" or any(name in os.environ for name in SAID_BY_USER):
         return False
