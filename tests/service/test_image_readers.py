@@ -33,13 +33,15 @@ def test_after_an_image_that_kills_its_decoder_the_next_is_read(readers, png, ca
     assert capfd.readouterr().err.count("warning: decoder died on an image that was sent") == 2
 
 
-def test_an_image_that_no_decoder_ends_is_given_up_and_the_next_is_read(readers, png, monkeypatch):
+def test_an_image_that_no_decoder_ends_is_given_up_and_the_next_is_read(readers, png, monkeypatch, capfd):
     readers.read(png()).result(PATIENCE)  # its imports are not counted
     (used,) = readers._all
     monkeypatch.setattr(used, "_timeout_seconds", 0.2)
     with pytest.raises(BrokenSample, match=r"^decoder hangs$"):
         readers.read(b"hangs").result(PATIENCE)
     assert readers.read(png()).result(PATIENCE).shape == (3, 2, 2)
+    told = capfd.readouterr().err
+    assert told == ("warning: decoder hangs on an image that was sent (it took more than 20 s); it is started again.\n")
 
 
 def test_what_cannot_be_decoded_says_why_and_costs_no_process(readers, png):

@@ -64,9 +64,11 @@ class ImageReaders:
             (square_3SS,) = pool.ask([np.frombuffer(data, np.uint8)])
         except WorkerFailure as failure:
             self._drop(pool)
-            reason = HANGS if isinstance(failure, WorkerTimeout) else DIED
+            reason, how = DIED, printable(str(failure))
+            if isinstance(failure, WorkerTimeout):
+                reason, how = HANGS, f"it took more than {SECONDS:.0f} s"
             if not self._is_closed:
-                say(f"warning: {reason} on an image that was sent ({printable(str(failure))}); it is started again.")
+                say(f"warning: {reason} on an image that was sent ({how}); it is started again.")
             raise BrokenSample(reason) from failure
         except Exception:
             # It is `read` that raised it, in its process, which goes on.
@@ -83,7 +85,15 @@ class ImageReaders:
             if self._is_closed:
                 raise Refusal.busy("the service is ending.")
             try:
-                pool = WorkerPool(self._make, workers=1, slot_bytes=SLOT_BYTES, timeout_seconds=SECONDS, is_clean=True)
+                # A request that hangs is told in one line; the stacks of its decoder are no news to who serves.
+                pool = WorkerPool(
+                    self._make,
+                    workers=1,
+                    slot_bytes=SLOT_BYTES,
+                    timeout_seconds=SECONDS,
+                    shows_stacks=False,
+                    is_clean=True,
+                )
             except SeesayError as error:
                 say(f"warning: no process can be started to decode images: {printable(str(error))}")
                 raise Refusal.busy("images cannot be read now; try again.") from error
