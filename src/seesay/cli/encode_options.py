@@ -10,7 +10,7 @@ Precision = Annotated[
 ]
 Engine = Annotated[
     Literal["torch", "torch-exact", "torch-packed", "torch-int8", "torch-bf16", "openvino", "onnx"] | None,
-    typer.Option(metavar="NAME", help="torch, torch-exact|-packed|-int8|-bf16, openvino, onnx."),
+    typer.Option(metavar="NAME", help="torch(-exact|-packed|-int8|-bf16), onnx, openvino"),
 ]
 WeightsDtype = Annotated[
     Literal["float32", "float16", "bfloat16", "int8"] | None,
