@@ -59,6 +59,19 @@ def test_packed_blocks_give_the_rows_of_torch_and_leave_the_model_as_it_was(fami
     assert any(isinstance(module, PackedLinear) for module in other.encoder.modules())
 
 
+@pytest.mark.parametrize("engine", ["torch-packed", "torch-int8"])
+def test_a_tower_without_blocks_is_said_to_stay_as_it_is(engine, capsys):
+    model_of("vit").with_engine(engine)
+    assert capsys.readouterr().err == ""
+    model = model_of("resnet")
+    other = model.with_engine(engine)
+    assert capsys.readouterr().err == (
+        f"note: {model.name}'s image tower has no transformer blocks, and is computed as by engine torch.\n"
+    )
+    images = pictures(2, 40)
+    assert (other.encode_images(images) - model.encode_images(images)).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)
 @pytest.mark.parametrize("family", TOWERS)
 def test_a_text_that_was_cut_without_its_end_token_has_the_row_of_one_cut_before_it(family, engine):

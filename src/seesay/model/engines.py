@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seesay.base.errors import UsageError, as_hint, nearest
 from seesay.base.extras import needing
 from seesay.base.records import Tokens
+from seesay.base.streams import say
 from seesay.model.compact_weights import SHORT_NAMES, refuse_compact
 from seesay.model.encode import PRECISIONS
 from seesay.model.int8 import int8_parts
@@ -290,17 +291,21 @@ def with_engine(model: "Model", engine: str) -> "Model":
 def towers_with(model: "Model", engine: str) -> DualEncoder:
     """The model's towers with what an engine has in the stead of their transformer blocks; all else is shared.
 
-    `UsageError` where torch has no such product, and for a model without such blocks.
+    A tower without such blocks stays as it is, and a line says so. `UsageError` where torch has no such product, and
+    for a model without such blocks.
     """
     product, parts = IN_BLOCKS[engine]
     if not product() or not torch.backends.mkldnn.is_available():
         raise UsageError(f"engine {engine} needs a torch with oneDNN, as on x86 and ARM; take another engine.")
     clip = dual_encoder(model.name, model.clip)
-    made = parts(clip.image_tower) | parts(clip.text_tower)
-    if not made:
+    made = {"image": parts(clip.image_tower), "text": parts(clip.text_tower)}
+    if not any(made.values()):
         raise UsageError(f"{model.name} has no transformer blocks, and engine {engine} is for these; take another.")
+    for side, own in made.items():
+        if not own:
+            say(f"note: {model.name}'s {side} tower has no transformer blocks, and is computed as by engine torch.")
     memo: dict[int, Any] = {id(tensor): tensor for tensor in (*clip.parameters(), *clip.buffers())}
-    return copy.deepcopy(clip, memo | made)
+    return copy.deepcopy(clip, memo | made["image"] | made["text"])
 
 
 # Engines that compute transformer blocks in a way of their own: whether torch has its product, and what stands in the
