@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from seesay.model.int8 import FUSED
 from seesay.nets.block import Block
 
-# For so many rows oneDNN chooses how weights lie; other numbers of rows take the same ones. A guess: 8 images of
-# ViT-B/32, and nothing was seen to depend on it (benchmarks/2026-11-29-engines).
+# For so many rows oneDNN chooses how weights lie; other numbers of rows take the same ones. 8 images of ViT-B/32: laid
+# out for 50 or 1,600, weights are as fast for 50, 400 and 1,600 (packed_rows.log of benchmarks/2026-11-29-engines).
 ROWS = 400
 
 
