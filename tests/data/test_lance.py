@@ -2,6 +2,10 @@
 
 import importlib
 import sys
+import threading
+from types import SimpleNamespace
+
+from patience import PATIENCE
 
 from seesay.data import lance
 
@@ -24,6 +28,27 @@ def test_a_deferred_package_runs_when_a_name_of_it_is_asked_for(tmp_path, monkey
     assert sys.modules["deferred_package"] is package
     for name in ("", ".client", ".models"):
         del sys.modules[f"deferred_package{name}"]
+
+
+def test_a_deferred_package_that_is_running_has_its_names_for_other_threads_too(tmp_path, monkeypatch):
+    begun, gate, names = threading.Event(), threading.Event(), []
+    (tmp_path / "slow_package.py").write_text("import gate_of_test as test\ntest.begun.set()\ntest.wait()\nName = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    waited = SimpleNamespace(begun=begun, wait=lambda: gate.wait(PATIENCE))
+    monkeypatch.setitem(sys.modules, "gate_of_test", waited)
+    lance._defer("slow_package")
+    package = sys.modules["slow_package"]
+    threads = [threading.Thread(target=lambda: names.append(getattr(package, "Name", None))) for _ in range(2)]
+    threads[0].start()
+    assert begun.wait(PATIENCE)
+    threads[1].start()
+    threads[1].join(0.2)
+    gate.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert names == [1, 1]
+    assert not hasattr(package, "other")
+    del sys.modules["slow_package"]
 
 
 def test_a_package_that_is_not_there_is_left_alone():

@@ -14,6 +14,7 @@ from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import RefusedInput, StorageError
@@ -46,12 +47,15 @@ def _defer(name: str) -> None:
     if spec is None or spec.loader is None:
         return
     package = module_from_spec(spec)
-    run = spec.loader.exec_module
+    run, waiting, lock = spec.loader.exec_module, [package], RLock()
 
     def first_name(name: str) -> Any:
-        del package.__getattr__
-        run(package)
-        return getattr(package, name)
+        with lock:  # another thread waits until all names are there, as at an import
+            while waiting:
+                run(waiting.pop())
+        if name in vars(package):
+            return vars(package)[name]
+        raise AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
 
     package.__getattr__ = first_name
     sys.modules[name] = package
