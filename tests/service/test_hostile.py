@@ -263,6 +263,9 @@ def test_beyond_so_many_connections_others_are_told_when_to_come_again(client, m
             assert connection.recv(1 << 16).split()[1] == b"200"
         answer = client("GET", "/healthz")
         assert answer.status == 503 and answer.headers["retry-after"] == "1"
+        work = client.post("/v1/embed", {"texts": ["red"]})  # is answered unparsed
+        assert work.status == 503 and work.headers["retry-after"] == "1"
+        assert "try again" in work.json["error"]["message"]
     finally:
         for connection in held:
             connection.close()
