@@ -1,9 +1,12 @@
 """Between two models: the weights on the line, what may be lost, and which point is taken."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from seesay.finetuning.finetune import held_back_line
 from seesay.finetuning.measures import Answered, difference
 from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, held_back, interpolated, sweep
 
@@ -65,6 +68,14 @@ def test_what_a_small_guard_keeps_back_is_the_best_that_loses_little_as_measured
     assert chosen is points[1]
     assert held_back(points, chosen, 0.01) is points[2], "half of the interval's end was measured"
     assert held_back(points[:2], chosen, 0.01) is None
+
+
+def test_a_loss_a_little_above_the_bound_is_told_as_one():
+    result = SimpleNamespace(most_loss=1.0)
+    assert held_back_line(result, point(0.1, 0.3, 0), point(0.5, 0.7, 0.0103)) == (
+        "at a = 0.5 it gains 40.0 points more and loses at most 1 point as measured, but may lose 1.03: "
+        "a --guard of more images tells, --most-loss 2 allows it."
+    )
 
 
 def test_the_step_behind_the_last_allowed_point_is_halved_if_more_would_be_better():

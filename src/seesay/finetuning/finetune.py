@@ -261,7 +261,7 @@ def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
     more, lost = 100 * (better.target.value - chosen.target.value), 100 * better.most_lost
     return (
         f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
-        f"measured, but may lose {lost:.1f}: a --guard of more images tells, --most-loss {math.ceil(lost)} allows it."
+        f"measured, but may lose {lost:.2f}: a --guard of more images tells, --most-loss {math.ceil(lost)} allows it."
     )
 
 
