@@ -1,0 +1,32 @@
+"""CPU seconds to import LanceDB with its client for servers and without, NumPy and Arrow imported before, in turn.
+
+OMP_NUM_THREADS=1 python lancedb_import.py > lancedb_import.log
+"""
+
+import statistics
+import subprocess
+import sys
+
+IMPORT = """
+import time, numpy, pyarrow
+from seesay.data import lance
+if {is_deferred}:
+    lance._defer(lance.CLIENT)
+begun = time.process_time()
+import lancedb
+print(time.process_time() - begun)
+"""
+
+
+def main() -> None:
+    seconds: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in range(7):
+        for name, values in seconds.items():
+            words = [sys.executable, "-c", IMPORT.format(is_deferred=name == "without")]
+            values.append(float(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+    for name, values in seconds.items():
+        print(f"{name}: {statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})")
+
+
+if __name__ == "__main__":
+    main()
