@@ -580,6 +580,14 @@ def test_a_strip_of_60000_pixels_needs_no_memory_to_speak_of(shape, mode):
     tracemalloc.stop()
 
 
+def test_strips_of_many_lengths_leave_no_memory_behind():
+    tracemalloc.start()
+    for length in range(60_000, 60_016):
+        Preprocess(size=64, resize="squash").pixels(noise(1, length))
+    assert tracemalloc.get_traced_memory()[0] < 4 << 20  # the weights of each are as much
+    tracemalloc.stop()
+
+
 def test_normalise_is_the_formula_in_float32():
     preprocess = Preprocess(size=4)
     pixels = torch.from_numpy(RANDOM.integers(0, 256, (2, 3, 4, 4), dtype=np.uint8))
