@@ -1,4 +1,4 @@
-"""Pillow's resize of bytes, bit for bit, in less than half of its time.
+"""Pillow's resize of bytes, bit for bit, in less time.
 
 H, W = height and width of an image, S = a side of the result, K = pixels that one of them is made of, L = lines of
 pixels, N = bytes in a line.
