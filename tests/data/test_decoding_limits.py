@@ -14,6 +14,7 @@ import pytest
 from image_cost import cost_of
 from PIL import Image
 
+from seesay.base import c_functions
 from seesay.base.errors import BrokenSample, UsageError
 from seesay.cli.curate import command
 from seesay.data import decode as decoder
@@ -233,14 +234,14 @@ def test_a_photo_of_108_megapixels_is_read_at_every_door(tmp_path):
 @pytest.mark.parametrize(("name", "is_set"), [("MALLOC_TRIM_THRESHOLD_", False), ("OTHER", True)])
 def test_what_the_user_says_of_freed_memory_stays(monkeypatch, name, is_set):
     called = []
-    monkeypatch.setattr(decoding_limits.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *a: called.append(a)))
+    monkeypatch.setattr(c_functions.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=lambda *a: called.append(a)))
     monkeypatch.setattr(decoding_limits.os, "environ", {name: "1"})
     decoding_limits.share_freed_memory()
     assert called == (list(decoding_limits.MALLOC_OPTIONS.items()) if is_set else [])
 
 
 def test_a_system_without_glibc_keeps_freed_memory_in_its_own_way(monkeypatch):
-    monkeypatch.setattr(decoding_limits.ctypes, "CDLL", lambda _: SimpleNamespace())
+    monkeypatch.setattr(c_functions.ctypes, "CDLL", lambda _: SimpleNamespace())
     decoding_limits.share_freed_memory()
 
 

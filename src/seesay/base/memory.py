@@ -3,7 +3,6 @@
 Linux writes the first two into files; elsewhere psutil asks the system, and is installed there.
 """
 
-import ctypes
 import functools
 import os
 import re
@@ -11,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+
+from seesay.base.c_functions import c_function
 
 # The names of limit and use in version 2 and version 1 of control groups.
 GROUP_FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
@@ -70,7 +71,7 @@ def keep_freed_memory() -> bool:
     """
     if sys.platform != "linux" or any(name in os.environ for name in SAID_BY_USER):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = c_function("mallopt")
     return mallopt is not None and all(mallopt(number, value) == 1 for number, value in BOUNDS.items())
 
 

@@ -6,14 +6,14 @@
 has what the worst ones took.
 """
 
-import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Condition, Lock
 
+from seesay.base.c_functions import c_function
 from seesay.base.errors import BrokenSample
 
 # A guess: Pillow itself would refuse at 179 million.
@@ -106,12 +106,9 @@ def share_freed_memory() -> None:
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    for option, value in MALLOC_OPTIONS.items():
-        mallopt(option, value)
+    if mallopt := c_function("mallopt"):
+        for option, value in MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 class Budget:
@@ -137,17 +134,8 @@ class Budget:
 
 def _return_freed_memory() -> None:
     """To the system: glibc keeps what a thread has freed, 250 MB of a large image, for that thread alone."""
-    if trim := _malloc_trim():
+    if trim := c_function("malloc_trim"):
         trim(0)
-
-
-@lru_cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        # Not glibc.
-        return None
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,6 @@ across and one down. Here these sums are made in float32, in which such weights 
 rows. One that is nearer to the middle between two bytes than float32 may be off is made again in whole numbers.
 """
 
-import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from seesay.base.c_functions import c_function
 from seesay.data.jpeg import DecodedImage
 
 # Bits behind the point of Pillow's weights, and those that float32 rounds to.
@@ -173,9 +173,6 @@ def _alone() -> Iterator[None]:
 
 
 @lru_cache
-def _openmp() -> Callable[[int], None] | None:
+def _openmp() -> Callable[[int], int] | None:
     """OpenMP's function for the threads of the calling thread; None where torch's threads are not OpenMP's."""
-    try:
-        return ctypes.CDLL(None).omp_set_num_threads
-    except (AttributeError, OSError, TypeError):
-        return None
+    return c_function("omp_set_num_threads")
