@@ -91,7 +91,7 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
     quantization = nncf.quantization
     advanced = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
-        smooth_quant_alphas=quantization.advanced_parameters.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1),
+        smooth_quant_alphas=quantization.advanced_parameters.AdvancedSmoothQuantParameters(matmul=-1),
     )
     kind: dict[str, Any] = {}
     kept, others = weighted[:first], []
