@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +30,7 @@ def main() -> None:
         "Pillow": speed.by_pillow,
         **{f"decoded at 1/{k}": lambda data, k=k: at_scale(data, k) for k in (1, 2, 4, 8)},
     }
-    spent = {name: [] for name in sides}
-    for turn in range(chosen.rounds + 1):
-        for name in list(sides)[:: 1 if turn % 2 else -1]:
-            started = time.process_time()
-            for data in files:
-                sides[name](data)
-            if turn:
-                spent[name].append(1000 * (time.process_time() - started) / len(files))
+    spent = speed.milliseconds(sides, files, chosen.rounds)
     for name, values in spent.items():
         ratios = [whole / part for whole, part in zip(spent["Pillow"], values, strict=True)]
         print(f"{name}: {statistics.median(values):.2f} ms, {statistics.median(ratios):.2f} times Pillow", flush=True)

@@ -88,6 +88,19 @@ def speed(files: list[bytes], rounds: int) -> dict:
         "exact, decoder": lambda data: decoded(data, not_shrunk),
         "fast, decoder": lambda data: decoded(data, lambda height, width: min(height, width) / (FINEST * SIDE)),
     }
+    spent = milliseconds(sides, files, rounds)
+    ratios = {name: [p / own for p, own in zip(spent["Pillow"], spent[name], strict=True)] for name in sides}
+    return {
+        "ms": {name: round(statistics.median(values), 2) for name, values in spent.items()},
+        "times Pillow": {name: round(statistics.median(values), 2) for name, values in ratios.items()},
+        "range": {name: [round(min(values), 2), round(max(values), 2)] for name, values in ratios.items()},
+    }
+
+
+def milliseconds(
+    sides: dict[str, Callable[[bytes], object]], files: list[bytes], rounds: int
+) -> dict[str, list[float]]:
+    """Of each side for a file in each round, all taking turns; the first round does not count."""
     spent: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name in list(sides)[:: 1 if turn % 2 else -1]:
@@ -96,12 +109,7 @@ def speed(files: list[bytes], rounds: int) -> dict:
                 sides[name](data)
             if turn:
                 spent[name].append(1000 * (time.process_time() - started) / len(files))
-    ratios = {name: [p / own for p, own in zip(spent["Pillow"], spent[name], strict=True)] for name in sides}
-    return {
-        "ms": {name: round(statistics.median(values), 2) for name, values in spent.items()},
-        "times Pillow": {name: round(statistics.median(values), 2) for name, values in ratios.items()},
-        "range": {name: [round(min(values), 2), round(max(values), 2)] for name, values in ratios.items()},
-    }
+    return spent
 
 
 def by_pillows_decoder(data: bytes) -> None:
