@@ -106,6 +106,20 @@ def test_a_channel_that_holds_most_of_a_row_costs_no_accuracy():
     assert nearness(change, exact) < 0.03
 
 
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@torch.inference_mode()
+def test_a_row_that_is_no_number_is_seen_in_what_its_image_pools(value, has_bfloat16, monkeypatch):
+    monkeypatch.setattr(int8, "has_bfloat16", lambda: has_bfloat16)
+    _, blocks, x = blocks_and_rows()
+    groups, pooled_N = [Group(3, 10)], torch.tensor([0, 10, 20])
+    right = blocks(x, groups, pooled_N)
+    x[13, 5] = value
+    found = blocks(x, groups, pooled_N)
+    assert found.isnan().all(1).tolist() == [False, True, False]
+    assert torch.equal(found[[0, 2]], right[[0, 2]])
+
+
 @torch.inference_mode()
 def test_patches_are_near_those_of_the_convolution(monkeypatch):
     right = tower()

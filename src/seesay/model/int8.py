@@ -185,12 +185,15 @@ class Int8Block(nn.Module):
     def forward(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor | None = None) -> Tensor:
         """As `Block`, (T, W) to (T, W) or (N, W)."""
         dtype = torch.bfloat16 if self.in_bf16 else torch.float32
-        whole_TW = as_whole(F.layer_norm(x_TW, self.gain_W.shape, self.gain_W, None, self.eps[0]), STEP)
+        normed_TW = F.layer_norm(x_TW, self.gain_W.shape, self.gain_W, None, self.eps[0])
+        whole_TW = as_whole(normed_TW, STEP)
         if pooled_N is None:
             x, made = x_TW, (self.qkv(whole_TW, dtype),)
         else:
             x = x_TW.index_select(0, pooled_N)
             made = self.query(whole_TW.index_select(0, pooled_N), dtype), self.key_value(whole_TW, dtype)
+            # No whole number is NaN: of a row that is, one value is made so, which what is pooled sees.
+            made[1][:, -1] += normed_TW[:, 0] * 0
         whole, most = by_row(self._attend(made, groups))
         x = (x + self.out_bias).addcmul_(self.out(whole), most)
         whole = as_whole(F.layer_norm(x, self.gain_W.shape, self.gain_W, None, self.eps[1]), STEP)
