@@ -85,6 +85,19 @@ def test_integers_are_rounded_by_output_and_a_row_of_zeros_stays_so():
     assert sorted(FloatWeights(both)) == sorted(tensors)
 
 
+def test_integers_are_the_same_however_many_rows_are_rounded_at_once(monkeypatch):
+    from seesay.nets import compact
+
+    kernels = torch.randn(5, 3, 2, 2, generator=torch.Generator().manual_seed(0)).half()
+    layers, both = [torch.nn.Conv2d(3, 5, 2, bias=False, device="meta") for _ in range(2)], []
+    for layer, at_once in zip(layers, (1000, 30), strict=True):
+        monkeypatch.setattr(compact, "AT_ONCE", at_once)
+        layer.load_state_dict(compact.compact_weights(layer, {"weight": kernels}, torch.int8), assign=True)
+        both.append(layer.weight)
+    assert torch.equal(both[0], both[1])
+    assert torch.allclose(both[0], kernels.float(), atol=float(kernels.abs().max()) / 200)
+
+
 def test_explain_and_a_head_that_reads_its_table_go_with_kept_weights(tmp_path, predictor):
     folder = saved(tmp_path)
     one, other = (

@@ -28,6 +28,8 @@ PRODUCTS = (nn.Linear, nn.Conv2d, nn.Embedding)
 WEIGHT = "weight"
 # The largest of 8-bit integers with both signs, and what no scale is below, so that zeros stay zeros.
 INT8_MOST, SMALLEST = 127, 1e-12
+# Numbers that are rounded at once: a guess, 1 MB of them.
+AT_ONCE = 2**18
 _asked: ContextVar[torch.dtype | None] = ContextVar("weights_dtype", default=None)
 _here = threading.local()
 
@@ -154,16 +156,31 @@ def _rounded(name: str, parts: list[Tensor], dtype: torch.dtype) -> tuple[list[T
     """The rows of all parts in one tensor of that dtype and, of integers, the scale of each row, (O, 1) or so."""
     whole = torch.cat([part.float() for part in parts]) if len(parts) > 1 else parts[0]
     if dtype == torch.int8:
-        whole = whole.float()
-        most_O = whole.flatten(1).abs().amax(1).clamp_(min=SMALLEST)
-        scale = (most_O / INT8_MOST).view(-1, *[1] * (whole.ndim - 1))
-        return [(whole / scale).round_().to(torch.int8)], scale
+        rounded, scale = _integers(whole)
+        return [rounded], scale
     rounded = whole.to(dtype)
     ends = torch.stack(torch.aminmax(rounded))
     if not ends.isfinite().all():
         kind = str(dtype).removeprefix("torch.")
         raise RefusedInput(f"{name} holds numbers beyond {kind}; take bfloat16 or float32 for the weights.")
     return [rounded], None
+
+
+def _integers(whole: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight's rows as 8-bit integers, and the scale of each, (O, 1) or so.
+
+    A few rows at a time, since copies of whole weights leave holes between those that stay, which glibc does not always
+    fill: 2 of 12 loads kept twice the memory (benchmarks/2026-11-29-engines).
+    """
+    scale = torch.empty(len(whole), *[1] * (whole.ndim - 1), dtype=torch.float32)
+    rounded = torch.empty(whole.shape, dtype=torch.int8)
+    count = max(1, AT_ONCE // whole[0].numel())
+    for rows, of_rows, made in zip(whole.split(count), scale.split(count), rounded.split(count), strict=True):
+        rows = rows.float()
+        most = rows.flatten(1).abs().amax(1).clamp_(min=SMALLEST)
+        of_rows.copy_((most / INT8_MOST).view_as(of_rows))
+        made.copy_((rows / of_rows).round_())
+    return rounded, scale
 
 
 class FloatWeights(Mapping[str, Tensor]):
