@@ -171,6 +171,12 @@ def test_arguments_that_do_not_fit_are_refused_before_any_model_is_loaded(
     assert "\n" not in str(caught.value) and loaded == []
 
 
+def test_a_model_that_is_loaded_gets_no_weights_dtype_and_the_others_are_not_measured(loaded, labelled, colour_model):
+    with pytest.raises(UsageError, match="give it to load"):
+        evaluate(["box", colour_model], labelled, weights_dtype="int8")
+    assert loaded == []
+
+
 def test_the_command_has_the_options_of_the_function():
     ours, function = (list(inspect.signature(each).parameters) for each in (door.command, evaluate))
     assert [name for name in ours if name not in function] == ["words", "columns", "json_file"]

@@ -31,7 +31,7 @@ from seesay.evaluation.results import ComparisonResult, ShiftResult
 from seesay.evaluation.suite import NO_CACHE, Measured, Question, Templates
 from seesay.model.bundle import Model
 from seesay.model.cache import EmbeddingCache
-from seesay.model.hub import on_device
+from seesay.model.hub import on_device, refuse_loaded
 
 # Entries that the repr names; a guess at what fits a few lines of a terminal.
 ENTRIES_SHOWN = 4
@@ -85,7 +85,7 @@ def evaluate(
     is an HTML page, which implies `prompts`. What is left out is in an entry's `result.remarks`.
     `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
     """
-    arguments = check_models(models)
+    refuse_loaded(arguments := check_models(models), weights_dtype)
     words = {"templates": templates, "class_names": class_names, "descriptions": descriptions}
     question = check_question(templates, class_names, descriptions, cache=cache)
     counts = whole_numbers(shots, "shots")

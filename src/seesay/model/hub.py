@@ -1,5 +1,6 @@
 """Names to models: a folder, a file, a repository of the Hugging Face hub, or a short name for one."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from seesay.base.errors import UsageError, nearest
@@ -131,8 +132,7 @@ def on_device(
     `weights_dtype` beside it."""
     if weights_dtype is not None:
         refuse_beside(check_weights_dtype(weights_dtype), engine=engine, precision=precision)
-        if isinstance(model, Model):
-            raise UsageError(f"weights_dtype is for a model that is loaded here; give it to load for {model.name}.")
+        refuse_loaded([model], weights_dtype)
     if engine is not None:
         check_engine(engine)
         if precision is not None and engine != "torch":
@@ -149,6 +149,13 @@ def on_device(
     chosen = chosen if precision is None else chosen.with_precision(precision)
     chosen = chosen if width is None else chosen.with_width(width)
     return chosen.with_batch_size(batch_size)
+
+
+def refuse_loaded(models: Iterable[Model | str | Path], weights_dtype: str | None) -> None:
+    """`UsageError` where a `weights_dtype` is asked of models of which one is loaded already."""
+    for model in models:
+        if weights_dtype is not None and isinstance(model, Model):
+            raise UsageError(f"weights_dtype is for a model that is loaded here; give it to load for {model.name}.")
 
 
 def _load_as(name: str | Path, weights_dtype: str | None) -> Model:
