@@ -1,5 +1,6 @@
 """The line that sends few pairs of photos to a trained model: where it is due, and what it says to type."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,24 @@ def test_few_photos_are_sent_to_a_trained_model_with_the_command_to_type():
 
 @pytest.mark.parametrize(
     "run",
-    [{"pairs": 100_000}, {"median_side": 28}, {"model": "conv-tiny"}, {"objective": "caption"}],
+    [
+        {"pairs": 100_000},
+        {"median_side": 28},
+        {"model": "conv-tiny"},
+        {"objective": "caption"},
+        {"image_tower": "box"},
+        {"text_tower": "box"},
+    ],
     ids=str,
 )
 def test_where_it_is_not_due_nothing_is_said(run):
     assert advice(**run) == ""
+
+
+def test_what_the_untouched_box_has_is_what_its_card_says():
+    facts = json.loads((Path(seesay.__file__).parent / "model/box/model.json").read_text())["facts"]
+    (score,) = (each["top1"] for each in facts["evaluation"] if each["set"] == "eval-cifar10")
+    assert f"where the model in the box has {100 * score:.1f} % untouched" in advice()
 
 
 @pytest.mark.journey
