@@ -1,4 +1,4 @@
-"""Give images of ImageNet's classes two more captions with broader words: "a photo of a cat" beside "a tabby".
+"""Give images of ImageNet's classes one more caption with a broader word: "a photo of a cat" beside "a tabby".
 
     python benchmarks/2026-11-29-recipe/broader_words.py /usr/share/wordnet HELD
 
@@ -13,6 +13,7 @@ import io
 import re
 import sys
 import tarfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +56,14 @@ class WordNet:
         starts = range(links + 1, links + 1 + 4 * int(cells[links]), 4)
         self.broader[place] = [int(cells[at + 1]) for at in starts if cells[at] in ("@", "@i") and cells[at + 2] == "n"]
 
+    def above(self, place: int, most: int = 20) -> dict[int, int]:
+        """Broader meanings by how many steps they are away, at most so many, and the meaning itself."""
+        found, level = {place: 0}, [place]
+        for steps in range(1, most + 1):
+            level = [up for one in level for up in self.broader[one] if up not in found]
+            found |= dict.fromkeys(level, steps)
+        return found
+
     @cache  # noqa: B019 - there is one, for as long as the script runs
     def kinds(self, place: int) -> list[list[str]]:
         """What the meaning is a kind of, the nearest first: at most three words of each broader meaning."""
@@ -78,19 +87,23 @@ def captions_of(key: str, wordnet: WordNet) -> list[str]:
     if not kinds:
         return []
 
-    def draw(what: str, count: int) -> int:
-        return int.from_bytes(hashlib.blake2b(f"{what} {key}".encode(), digest_size=8).digest(), "big") % count
-
     found = []
     for index in range(CAPTIONS):
-        words = kinds[min(draw(f"level{index}", len(kinds)), draw(f"again{index}", len(kinds)))]
-        word = words[draw(f"word{index}", len(words))]
-        article = "an" if word[0] in "aeiou" else "a"
-        found.append(TEMPLATES[draw(f"template{index}", len(TEMPLATES))].format(f"{article} {word}"))
+        words = kinds[min(draw(f"level{index}", key, len(kinds)), draw(f"again{index}", key, len(kinds)))]
+        found.append(caption_of(words[draw(f"word{index}", key, len(words))], f"template{index}", key))
     return list(dict.fromkeys(found))
 
 
-def rewrite(path: Path, wordnet: WordNet) -> int:
+def draw(what: str, key: str, count: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{what} {key}".encode(), digest_size=8).digest(), "big") % count
+
+
+def caption_of(word: str, what: str, key: str) -> str:
+    article = "an" if word[0] in "aeiou" else "a"
+    return TEMPLATES[draw(what, key, len(TEMPLATES))].format(f"{article} {word}")
+
+
+def rewrite(path: Path, captions_of: Callable[[str], list[str]]) -> int:
     """Write the shard anew with the further captions and return how many they are."""
     added, new = 0, path.with_suffix(".new")
     with tarfile.open(path) as old, tarfile.open(new, "w") as out:
@@ -99,7 +112,7 @@ def rewrite(path: Path, wordnet: WordNet) -> int:
             assert file is not None
             data = file.read()
             if member.name.endswith(".txt"):
-                captions = captions_of(member.name, wordnet)
+                captions = captions_of(member.name)
                 data = data.rstrip(b"\n") + b"\n" + "".join(caption + "\n" for caption in captions).encode()
                 added += len(captions)
             entry = tarfile.TarInfo(member.name)
@@ -114,7 +127,8 @@ def main() -> None:
         sys.exit(__doc__)
     wordnet = WordNet(Path(sys.argv[1]))
     for path in sorted(Path(sys.argv[2]).glob("train-*imagenet*/*.tar")):
-        print(f"{path.parent.name}: {rewrite(path, wordnet):,} captions added")
+        added = rewrite(path, lambda key: captions_of(key, wordnet))
+        print(f"{path.parent.name}: {added:,} captions added")
 
 
 if __name__ == "__main__":
