@@ -254,6 +254,7 @@ PRIVATE = [
     "100.100.100.200", "192.0.0.192", "169.254.0.23", "fd20:ce::254", "168.63.129.16",
     # IPv4 inside of IPv6: mapped, translated, of Teredo and of ISATAP.
     "::ffff:168.63.129.16", "::ffff:0:10.0.0.1", "64:ff9b::a9fe:a9fe", "2001:0:a00:1::", "fe80::5efe:a00:1",
+    "2001:470::5efe:7f00:1", "2001:470::200:5efe:a00:1",
 ]  # fmt: skip
 
 
@@ -264,7 +265,10 @@ def test_no_private_address_is_public(downloader, address):
     assert reason_of(source, "http://good.example/") == "blocked address"
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450::1"])
+@pytest.mark.parametrize(
+    "address",
+    ["8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450::1", "2a00:1450::5efe:808:808"],
+)
 def test_public_addresses_are_public(address):
     assert is_public(ipaddress.ip_address(address))
 

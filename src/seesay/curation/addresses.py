@@ -118,6 +118,11 @@ def is_public(address: Address) -> bool:
     """Whether an address is one of the public network, and nothing that stands for another one."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in DENIED_4)
+    # ISATAP, RFC 5214, section 6.1: whatever the network, its router sends on to the address of IPv4 at the end.
+    if (int(address) >> 32) & 0xFDFF_FFFF == 0x5EFE and not is_public(
+        ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    ):
+        return False
     return address in GLOBAL_6 and not any(address in network for network in DENIED_6)
 
 
