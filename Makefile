@@ -12,6 +12,10 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps
 LOCKED := $(INSTALL) --require-hashes --only-binary :all:
 # One thread each, so that two test workers do not fight over the cores; what was compiled is kept for the next run.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(RUN)/python -m pytest -n 2 --dist worksteal
+# Files of `make check` lie in memory where 2 GB of it are given to files, and are gone with their test: nothing waits for
+# a disk. `make test` has the same tests write to the disk, as users do.
+IN_MEMORY := $(shell test "$$(df -Pk /dev/shm 2>/dev/null | awk 'END { print $$4 }')" -gt 2000000 2>/dev/null && \
+    test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check types fast docs docs-serve lock audit sbom clean
@@ -41,7 +45,7 @@ types: $(READY)  ## pyright on what may have changed since it last passed; all o
 	@$(RUN)/python tools/check_types.py
 
 fast: $(READY)
-	$(PYTEST) --durations=10 -m "not slow and not gpu and not journey"
+	$(IN_MEMORY) $(PYTEST) -o tmp_path_retention_policy=failed --durations=10 -m "not slow and not gpu and not journey"
 
 docs: $(VENV)/.docs  ## build the site into build/docs/site, without a network; a warning is an error
 	$(RUN)/python tools/docs/make_pages.py
