@@ -4,7 +4,7 @@ import ast
 import re
 
 import pytest
-from source_trees import FILES, name_of, tree_of
+from source_trees import FILES, name_of, nodes_of, tree_of
 
 # A bare tensor or array, one that may be missing, several in a tuple; those by name, as weights, have no one shape.
 ARRAYS = re.compile(r"\b(Tensor|ndarray)\b")
@@ -63,7 +63,7 @@ def class_table():
     """Class -> (its bases, method -> whether it has a docstring), over all files; names are unique enough for that."""
     table = {}
     for file in FILES:
-        for node in ast.walk(tree_of(file)):
+        for node in nodes_of(tree_of(file)):
             if isinstance(node, ast.ClassDef):
                 bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
                 methods = {

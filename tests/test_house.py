@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from source_trees import FILES, SOURCE, text_of, tree_of
+from source_trees import FILES, SOURCE, nodes_of, text_of, tree_of
 
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 60
@@ -50,7 +50,7 @@ def run_on_import(body):
 
 
 def long_functions(tree):
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = node.end_lineno - node.lineno + 1
             if lines > LONGEST_FUNCTION:
@@ -63,12 +63,12 @@ def forbidden(tree):
     timm is for the file with its towers alone, which the import contract names.
     """
     is_timms = "timm" in (ast.get_docstring(tree) or "").partition("\n")[0]
-    for line, module in imported_modules(ast.walk(tree)):
+    for line, module in imported_modules(nodes_of(tree)):
         if is_timms and module.partition(".")[0] == "timm":
             continue
         if module.partition(".")[0] in FORBIDDEN_MODULES or module in FORBIDDEN_CALLS:
             yield f"line {line}: import of {module}"
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call in (node for node in nodes_of(tree) if isinstance(node, ast.Call)):
         name = dotted(call.func)
         is_tensors_only = name == "torch.load" and any(
             k.arg == "weights_only" and is_true(k.value) for k in call.keywords
@@ -81,7 +81,7 @@ def forbidden(tree):
 
 
 def pickles_read(tree):
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call in (node for node in nodes_of(tree) if isinstance(node, ast.Call)):
         if dotted(call.func) == "torch.load":
             yield f"line {call.lineno}: torch.load()"
 
@@ -96,7 +96,7 @@ def is_false(node):
 
 def moves(tree):
     """Renames, by the functions of `os` and `shutil` or by the methods of a path."""
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call in (node for node in nodes_of(tree) if isinstance(node, ast.Call)):
         name = dotted(call.func)
         # A string is replaced with two arguments, a dataclass with keywords, a path with one argument alone.
         is_path_replace = name.endswith(".replace") and len(call.args) == 1 and not call.keywords
@@ -123,12 +123,12 @@ def is_number(node):
     return isinstance(node, ast.Tuple) and bool(node.elts) and all(map(is_number, node.elts))
 
 
-def numbers_without_source(text):
+def numbers_without_source(tree, text):
     """Constants in capitals that no comment, on their line or above them, and no docstring says anything about.
 
     A comment above counts for the constants that follow it without an empty line.
     """
-    tree, lines = ast.parse(text), text.splitlines()
+    lines = text.splitlines()
     docstring = ast.get_docstring(tree) or ""
     for node in tree.body:
         if isinstance(node, ast.AnnAssign):
@@ -174,7 +174,11 @@ def test_functions_are_short():
 
 def test_every_bare_number_says_where_it_is_from():
     """A paper, a folder of benchmarks/, a format's specification, or that it is a guess."""
-    found = [f"{file.relative_to(SOURCE)} {what}" for file in FILES for what in numbers_without_source(text_of(file))]
+    found = [
+        f"{file.relative_to(SOURCE)} {what}"
+        for file in FILES
+        for what in numbers_without_source(tree_of(file), text_of(file))
+    ]
     assert not found, "\n".join(found)
 
 
@@ -201,7 +205,7 @@ def test_every_bare_number_says_where_it_is_from():
     ],
 )
 def test_a_number_without_a_source_is_found(code, is_found):
-    assert bool(list(numbers_without_source(code))) == is_found
+    assert bool(list(numbers_without_source(ast.parse(code), code))) == is_found
 
 
 def test_nothing_forbidden_is_called():

@@ -1,6 +1,5 @@
 """docs/reliability.md names tests and folders that exist, each figure once and all thirty items."""
 
-import ast
 import hashlib
 import os
 import re
@@ -31,12 +30,7 @@ def missing_tests(text):
     missing = []
     for name, function in re.findall(r"(tests/[\w/]+\.py)(?:::(\w+))?", text):
         path = ROOT / name
-        functions = (
-            {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef)}
-            if path.is_file()
-            else set()
-        )
-        if not path.is_file() or (function and function not in functions):
+        if not path.is_file() or (function and not re.search(rf"^ *def {function}\(", path.read_text(), re.MULTILINE)):
             missing.append(f"{name}::{function}")
     return missing
 

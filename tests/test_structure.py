@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from source_trees import FILES, SOURCE, tree_of
+from source_trees import FILES, SOURCE, nodes_of, tree_of
 
 from seesay.cli.main import main
 from seesay.training.objectives import contrastive
@@ -30,21 +30,16 @@ def is_typing_only(node):
     return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
-def statements(node, *, with_typing):
-    """All nodes below one, without what only a type checker reads where that is not wanted."""
-    for child in ast.iter_child_nodes(node):
-        if is_typing_only(child) and not with_typing:
-            for other in child.orelse:
-                yield from statements(other, with_typing=with_typing)
-            continue
-        yield child
-        yield from statements(child, with_typing=with_typing)
-
-
 def imports_of(tree, *, with_typing=False):
-    """The modules of the package that a file imports, anywhere in it."""
+    """The modules of the package that a file imports, anywhere in it; by request those for a type checker too."""
+    unseen = set()
+    if not with_typing:
+        blocks = [node for node in nodes_of(tree) if is_typing_only(node)]
+        unseen = {node for block in blocks for child in block.body for node in nodes_of(child)}
     found = set()
-    for node in statements(tree, with_typing=with_typing):
+    for node in nodes_of(tree):
+        if node in unseen:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name in MODULES}
         elif isinstance(node, ast.ImportFrom) and node.module in MODULES:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import typer
-from source_trees import FILES, name_of, tree_of
+from source_trees import FILES, name_of, nodes_of, tree_of
 
 from seesay.cli.main import DOORS, _help
 
@@ -151,7 +151,7 @@ def wrong_names(path, tree):
 
 
 def docstrings(tree):
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
@@ -160,7 +160,7 @@ def docstrings(tree):
 
 def sentences(tree):
     """(line, text) of docstrings, and of all other strings with a space in them: messages, help, what is printed."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in node.values]
             yield node.lineno, "".join(map(str, parts))

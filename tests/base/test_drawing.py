@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from source_trees import FILES, name_of, tree_of
+from source_trees import FILES, name_of, nodes_of, tree_of
 
 from seesay.base.drawing import COLOURS, MOST_LETTERS, SHADES, canvas, look_of, plain_figure, plain_label
 from seesay.base.records import Score
@@ -140,7 +140,7 @@ def test_a_label_is_short_and_seen():
 @pytest.mark.journey
 def test_everything_that_draws_is_a_plain_figure():
     for file in FILES:
-        functions = [node for node in ast.walk(tree_of(file)) if isinstance(node, ast.FunctionDef)]
+        functions = [node for node in nodes_of(tree_of(file)) if isinstance(node, ast.FunctionDef)]
         plain = {function.name for function in functions if "plain_figure" in map(ast.unparse, function.decorator_list)}
         drawing = {function.name for function in functions if "= canvas(" in ast.unparse(function)}
         assert drawing == plain, name_of(file)

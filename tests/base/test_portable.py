@@ -3,11 +3,11 @@
 import ast
 import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from source_trees import FILES, nodes_of, tree_of
 
 from seesay.base import memory, publish, sync
 from seesay.base.errors import UsageError
@@ -172,8 +172,8 @@ def test_every_text_file_is_opened_with_its_encoding_and_written_with_its_newlin
         return given[0].value if given and isinstance(given[0], ast.Constant) and given[0].value else "r"
 
     wrong = []
-    for path in sorted((Path(publish.__file__).parents[1]).rglob("*.py")):
-        for call in (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)):
+    for path in FILES:
+        for call in (node for node in nodes_of(tree_of(path)) if isinstance(node, ast.Call)):
             name = getattr(call.func, "id", getattr(call.func, "attr", ""))
             owner = getattr(getattr(call.func, "value", None), "id", "")
             if name not in ("open", "fdopen", "read_text", "write_text", "NamedTemporaryFile"):

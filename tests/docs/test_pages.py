@@ -128,7 +128,7 @@ def names(script):
 @pytest.fixture(scope="module")
 def messages(script):
     """(file, error, text) of every message of the package."""
-    return list(script("message_pages").messages())
+    return script("message_pages").messages()
 
 
 def test_messages_with_a_hint_that_leads_nowhere_are_0(script, pages, messages):

@@ -1,6 +1,7 @@
 """Messages by topic, read from the source, each with the heading that says what to do; and the exit codes."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -181,11 +182,16 @@ def error_classes() -> dict[str, type[errors.SeesayError]]:
     return found
 
 
-def messages(source: Path = SOURCE) -> Iterator[tuple[str, str, str]]:
+@functools.cache
+def messages(source: Path = SOURCE) -> tuple[tuple[str, str, str], ...]:
     """(file, class of the error, text) of every message that is written out where the error is made.
 
     Values in it are "…". A message that is put together elsewhere is not found.
     """
+    return tuple(_messages(source))
+
+
+def _messages(source: Path) -> Iterator[tuple[str, str, str]]:
     kinds = set(error_classes()) | {"EstimatorError", "NotFittedError"}
     for path in sorted(source.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
