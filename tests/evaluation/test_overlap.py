@@ -39,19 +39,26 @@ def write(path, image: Image.Image, caption: str = ""):
         path.with_suffix(".txt").write_text(caption)
 
 
-@pytest.fixture
-def sides(tmp_path):
+@pytest.fixture(scope="module")
+def drawn_sides(tmp_path_factory):
     """40 training pairs and a set of 2 classes of 15; five images of it are in training, four of them changed."""
+    folder = tmp_path_factory.mktemp("sides")
     for number in range(40):
-        write(tmp_path / "train" / f"own-{number:02}.png", drawn(1000 + number), "a drawing")
+        write(folder / "train" / f"own-{number:02}.png", drawn(1000 + number), "a drawing")
     for number in range(30):
-        write(tmp_path / "eval" / ("red" if number < 15 else "blue") / f"{number:02}.png", drawn(number))
+        write(folder / "eval" / ("red" if number < 15 else "blue") / f"{number:02}.png", drawn(number))
     ways = (None, "jpeg", "resize", "aspect", "flip")
     for number, way in enumerate(ways):
         image = drawn(3 * number)
         copy = image if way is None else COPIES[way](image, np.random.default_rng(1))
-        write(tmp_path / "train" / f"copy-{3 * number:02}.png", copy, "a drawing that was seen")
-    return tmp_path
+        write(folder / "train" / f"copy-{3 * number:02}.png", copy, "a drawing that was seen")
+    return folder
+
+
+@pytest.fixture
+def sides(drawn_sides, tmp_path):
+    """A copy of `drawn_sides`, which a test may change."""
+    return shutil.copytree(drawn_sides, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.fixture(autouse=True)
@@ -253,6 +260,7 @@ def test_a_set_of_the_paper_in_a_folder_of_training_images_is_refused(tmp_path):
         overlap(tmp_path, f"hateful_memes:{folder}")
 
 
+@pytest.mark.journey
 def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, capsys):
     for path in (sides / "train").glob("*.txt"):
         path.unlink()
@@ -268,6 +276,7 @@ def test_photos_without_captions_and_classes_are_compared_on_either_side(sides, 
     assert "no score was measured: flat has no classes and no captions." in own.notes and len(found.remove) == 5
 
 
+@pytest.mark.journey
 def test_images_without_a_caption_count_beside_pairs_and_several_folders_are_opened(sides):
     (sides / "train" / "copy-03.txt").unlink()
     write(sides / "more" / "photo.png", drawn(2000))

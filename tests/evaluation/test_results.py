@@ -175,6 +175,7 @@ def test_a_probe_has_the_keys_of_its_own_file_and_of_each_number_of_shots(evalua
     assert evaluation.entries[0].shots_left_out == (4,)
 
 
+@pytest.mark.journey
 def test_values_in_json_are_those_of_the_attributes(evaluation):
     zero_shot, retrieval = evaluation.entries[1].result, evaluation.entries[2].result
     plain = zero_shot.to_json()

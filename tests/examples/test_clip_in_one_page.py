@@ -45,6 +45,7 @@ def test_no_caption_is_the_prompt_and_the_tokenizer_knows_its_words(page):
     assert tokenizer(["one", "the number one"]).length_B.tolist() == [3, 5]
 
 
+@pytest.mark.journey
 def test_its_loss_is_the_packages(page):
     pixels, digit = page.read_pairs()
     assert pixels.shape == (1797, 3, 16, 16) and pixels.min() >= -1 and pixels.max() <= 1

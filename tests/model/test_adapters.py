@@ -94,6 +94,7 @@ def test_merged_weights_give_what_the_updates_give_and_a_new_update_changes_noth
     assert apart(learner, without_adapters(learner)) <= 1e-6
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("kind", MODELS)
 def test_an_optimizer_step_moves_the_updates_and_no_bit_of_the_weights(kind):
     model = MODELS[kind]()

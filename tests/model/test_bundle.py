@@ -283,7 +283,7 @@ def place(config: dict, path: str, value: object) -> None:
         ("architecture.image.width", 10**30),
         ("architecture.image.depths", []),
         ("architecture.image.depths", [10**9]),
-        ("architecture.image.depths", [128, 128, 128, 128]),
+        pytest.param("architecture.image.depths", [128, 128, 128, 128], marks=pytest.mark.journey),
         ("architecture.image.kind", "resnet"),
         ("architecture.image.image_size", 32),
         ("architecture.image.colours", 3),

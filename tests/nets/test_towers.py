@@ -132,6 +132,7 @@ def test_paper_sizes_have_the_papers_parameter_counts(name):
     assert (image, text, image + text + 1) == PAPER_COUNTS[name]
 
 
+@pytest.mark.journey
 def test_every_preset_embeds_pixels_and_words_as_unit_rows():
     for name, architecture in PRESETS.items():
         if name in PAPER_COUNTS:

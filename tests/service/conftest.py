@@ -130,6 +130,17 @@ def serve_model():
         context.__exit__(None, None, None)
 
 
+@pytest.fixture(scope="module")
+def shared_client():
+    """A service of the model without photos, one for all tests that change nothing of it."""
+    # Not above: pytest takes what it rewrites before it is imported.
+    from shared_fixtures import ColourModel
+
+    measures = Measures()
+    with serving(Service(ColourModel(), None, measures), measures, access=Access(is_loopback=True)) as client:
+        yield client
+
+
 @pytest.fixture
 def client(serve_model, colour_model, index):
     return serve_model(colour_model, index)

@@ -64,15 +64,15 @@ def test_another_model_than_the_one_that_is_served_is_refused(client):
         ({"input": "red", "task": "query"}, "task: there is no such field."),
     ],
 )
-def test_what_openais_form_may_hold_and_cannot_be_answered_is_400_in_one_line(client, asked, message):
-    answer = client.post("/v1/embeddings", {"model": "colours"} | asked)
+def test_what_openais_form_may_hold_and_cannot_be_answered_is_400_in_one_line(shared_client, asked, message):
+    answer = shared_client.post("/v1/embeddings", {"model": "colours"} | asked)
     assert answer.status == 400 and message in answer.json["error"]["message"]
 
 
-def test_a_text_that_looks_like_token_ids_is_a_text(client):
+def test_a_text_that_looks_like_token_ids_is_a_text(shared_client):
     texts = ['"input": [1', "[1, 2]"]
     asked = {"model": "colours", "input": texts, "user": "somebody", "dimensions": 3}
-    assert len(client.post("/v1/embeddings", asked).json["data"]) == 2
+    assert len(shared_client.post("/v1/embeddings", asked).json["data"]) == 2
 
 
 def test_a_model_trained_for_shorter_rows_gives_them_where_they_are_asked_for(serve_model, colour_model):
@@ -177,11 +177,10 @@ def test_what_is_asked_while_a_writer_makes_its_snapshot_does_not_stay(client, p
     assert "red.png" not in names(client.post("/v1/search", {"text": "red"}))
 
 
-def test_without_photos_there_is_no_search_and_everything_else(serve_model, colour_model, png):
-    client = serve_model(colour_model)
-    assert client.post("/v1/search", {"text": "red"}).status == 404
-    assert client.upload("/v1/embed", ("images", png("blue"))).status == 200
-    assert client("GET", "/healthz").status == client("GET", "/readyz").status == 200
+def test_without_photos_there_is_no_search_and_everything_else(shared_client, png):
+    assert shared_client.post("/v1/search", {"text": "red"}).status == 404
+    assert shared_client.upload("/v1/embed", ("images", png("blue"))).status == 200
+    assert shared_client("GET", "/healthz").status == shared_client("GET", "/readyz").status == 200
 
 
 def test_a_model_that_predicts_captions_classifies_and_has_no_embeddings(serve_model, predictor, png):

@@ -71,6 +71,7 @@ def test_the_folder_holds_what_others_rely_on(box):
     assert facts["check"]["images"] == 64 and "largest difference" in repr(box)
 
 
+@pytest.mark.journey
 def test_the_example_without_torch_answers_as_classify_does(box, photos):
     example = runpy.run_path(str(EXAMPLE))
     paths = sorted(photos.rglob("*.png"))
@@ -80,6 +81,7 @@ def test_the_example_without_torch_answers_as_classify_does(box, photos):
         assert np.allclose([ranking.to_dict()[label] for label in LABELS], share_C, atol=1e-5)
 
 
+@pytest.mark.journey
 def test_the_example_reads_images_of_every_kind_as_classify_does(box, tmp_path):
     """Half transparent, transparent through a palette, 16 bit, of four inks, and on its side."""
     noise = np.random.default_rng(0).integers(0, 256, (80, 120, 4), dtype=np.uint8)
@@ -149,6 +151,7 @@ def test_a_calibration_leaves_the_log_of_the_program_as_it_was(monkeypatch):
     assert (logging.root.handlers, logging.root.manager.disable) == ([], logging.INFO)
 
 
+@pytest.mark.journey
 def test_what_another_program_wrote_in_the_meantime_stays(tmp_path, monkeypatch):
     def meanwhile(*arguments, **named):
         (tmp_path / "box").mkdir()

@@ -114,6 +114,7 @@ def test_a_run_that_goes_on_at_the_limit_does_not_tell_it_again(small_run, batch
     assert events(small_run, "clamp") == []
 
 
+@pytest.mark.journey
 def test_a_loss_ten_times_the_usual_is_told_and_nothing_is_rolled_back(small_run, batch, monkeypatch, capsys):
     factor = [1.0]
     monkeypatch.setattr(

@@ -36,6 +36,7 @@ def test_training_leaves_torchs_generators_to_whoever_called(coloured_pairs, tmp
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.journey
 def test_a_run_learns_colours_and_leaves_everything_behind(coloured_pairs, tmp_path, paint):
     check = tmp_path / "check"
     for colour in ("red", "blue"):
