@@ -153,6 +153,16 @@ def test_daft_gives_the_rows_of_torch_in_their_order_and_names_what_is_broken(ph
     assert np.load(tmp_path / "b.npy") == pytest.approx(np.load(tmp_path / "a.npy"), abs=1e-5)
 
 
+@pytest.mark.parametrize("engine", ["daft", "ray"])
+def test_the_model_that_is_only_asked_what_it_is_keeps_its_weights_as_asked(photos, tmp_path, engine, monkeypatch):
+    asked = []
+    monkeypatch.setattr(embed_module, "_check", lambda model, names, *, is_text: asked.append(model.weights_dtype))
+    rows = ([path.name for path in sorted(photos.rglob("*.png"))], np.eye(3, dtype=np.float32))
+    monkeypatch.setattr("seesay.tasks.embed_on_daft.spread_blocks", lambda *_, **named: iter([rows]))
+    seesay.embed(photos, out=tmp_path / "a.parquet", engine=engine, weights_dtype="float16")
+    assert asked == ["float16"]
+
+
 def test_a_model_in_memory_is_not_spread(photos, tmp_path, colour_model):
     with pytest.raises(UsageError, match="give its name or folder"):
         seesay.embed(photos, out=tmp_path / "a.npy", model=colour_model, engine="daft")

@@ -105,7 +105,7 @@ def embed(
         from seesay.tasks.embed_on_daft import spread_blocks
 
         # What encodes may have what this machine has not.
-        _check(on_device(chosen, "cpu"), names, is_text=text)
+        _check(on_device(chosen, "cpu", weights_dtype=weights_dtype), names, is_text=text)
         blocks = spread_blocks(chosen, names, read, skipped, is_on_ray=engine == "ray", how=how)
     else:
         loaded = on_device(chosen, engine=engine, **how)
