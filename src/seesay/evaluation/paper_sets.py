@@ -18,7 +18,7 @@ from seesay.data.prompts import fill, load_templates
 from seesay.data.sources import count_reasons
 from seesay.evaluation.clips import count_frames, score_images
 from seesay.evaluation.results import SuiteResult
-from seesay.evaluation.suite import SEED, Measured, Question, reasons_of, share_of_hits
+from seesay.evaluation.suite import SEED, Measured, Question, reasons_of, refuse_none, share_of_hits
 from seesay.formulas.geolocation import great_circle_km
 from seesay.formulas.metrics import rank_of_label
 from seesay.formulas.rare_actions import (
@@ -113,7 +113,8 @@ def measure_actions(model: Model, evalset: ActionSet, question: Question, advanc
     }
     result = result_of(model, evalset, question, measures, scored.read, skipped)
     note = f"{len(score_RC):,} rows about {len(scored.read):,} clips; {len(classes)} of {len(names)} actions are seen."
-    notes = (note, *result.notes, *scored.notes)
+    alone = "of two models there is no paired test here; compare their intervals."
+    notes = (note, alone, *result.notes, *scored.notes)
     return Measured(result=replace(result, notes=notes), evalset=evalset, read=scored.read, hits={}, image_of_hit={})
 
 
@@ -159,13 +160,6 @@ def encoded(
     skipped = [replace(item, key=evalset.key(int(item.key))) for item in skipped]
     refuse_none(evalset, read, skipped)
     return image_ND, read, skipped
-
-
-def refuse_none(evalset: PaperSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
-    """`RefusedInput` where not one image could be read."""
-    if not read:
-        reasons = count_reasons(skipped)
-        raise RefusedInput(f"none of the {len(evalset)} images of {evalset.name} could be read ({reasons}).")
 
 
 def templates_of(evalset: PaperSet, question: Question) -> tuple[str, ...]:

@@ -130,9 +130,7 @@ def measure_zero_shot(model: Model, evalset: LabelledSet, question: Question, ad
     scored = score_images(model, classifier, evalset.images, cache=question.cache, progress=advance)
     score_NC, read = scored.score_NC, scored.read
     skipped = [replace(item, key=evalset.key(int(item.key))) for item in scored.skipped]
-    if not read:
-        reasons = count_reasons(skipped)
-        raise RefusedInput(f"none of the {len(evalset)} images of {evalset.name} could be read ({reasons}).")
+    refuse_none(evalset, read, skipped)
     refuse_unseen_classes(evalset, read, skipped)
     label_N = np.array([evalset.label(index) for index in read])
     hits = top_k_hits(score_NC, torch.from_numpy(label_N), ks=(1, TOP))
@@ -148,6 +146,13 @@ def measure_zero_shot(model: Model, evalset: LabelledSet, question: Question, ad
         image_of_hit={"top1": each_N, "top5": each_N},
         answers=answers,
     )
+
+
+def refuse_none(evalset: LabelledSet | PaperSet, read: Sequence[int], skipped: Sequence[Skipped]) -> None:
+    """`RefusedInput` where not one image could be read."""
+    if not read:
+        reasons = count_reasons(skipped)
+        raise RefusedInput(f"none of the {len(evalset)} images of {evalset.name} could be read ({reasons}).")
 
 
 def answers_of(
