@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from seesay.base.errors import RefusedInput, SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.tasks import export as export_file
 from seesay.tasks.export_files import drawn_from_folders, graphs_of, padded_ids
-from seesay.tasks.export_int8 import in_int8
+from seesay.tasks.export_int8 import in_int8, telling_nobody
 
 for package in ("onnx", "onnxruntime"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'seesay[onnx]'")
@@ -204,6 +205,17 @@ def test_int8_files_of_openvino_are_by_its_own_calibrator_which_tells_nobody(pho
     script += "from nncf.telemetry import telemetry; print(type(telemetry).__name__)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.split() and ran.stdout.split() != ["NNCFTelemetry"]
+
+
+def test_a_calibrator_that_was_there_before_tells_nobody_meanwhile_and_afterwards_as_before():
+    told = []
+    telemetry = SimpleNamespace(_impl=SimpleNamespace(send_event=told.append))
+    nncf = SimpleNamespace(telemetry=SimpleNamespace(telemetry=telemetry))
+    # nncf skips what raises.
+    with telling_nobody(nncf), pytest.raises(AttributeError):
+        telemetry._impl.send_event("quantize")
+    telemetry._impl.send_event("the program's own")
+    assert told == ["the program's own"]
 
 
 def test_int8_of_openvino_without_its_calibrator_says_what_to_install(tmp_path, monkeypatch):

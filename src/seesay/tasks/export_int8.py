@@ -103,7 +103,7 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
         kind = {"model_type": nncf.ModelType.TRANSFORMER, "preset": nncf.QuantizationPreset.PERFORMANCE}
     ignored = nncf.IgnoredScope(names=kept, types=[*UNIT_LENGTH, *others], validate=False)
     # It draws its progress on the standard output.
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), telling_nobody(nncf):
         return nncf.quantize(
             model,
             nncf.Dataset(list(inputs)),
@@ -133,6 +133,18 @@ def calibrator_of_openvino() -> Any:
         sys.modules.update(hidden)
     nncf.set_log_level(logging.ERROR)
     return nncf
+
+
+@contextlib.contextmanager
+def telling_nobody(nncf: Any) -> Iterator[None]:
+    """Inside, an nncf that the program had imported before tells its makers nothing either: it skips what raises."""
+    telemetry = nncf.telemetry.telemetry
+    sender = getattr(telemetry, "_impl", None)
+    telemetry._impl = None
+    try:
+        yield
+    finally:
+        telemetry._impl = sender
 
 
 # By the engine whose runtime reads what comes out, and the package that takes the ranges.
