@@ -189,6 +189,7 @@ def test_values_in_json_are_those_of_the_attributes(evaluation):
     assert plain["interval95"] == plain["interval95_text_to_image"]["r10"] == list(retrieval.headline.interval95)
 
 
+@pytest.mark.journey
 def test_results_cannot_be_written_to(evaluation):
     entry = evaluation.entries[0]
     for value, name in [

@@ -329,6 +329,7 @@ def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares)
     assert weights == {"full": 300, "image": 300, "lora": 300, "prompt": 0, "lock-image": 0, "lock-text": 0}
 
 
+@pytest.mark.journey
 def test_keeping_where_nothing_could_be_is_one_line(small_model, squares, coloured_pairs, tmp_path):
     words = ["start.keep=2.0"]
     with pytest.raises(UsageError, match=r"start.keep is 2, but a prompt changes no other row; leave it out"):
