@@ -1,5 +1,7 @@
 """Models whose weights stay as they are in their file, or rounded, and are float32 only while a layer computes."""
 
+import copy
+import pickle
 import struct
 
 import pytest
@@ -39,6 +41,14 @@ def test_rows_of_a_file_in_float16_are_those_of_its_ordinary_load(family, tmp_pa
     assert compact_layers(other) and all(layer.is_mapped for layer in compact_layers(other))
     assert {part.dtype for layer in compact_layers(other) for part in layer.parts()} == {torch.float16}
     assert repr(other) == repr(model).replace(">", ", weights in float16>")
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_a_model_of_kept_weights_is_copied_and_pickled(kind, tmp_path):
+    model = seesay.load(saved(tmp_path), weights_dtype=kind)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(rows_of(other), rows_of(model)) and repr(other) == repr(model)
+        assert len(compact_layers(other)) == len(compact_layers(model))
 
 
 @pytest.mark.parametrize("layout", ["hf", "open_clip"])

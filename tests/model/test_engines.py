@@ -1,6 +1,8 @@
 """Rows of one model by every engine: near those of torch, and refused in one line where they cannot be had."""
 
+import copy
 import importlib.util
+import pickle
 from typing import get_args
 
 import numpy as np
@@ -102,6 +104,15 @@ def test_the_model_it_is_called_on_stays_as_it_is_and_torch_leads_back():
     back = other.with_engine("torch")
     assert torch.equal(back.encode_texts(TEXTS), model.encode_texts(TEXTS))
     assert other.with_engine("torch-int8") is other
+
+
+@pytest.mark.parametrize("engine", ["torch-exact", "torch-packed", "torch-int8", "torch-bf16", "onnx"])
+def test_a_model_of_every_engine_is_copied_and_pickled(engine):
+    model = model_of("vit").with_engine(engine)
+    assert copy.copy(model).encoder is model.encoder
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other.encode_texts(TEXTS), model.encode_texts(TEXTS)) and repr(other) == repr(model)
+        assert other.encoder is not model.encoder or engine == "torch-bf16"
 
 
 def test_cached_rows_are_kept_by_engine_and_an_index_by_what_was_rounded():

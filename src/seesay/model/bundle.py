@@ -26,7 +26,7 @@ from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.compact_weights import refuse_compact
 from seesay.model.encode import BATCH_SIZE, OnError, check_rows, check_width, cut, embed_rows, encode_any, rounding
-from seesay.model.engines import ON_CPU, Encoder, in_precision, with_engine
+from seesay.model.engines import ON_CPU, Copied, Encoder, in_precision, with_engine
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
@@ -37,7 +37,7 @@ from seesay.nets.clip import CaptionPredictor, Clip, DualEncoder
 from seesay.nets.head import PreparedTexts
 
 
-class Model:
+class Model(Copied):
     """Images and texts to unit vectors of one space."""
 
     # How it encodes, and nothing that is saved: `load`, `with_precision`, `with_engine`, `with_width` and so on.

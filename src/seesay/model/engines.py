@@ -8,7 +8,7 @@ import functools
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -269,6 +269,30 @@ def open_openvino(graph: bytes | Path) -> Session:
 
 # By the engine whose runtime it is.
 OPENERS: dict[str, OpenGraph] = {"onnx": open_onnx, "openvino": open_openvino}
+
+
+class Copied:
+    """How a `Model` is copied and pickled: weights that an engine has laid out, and its graphs, are neither.
+
+    A shallow copy shares them; for a deep one, and where a model is unpickled, they are made anew of the towers.
+    """
+
+    engine: str
+    encoder: Encoder | None
+
+    def __copy__(self) -> Self:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "encoder"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # The towers of bfloat16 compute by themselves.
+        if self.engine not in ("torch", "torch-bf16"):
+            self.encoder = encoder_of(cast("Model", self), self.engine)
 
 
 def with_engine(model: "Model", engine: str) -> "Model":

@@ -83,6 +83,10 @@ class Compact(nn.Module):
             found.append(further)
         return [part.detach() for part in found if part is not None]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By the layer's own class, as pickle finds no class that was made here."""
+        return _empty_layer, (type(self).__mro__[2],), self.__dict__
+
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """As the layer's own class."""
         before = getattr(_here, "is_computing", False)
@@ -117,6 +121,12 @@ def _scratch(shape: tuple[int, ...], *, device: torch.device) -> Tensor:
 @functools.cache
 def _compact_class(layer: type[nn.Module]) -> type[nn.Module]:
     return CompactTable if layer is nn.Embedding else type(f"Compact{layer.__name__}", (Compact, layer), {})
+
+
+def _empty_layer(layer: type[nn.Module]) -> nn.Module:
+    """One of its class that has nothing yet."""
+    made = _compact_class(layer)
+    return made.__new__(made)
 
 
 def compact_weights(model: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
