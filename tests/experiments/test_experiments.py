@@ -8,8 +8,9 @@ import torch
 from scipy.stats import binom
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.base.journal import Journal
+from seesay.base.journal import Journal, ProgressLine
 from seesay.base.settings import as_toml
+from seesay.experiments import runner
 from seesay.experiments.recipe import Experiment, ExperimentRun, read_experiment, settle
 from seesay.experiments.results import most_by_chance, objective_result, points_of, refuse_other_data, sides_of
 from seesay.experiments.runner import Runs, end_line
@@ -206,6 +207,24 @@ def test_each_outcome_has_its_line():
     assert end_line(run, Failed(reason="exit code 5")).startswith(
         "warning: run vse/rate-0.5/seed-1 failed (exit code 5)"
     )
+
+
+def test_what_was_done_before_is_in_the_share_and_took_none_of_the_time(experiment, tmp_path, monkeypatch):
+    class Line(ProgressLine):
+        def begin(self, share=0.0):
+            shares.append(("begin", share))
+            super().begin(share)
+
+        def show(self, share, text=""):
+            shares.append(("show", share))
+
+    shares, running, done = [], iter([True, False]), iter([0.5, 0.75])
+    monkeypatch.setattr(runner, "ProgressLine", Line)
+    monkeypatch.setattr(runner, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(Runs, "_begin_some", lambda self: next(running))
+    monkeypatch.setattr(Runs, "_share", lambda self: next(done))
+    Runs(experiment(RECIPE), tmp_path, Journal(tmp_path), jobs=1, threads=1).make_all()
+    assert shares == [("begin", 0.0), ("begin", 0.5), ("show", 0.75)]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Runs:
         self._add_finished()
         count = count_runs(self.experiment, self.outcomes)
         line.say(f"{len(self.outcomes)} of {count} runs are done; {self.jobs} at a time")
-        before = self._share()
+        line.begin(self._share())
         with stop_requests() as requests:
             try:
                 while not requests and self._begin_some():
@@ -70,8 +70,7 @@ class Runs:
                         self._end(run, line, is_stopping=bool(requests))
                     if time.monotonic() - counted_at >= PROGRESS_SECONDS:
                         counted_at, share = time.monotonic(), self._share()
-                        # What was done before this began took none of this time.
-                        line.show((share - before) / max(1e-9, 1 - before), self._progress(share))
+                        line.show(share, self._progress(share))
                 line.close()
             finally:
                 self._stop()
