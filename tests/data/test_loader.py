@@ -199,6 +199,13 @@ def test_cache_keeps_the_middle_of_long_images_and_shrinks_large_ones():
     np.testing.assert_array_equal(cache.put(1, small), small)
 
 
+def test_cache_shrinks_as_pillow_does():
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    small = PixelCache(1, side=24).put(0, image)
+    resized = Image.fromarray(image).resize((36, 24), Image.Resampling.BICUBIC)
+    assert small.flags.c_contiguous and np.array_equal(small, np.array(resized))
+
+
 def test_random_numbers_are_uniform_and_belong_to_their_sample_and_epoch():
     numbers = uniforms(3, np.arange(4000), np.zeros(4000, dtype=np.int64))
     assert numbers.shape == (4000, COLUMNS) and numbers.min() >= 0 and numbers.max() < 1

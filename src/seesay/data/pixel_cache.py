@@ -5,9 +5,10 @@ then cut from that copy: against crops of the original they lose what the shrink
 """
 
 import numpy as np
-from PIL import Image
 
 from seesay.base.memory import whole_memory
+from seesay.data.jpeg import DecodedImage
+from seesay.data.resizing import exact_whole
 from seesay.data.shared_memory import SharedArray
 
 # Guesses: how many times its shorter side an image may be long, how much of the memory the cache may take, and how many
@@ -58,4 +59,5 @@ class PixelCache:
         if short <= self.side:
             return image_HW3
         height, width = (round(side * self.side / short) for side in image_HW3.shape[:2])
-        return np.array(Image.fromarray(image_HW3).resize((width, height), Image.Resampling.BICUBIC))
+        whole = DecodedImage.whole(image_HW3)
+        return np.ascontiguousarray(exact_whole(whole, height, width, interpolation="bicubic"))
