@@ -210,6 +210,14 @@ def test_several_places_are_one_after_the_other(places):
     assert restored[3] == source[3] and restored.fingerprint == source.fingerprint
 
 
+def test_keys_of_places_of_one_name_differ(tmp_path, paint):
+    """By its key `overlap` finds the images that are to be left out."""
+    for above in ("one", "two", "three"):
+        paint(tmp_path / above / "set" / "train" / "a.png", "red").with_suffix(".txt").write_text("red")
+    pairs = open_pairs([tmp_path / above / "set" / "train" for above in ("one", "two", "three")])
+    assert [pairs.key(index) for index in range(3)] == ["set/train/a", "set/train (2)/a", "set/train (3)/a"]
+
+
 def test_the_fingerprint_of_several_places_follows_their_order(places):
     some = [places[0], places[2]]
     assert open_pairs(some).fingerprint == open_pairs(some).fingerprint != open_pairs(some[::-1]).fingerprint

@@ -5,6 +5,7 @@ import glob
 import re
 import tempfile
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -127,6 +128,12 @@ class Chain:
         self.problems: Sequence[Skipped] = [problem for part in parts for problem in part.problems]
         self.notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
         self.parts = parts
+        # A key names one pair: of parts of one name the second is called "name (2)".
+        before = Counter[str]()
+        self._names: list[str] = []
+        for part in parts:
+            before[part.name] += 1
+            self._names.append(f"{part.name} ({before[part.name]})" if before[part.name] > 1 else part.name)
         self.fingerprint = fingerprint(part.fingerprint for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -134,30 +141,30 @@ class Chain:
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Pair:
-        part, inside = self._locate(index)
-        return part[inside]
+        which, inside = self._locate(index)
+        return self.parts[which][inside]
 
     def key(self, index: int) -> str:
         """The name of the pair: that of its source, "/", and its key there."""
-        part, inside = self._locate(index)
-        return f"{part.name}/{part.key(inside)}"
+        which, inside = self._locate(index)
+        return f"{self._names[which]}/{self.parts[which].key(inside)}"
 
     def captions(self, index: int) -> tuple[str, ...]:
         """Every caption of the pair."""
-        part, inside = self._locate(index)
-        return part.captions(inside)
+        which, inside = self._locate(index)
+        return self.parts[which].captions(inside)
 
     def location(self, index: int) -> str:
         """Where its image lies."""
-        part, inside = self._locate(index)
-        return part.location(inside)
+        which, inside = self._locate(index)
+        return self.parts[which].location(inside)
 
-    def _locate(self, index: int) -> tuple[PairSource, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         if not -len(self) <= index < len(self):
             raise IndexError(f"pair {index} of {len(self)}")
         index %= len(self)
         which = bisect_right(self._ends, index)
-        return self.parts[which], index - (self._ends[which - 1] if which else 0)
+        return which, index - (self._ends[which - 1] if which else 0)
 
 
 def expanded(source: str | Path) -> list[str | Path]:
