@@ -30,7 +30,7 @@ def least_ms(work) -> float:
 def parts(preprocess, size: tuple[int, int]) -> dict:
     (data,) = pictures.jpegs(Path(skimage.__file__).parent / "data", size, 1)
     with decoding(data) as image:
-        stored, sides = image.pillow, (SIDE, round(SIDE * size[1] / size[0]))
+        stored, sides = Image.fromarray(image.pixels_HW3), (SIDE, round(SIDE * size[1] / size[0]))
         small_HW3 = quick_thumbnail(image, side=SIDE, quality=QUALITY)[1]
         return {
             "size": size,

@@ -63,12 +63,8 @@ class DecodedImage:
         """What is decoded, upright (H, W, 3)."""
         if isinstance(self.unturned, np.ndarray) and self.unturned.shape[2] == 3 and self.turn not in TURNS:
             return self.unturned
-        return upright_rgb(self.pillow, self.turn)
-
-    @cached_property
-    def pillow(self) -> Image.Image:
-        """What is stored, as a Pillow image of mode RGB or RGBX."""
-        return self.unturned if isinstance(self.unturned, Image.Image) else _as_pillow(self.unturned)
+        stored = self.unturned if isinstance(self.unturned, Image.Image) else _as_pillow(self.unturned)
+        return upright_rgb(stored, self.turn)
 
     def words(self, top: int, left: int, bottom: int, right: int) -> np.ndarray:
         """A part of what is decoded, upright, (H, W): of each pixel its bytes and one of any value as a uint32."""
@@ -106,6 +102,7 @@ def _words_of(image: Image.Image) -> np.ndarray:
 
 
 def _as_pillow(stored_HWC: np.ndarray) -> Image.Image:
+    """Of mode RGB or RGBX."""
     if stored_HWC.shape[2] == 3:
         return Image.fromarray(stored_HWC)
     return Image.frombuffer("RGBX", stored_HWC.shape[1::-1], stored_HWC, "raw", "RGBX", 0, 1)
