@@ -205,6 +205,32 @@ def test_a_set_with_its_own_measures_is_for_evaluate_alone_and_a_layout_is_calle
         open_evalset(folder)
 
 
+@pytest.fixture(autouse=True)
+def trusted_files(monkeypatch):
+    """Files are read without a process of their own, which takes a third of a second to start."""
+    monkeypatch.setattr(files, "refuse_deadly", lambda path, variable: None)
+
+
+def test_a_matlab_file_of_which_its_reader_dies_is_refused(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    savemat(tmp_path / "a.mat", {"X": 1})
+    assert files.read_mat(tmp_path / "a.mat", "X") == 1
+    monkeypatch.setattr(files, "_TRIAL", "import os; os._exit(9)")
+    with pytest.raises(RefusedInput, match=r"a.mat is damaged \(what reads it ends with code 9\); fetch it again"):
+        files.read_mat(tmp_path / "a.mat", "X")
+
+
+@pytest.mark.parametrize("error", [UnboundLocalError, ZeroDivisionError, MemoryError])
+def test_what_scipy_raises_for_a_damaged_matlab_file_is_one_line(tmp_path, error, monkeypatch):
+    def fail(*_, **named):
+        raise error("arr")
+
+    savemat(tmp_path / "a.mat", {"X": 1})
+    monkeypatch.setattr("scipy.io.loadmat", fail)
+    with pytest.raises(RefusedInput, match="is no MATLAB file of version 5"):
+        files.read_mat(tmp_path / "a.mat", "X")
+
+
 def test_a_matlab_file_that_ends_early_is_refused(tmp_path):
     folder = write_svhn(tmp_path / "svhn", [1, 2])
     whole = (folder / "test_32x32.mat").read_bytes()
