@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,6 +56,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 _RAW_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+# As long as the number of a request.
+_NO_ID = b"?" * 16
 _HOST = re.compile(r"(?:\[([0-9a-f:.]{2,45})\]|([a-z0-9.-]{1,253}))(?::\d{1,5})?")
 
 
@@ -129,20 +132,13 @@ class Guard:
         """Whether any request for the model is refused now."""
         return self.working >= WORK_AT_ONCE
 
-    def refusal(self) -> bytes:
-        """The answer to a request for the model that is not even parsed, as it goes over the wire."""
-        refusal, request_id = _too_many(), uuid.uuid4().hex[:16]
-        body = refusal.body(request_id)
-        headers = {
-            **refusal.headers,
-            **HEADERS,
-            "x-request-id": request_id,
-            "content-length": str(len(body)),
-            "connection": "close",
-        }
-        self.measures.answered("other", str(refusal.status), 0.0)
-        lines = [f"HTTP/1.1 {refusal.status} Service Unavailable", *map(": ".join, headers.items()), "", ""]
-        return "\r\n".join(lines).encode("ascii") + body
+    def refusal(self, *, is_last: bool = False) -> bytes:
+        """The answer to a request for the model that is not even parsed, as it goes over the wire.
+
+        `is_last` says that the connection is closed behind it.
+        """
+        self.measures.answered("other", "503", 0.0)
+        return _refusal(is_last).replace(_NO_ID, uuid.uuid4().hex[:16].encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -239,6 +235,17 @@ class Guard:
         except TimeoutError as error:
             late = f"the body did not arrive within {BODY_SECONDS:.0f} s."
             raise Refusal(408, late, headers={"connection": "close"}) from error
+
+
+@cache
+def _refusal(is_last: bool) -> bytes:
+    """What `Guard.refusal` gives, with `_NO_ID` for the number of the request."""
+    refusal, request_id = _too_many(), _NO_ID.decode()
+    body = refusal.body(request_id)
+    headers = {**refusal.headers, **HEADERS, "x-request-id": request_id, "content-length": str(len(body))}
+    headers |= {"connection": "close"} if is_last else {}
+    lines = [f"HTTP/1.1 {refusal.status} Service Unavailable", *map(": ".join, headers.items()), "", ""]
+    return "\r\n".join(lines).encode("ascii") + body
 
 
 def _too_many() -> Refusal:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from seesay.base.errors import SeesayError, UsageError
-from seesay.service.guard import Guard
+from seesay.service.guard import IGNORED_BYTES, Guard
 from seesay.service.refusals import BUSY
+from seesay.service.unparsed import length_of
 
 # Guesses, all. Seconds: for the headers of a request, between requests, for an answer to be taken, and for those in
 # hand when the service ends.
@@ -103,7 +105,11 @@ class DeadlineProtocol(H11Protocol):
     """A connection whose headers must come in time, and whose answers must be taken in time."""
 
     _deadline: asyncio.TimerHandle | None = None
-    _is_begun = _is_refused = False
+    # Of requests that were refused unparsed: whether it was the last of the connection, bytes that are to come, and
+    # when the connection became free.
+    _is_refused = False
+    _unread = 0
+    _free_since = 0.0
 
     @property
     def _guard(self) -> Guard:
@@ -118,11 +124,12 @@ class DeadlineProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; however many pieces the headers come in, their time is one."""
-        if not self._is_begun and data.startswith(WORK) and (self.app is _busy or self._guard.is_full):
-            self._refuse()
-        self._is_begun = True
-        if self._is_refused:
-            return  # read, so that the end of the connection does not come before the answer
+        if not self._is_refused:  # else it is read, so that the end of the connection does not come before the answer
+            start = self._refuse_unparsed(data) if self._unread or self._refuses(data, 0) else 0
+            if start < len(data):
+                self._parse(data[start:] if start else data)
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         # What comes behind an answer, of a body that was refused, has the same time as headers.
         if self.cycle is None or self.cycle.response_complete:
@@ -130,11 +137,54 @@ class DeadlineProtocol(H11Protocol):
         else:
             self._disarm()
 
-    def _refuse(self) -> None:
-        """Answer the first request of a connection without parsing it: a tenth of the time, of which there is none."""
+    def _refuses(self, data: bytes, start: int) -> bool:
+        """Whether a request for the model begins there, and is refused whatever it says."""
+        return (
+            data.startswith(WORK, start)
+            and (self._guard.is_full or self.app is _busy)
+            # Nothing is in hand, and no part of a request is waiting.
+            and self.conn.our_state is self.conn.their_state is h11.IDLE
+            and not self.conn.trailing_data[0]
+        )
+
+    def _refuse_unparsed(self, data: bytes) -> int:
+        """Answer what is refused, and read it away; where in `data` the rest begins.
+
+        The connection stays open after a request whose end is plain to see, as under a load of many times what can be
+        answered a new one costs more than its refusal.
+        """
+        start = min(self._unread, len(data))
+        self._unread -= start
+        while start < len(data) and self._refuses(data, start):
+            length = length_of(data, start, most=HEADER_BYTES)
+            missing = 0 if length is None else max(0, start + length - len(data))
+            # Nor is it kept for a caller who does not take its answers.
+            if length is None or missing > IGNORED_BYTES or self.app is _busy or self.flow.write_paused:
+                self._refuse_last()
+                return len(data)
+            self.transport.write(self._guard.refusal())
+            start, self._unread = start + length - missing, missing
+        self._wait_for_more()
+        return start
+
+    def _refuse_last(self) -> None:
         self._is_refused = True
-        self.transport.write(self._guard.refusal())
+        self._unset_keepalive_if_required()
+        self._arm()
+        self.transport.write(self._guard.refusal(is_last=True))
         self.transport.write_eof()
+
+    def _wait_for_more(self) -> None:
+        """For the rest of a body as long as for headers, for another request as long as after an answer."""
+        if self._unread:
+            self._unset_keepalive_if_required()
+            self._arm()
+            return
+        self._disarm()
+        self._free_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            # One timer for many refusals: what it does waits until the last of them is long enough ago.
+            self.timeout_keep_alive_task = self.loop.call_later(IDLE_SECONDS, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
@@ -143,6 +193,9 @@ class DeadlineProtocol(H11Protocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Close; where the last answer has not been taken yet, it still may be for some seconds."""
+        if (left := self._free_since + IDLE_SECONDS - self.loop.time()) > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+            return
         super().timeout_keep_alive_handler()
         self.loop.call_later(TAKING_SECONDS, self.transport.abort)
 
