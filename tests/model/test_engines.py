@@ -13,9 +13,9 @@ from small_towers import TOWERS, model_of, pictures
 import seesay
 from seesay.base.errors import UsageError
 from seesay.cli import embed, encode_options
-from seesay.model import engines
+from seesay.model import engines, int8
 from seesay.model.adapters import with_adapter
-from seesay.model.cache import image_fingerprint, space_fingerprint
+from seesay.model.cache import image_fingerprint, space_fingerprint, text_fingerprint
 from seesay.model.encode import features_of
 from seesay.model.packed import PackedLinear
 from seesay.model.reshape import reshape
@@ -121,6 +121,16 @@ def test_cached_rows_are_kept_by_engine_and_an_index_by_what_was_rounded():
     assert len({image_fingerprint(one) for one in each}) == len(each)
     assert space_fingerprint(model.with_engine("torch-int8")) != space_fingerprint(model)
     assert image_fingerprint(model.with_engine("torch")) == image_fingerprint(model)
+
+
+def test_rows_that_were_cached_before_int8_is_rounded_otherwise_are_not_answered_with(monkeypatch):
+    exact, rounded = model_of("vit"), model_of("vit").with_engine("torch-int8")
+    before = [fingerprint(one) for fingerprint in (image_fingerprint, text_fingerprint) for one in (exact, rounded)]
+    monkeypatch.setattr(int8, "__file__", __file__)
+    int8.rounding_sha256.cache_clear()
+    after = [fingerprint(one) for fingerprint in (image_fingerprint, text_fingerprint) for one in (exact, rounded)]
+    int8.rounding_sha256.cache_clear()
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True, False]
 
 
 def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):

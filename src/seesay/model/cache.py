@@ -28,6 +28,7 @@ from seesay.base.version import __version__
 from seesay.data.class_names import SAME_NAME, ClassName, Descriptions, repeated_names
 from seesay.model.bundle import Model
 from seesay.model.encode import BATCH_SIZE, cut, encode_image_set, prefetch_blocks, score_image_set
+from seesay.model.int8 import rounding_sha256
 from seesay.model.zero_shot import Classifier, LikelihoodClassifier, prompt_rows
 from seesay.nets.compact import FloatWeights
 
@@ -151,6 +152,8 @@ def text_fingerprint(model: Model) -> str:
 def _weights_of(model: Model, parts: Sequence[nn.Module]) -> list[str]:
     # The device too, and the engine: matrix products are rounded in another order.
     where = [model.device.type] if model.engine == "torch" else [model.device.type, model.engine]
+    if model.engine == "torch-int8":
+        where.append(rounding_sha256())
     return [__version__, *where, *(weights_sha256(FloatWeights(part)) for part in parts)]
 
 

@@ -10,10 +10,12 @@ L = positions of a sequence, G = groups of channels, M = channels of one, S = si
 """
 
 import functools
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +56,12 @@ def int8_parts(tower: nn.Module) -> dict[int, nn.Module]:
     if made and isinstance(patches, nn.Conv2d):
         made[id(patches)] = Int8Patches(patches)
     return made
+
+
+@functools.cache
+def rounding_sha256() -> str:
+    """SHA-256 (hex) of this file: rows that were cached are those of one way to round."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 class Product:
