@@ -6,7 +6,8 @@
 PEERS is as for int8_peers.py. FOLDER holds peer.onnx and new.onnx, open_clip's graph and ours, peer_nncf.xml by nncf
 with model_type transformer, new_nncf.xml as `export --to openvino --int8` makes it, new_qdq4.onnx by ONNX Runtime's
 calibrator, and x.npy, 32 images; own.onnx and its kin are those of the commit before. A FILE is read by OpenVINO, or by
-ONNX Runtime where it begins with "onnx:". One thread, CPU time; ratios are the time of the first FILE by the other's in
+ONNX Runtime where it begins with "onnx:"; with "bf16:" what stays in float32 is in bfloat16, as OpenVINO has it by
+itself on this CPU. One thread, CPU time; ratios are the time of the first FILE by the other's in
 the same round.
 """
 
@@ -54,13 +55,23 @@ def prepare(folder: Path, name: str) -> None:
 
 def measure(folder: Path, out: str, rounds: str, *files: str) -> None:
     images, found = np.load(folder / "x.npy"), []
-    ways = {
-        file: (open_onnx if file.startswith("onnx:") else open_openvino)(folder / file.removeprefix("onnx:"))
-        for file in files
-    }
+    openers = {"onnx": open_onnx, "bf16": open_in_bfloat16, "": open_openvino}
+    ways = {}
+    for file in files:
+        *kind, name = file.split(":")
+        ways[file] = openers["".join(kind)](folder / name)
     for number, calls in CALLS.items():
         found += measured(ways, images[:number], int(rounds), calls)
         Path(out).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def open_in_bfloat16(file: Path):
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(core.read_model(file), "CPU", settings)
+    return lambda array: [np.array(value) for value in compiled(array).to_tuple()]
 
 
 def measured(ways: dict, images: np.ndarray, rounds: int, calls: int) -> list[dict]:

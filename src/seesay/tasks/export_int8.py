@@ -13,10 +13,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 # Layers that stay in float32 at the beginning, the next number where the bound asks for it. Of 3,295 images the box has
 # 66 right or wrong that float32 has not with 1, 32 with 4, 37 with 8 (benchmarks/2026-11-29-engines, float_layers).
 FLOAT_LAYERS = (4, 8)
+# Ranges of convolutions are taken from photos with so many times their contrast, too: of 7,801 images of six sets the
+# box has a smallest cosine of 0.9950 in OpenVINO so, and 0.9923 without (benchmarks/2026-11-29-engines, int8_sets).
+CONTRAST = 1.5
+# In attention of at most so many positions shares are whole numbers of 1/255 too: a mean share is at least 4 of these.
+MOST_POSITIONS = 64
+# What no range is below.
+SMALLEST = 1e-6
 # What OpenVINO calls the nodes that make rows of unit length, and means of positions.
 UNIT_LENGTH = ("ReduceL2", "Maximum", "Divide", "ReduceMean")
 
@@ -25,6 +34,15 @@ def float_layers(engine: str, graph: bytes) -> tuple[int, ...]:
     """How many first layers of an ONNX file may stay in float32, in the order to try; at first none of transformers in
     OpenVINO, which had a smallest cosine of 0.9988 without."""
     return (0, *FLOAT_LAYERS) if engine == "openvino" and not _has_convolutions(graph) else FLOAT_LAYERS
+
+
+def for_ranges(pixels_N3SS: Tensor, graph: bytes) -> Tensor:
+    """The uint8 photos (N, 3, S, S) that an ONNX file's ranges are taken from: for convolutions once more with more
+    contrast behind them, so that numbers of harsher images are not cut off."""
+    if not _has_convolutions(graph):
+        return pixels_N3SS
+    harsher_N3SS = ((pixels_N3SS.float() - 128) * CONTRAST + 128).clamp(0, 255)
+    return torch.cat([pixels_N3SS, harsher_N3SS.to(torch.uint8)])
 
 
 def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
@@ -77,12 +95,14 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
     ViT's rows have a cosine of 0.986 at worst in place of 0.9988, and the box's of 0.85. Nor are channels evened out,
     which took the ViT to 0.973 (benchmarks/2026-11-29-engines).
     What makes rows of unit length stays in float32, as do the `first` layers, and beside convolutions sums and the last
-    layer.
+    layer. There biases make up for what rounding does to a layer's mean, one layer after the other; in transformers all
+    at once, as the other takes minutes.
     """
     import openvino  # pyright: ignore[reportMissingImports]
 
     nncf = calibrator_of_openvino()
     model = openvino.Core().read_model(graph)
+    _make_biases_constant(model)
     weighted = [
         each.get_friendly_name()
         for each in model.get_ordered_ops()
@@ -98,13 +118,14 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
     kept, others = weighted[:first], []
     if _has_convolutions(graph):
         kept, others = [*kept, weighted[-1]], ["Add"]
+        kind = {"fast_bias_correction": False}
     else:
         # Activations have the same range on both sides of 0, for which a product takes less time.
         kind = {"model_type": nncf.ModelType.TRANSFORMER, "preset": nncf.QuantizationPreset.PERFORMANCE}
     ignored = nncf.IgnoredScope(names=kept, types=[*UNIT_LENGTH, *others], validate=False)
     # It draws its progress on the standard output.
     with contextlib.redirect_stdout(io.StringIO()), telling_nobody(nncf):
-        return nncf.quantize(
+        made = nncf.quantize(
             model,
             nncf.Dataset(list(inputs)),
             subset_size=len(inputs),
@@ -112,6 +133,64 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
             advanced_parameters=advanced,
             **kind,
         )
+    _round_attention(made, openvino.Core().read_model(graph), inputs)
+    return made
+
+
+def _make_biases_constant(model: Any) -> None:
+    """The biases of convolutions as nncf knows them, (1, C, 1, 1): of those that are shaped in the graph, as OpenVINO
+    reads ONNX, it sees none and corrects none."""
+    from openvino import opset13  # pyright: ignore[reportMissingImports]
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Add" and node.input_value(0).get_node().get_type_name() == "Convolution":
+            bias = node.input_value(1).get_node()
+            while bias.get_type_name() != "Constant":
+                bias = bias.input_value(0).get_node()
+            constant = opset13.constant(bias.get_data().reshape(1, -1, 1, 1))
+            node.input(1).replace_source_output(constant.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _round_attention(made: Any, model: Any, inputs: Sequence[np.ndarray]) -> None:
+    """Shares and values of attention over few positions in 8 bits, which nncf leaves in float32; ranges are those of
+    the model before."""
+    import openvino  # pyright: ignore[reportMissingImports]
+    from openvino import opset13  # pyright: ignore[reportMissingImports]
+
+    products = _products_of_attention(model)
+    if not products:
+        return
+    values = [product.input_value(side) for product in products for side in (0, 1)]
+    probe = openvino.Model([opset13.result(value) for value in values], model.get_parameters(), "probe")
+    run = openvino.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    most = np.full(len(values), SMALLEST)
+    for one in inputs:
+        most = np.maximum(most, [np.abs(value).max() for value in run(one).to_tuple()])
+
+    def rounded(target: Any, least: float, most: float, levels: int) -> None:
+        source = target.get_source_output()
+        shape = [1] * len(source.get_partial_shape())
+        ends = [opset13.constant(np.full(shape, end, np.float32)) for end in (least, most)]
+        target.replace_source_output(opset13.fake_quantize(source, *ends, *ends, levels).output(0))
+
+    for product, share, value in zip(_products_of_attention(made), most[::2], most[1::2], strict=True):
+        rounded(product.input(0), 0.0, share, 256)
+        # Before heads are told apart, where the product that makes values rounds them itself.
+        rounded(product.input_value(1).get_node().input_value(0).get_node().input(0), -value, value, 255)
+    made.validate_nodes_and_infer_types()
+
+
+def _products_of_attention(model: Any) -> list[Any]:
+    """The products of shares (N, H, L, L) and values (N, H, L, C) where L is no more than `MOST_POSITIONS`."""
+    found = []
+    for node in model.get_ordered_ops():
+        inputs = [each.get_node() for each in node.input_values()]
+        if node.get_type_name() == "MatMul" and [each.get_type_name() for each in inputs] == ["Softmax", "Transpose"]:
+            length = inputs[0].get_output_partial_shape(0)[-1]
+            if length.is_static and length.get_length() <= MOST_POSITIONS:
+                found.append(node)
+    return found
 
 
 def _has_convolutions(graph: bytes) -> bool:

@@ -1,0 +1,74 @@
+"""Graphs in 8-bit integers: ranges that harsher photos do not leave, biases and attention that the calibrator sees."""
+
+import numpy as np
+import pytest
+import torch
+from small_towers import model_of
+
+from seesay.model.onnx_images import image_graph
+from seesay.tasks import export_int8
+
+pytest.importorskip("onnx", reason="onnx is not installed: pip install 'seesay[onnx]'")
+
+
+@pytest.fixture
+def openvino():
+    return pytest.importorskip("openvino", reason="openvino is not installed: pip install 'seesay[openvino]'")
+
+
+def rows(openvino, model, pixels: np.ndarray) -> np.ndarray:
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled(pixels)[0]
+
+
+def kinds(model) -> list[str]:
+    return [node.get_type_name() for node in model.get_ordered_ops()]
+
+
+def drawn(own, count: int) -> np.ndarray:
+    side = own.preprocess.size
+    return np.random.default_rng(0).normal(size=(count, 3, side, side)).astype(np.float32)
+
+
+def test_ranges_of_convolutions_are_taken_from_harsher_photos_too():
+    pixels = torch.tensor([0, 64, 128, 192, 255], dtype=torch.uint8).expand(2, 3, 4, 5)
+    conv, vit = (image_graph(own.name, own.clip) for own in (model_of("conv"), model_of("vit")))
+    assert export_int8.for_ranges(pixels, vit) is pixels
+    ranges = export_int8.for_ranges(pixels, conv)
+    assert ranges.shape == (4, 3, 4, 5) and torch.equal(ranges[:2], pixels)
+    assert ranges[2, 0, 0].tolist() == [0, 32, 128, 224, 255]
+
+
+def test_the_calibrator_sees_the_bias_of_every_convolution(openvino):
+    own = model_of("conv")
+    graph, pixels = image_graph(own.name, own.clip), drawn(own, 2)
+    model = openvino.Core().read_model(graph)
+    right = rows(openvino, model, pixels)
+    export_int8._make_biases_constant(model)
+    behind = [
+        reader.get_node()
+        for node in model.get_ordered_ops()
+        if node.get_type_name() == "Convolution"
+        for reader in node.output(0).get_target_inputs()
+    ]
+    assert behind and all(
+        node.get_type_name() == "Add" and node.input_value(1).get_node().get_type_name() == "Constant"
+        for node in behind
+    )
+    assert np.allclose(rows(openvino, model, pixels), right, atol=1e-6)
+
+
+def test_attention_over_few_positions_is_rounded_and_over_many_left(openvino, monkeypatch):
+    own = model_of("vit")
+    graph, pixels = image_graph(own.name, own.clip), drawn(own, 3)
+    plain, made = openvino.Core().read_model(graph), openvino.Core().read_model(graph)
+    right = rows(openvino, plain, pixels)
+    export_int8._round_attention(made, plain, list(pixels[:, None]))
+    # The last block has one query, whose shares nncf rounds by itself.
+    assert kinds(made).count("FakeQuantize") == 2 * (kinds(plain).count("Softmax") - 1) > 0
+    difference = np.abs(rows(openvino, made, pixels) - right).max()
+    assert 0 < difference < 0.01
+    monkeypatch.setattr(export_int8, "MOST_POSITIONS", 4)
+    other = openvino.Core().read_model(graph)
+    export_int8._round_attention(other, plain, list(pixels[:, None]))
+    assert "FakeQuantize" not in kinds(other)
