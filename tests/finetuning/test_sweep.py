@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.finetuning.finetune import held_back_line
+from seesay.finetuning.finetune import allowing, held_back_line
 from seesay.finetuning.measures import Answered, difference
 from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, held_back, interpolated, sweep
 
@@ -68,6 +68,12 @@ def test_what_a_small_guard_keeps_back_is_the_best_that_loses_little_as_measured
     assert chosen is points[1]
     assert held_back(points, chosen, 0.01) is points[2], "half of the interval's end was measured"
     assert held_back(points[:2], chosen, 0.01) is None
+
+
+@pytest.mark.parametrize(("lost", "points"), [(0.07, 7), (0.29, 29), (0.0103, 2), (0.0, 0)])
+def test_a_bound_is_named_that_allows_the_loss_and_no_point_more(lost, points):
+    assert allowing(point(1, 0.9, lost)) == points
+    assert chosen_point([point(0, 0.1, 0), point(1, 0.9, lost)], points / 100) is not None
 
 
 def test_a_loss_a_little_above_the_bound_is_told_as_one():

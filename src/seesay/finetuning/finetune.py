@@ -261,8 +261,14 @@ def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
     more, lost = 100 * (better.target.value - chosen.target.value), 100 * better.most_lost
     return (
         f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
-        f"measured, but may lose {lost:.2f}: a --guard of more images tells, --most-loss {math.ceil(lost)} allows it."
+        f"measured, but may lose {lost:.2f}: a --guard of more images tells, --most-loss {allowing(better)} allows it."
     )
+
+
+def allowing(point: Point) -> int:
+    """The fewest whole points of a bound that allows it; 100 x 0.07 is a little more than 7."""
+    points = math.floor(100 * point.most_lost)
+    return points + (points / 100 < point.most_lost)
 
 
 def none_allowed(result: FineTuning) -> SeesayError:
@@ -273,7 +279,7 @@ def none_allowed(result: FineTuning) -> SeesayError:
         lost = 100 * best.most_lost
         hint = (
             f"at a = {best.a:.4g} it gains {100 * best.target.gain:.1f} points and may lose {lost:.1f}; allow that "
-            f"with --most-loss {math.ceil(lost)}, or try another --how"
+            f"with --most-loss {allowing(best)}, or try another --how"
         )
     return SeesayError(
         f"no model between {result.model_name} and the trained one is better on {result.target.name} and loses at most "
