@@ -29,7 +29,7 @@ from PIL import Image
 import seesay
 from seesay.index.photo_index import PhotoIndex
 
-COUNT, ROUNDS = 100_000, 2
+COUNT, ROUNDS = 100_000, 3
 WORDS = "two dogs in snow"
 LAYERS, WIDTH, HEADS, TOKENS, VOCABULARY = 12, 512, 8, 77, 49_408
 MODEL = "ViT-B-32-256-datacomp_s34b_b86k"
@@ -90,25 +90,32 @@ def main(environment: Path, folder: Path) -> None:
     (Path(__file__).parent / "beside_rclip.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-START = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)"
+# What a process took before it became the command counts as the command's memory, so a small one starts it and says.
+START = """
+import resource, subprocess, sys
+quiet = subprocess.DEVNULL
+done = subprocess.run(sys.argv[1:], stdout=quiet, stderr=quiet)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+sys.exit(done.returncode)
+"""
 
 
 def run(words: list, photos: Path, home: Path) -> tuple[float, float, float]:
     """CPU seconds, largest memory in MB, and seconds by the clock."""
     begun = time.perf_counter()
-    with subprocess.Popen(
-        # What a process took before it became the command counts as the command's memory, so a small one starts it.
+    done = subprocess.run(
         [sys.executable, "-c", START, *words],
         cwd=photos,
         env={**os.environ, "RCLIP_DATADIR": str(home), "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{words} ended with {process.returncode}")
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, time.perf_counter() - begun
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{words} ended with {done.returncode}")
+    cpu, memory = map(float, done.stdout.split())
+    return cpu, memory, time.perf_counter() - begun
 
 
 def make_photos(photos: Path) -> None:

@@ -5,6 +5,7 @@ import sys
 import threading
 from types import SimpleNamespace
 
+import pytest
 from patience import PATIENCE
 
 from seesay.data import lance
@@ -54,3 +55,21 @@ def test_a_deferred_package_that_is_running_has_its_names_for_other_threads_too(
 def test_a_package_that_is_not_there_is_left_alone():
     lance._defer("no_package_of_this_name")
     assert "no_package_of_this_name" not in sys.modules
+
+
+def test_a_deferred_package_that_raises_says_so_each_time_until_it_runs(tmp_path, monkeypatch):
+    package = tmp_path / "raising_package"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import os\nif not os.environ.get('MAY_RUN'): raise OSError('no disk')\nNAME = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    lance._defer("raising_package")
+    import raising_package
+
+    for _ in range(2):
+        with pytest.raises(OSError, match="no disk"):
+            _ = raising_package.NAME
+    monkeypatch.setenv("MAY_RUN", "1")
+    assert raising_package.NAME == 1
+    monkeypatch.delitem(sys.modules, "raising_package")

@@ -64,3 +64,18 @@ def test_photos_whose_decoder_hangs_are_named_and_all_others_are_indexed(
     assert refreshed.skipped[0].detail == "read alone, it took more than 20 s"
     assert "most recent call" not in capfd.readouterr().err
     assert refreshed.photos == 24
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_the_table_is_opened_once_after_the_first_photos_are_with_their_processes(
+    photos, paint, monkeypatch, colour_model, count
+):
+    monkeypatch.setattr(reading, "AT_ONCE", 2)
+    done = []
+    wait, send = reading.WorkerPool._wait, reading.WorkerPool._start
+    monkeypatch.setattr(reading.WorkerPool, "_start", lambda *given: (done.append("process"), send(*given)))
+    monkeypatch.setattr(reading.WorkerPool, "_wait", lambda *given: (done.append("wait"), wait(*given)))
+    paths = [os.fsencode(paint(photos / f"more{number}.png", "white", side=20)) for number in range(count)]
+    reads = reading.read_photos(paths, colour_model.preprocess, meanwhile=lambda: done.append("open"))
+    assert sum(len(read.records) for read in reads) == count
+    assert done.count("open") == 1 and set(done[: done.index("open")]) == {"process"}

@@ -44,9 +44,9 @@ TEXT_LETTERS = (5, 16)
 FILTERS = tuple(each for each in Image.Resampling)
 
 
-def looks(image_HW3: np.ndarray) -> tuple[int, np.ndarray]:
-    """The difference hash of an image, and its (8, 8, 3) uint8 grid of mean colours."""
-    image = Image.fromarray(image_HW3)
+def looks(image: np.ndarray | Image.Image) -> tuple[int, np.ndarray]:
+    """The difference hash of an image, (H, W, 3) or of Pillow, and its (8, 8, 3) uint8 grid of mean colours."""
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     grey = np.asarray(image.resize((GRID + 1, GRID), Image.Resampling.BOX).convert("L")).astype(np.int16)
     bits = (grey[:, 1:] - grey[:, :-1] >= STEP).ravel()
     colours = np.asarray(image.resize((GRID, GRID), Image.Resampling.BOX))

@@ -34,7 +34,7 @@ _WRITTEN = "written"
 def database_at(folder: Path, *, why: str) -> Any:
     """The tables in a folder, NAME in NAME.lance; `why`, as in "an index is kept in", where LanceDB is missing."""
     _defer(CLIENT)
-    with needing("search", package="lancedb", why=why):
+    with needing("search", package="lancedb", why=why), _unchecked_overrides():
         lancedb = import_module("lancedb")
     # A process that decodes images is forked, and never calls LanceDB.
     warnings.filterwarnings("ignore", message="lancedb fork support is experimental")
@@ -52,13 +52,39 @@ def _defer(name: str) -> None:
     def first_name(name: str) -> Any:
         with lock:  # another thread waits until all names are there, as at an import
             while waiting:
-                run(waiting.pop())
+                waiting.pop()  # first, as it may ask for its own names
+                try:
+                    run(package)
+                except BaseException:
+                    waiting.append(package)  # as an import that failed, it is tried again
+                    raise
         if name in vars(package):
             return vars(package)[name]
         raise AttributeError(f"module {package.__name__!r} has no attribute {name!r}")
 
     package.__getattr__ = first_name
     sys.modules[name] = package
+
+
+@contextmanager
+def _unchecked_overrides() -> Iterator[None]:
+    """Before Python 3.12 LanceDB marks methods by a package that compares all signatures: a third of its import."""
+    if sys.version_info >= (3, 12) or "lancedb" in sys.modules or not find_spec("overrides"):
+        yield
+        return
+    overrides: Any = import_module("overrides")
+    checked = overrides.override
+    overrides.override = _marked
+    try:
+        yield
+    finally:
+        overrides.override = checked
+
+
+def _marked(method: Any) -> Any:
+    """As `typing.override` of Python 3.12, and as `overrides` looks for it."""
+    method.__override__ = True
+    return method
 
 
 @contextmanager

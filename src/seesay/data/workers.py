@@ -60,6 +60,7 @@ class WorkerPool:
 
     Where processes are spawned `make` is pickled, and what it shares with this process is in a `SharedArray`.
     `slot_bytes` is the shared memory for one task or one result: a task must fit, a larger result goes over in chunks.
+    Each worker has `slots` of them, and as many tasks in hand.
     Waiting longer than `timeout_seconds` for a result (0: for ever) is a failure; `shows_stacks` says where they hang.
     `is_clean` is as in `start_method`.
     Raises `SeesayError` where the system gives no more processes, open files or memory, or `make` cannot be pickled.
@@ -71,12 +72,13 @@ class WorkerPool:
         *,
         workers: int,
         slot_bytes: int,
+        slots: int = SLOTS,
         timeout_seconds: float = 0.0,
         shows_stacks: bool = True,
         is_clean: bool = False,
     ):
         self._timeout_seconds, self._shows_stacks, self._is_clean = timeout_seconds, shows_stacks, is_clean
-        self._slot_bytes = slot_bytes
+        self._slot_bytes, self._slots = slot_bytes, slots
         self._processes: list[BaseProcess] = []
         self._ends: list[list[_End]] = []
         self._turn = 0
@@ -103,13 +105,13 @@ class WorkerPool:
 
         Raises `WorkerFailure`, and what `make` raised when its turn comes. Call it once.
         """
-        # Task i goes to worker i % workers, and there into slot i // workers % SLOTS.
-        ends = cycle([ends[slot] for slot in range(SLOTS) for ends in self._ends])
+        # Task i goes to worker i % workers, and there into slot i // workers % slots.
+        ends = cycle([ends[slot] for slot in range(self._slots) for ends in self._ends])
         waiting: deque[_End] = deque()
         for task in tasks:
             # Else each side could wait for the other to make room.
             assert sum(array.nbytes for array in task) <= self._slot_bytes
-            result = waiting.popleft().receive() if len(waiting) == SLOTS * len(self._ends) else None
+            result = waiting.popleft().receive() if len(waiting) == self._slots * len(self._ends) else None
             waiting.append(next(ends))
             waiting[-1].send(task)
             if result is not None:
@@ -120,7 +122,7 @@ class WorkerPool:
     def ask(self, task: Arrays) -> list[np.ndarray]:
         """`make(task)`, arrays of any shape, waited for; of a pool of one worker, whose `results` are not taken."""
         (ends,) = self._ends
-        end, self._turn = ends[self._turn % SLOTS], self._turn + 1
+        end, self._turn = ends[self._turn % self._slots], self._turn + 1
         end.send(task)
         return end.receive()
 
@@ -129,8 +131,8 @@ class WorkerPool:
         self._kill()
 
     def _start(self, make: Callable[[Arrays], Arrays]) -> None:
-        slots = [SharedArray((self._slot_bytes,), is_clean=self._is_clean) for _ in range(SLOTS)]
-        pipes = [multiprocessing.Pipe() for _ in range(SLOTS)]
+        slots = [SharedArray((self._slot_bytes,), is_clean=self._is_clean) for _ in range(self._slots)]
+        pipes = [multiprocessing.Pipe() for _ in range(self._slots)]
         theirs = [pipe for _, pipe in pipes]
         method = start_method(is_clean=self._is_clean)
         context: Any = multiprocessing.get_context(method)

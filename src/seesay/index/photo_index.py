@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from seesay.index.index_folder import (
 )
 from seesay.index.photo_table import PhotoTable, acknowledged_version, thumbnails_of
 from seesay.index.refresh import PASSING, UNSUPPORTED, Refresh, Refreshed, skipped_of
-from seesay.index.scan import Scan, positions_of, write_scan
+from seesay.index.scan import Scan, no_rows, open_table, positions_of, write_scan
 from seesay.model.encode import row_width
 
 if TYPE_CHECKING:
@@ -129,15 +130,19 @@ class PhotoIndex:
         written by then stays.
         """
         with writing(self.folder):
-            self._scan = scan = self._current_scan() or self._written_scan()
+            table = cache(partial(open_table, self.folder, self.facts.width))
+            scan = self._current_scan()
+            if scan is None and acknowledged_version(self.folder):
+                scan = write_scan(self.folder, table(), width=self.facts.width)
             readers = tuple(name for name in READERS if importlib.util.find_spec(name))
             has_other_readers = readers != self.facts.readers
             again = (*PASSING, *((UNSUPPORTED,) if has_other_readers else ()))
-            plan = Refresh.of(Path(self.facts.photos), self.model, scan.rows, again=again, is_pruned=prune)
-            seconds = 0.0
-            if plan.has_work:
-                seconds = plan.run(PhotoTable(self.folder, self.facts.width))
-                self._scan = scan = self._written_scan()
+            rows = no_rows(self.facts.width) if scan is None else scan.rows
+            plan = Refresh.of(Path(self.facts.photos), self.model, rows, again=again, is_pruned=prune)
+            seconds = plan.run(table) if plan.has_work else 0.0
+            if plan.has_work or scan is None:
+                scan = write_scan(self.folder, table(), width=self.facts.width)
+            self._scan = scan
             if has_other_readers:
                 self.facts = replace(self.facts, readers=readers)
                 publish_facts(self.folder, self.facts)

@@ -5,7 +5,7 @@ K = photos that could be read, S = side that the model takes.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,10 +20,12 @@ from seesay.data.images import Preprocess
 from seesay.data.jpeg import decoding
 from seesay.data.sources import LooseFile
 from seesay.data.thumbnails import quick_thumbnail
-from seesay.data.workers import SLOTS, Arrays, WorkerFailure, WorkerPool, WorkerTimeout
+from seesay.data.workers import Arrays, WorkerFailure, WorkerPool, WorkerTimeout
 
 # Photos that a process reads at once: a guess at what keeps messages rare and what a death spoils small.
 AT_ONCE = 16
+# Such batches that a process has in hand, a guess: the others read on while a model takes several of them at once.
+SLOTS = 4
 # How long such a batch may take, and one photo that is read alone: guesses, several times what `data.decoding_limits`
 # lets through, for machines that do other things too.
 BATCH_SECONDS, ALONE_SECONDS = 40.0, 60.0
@@ -58,8 +60,14 @@ class PhotosRead:
     pixels_K3SS: np.ndarray
 
 
-def read_photos(paths: Sequence[bytes], preprocess: Preprocess) -> Iterator[PhotosRead]:
-    """All photos at these paths, in order, some at a time.
+def _nothing() -> None:
+    pass
+
+
+def read_photos(
+    paths: Sequence[bytes], preprocess: Preprocess, *, meanwhile: Callable[[], object] = _nothing
+) -> Iterator[PhotosRead]:
+    """All photos at these paths, in order, some at a time; `meanwhile` is called while the first ones are decoded.
 
     One whose decoder dies or hangs is read once more, alone, and then has that for its reason.
     """
@@ -72,16 +80,24 @@ def read_photos(paths: Sequence[bytes], preprocess: Preprocess) -> Iterator[Phot
         done = 0
         pool = _pool(make, workers=workers, slot_bytes=slot_bytes, seconds=BATCH_SECONDS)
         try:
-            for arrays in pool.results([task] for task in tasks):
+            for arrays in pool.results(_with_pause(tasks, SLOTS * workers, meanwhile)):
                 yield _unpacked(arrays)
                 done += 1
             return
         except WorkerFailure:
+            meanwhile = _nothing
             suspects = np.concatenate(tasks[done : done + in_hand])
             tasks = tasks[done + in_hand :]
         finally:
             pool.close()
         yield from _read_alone(make, suspects, slot_bytes=slot_bytes)
+
+
+def _with_pause(tasks: Sequence[np.ndarray], count: int, pause: Callable[[], object]) -> Iterator[list[np.ndarray]]:
+    """The tasks; `pause` is called when `count` of them, or all, are with the workers."""
+    yield from ([task] for task in tasks[:count])
+    pause()
+    yield from ([task] for task in tasks[count:])
 
 
 def together(reads: Iterable[PhotosRead], count: int) -> Iterator[PhotosRead]:
@@ -127,7 +143,9 @@ def _read_alone(make: partial, indices: np.ndarray, *, slot_bytes: int) -> Itera
 
 def _pool(make: partial, *, workers: int, slot_bytes: int, seconds: float) -> WorkerPool:
     # A photo that hangs is listed; the stacks of its decoder would be in the way of the table.
-    return WorkerPool(make, workers=workers, slot_bytes=slot_bytes, timeout_seconds=seconds, shows_stacks=False)
+    return WorkerPool(
+        make, workers=workers, slot_bytes=slot_bytes, slots=SLOTS, timeout_seconds=seconds, shows_stacks=False
+    )
 
 
 def _read_batch(paths: Sequence[bytes], preprocess: Preprocess, task: Arrays) -> Arrays:
@@ -150,10 +168,10 @@ def _read_one(index: int, path: bytes, preprocess: Preprocess) -> tuple[dict, np
         data = LooseFile(os.fsdecode(path), size=0).read()
         with decoding(data) as image:
             square = preprocess.pixels(image).numpy()
-            thumbnail, small_HW3 = quick_thumbnail(image, side=SIDE, quality=QUALITY)
+            thumbnail, small = quick_thumbnail(image, side=SIDE, quality=QUALITY)
     except BrokenSample as error:
         return _broken(index, data, error), None
-    look, colours = looks(small_HW3)
+    look, colours = looks(small)
     row = {
         "index": index,
         "hash": hashlib.sha256(data).digest(),

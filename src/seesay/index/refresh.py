@@ -6,7 +6,7 @@ Every step leaves an index that is whole. B = photos of a batch, D = width of th
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,14 +96,18 @@ class Refresh:
         """Whether the table is to be written."""
         return bool(self.found.fresh or self.found.renamed or self.found.gone)
 
-    def run(self, table: PhotoTable) -> float:
-        """Do it; the seconds of encoding. `Interrupted` at Ctrl-C, when what is done is in the table."""
-        self._rename(table)
+    def run(self, table: Callable[[], PhotoTable]) -> float:
+        """Do it; the seconds of encoding. `Interrupted` at Ctrl-C, when what is done is in the table.
+
+        `table` opens it, once: the first photos are decoded meanwhile.
+        """
+        if self.found.renamed:
+            self._rename(table())
         began = time.perf_counter()
         self._encode(table)
         seconds = time.perf_counter() - began
-        table.remove(self.found.gone)
-        table.compact()
+        table().remove(self.found.gone)
+        table().compact()
         return seconds
 
     def _rename(self, table: PhotoTable) -> None:
@@ -114,14 +118,14 @@ class Refresh:
             paths = [path_of[number] for number in rows["id"].to_pylist()]
             table.put(_with_files(rows, paths, [self.folder.photos[path] for path in paths]))
 
-    def _encode(self, table: PhotoTable) -> None:
+    def _encode(self, table: Callable[[], PhotoTable]) -> None:
         fresh, done = self.found.fresh, 0
         waiting: list[pa.Table] = []
         last = time.monotonic()
         places = [os.path.join(os.fsencode(self.root), path) for path in fresh]
         try:
             with progress(len(fresh), "photos") as advance:
-                reads = read_photos(places, self.model.preprocess) if fresh else ()
+                reads = read_photos(places, self.model.preprocess, meanwhile=table) if fresh else ()
                 for read in together(reads, self.model.batch_size):
                     waiting.append(self._rows(read))
                     if sum(map(len, waiting)) >= ROWS_AT_ONCE or time.monotonic() - last >= SECONDS_AT_MOST:
@@ -135,7 +139,7 @@ class Refresh:
                 f"{done:,} of {len(fresh):,} photos are in the index; the same command goes on."
             ) from error
 
-    def _write(self, table: PhotoTable, waiting: list[pa.Table]) -> int:
+    def _write(self, table: Callable[[], PhotoTable], waiting: list[pa.Table]) -> int:
         """Write and forget what is waiting; how many rows that were."""
         if not waiting:
             return 0
@@ -143,7 +147,7 @@ class Refresh:
         waiting.clear()
         known = {row.id for row in self.known.values()}
         is_known = any(number in known for number in rows["id"].to_pylist())
-        (table.put if is_known else table.add)(rows)
+        (table().put if is_known else table().add)(rows)
         return len(rows)
 
     def _rows(self, read: PhotosRead) -> pa.Table:

@@ -21,7 +21,7 @@ from seesay.base.errors import RefusedInput, StorageError
 from seesay.base.publish import find_published, publish_folder
 from seesay.index import compressed
 from seesay.index.checks import checks_with_vectors, damaged, field_checks, file_sum, sealed, unsealed, vector_sums
-from seesay.index.photo_table import CHECK, PhotoTable, schema
+from seesay.index.photo_table import CHECK, PhotoTable, acknowledged_version, schema
 
 # Its functions are made at run time, where no type checker sees them.
 _COMPUTE: Any = pyarrow.compute
@@ -132,6 +132,24 @@ def _ranked(position_C: np.ndarray, score_C: np.ndarray, top: int) -> tuple[np.n
     return position_C[order], score_C[order]
 
 
+def no_rows(width: int) -> pa.Table:
+    """The rows of a snapshot of nothing."""
+    return _columns(width).empty_table()
+
+
+def _columns(width: int) -> pa.Schema:
+    return pa.schema([schema(width).field(name) for name in COLUMNS])
+
+
+def open_table(folder: Path, width: int) -> PhotoTable:
+    """The table for its writer; a new one has its snapshot at once, so that an index is found empty, not unfinished."""
+    is_new = not acknowledged_version(folder)
+    table = PhotoTable(folder, width)
+    if is_new:
+        write_scan(folder, table, width=width)
+    return table
+
+
 def write_scan(folder: Path, table: PhotoTable, *, width: int) -> Scan:
     """Make the snapshot of the table as it is now, and open it."""
     publish_folder(folder / FOLDER, lambda location: _write(location, table, width))
@@ -141,7 +159,7 @@ def write_scan(folder: Path, table: PhotoTable, *, width: int) -> Scan:
 
 
 def _write(location: Path, table: PhotoTable, width: int) -> None:
-    chosen = pa.schema([schema(width).field(name) for name in COLUMNS])
+    chosen = _columns(width)
     stored = chosen.append(pa.field(CHECK, pa.uint32()))
     rows = pa.Table.from_batches([batch.cast(stored) for batch in table.batches(stored.names)], schema=stored)
     rows = rows.append_column(FIELD_CHECK, pa.array(field_checks(rows)))
