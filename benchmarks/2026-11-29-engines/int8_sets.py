@@ -24,18 +24,20 @@ from seesay.model.engines import OPENERS
 from seesay.model.onnx_images import image_graph
 from seesay.tasks.classify import find_photos
 from seesay.tasks.export_files import drawn_from_folders, write_graphs
-from seesay.tasks.export_int8 import IN_INT8, float_layers, for_ranges
+from seesay.tasks.export_int8 import IN_INT8, float_layers, for_ranges, without_outliers
 from seesay.tasks.words import choose_words
 
 SETS = ("tinyimagenet-val", "food20", "dtd10", "caltech101", "cifar10", "rsicd30")
+TEXTS = ["a cat", "a red car", "an airport seen from above"]
 Encode = Callable[[torch.Tensor], torch.Tensor]
 
 
 def encoder(model: seesay.Model, way: str, photos: str) -> Encode:
     if not way.endswith(" int8"):
         return model.with_engine(way).encode_pixels
-    engine, graph = way.removesuffix(" int8"), image_graph(model.name, model.clip)
+    engine = way.removesuffix(" int8")
     drawn = torch.stack([model.preprocess.read(path) for path in drawn_from_folders(find_photos([photos]), 128)])
+    graph = image_graph(model.name, without_outliers(model, drawn, TEXTS).clip)
     given = list(model.preprocess.normalise(for_ranges(drawn, graph)).numpy()[:, None])
     made = IN_INT8[engine](graph, given, first=float_layers(engine, graph)[0])
     with tempfile.TemporaryDirectory() as folder:

@@ -6,10 +6,12 @@ PEERS is as for int8_peers.py. Six channels of every LayerNorm before a product 
 product's weights for them as many times as small: the same function in float32, shown first, with outliers in what is
 rounded, as OpenAI's weights have them. Rows are those of torch-int8, of it without its rotation of channels, of
 one step for all rows of a layer by the largest number seen, gains included (a calibration without handling), and
-of `export --to openvino --int8` with the ranges of 128 PHOTOS. Compared are the 400 images of eval-food20.
+of `export --to openvino --int8` with the ranges of 128 PHOTOS, without and with its narrowing of channels. Compared
+are the 400 images of eval-food20.
 """
 
 import sys
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from seesay.model.onnx_images import image_graph
 from seesay.nets.block import Block
 from seesay.tasks.classify import find_photos
 from seesay.tasks.export_files import drawn_from_folders
+from seesay.tasks.export_int8 import in_int8_of_openvino, without_outliers
 
-CHANNELS, FACTORS = 6, (1, 30, 100)
+CHANNELS, FACTORS, TEXTS = 6, (1, 30, 100), ["a cat", "a red car", "an airport seen from above"]
 
 
 @torch.no_grad()
@@ -86,13 +89,11 @@ def not_mixed(model: seesay.Model) -> seesay.Model:
 def in_openvino(model: seesay.Model, ranges: torch.Tensor):
     import openvino
 
-    from seesay.tasks.export_int8 import in_int8_of_openvino
-
     graph, given = image_graph(model.name, model.clip), model.preprocess.normalise(ranges).numpy()
-    openvino.save_model(
-        in_int8_of_openvino(graph, list(given[:, None]), first=0), "outliers.xml", compress_to_fp16=False
-    )
-    run = open_openvino(Path("outliers.xml"))
+    made = in_int8_of_openvino(graph, list(given[:, None]), first=0)
+    with tempfile.TemporaryDirectory() as folder:
+        openvino.save_model(made, Path(folder, "int8.xml"), compress_to_fp16=False)
+        run = open_openvino(Path(folder, "int8.xml"))
     return lambda pixels: torch.from_numpy(run(model.preprocess.normalise(pixels).numpy())[0])
 
 
@@ -112,7 +113,8 @@ def main() -> None:
             "one step for a layer, gains in rows": lambda own: one_step(own, ranges).encode_pixels,
         }
         if find_spec("nncf"):
-            ways["openvino int8"] = lambda own: in_openvino(own, ranges)
+            ways["openvino int8, not narrowed"] = lambda own: in_openvino(own, ranges)
+            ways["openvino int8"] = lambda own: in_openvino(without_outliers(own, ranges, TEXTS), ranges)
         for way, made in ways.items():
             encode = made(with_outliers(name, factor))
             cosine = (torch.cat([encode(part) for part in pixels.split(64)]) * right).sum(1)

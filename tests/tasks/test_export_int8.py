@@ -39,6 +39,29 @@ def test_ranges_of_convolutions_are_taken_from_harsher_photos_too():
     assert ranges[2, 0, 0].tolist() == [0, 32, 128, 224, 255]
 
 
+def layers(own) -> list[tuple[torch.nn.LayerNorm, torch.nn.Linear]]:
+    blocks = [*own.clip.image_tower.blocks, *own.clip.text_tower.blocks]
+    return [pair for block in blocks for pair in ((block.ln_1, block.attention.qkv), (block.ln_2, block.fc))]
+
+
+@torch.no_grad()
+def test_channels_that_are_far_wider_than_others_are_narrowed_and_rows_stay():
+    own, texts = model_of("vit"), ["a cat", "two dogs"]
+    shape, generator = (3, 3, own.preprocess.size, own.preprocess.size), torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    image, text = own.encode_pixels(pixels), own.encode_texts(texts)
+    for norm, linear in layers(own):
+        norm.weight[3] *= 100
+        norm.bias[3] *= 100
+        linear.weight[:, 3] /= 100
+    other = export_int8.without_outliers(own, pixels, texts)
+    for (wide, _), (narrowed, _) in zip(layers(own), layers(other), strict=True):
+        assert wide.weight[3] > 5 * narrowed.weight[3] and torch.equal(wide.weight[:3], narrowed.weight[:3])
+    for one in (own, other):
+        assert torch.allclose(one.encode_pixels(pixels), image, atol=1e-5)
+        assert torch.allclose(one.encode_texts(texts), text, atol=1e-5)
+
+
 def test_the_calibrator_sees_the_bias_of_every_convolution(openvino):
     own = model_of("conv")
     graph, pixels = image_graph(own.name, own.clip), drawn(own, 2)

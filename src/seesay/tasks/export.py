@@ -55,7 +55,7 @@ from seesay.tasks.export_files import (
     write_beside,
     write_graphs,
 )
-from seesay.tasks.export_int8 import CALIBRATORS, IN_INT8, float_layers, for_ranges
+from seesay.tasks.export_int8 import CALIBRATORS, IN_INT8, float_layers, for_ranges, without_outliers
 from seesay.tasks.words import choose_words
 
 # Between rounding in another order, 1e-7 for unit rows, and what could change an answer; and the cosine that int8 keeps
@@ -250,6 +250,7 @@ def _written(
 def _int8_graphs(model: Model, graphs: dict[str, bytes], to: str, checks: _Checks, right: "_Rows") -> dict[str, Any]:
     """Both graphs in 8-bit integers, with as few layers in float32 as the bound on cosines allows."""
     ranges = for_ranges(checks.calibration, graphs["image"])
+    graphs = graphs_of(without_outliers(model, checks.calibration, checks.texts))
     inputs = {
         "image": [model.preprocess.normalise(part).numpy() for part in ranges.split(1)],
         "text": padded_ids(model, checks.texts),
