@@ -1,11 +1,12 @@
 """Texts per CPU second of ViT-B/32's text tower: open_clip in float32, and this package's engines, in turn.
 
-    PYTHONPATH=../shared/peers PEERS/bin/python texts.py OUT.json ROUNDS TEMPLATES CAPTIONS.tar...
+    PYTHONPATH=../shared/peers PEERS/bin/python texts.py OUT.json ROUNDS TEMPLATES NAMES [CAPTIONS.tar...]
 
 PEERS is as for peers.py. One thread, open_clip's random weights on both sides, from strings to unit rows. CAPTIONS are
 WebDataset tars; those of 8 to 16 tokens are drawn so that the mean is 12. open_clip works on 77 positions whatever a
-text has, so that it gets 16 captions a round and the engines 256. Then a classifier of ImageNet's 1,000 classes in the
-first TEMPLATES of the 80 (0: none), once for each engine, and 32 of its prompts by open_clip before and after each.
+text has, so that it gets 16 captions a round and the engines 256; without CAPTIONS this is left out. Then a classifier
+of NAMES of ImageNet's 1,000 classes, from all over them, in the first TEMPLATES of the 80 (0: none), once for each
+engine, and 32 of its prompts by open_clip before and after each.
 """
 
 import json
@@ -73,16 +74,18 @@ def of_captions(peer, models: dict, texts: list[str], rounds: int) -> list[dict]
 
 
 @torch.inference_mode()
-def of_classifier(peer, models: dict, templates: int) -> list[dict]:
+def of_classifier(peer, models: dict, templates: int, count: int) -> list[dict]:
     tokenizer, chosen = get_tokenizer("ViT-B-32"), TEMPLATES["imagenet80"][:templates]
-    prompts = [chosen[0].format(name) for name in IMAGENET_CLASSNAMES[:MOST_PROMPTS]]
-    count, found = len(IMAGENET_CLASSNAMES) * templates, []
+    names = IMAGENET_CLASSNAMES[:: len(IMAGENET_CLASSNAMES) // count][:count]
+    prompts = [chosen[0].format(name) for name in names[:MOST_PROMPTS]]
+    count, found = len(names) * templates, []
     for name in models:
         before = timed(lambda: peer.encode_text(tokenizer(prompts)))[0]
-        own = timed(lambda name=name: models[name].classifier(IMAGENET_CLASSNAMES, chosen))[0]
+        own = timed(lambda name=name: models[name].classifier(names, chosen))[0]
         after = timed(lambda: peer.encode_text(tokenizer(prompts)))[0]
         theirs = (before + after) / 2 / len(prompts)
-        row = {"way": f"classifier, {templates} templates, {name}", "prompts_per_cpu_second": round(count / own, 1)}
+        row = {"way": f"classifier, {len(names)} classes, {templates} templates, {name}"}
+        row |= {"prompts_per_cpu_second": round(count / own, 1)}
         row |= {"cpu_ratio": round(theirs * count / own, 1), "open_clip_prompts_per_cpu_second": round(1 / theirs, 1)}
         found.append(row)
         print(row, flush=True)
@@ -90,14 +93,16 @@ def of_classifier(peer, models: dict, templates: int) -> list[dict]:
 
 
 def main() -> None:
-    out, rounds, templates, *tars = sys.argv[1:]
+    out, rounds, templates, names, *tars = sys.argv[1:]
     torch.set_num_threads(1)
     peer, own = peers.opened()
     models = {engine: own.with_engine(engine) for engine in ENGINES}
-    found = of_captions(peer, models, captions_of(tars, get_tokenizer("ViT-B-32")), int(rounds))
+    found = []
+    if tars:
+        found += of_captions(peer, models, captions_of(tars, get_tokenizer("ViT-B-32")), int(rounds))
     Path(out).write_text(json.dumps(found, indent=1) + "\n")
     if int(templates):
-        found += of_classifier(peer, models, int(templates))
+        found += of_classifier(peer, models, int(templates), int(names))
         Path(out).write_text(json.dumps(found, indent=1) + "\n")
 
 

@@ -1,10 +1,11 @@
 """Images on two threads: open_clip, its exports and ours in OpenVINO and ONNX Runtime, and torch's engines, in turn.
 
-    PYTHONPATH=../shared/peers PEERS/bin/python two_threads.py FOLDER OUT.json ROUNDS THREADS
+    GOMP_SPINCOUNT=0 PYTHONPATH=../shared/peers PEERS/bin/python two_threads.py FOLDER OUT.json ROUNDS THREADS
 
 PEERS is as for int8_peers.py, FOLDER as int8_openvino.py's `prepare` leaves it: peer.onnx and peer_nncf.xml are of
-open_clip, new_nncf.xml is ours. ViT-B/32, 1 and 8 images. Ratios are open_clip's eager time by the other's in the same
-round, by the clock and in CPU time; the load is that of the last minute before and after.
+open_clip, new.onnx and new_nncf.xml are ours. ViT-B/32, 1 and 8 images. Ratios are open_clip's eager time by the
+other's in the same round, by the clock and in CPU time, with threads that wait asleep for all; the load is that of the
+last minute before and after.
 """
 
 import json
@@ -32,6 +33,7 @@ def main() -> None:
     sessions = {
         "onnx of open_clip, OpenVINO": open_openvino(folder / "peer.onnx"),
         "onnx of open_clip, ONNX Runtime": open_onnx(folder / "peer.onnx"),
+        "onnx of ours, OpenVINO": open_openvino(folder / "new.onnx"),
         "int8 of open_clip, OpenVINO": open_openvino(folder / "peer_nncf.xml"),
         "int8 of ours, OpenVINO": open_openvino(folder / "new_nncf.xml"),
     }

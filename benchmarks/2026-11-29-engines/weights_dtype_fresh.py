@@ -1,6 +1,7 @@
 """Memory and load time of rounded weights in processes of their own, since where glibc leaves holes differs by process.
 
-python weights_dtype_fresh.py MODEL WAY COUNT     as many processes load the folder MODEL with weights_dtype WAY
+python weights_dtype_fresh.py MODEL WAY COUNT     as many processes load the folder MODEL with weights_dtype WAY;
+                                                  WAY ordinary is without, and WAYs with commas between go in turn
 """
 
 import json
@@ -23,7 +24,7 @@ def child(model, way):
 
     torch.set_num_threads(1)
     before, cpu = memory(), time.process_time()
-    loaded = seesay.load(model, weights_dtype=way)
+    loaded = seesay.load(model, weights_dtype=None if way == "ordinary" else way)
     cpu = time.process_time() - cpu
     loaded.encode_pixels(torch.zeros(1, 3, 224, 224, dtype=torch.uint8))
     loaded.encode_texts(["a photo of a cat"])
@@ -36,4 +37,5 @@ if __name__ == "__main__":
     if not count:
         child(model, way)
     for _ in range(int(*count)):
-        subprocess.run([sys.executable, __file__, model, way], check=True)
+        for one in way.split(","):
+            subprocess.run([sys.executable, __file__, model, one], check=True)
