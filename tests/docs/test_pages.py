@@ -137,10 +137,10 @@ def test_messages_with_a_hint_that_leads_nowhere_are_0(script, pages, messages):
 
 def test_the_page_has_the_heading_of_each_message(script, pages, messages):
     made = script("message_pages")
-    page = pages["reference/messages.md"]
+    lines = pages["reference/messages.md"].splitlines()
     for file, _, text in messages:
-        address, words = made.help_for(file, text)
-        assert any(f"| [{words}]({address}) |" in line for line in page.splitlines() if made._cell(text) in line), text
+        (address, words), cell = made.help_for(file, text), made._cell(text)
+        assert any(f"| [{words}]({address}) |" in line for line in lines if cell in line), text
 
 
 def test_names_in_messages_are_those_of_something(messages, names):

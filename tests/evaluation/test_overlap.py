@@ -74,6 +74,7 @@ def run(sides, *words: str) -> int:
     return main(["overlap", str(sides / "train"), "--against", str(sides / "eval"), *words])
 
 
+@pytest.mark.journey
 def test_copies_are_found_and_nothing_else(sides):
     found = overlap(sides / "train", sides / "eval")
     (own,) = found.sets

@@ -104,6 +104,7 @@ def test_a_probe_has_its_scatter_and_its_curves(entry):
     assert "90.0 [60.0, 100.0]" in page
 
 
+@pytest.mark.journey
 def test_hard_cases_are_recognised_by_the_name_of_the_set(colours, measured):
     assert [hard_case_of(name) for name in ("eval-cifar10", "pets")] == [None, None]
     tasks = [hard_case_of(name) for name in ("eval-counting-nlvr", "eval-mnist", "eval-dtd10", "EuroSAT")]
@@ -142,6 +143,7 @@ def test_a_confusion_matrix_has_the_shares_of_every_class():
     assert figure.words == "Confusion matrix: cat 75.0, dog 100.0, eel 0.0" and "classes" not in figure.note
 
 
+@pytest.mark.journey
 def test_of_many_classes_those_with_the_most_mistakes_are_shown_and_the_others_counted():
     names = [f"class {number}" for number in range(40)]
     label_N = np.concatenate([np.arange(40), np.full(5, 33), np.full(3, 7), [1]])

@@ -150,6 +150,7 @@ def test_rows_are_cut_and_of_unit_length(model: Model, paint, tmp_path):
     assert narrow.with_width(None).encode_texts(["a cat"]).shape == (1, 16)
 
 
+@pytest.mark.journey
 def test_cached_rows_serve_every_width(model: Model, paint, tmp_path, monkeypatch):
     monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "cache"))
     for name, colour in (("cat", "red"), ("dog", "blue")):
