@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from seesay.model.bundle import Model
     from seesay.tasks.classify_folder import Classified
 
-# A guess at what fits a screen beside everything else.
+# Guesses at what fits a screen beside everything else, and an error.
 SHOWN_BROKEN = 5
+SHOWN_WORDS = 4
 # Labels that come more than once, by name, a guess at what fits a line.
 SHOWN_REPEATED = 10
 # A guess: the speed over fewer photos is mostly the time of the first one.
@@ -218,11 +219,16 @@ def refuse_places(photos: str, labels: Sequence[str]) -> None:
     meant = [label for label in folders if os.sep in label or "/" in label or len(folders) < len(labels)]
     if meant:
         words = ",".join(label for label in labels if label not in meant) or "cat,dog"
-        places = " ".join([photos, *meant])
         raise UsageError(
             f"label {meant[0]!r} is a folder; for photos in several places name the labels with an option: "
-            f"seesay classify {places} --labels {words!r}; if it is a label, --labels {','.join(labels)!r}"
+            f"seesay classify {_shown([photos, *meant], ' ')} --labels {words!r}; "
+            f"if it is a label, --labels {_shown(labels, ',')!r}"
         )
+
+
+def _shown(words: Sequence[str], between: str) -> str:
+    """A few of the words, as a shell may have put hundreds there for a pattern."""
+    return between.join(words if len(words) <= SHOWN_WORDS else [*words[: SHOWN_WORDS - 1], "..."])
 
 
 def gather_labels(labels: Sequence[str], labels_file: Path | None) -> list[str]:
