@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from seesay.base.errors import BrokenSample, StorageError, UsageError, nearest
+from seesay.base.names import PACKAGED_MODEL
 from seesay.base.records import Pair, Skipped
 
 # Images by their suffix; what they are is seen from their bytes. Raw files and the last three need the extra `photos`.
@@ -320,7 +321,10 @@ def missing_location(path: Path) -> UsageError:
         lost = lost.parent
     names = os.listdir(lost.parent) if os.access(lost.parent, os.R_OK) and lost.parent.is_dir() else []
     where = f"{str(lost.parent)!r} has no {lost.name!r}"
-    return UsageError(f"There is no {str(path)!r}: {where}.{nearest(lost.name, names, part=_stem)}")
+    hint = (
+        f" {path} is a model: --model {path}." if str(path) == PACKAGED_MODEL else nearest(lost.name, names, part=_stem)
+    )
+    return UsageError(f"There is no {str(path)!r}: {where}.{hint}")
 
 
 def _stem(name: str) -> str:
