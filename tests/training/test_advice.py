@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 import seesay
-from seesay.training import start
 from seesay.training.settings import TrainSettings
 from seesay.training.start import finetuning_advice
 
@@ -16,12 +15,6 @@ from seesay.training.start import finetuning_advice
 def advice(*, pairs=2000, median_side=96, sources=("photos",), out="runs/photos", **settings) -> str:
     chosen = TrainSettings(**settings)
     return finetuning_advice(chosen, pairs=pairs, median_side=median_side, sources=sources, out=Path(out))
-
-
-def test_what_the_box_has_is_what_the_readme_says_of_it():
-    readme = Path(__file__).parents[2] / "README.md"
-    (row,) = [line for line in readme.read_text(encoding="utf-8").splitlines() if line.startswith("| CIFAR-10")]
-    assert f"| {start.UNTOUCHED} % |" in row
 
 
 def test_few_photos_are_sent_to_a_trained_model_with_the_command_to_type():
