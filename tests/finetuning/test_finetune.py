@@ -338,6 +338,28 @@ def test_keeping_where_nothing_could_be_is_one_line(small_model, squares, colour
         seesay.train(coloured_pairs(24), out=tmp_path / "train", steps=1, device="cpu", workers=0, overrides=words)
 
 
+def test_what_the_old_model_says_of_its_certainty_is_left_out_and_it_is_told(
+    small_model, tmp_path, monkeypatch, capsys
+):
+    from seesay.finetuning.result import FineTuning
+    from seesay.finetuning.sweep import Change, Point
+
+    def point(a: float, gain: float) -> Point:
+        change = Change(name="x", value=0.5 + gain, gain=gain, interval95=(gain, gain))
+        return Point(a=a, target=change, guards=(change,))
+
+    class Named:
+        name, what, n = "photos", "top-1", 60
+
+    monkeypatch.setattr(finetune_file, "sweep", lambda *both, **named: [point(0.0, 0.0), point(1.0, 0.2)])
+    values = {"folder": tmp_path, "model_name": "box", "how": "full", "target": Named, "guards": [Named]}
+    for facts in ({"training": {}}, {"training": {}, "confidence": {"pairs": 7}}):
+        small_model.facts = facts
+        result = finetune_file.choose_model(FineTuning(**values, most_loss=1.0, seconds=1.0), small_model, small_model)
+        assert result.model.facts.pop("finetuned")["a"] == 1
+        assert result.model.facts == {name: fact for name, fact in facts.items() if name == "confidence"}
+
+
 def test_the_error_names_what_the_best_model_gains_and_the_loss_to_allow_for_it(tmp_path):
     from seesay.finetuning.finetune import none_allowed
     from seesay.finetuning.result import FineTuning

@@ -26,6 +26,7 @@ from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
 from seesay.finetuning.target import DRAWN, OldAnswers, Target, open_guards, open_target
 from seesay.model.bundle import Model
+from seesay.model.confidence import CONFIDENCE
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
 from seesay.training.start import open_start, with_start
@@ -241,6 +242,9 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         best = between(old, new, chosen.a).to("cpu")
         best.name = folder.name
         best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
+        if CONFIDENCE in old.facts:
+            # As right as of the old model, for rows that are kept near theirs (benchmarks/2026-11-29-finetune).
+            best.facts[CONFIDENCE] = old.facts[CONFIDENCE]
         best.save(folder / MODEL_FOLDER)
         if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
             result.save_adapter(folder / ADAPTER_FOLDER)
