@@ -45,7 +45,7 @@ for rate in arguments.rates:
     scores = [measures.ClassMeasure(old, test, named.names, None if how == "prompt" else named.templates)]
     scores += [*open_guards(old, arguments.guard, target), *open_guards(old, (), target)]
     print(how, rate, "old", *(f"{score.answers(old).mean:.4f}" for score in scores), flush=True)
-    settings = with_defaults(settings, target)
+    settings = with_defaults(settings, target, old)
     new = train_model(target.pairs, out=arguments.work / f"{how}-{rate}", settings=settings, start=old)
     for a in (0.25, 0.5, 0.75, 1.0):
         model = between(old, new, a)

@@ -322,11 +322,12 @@ def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares)
     target = open_target(small_model, squares(), (), TrainSettings(), own_template=False)
     weights = {}
     for how in ("full", "image", "lora", "prompt", "lock-image", "lock-text"):
-        chosen = finetune_file.with_defaults(TrainSettings(start=StartSettings(how=how)), target)
+        chosen = finetune_file.with_defaults(TrainSettings(start=StartSettings(how=how)), target, small_model)
         weights[how] = chosen.start.keep
         given = TrainSettings(start=StartSettings(how=how, keep=2.0))
-        assert finetune_file.with_defaults(given, target).start.keep == 2.0
-    assert weights == {"full": 300, "image": 300, "lora": 300, "prompt": 0, "lock-image": 0, "lock-text": 0}
+        assert finetune_file.with_defaults(given, target, small_model).start.keep == 2.0
+    # 0.3 times the square of 1 / 0.07, by two digits.
+    assert weights == {"full": 61, "image": 61, "lora": 61, "prompt": 0, "lock-image": 0, "lock-text": 0}
 
 
 @pytest.mark.journey

@@ -39,8 +39,9 @@ MOST_LOSS = 1.0
 EPOCHS, FEWEST_SEEN = 10, 3200
 RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
-# Measured with the box on three targets (benchmarks/2026-11-29-finetune).
-KEEP = 300.0
+# `start.keep` by the square of the logit scale, as a change of a row counts in the loss: 300 for the model in the box
+# (benchmarks/2026-11-29-finetune).
+KEEP = 0.3
 KEEPING = ("full", "image", "lora")
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
@@ -87,7 +88,7 @@ def finetune(
     assert old is not None
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
-    settings = with_defaults(settings, target)
+    settings = with_defaults(settings, target, old)
     guards = open_guards(old, guard, target)
     target = with_old_answers(target, old, settings)
     runtime = Runtime.find(settings.device)
@@ -143,12 +144,13 @@ def _name_of(data: Any) -> str:
     return name_of_memory(first) if is_in_memory(first) else Path(name_of_set(first).replace("/", "-")).stem.strip("*")
 
 
-def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
-    """The settings with what fine-tuning chooses from the target; what was given stays as it is."""
+def with_defaults(settings: TrainSettings, target: Target, old: Model) -> TrainSettings:
+    """The settings with what fine-tuning chooses from target and model; what was given stays as it is."""
     count = len(target.pairs.training)
     chosen: dict[str, Any] = {"check": {"every": CHECKS}} if "check" not in settings.model_fields_set else {}
     if settings.start.keep is None:
-        chosen["start"] = {"keep": KEEP if settings.start.how in KEEPING else 0.0}
+        keep = float(f"{KEEP * old.logit_scale**2:.2g}")
+        chosen["start"] = {"keep": keep if settings.start.how in KEEPING else 0.0}
     if not any(getattr(settings, name) for name in LENGTHS):
         chosen["epochs"] = max(EPOCHS, math.ceil(FEWEST_SEEN / max(1, count)))
     if target.classes is not None and settings.start.how == "image":
