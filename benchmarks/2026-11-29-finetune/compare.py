@@ -3,9 +3,10 @@
     python benchmarks/2026-11-29-finetune/compare.py --data ../shared/data --work WORK --seeds 3 --model box
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
-measured. Of Tiny ImageNet's validation images 800 are the guard and the others are measured; so are Flickr8k's dev
-captions, which no choice sees. --keep are weights of `start.keep` (drawn images and names keep their rows); without
-one it is the command's own. The third target are the twelve most frequent types of train-fashion, 60 images each.
+measured. Of Tiny ImageNet's validation images 800, or --guard-images, are the guard and the others are measured; so
+are Flickr8k's dev captions, which no choice sees. --keep are weights of `start.keep` (drawn images and names keep their
+rows); without one it is the command's own. The third target are the twelve most frequent types of train-fashion, 60
+images each.
 Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--model", default="box")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=float, nargs="*", default=[None])
+    parser.add_argument("--guard-images", type=int, default=GUARD_IMAGES)
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
@@ -207,7 +209,9 @@ def main() -> None:
     results = arguments.work / "results.jsonl"
     arguments.work.mkdir(parents=True, exist_ok=True)
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
-    guard = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=GUARD_IMAGES)
+    guard = split(
+        arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=arguments.guard_images
+    )
     old = seesay.load(arguments.model)
     for name in arguments.targets:
         source = (
