@@ -41,3 +41,11 @@ def test_a_line_of_pixels_has_a_thumbnail():
     with decoding(saved(Image.new("RGB", (3000, 2), "red"), "PNG")) as decoded:
         small_HW3 = np.asarray(quick_thumbnail(decoded, side=192, quality=75)[1])
     assert small_HW3.shape == (1, 192, 3) and (small_HW3 == [255, 0, 0]).all()
+
+
+@pytest.mark.parametrize("turn", [1, 3, 5, 6, 8])
+@pytest.mark.parametrize("sides", [(500, 1), (1, 500), (1, 1)], ids=str)
+def test_a_line_of_pixels_that_is_turned_has_a_thumbnail(sides, turn):
+    with decoding(saved(Image.new("RGB", sides, "red"), "JPEG", turn=turn)) as decoded:
+        small = quick_thumbnail(decoded, side=192, quality=75)[1]
+    assert sorted(small.size) == [1, min(192, max(sides))] and (small.size[0] > 1) == (decoded.decoded[1] > 1)

@@ -45,8 +45,8 @@ def quick_thumbnail(image: DecodedImage, *, side: int, quality: int) -> tuple[by
     upright_HW = image.words(0, 0, *image.decoded)
     scale = max(1.0, max(upright_HW.shape) / side)
     step = max(1, int(scale / ROWS_OF_ONE))
-    # torch warns of what it could not write, though it does not here.
-    small_HW4 = np.require(upright_HW[::step, ::step], requirements=("C", "W"))[..., None].view(np.uint8)
+    # A copy, as torch warns of what it could not write, and takes no negative step, which numpy leaves a side of 1.
+    small_HW4 = np.array(upright_HW[::step, ::step], order="C")[..., None].view(np.uint8)
     if scale > 1:
         height, width = (max(1, round(sides / scale)) for sides in upright_HW.shape)
         small_HW4 = shrunk_by_torch(small_HW4, height, width)
