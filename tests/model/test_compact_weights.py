@@ -45,10 +45,15 @@ def test_rows_of_a_file_in_float16_are_those_of_its_ordinary_load(family, tmp_pa
 
 @pytest.mark.parametrize("kind", ["float16", "int8"])
 def test_a_model_of_kept_weights_is_copied_and_pickled(kind, tmp_path):
-    model = seesay.load(saved(tmp_path), weights_dtype=kind)
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+    folder = saved(tmp_path)
+    model = seesay.load(folder, weights_dtype=kind)
+    data = pickle.dumps(model)
+    for other in (copy.deepcopy(model), pickle.loads(data)):
         assert torch.equal(rows_of(other), rows_of(model)) and repr(other) == repr(model)
         assert len(compact_layers(other)) == len(compact_layers(model))
+        assert not any(layer.is_mapped for layer in compact_layers(other))
+    assert all(layer.is_mapped for layer in compact_layers(model)) == (kind == "float16")
+    assert len(data) < len(pickle.dumps(seesay.load(folder))), "no layer has the whole file"
 
 
 @pytest.mark.parametrize("layout", ["hf", "open_clip"])

@@ -84,8 +84,12 @@ class Compact(nn.Module):
         return [part.detach() for part in found if part is not None]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By the layer's own class, as pickle finds no class that was made here."""
-        return _empty_layer, (type(self).__mro__[2],), self.__dict__
+        """By the layer's own class, as pickle finds no class that was made here.
+
+        With a copy of what is mapped, of which pickle would write the whole file for each layer.
+        """
+        own = {name: _apart(part) if part is not None else None for name, part in self._parameters.items()}
+        return _empty_layer, (type(self).__mro__[2],), self.__dict__ | {"_parameters": own, "is_mapped": False}
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """As the layer's own class."""
@@ -127,6 +131,12 @@ def _empty_layer(layer: type[nn.Module]) -> nn.Module:
     """One of its class that has nothing yet."""
     made = _compact_class(layer)
     return made.__new__(made)
+
+
+def _apart(part: nn.Parameter) -> nn.Parameter:
+    """The same numbers, in memory that holds nothing else."""
+    is_alone = part.untyped_storage().nbytes() == part.nbytes
+    return part if is_alone else nn.Parameter(part.detach().clone(), requires_grad=part.requires_grad)
 
 
 def compact_weights(model: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
