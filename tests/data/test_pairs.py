@@ -216,6 +216,12 @@ def test_keys_of_places_of_one_name_differ(tmp_path, paint):
         paint(tmp_path / above / "set" / "train" / "a.png", "red").with_suffix(".txt").write_text("red")
     pairs = open_pairs([tmp_path / above / "set" / "train" for above in ("one", "two", "three")])
     assert [pairs.key(index) for index in range(3)] == ["set/train/a", "set/train (2)/a", "set/train (3)/a"]
+    # As copies of a folder are called by some systems.
+    places = [tmp_path / name for name in ("one/set", "two/set", "three/set (2)", "two/set")]
+    paint(places[2] / "train" / "a.png", "red").with_suffix(".txt").write_text("red")
+    pairs = open_pairs(places)
+    keys = [pairs.key(index) for index in range(4)]
+    assert keys == ["set/train/a", "set (3)/train/a", "set (2)/train/a", "set (4)/train/a"]
 
 
 def test_the_fingerprint_of_several_places_follows_their_order(places):

@@ -128,12 +128,7 @@ class Chain:
         self.problems: Sequence[Skipped] = [problem for part in parts for problem in part.problems]
         self.notes = [f"{part.name}: {note}" for part in parts for note in part.notes]
         self.parts = parts
-        # A key names one pair: of parts of one name the second is called "name (2)".
-        before = Counter[str]()
-        self._names: list[str] = []
-        for part in parts:
-            before[part.name] += 1
-            self._names.append(f"{part.name} ({before[part.name]})" if before[part.name] > 1 else part.name)
+        self._names = _distinct([part.name for part in parts])
         self.fingerprint = fingerprint(part.fingerprint for part in parts)
         self._ends = list(accumulate(len(part) for part in parts))
 
@@ -165,6 +160,18 @@ class Chain:
         index %= len(self)
         which = bisect_right(self._ends, index)
         return which, index - (self._ends[which - 1] if which else 0)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, as a key names one pair: the second of one name is "name (2)", or the next that no other has."""
+    given, before = set(names), Counter[str]()
+    distinct: list[str] = []
+    for name in names:
+        before[name] += 1
+        while before[name] > 1 and f"{name} ({before[name]})" in given:
+            before[name] += 1
+        distinct.append(f"{name} ({before[name]})" if before[name] > 1 else name)
+    return distinct
 
 
 def expanded(source: str | Path) -> list[str | Path]:
