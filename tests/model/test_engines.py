@@ -106,7 +106,7 @@ def test_the_model_it_is_called_on_stays_as_it_is_and_torch_leads_back():
     assert other.with_engine("torch-int8") is other
 
 
-@pytest.mark.parametrize("engine", ["torch-exact", "torch-packed", "torch-int8", "torch-bf16", "onnx"])
+@pytest.mark.parametrize("engine", ["torch-exact", "torch-packed", "torch-int8", "torch-bf16", *GRAPH_ENGINES])
 def test_a_model_of_every_engine_is_copied_and_pickled(engine):
     model = model_of("vit").with_engine(engine)
     assert copy.copy(model).encoder is model.encoder
@@ -143,9 +143,13 @@ def test_what_cannot_be_computed_is_refused_in_one_line(monkeypatch):
         model_of("vit").with_engine("torch-int8").with_precision("bfloat16")
     with pytest.raises(UsageError, match="in bfloat16, and its exact weights are gone"):
         model.with_engine("torch-bf16").with_engine("torch")
+    other = copy.copy(model)
+    other.engine = "onnx"
+    data = pickle.dumps(other)
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
-        model.with_engine("onnx")
+    for ask in (lambda: model.with_engine("onnx"), lambda: pickle.loads(data)):
+        with pytest.raises(UsageError, match=r"onnx needs the package onnx, which is not installed.*seesay\[onnx\]"):
+            ask()
     assert engines.installed_engines() == ["torch", "torch-exact", "torch-packed", "torch-int8", "torch-bf16"]
     monkeypatch.setattr(engines, "find_spec", importlib.util.find_spec)
 

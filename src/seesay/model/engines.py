@@ -292,7 +292,7 @@ class Copied:
         self.__dict__.update(state)
         # The towers of bfloat16 compute by themselves.
         if self.engine not in ("torch", "torch-bf16"):
-            self.encoder = encoder_of(cast("Model", self), self.engine)
+            self.encoder = encoder_of(cast("Model", self), check_engine(self.engine))
 
 
 def with_engine(model: "Model", engine: str) -> "Model":
