@@ -1,6 +1,7 @@
 """Sets of the paper in their publishers' layouts: what is read of them, and what is said where they are otherwise."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -217,6 +218,15 @@ def test_a_matlab_file_of_which_its_reader_dies_is_refused(tmp_path, monkeypatch
     assert files.read_mat(tmp_path / "a.mat", "X") == 1
     monkeypatch.setattr(files, "_TRIAL", "import os; os._exit(9)")
     with pytest.raises(RefusedInput, match=r"a.mat is damaged \(what reads it ends with code 9\); fetch it again"):
+        files.read_mat(tmp_path / "a.mat", "X")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_matlab_file_whose_reader_was_killed_is_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    savemat(tmp_path / "a.mat", {"X": 1})
+    monkeypatch.setattr(files, "_TRIAL", "import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(SeesayError, match=r"a.mat was not read: what tried it was killed, as where memory runs out"):
         files.read_mat(tmp_path / "a.mat", "X")
 
 

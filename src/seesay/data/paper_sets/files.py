@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from seesay.base.bounded import read_text
-from seesay.base.errors import RefusedInput, UsageError, nearest
+from seesay.base.errors import RefusedInput, SeesayError, UsageError, nearest
 from seesay.base.records import Skipped
 from seesay.data.sources import LooseFile
 
@@ -27,6 +27,8 @@ _OF_DAMAGE = (
     *(ValueError, TypeError, NotImplementedError, OSError, LookupError),
     *(NameError, ArithmeticError, MemoryError, RecursionError),
 )
+# SIGKILL, by which a system ends what takes its last memory.
+_KILLED = -9
 _TRIAL = "import sys; from scipy.io import loadmat; loadmat(sys.argv[1], variable_names=[sys.argv[2]])"
 
 
@@ -50,9 +52,14 @@ def read_mat(path: Path, variable: str) -> Any:
 
 
 def refuse_deadly(path: Path, variable: str) -> None:
-    """`RefusedInput` for a MATLAB file of which scipy's reader dies, which is tried in a process of its own."""
+    """`RefusedInput` for a MATLAB file of which scipy's reader dies, which is tried in a process of its own.
+
+    `SeesayError` where something else ended that process.
+    """
     command = [sys.executable, "-P", "-c", _TRIAL, str(path), variable]
     code = subprocess.run(command, capture_output=True, check=False).returncode  # noqa: S603
+    if code == _KILLED:
+        raise SeesayError(f"{path} was not read: what tried it was killed, as where memory runs out; free some of it.")
     # 1 is an error of Python's, which comes again here.
     if code not in (0, 1):
         raise RefusedInput(f"{path} is damaged (what reads it ends with code {code}); fetch it again.")
