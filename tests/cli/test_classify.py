@@ -341,6 +341,7 @@ def test_photos_of_several_places_are_classified_with_labels_as_an_option(seesay
         (["other/", "more/"], "seesay classify photos other/ more/ --labels 'cat,dog'"),
         (["./other", "cat"], "seesay classify photos ./other --labels 'cat'"),
         (["other/", *["more/"] * 9, "cat"], "seesay classify photos other/ more/ ... --labels 'cat'; if it is a label"),
+        (["other/", *"abcdefgh"], "seesay classify photos other/ --labels 'a,b,c,...'; if it is a label"),
     ],
 )
 def test_a_folder_among_the_labels_is_answered_with_the_option(seesay, tmp_path, paint, monkeypatch, labels, said):

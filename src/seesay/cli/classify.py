@@ -218,7 +218,7 @@ def refuse_places(photos: str, labels: Sequence[str]) -> None:
     folders = [label for label in labels if os.path.isdir(label)]
     meant = [label for label in folders if os.sep in label or "/" in label or len(folders) < len(labels)]
     if meant:
-        words = ",".join(label for label in labels if label not in meant) or "cat,dog"
+        words = _shown([label for label in labels if label not in meant], ",") or "cat,dog"
         raise UsageError(
             f"label {meant[0]!r} is a folder; for photos in several places name the labels with an option: "
             f"seesay classify {_shown([photos, *meant], ' ')} --labels {words!r}; "
