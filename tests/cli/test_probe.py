@@ -95,7 +95,7 @@ def test_a_class_of_broken_images_is_named(seesay, sets, part: int):
     [
         (["{train}"], "Missing argument"),
         (["{train}", "{test}/nowhere"], "There is no "),
-        (["box", "{test}"], "box is a model: --model box."),
+        (["box", "{test}"], "box is a model: seesay finetune box trains it, and other verbs take it as --model box."),
         (["{train}", "{test}", "--shots", "1,two"], "--shots '1,two' should be numbers"),
         (["{train}", "{test}", "--shots", ""], "the word after --shots is empty"),
         (["{train}", "{test}", "--shots", "5"], "5 shots are requested, but class 'blue' of album/train has 4 images"),

@@ -321,9 +321,10 @@ def missing_location(path: Path) -> UsageError:
         lost = lost.parent
     names = os.listdir(lost.parent) if os.access(lost.parent, os.R_OK) and lost.parent.is_dir() else []
     where = f"{str(lost.parent)!r} has no {lost.name!r}"
-    hint = (
-        f" {path} is a model: --model {path}." if str(path) == PACKAGED_MODEL else nearest(lost.name, names, part=_stem)
-    )
+    hint = nearest(lost.name, names, part=_stem)
+    if str(path) == PACKAGED_MODEL:
+        # Of train and doctor --model is a size.
+        hint = f" {path} is a model: seesay finetune {path} trains it, and other verbs take it as --model {path}."
     return UsageError(f"There is no {str(path)!r}: {where}.{hint}")
 
 
