@@ -79,16 +79,9 @@ class ClassMeasure:
 
     def answers(self, model: Model) -> Answered:
         """Right or wrong for every image."""
-        return self.answers_of(model, class_scores(model, self._pixels_N3SS, self.names, self.templates))
-
-    def answers_of(self, model: Model, score_NC: Tensor) -> Answered:
-        """As `answers`, for scores (N, C) that are there already."""
+        score_NC = class_scores(model, self._pixels_N3SS, self.names, self.templates)
         hit_N = top_k_hits(score_NC, self.label_N, ks=(1,))[1]
         return Answered(value_M=hit_N.astype(float), image_M=np.arange(self.n))
-
-    def interval(self, answered: Answered) -> tuple[float, float]:
-        """The exact 95 % interval of a share."""
-        return proportion_interval(int(answered.value_M.sum()), self.n)
 
 
 class CaptionMeasure:
