@@ -4,6 +4,7 @@ import contextlib
 import random
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 from patience import PATIENCE
@@ -54,6 +55,50 @@ def headed(*lines, body=b""):
 )
 def test_the_end_of_a_plain_request_is_found_and_of_no_other(request_bytes, length):
     assert length_of(b"??" + request_bytes, 2, most=listening.HEADER_BYTES) == length
+
+
+def test_one_that_may_close_its_connection_is_found_too():
+    closing = headed(b"Connection: close", b"Content-Length: 2", body=b"{}")
+    assert length_of(closing, 0, most=1000) is None
+    assert length_of(closing, 0, most=1000, may_close=True) == len(closing)
+    assert length_of(headed(b"Connection: upgrade"), 0, most=1000, may_close=True) is None
+
+
+@pytest.fixture
+def crowded():
+    """A listener of a service that is full, with as many connections in this tenth of a second as it keeps."""
+    with listening.bind("127.0.0.1", 0) as listener:
+        listener.setblocking(False)
+        listener.listen()
+        listener.guard = SimpleNamespace(is_full=True, refusal=lambda *, is_last: b"503" if is_last else b"")
+        listener._since, listener._taken = time.monotonic() + 3600, listening.AT_ONCE
+        yield listener
+
+
+@pytest.mark.parametrize("request_bytes", [PLAIN, headed(b"Connection: close")], ids=["kept", "closed"])
+def test_a_whole_request_is_refused_before_its_connection_is_the_event_loops(crowded, request_bytes):
+    with socket.create_connection(crowded.getsockname(), timeout=PATIENCE) as caller:
+        caller.sendall(request_bytes)
+        with pytest.raises(BlockingIOError):
+            crowded.accept()
+        assert caller.recv(100) == b"503"
+        assert caller.recv(100) == b""
+
+
+@pytest.mark.parametrize("said", [b"", PLAIN[:-1], PLAIN[:30], HEALTH, PLAIN + HEALTH], ids=len)
+def test_any_other_connection_is_the_event_loops_with_all_that_it_said(crowded, said):
+    with socket.create_connection(crowded.getsockname(), timeout=PATIENCE) as caller:
+        caller.sendall(said)
+        connection, _ = crowded.accept()
+        with connection:
+            assert not said or connection.recv(1000) == said
+
+
+def test_a_service_that_is_not_full_takes_every_connection(crowded):
+    crowded.guard.is_full = False
+    with socket.create_connection(crowded.getsockname(), timeout=PATIENCE) as caller:
+        caller.sendall(PLAIN)
+        crowded.accept()[0].close()
 
 
 def test_where_a_request_ends_unparsed_it_ends_for_h11_too():

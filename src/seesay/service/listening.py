@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -28,9 +29,55 @@ HEADER_SECONDS, IDLE_SECONDS, TAKING_SECONDS, LAST_SECONDS = 10.0, 5, 30.0, 10
 HEADER_BYTES, CONNECTIONS = 16 << 10, 512
 # How a request for the model begins.
 WORK = b"POST "
+# Guesses: connections that wait to be accepted, those that are accepted at once, and those that become the event loop's
+# in so many seconds while the service is full: the others of a request that is there are refused before they do.
+WAITING, AT_ONCE, PAUSE_SECONDS = 2048, 8, 0.1
 
 
-def bind(host: str, port: int) -> socket.socket:
+class Listener(socket.socket):
+    """A socket on which connections are accepted; by its `guard`, once it has one, some are refused at once.
+
+    To make a connection the event loop's takes several times what its refusal takes. Where they come faster than that,
+    nobody was answered in time (benchmarks/2026-11-29-serve).
+    """
+
+    guard: Guard | None = None
+    _since = 0.0
+    _taken = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """A connection that was not refused; `BlockingIOError` if there is none, or to let the others have a turn."""
+        for _ in range(AT_ONCE):
+            connection, address = super().accept()
+            if self.guard is None or not self.guard.is_full or not self._refuse(connection, self.guard):
+                return connection, address
+        raise BlockingIOError
+
+    def _refuse(self, connection: socket.socket, guard: Guard) -> bool:
+        """Answer, and close, a connection whose whole request for the model is there."""
+        now = time.monotonic()
+        if now - self._since > PAUSE_SECONDS:
+            self._since, self._taken = now, 0
+        self._taken += 1
+        if self._taken <= AT_ONCE:  # may be kept for further requests
+            return False
+        connection.setblocking(False)
+        try:
+            data = connection.recv(HEADER_BYTES, socket.MSG_PEEK)
+            if not data.startswith(WORK) or length_of(data, 0, most=HEADER_BYTES, may_close=True) != len(data):
+                return False
+            connection.recv(len(data))  # else closing it would take back the answer
+            connection.send(guard.refusal(is_last=True))
+            connection.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return False  # nothing has come yet
+        except OSError:
+            pass  # the caller is gone
+        connection.close()
+        return True
+
+
+def bind(host: str, port: int) -> Listener:
     """A socket on which nobody can call yet; `UsageError` for an address that is none, `SeesayError` for one in use."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -38,7 +85,7 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
     except (socket.gaierror, UnicodeError, OverflowError) as error:
         raise UsageError(f"--host {host!r} is no address of this machine; 127.0.0.1 is its own.") from error
-    listener = socket.socket(family, kind, protocol)
+    listener = Listener(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -66,6 +113,7 @@ def server_of(app: Guard, *, on_start: Callable[[], None] = lambda: None) -> "Se
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=LAST_SECONDS,
         h11_max_incomplete_event_size=HEADER_BYTES,
+        backlog=AT_ONCE,
     )
     # What they say of requests that are none would let a stranger fill the log.
     for name in ("uvicorn.error", "python_multipart"):
@@ -83,6 +131,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
         await super().startup(sockets)
+        for listener in sockets or ():
+            # As many wait as before, though fewer are accepted at once.
+            listener.listen(WAITING)
+            if isinstance(listener, Listener):
+                listener.guard = cast(Guard, self.config.app)
         self._on_start()
 
     @contextmanager

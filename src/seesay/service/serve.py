@@ -1,5 +1,6 @@
 """A model and a folder of photos behind HTTP on this machine: `seesay serve`."""
 
+import gc
 import ipaddress
 import os
 import socket
@@ -86,8 +87,10 @@ def _run(
     try:
         app = create_app(service, measures)
         guard = Guard(app=app, access=access, measures=measures)
+        gc.freeze()  # else all that torch has made is looked at again every few seconds, a tenth of a second each time
         server_of(guard, on_start=lambda: _announce(listener, model, index)).run(sockets=[listener])
     finally:
+        gc.unfreeze()
         service.close()
 
 

@@ -12,10 +12,11 @@ _FRAMING = re.compile(rb"\r\n(content-length|transfer-encoding|connection|expect
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 
 
-def length_of(data: bytes, start: int, *, most: int) -> int | None:
+def length_of(data: bytes, start: int, *, most: int, may_close: bool = False) -> int | None:
     """Bytes of the POST that begins at `start`, with its body, also where that is still to come.
 
-    None where its head is not whole, is longer than `most`, or has anything that needs to be parsed.
+    None where its head is not whole, is longer than `most`, or has anything that needs to be parsed, as what its
+    connection becomes; `may_close` says that this one may be the last of its connection.
     """
     head = _HEAD.match(data, start, start + most)
     if head is None:
@@ -23,7 +24,8 @@ def length_of(data: bytes, start: int, *, most: int) -> int | None:
     found = _FRAMING.findall(head[0].lower())
     framing = {name: value.rstrip(b"\t ") for name, value in found}
     length = framing.pop(b"content-length", b"0")
-    is_kept = framing.pop(b"connection", b"keep-alive") == b"keep-alive"
-    if len(dict(found)) < len(found) or framing or not is_kept or not _LENGTH.fullmatch(length):
+    connection = framing.pop(b"connection", b"keep-alive")
+    is_plain = connection == b"keep-alive" or (may_close and connection == b"close")
+    if len(dict(found)) < len(found) or framing or not is_plain or not _LENGTH.fullmatch(length):
         return None
     return len(head[0]) + int(length)
