@@ -32,6 +32,8 @@ CONTRAST = 1.5
 MOST_TIMES = 4.0
 # In attention of at most so many positions shares are whole numbers of 1/255 too: a mean share is at least 4 of these.
 MOST_POSITIONS = 64
+# What stands between a bias and its sum.
+SHAPING = ("Reshape", "Unsqueeze", "Convert")
 # What no range is below.
 SMALLEST = 1e-6
 # What OpenVINO calls the nodes that make rows of unit length, and means of positions.
@@ -188,21 +190,22 @@ def _make_biases_constant(model: Any) -> None:
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Add" and node.input_value(0).get_node().get_type_name() == "Convolution":
             bias = node.input_value(1).get_node()
-            while bias.get_type_name() != "Constant":
+            while bias.get_type_name() in SHAPING:
                 bias = bias.input_value(0).get_node()
-            constant = opset13.constant(bias.get_data().reshape(1, -1, 1, 1))
-            node.input(1).replace_source_output(constant.output(0))
+            if bias.get_type_name() == "Constant":  # else it is a sum of two branches
+                constant = opset13.constant(bias.get_data().reshape(1, -1, 1, 1))
+                node.input(1).replace_source_output(constant.output(0))
     model.validate_nodes_and_infer_types()
 
 
 def _round_attention(made: Any, model: Any, inputs: Sequence[np.ndarray]) -> None:
-    """Shares and values of attention over few positions in 8 bits, which nncf leaves in float32; ranges are those of
-    the model before."""
+    """Shares and values of attention over few positions in 8 bits, where nncf has left them in float32; ranges are
+    those of the model before."""
     import openvino  # pyright: ignore[reportMissingImports]
     from openvino import opset13  # pyright: ignore[reportMissingImports]
 
-    products = _products_of_attention(model)
-    if not products:
+    products, left = _products_of_attention(model), _products_of_attention(made)
+    if not products or len(left) != len(products):
         return
     values = [product.input_value(side) for product in products for side in (0, 1)]
     probe = openvino.Model([opset13.result(value) for value in values], model.get_parameters(), "probe")
@@ -217,7 +220,7 @@ def _round_attention(made: Any, model: Any, inputs: Sequence[np.ndarray]) -> Non
         ends = [opset13.constant(np.full(shape, end, np.float32)) for end in (least, most)]
         target.replace_source_output(opset13.fake_quantize(source, *ends, *ends, levels).output(0))
 
-    for product, share, value in zip(_products_of_attention(made), most[::2], most[1::2], strict=True):
+    for product, share, value in zip(left, most[::2], most[1::2], strict=True):
         rounded(product.input(0), 0.0, share, 256)
         # Before heads are told apart, where the product that makes values rounds them itself.
         rounded(product.input_value(1).get_node().input_value(0).get_node().input(0), -value, value, 255)
