@@ -29,8 +29,8 @@ HEADER_SECONDS, IDLE_SECONDS, TAKING_SECONDS, LAST_SECONDS = 10.0, 5, 30.0, 10
 HEADER_BYTES, CONNECTIONS = 16 << 10, 512
 # How a request for the model begins.
 WORK = b"POST "
-# Guesses: connections that wait to be accepted, those that are accepted at once, and those that become the event loop's
-# in so many seconds while the service is full: the others of a request that is there are refused before they do.
+# Guesses: how many connections may wait to be accepted; how many are accepted, or refused, before others have a turn,
+# and how many become the event loop's in each pause while the service is full; and seconds of such a pause.
 WAITING, AT_ONCE, PAUSE_SECONDS = 2048, 8, 0.1
 
 
