@@ -6,21 +6,10 @@ CPU milliseconds of one of 12 layers, the least of 7 in turn: `plain` weights as
 many rows; `added` and `gelu` with a sum or an activation in the same product, `, gelu` with one behind it.
 """
 
-import time
-
 import torch
+from int4 import LAYERS, least
 
-LAYERS, ROUNDS, CHOSEN = 12, 7, (50, 400, 1600)
-
-
-def least(ways: dict) -> dict[str, float]:
-    found = dict.fromkeys(ways, float("inf"))
-    for _ in range(ROUNDS):
-        for name, work in ways.items():
-            start = time.process_time()
-            work()
-            found[name] = min(found[name], (time.process_time() - start) * 1000 / LAYERS)
-    return {name: round(value, 3) for name, value in found.items()}
+ROUNDS, CHOSEN = 7, (50, 400, 1600)
 
 
 def ways_of(rows: int, wide: int, out: int) -> dict:
@@ -46,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for rows in CHOSEN:
         for wide, out in ((768, 2304), (768, 768), (768, 3072), (3072, 768)):
-            print(rows, "rows,", wide, "by", out, least(ways_of(rows, wide, out)), flush=True)
+            print(rows, "rows,", wide, "by", out, least(ways_of(rows, wide, out), ROUNDS), flush=True)
 
 
 if __name__ == "__main__":
