@@ -39,7 +39,7 @@ def encoder(model: seesay.Model, way: str, photos: str) -> Encode:
     drawn = torch.stack([model.preprocess.read(path) for path in drawn_from_folders(find_photos([photos]), 128)])
     graph = image_graph(model.name, without_outliers(model, drawn, TEXTS).clip)
     given = list(model.preprocess.normalise(for_ranges(drawn, graph)).numpy()[:, None])
-    made = IN_INT8[engine](graph, given, first=float_layers(engine, graph)[0])
+    made = IN_INT8[engine](graph, given, first=float_layers(graph)[0])
     with tempfile.TemporaryDirectory() as folder:
         write_graphs(Path(folder), {"image": made}, engine, int8=True)
         run = OPENERS[engine](next(path for path in Path(folder).iterdir() if path.suffix != ".bin"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_towers import model_of
 
+import seesay
 from seesay.model.onnx_images import image_graph
 from seesay.tasks import export_int8
 
@@ -37,6 +38,42 @@ def test_ranges_of_convolutions_are_taken_from_harsher_photos_too():
     ranges = export_int8.for_ranges(pixels, conv)
     assert ranges.shape == (4, 3, 4, 5) and torch.equal(ranges[:2], pixels)
     assert ranges[2, 0, 0].tolist() == [0, 32, 128, 224, 255]
+
+
+def test_nothing_is_rounded_twice_and_small_convolutions_not_at_all():
+    """Of convolutions in ONNX Runtime what stands behind a ReLU is rounded, of matrix products what goes in alone."""
+    import onnx
+
+    box = seesay.load("box")
+    for own, first in ((box, 0), (model_of("vit"), 0)):
+        graph = image_graph(own.name, own.clip)
+        nodes = onnx.load_from_string(export_int8.in_int8(graph, list(drawn(own, 2)[:, None]), first=first)).graph.node
+        maker = {output: node for node in nodes for output in node.output}
+        rounded = [maker[node.input[0]].op_type for node in nodes if node.op_type == "QuantizeLinear"]
+        assert rounded and "MatMul" not in rounded
+        before = {maker[node.input[0]].op_type for node in nodes if node.op_type == "Relu"}
+        assert before <= {"Conv", "Add"}  # Conv: of a convolution in float32
+        if own is box:
+            in_float = {node.name for node in nodes if node.op_type == "Conv" and node.input[1] not in maker}
+            assert in_float == set(export_int8._small_convolutions(onnx.load_from_string(graph)))
+            assert len(in_float) == 3  # the first, of three channels, and two shortcuts of 1x1
+
+
+def test_onnx_runtime_widens_no_weights_of_a_vit_at_each_call(tmp_path):
+    """It would where a product of one row an image has its bias behind it, which it makes Gemm first."""
+    import onnx
+    import onnxruntime
+
+    own, options = model_of("vit"), onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "as_it_runs.onnx")
+    graph = image_graph(own.name, own.clip)
+    made = export_int8.in_int8(graph, list(drawn(own, 2)[:, None]), first=0)
+    onnxruntime.InferenceSession(made, options, providers=["CPUExecutionProvider"])
+    runs = onnx.load(options.optimized_model_filepath).graph
+    weights = {tensor.name for tensor in runs.initializer if len(tensor.dims) > 1}
+    assert any(weights & {*node.input} for node in runs.node if node.op_type == "MatMulIntegerToFloat")
+    assert not [node.name for node in runs.node if node.op_type == "DequantizeLinear" and weights & {*node.input}]
 
 
 def layers(own) -> list[tuple[torch.nn.LayerNorm, torch.nn.Linear]]:

@@ -55,14 +55,14 @@ from seesay.tasks.export_files import (
     write_beside,
     write_graphs,
 )
-from seesay.tasks.export_int8 import CALIBRATORS, IN_INT8, float_layers, for_ranges, without_outliers
+from seesay.tasks.export_int8 import CALIBRATORS, IN_INT8, float_layers, for_ranges, photos_for_ranges, without_outliers
 from seesay.tasks.words import choose_words
 
 # Between rounding in another order, 1e-7 for unit rows, and what could change an answer; and the cosine that int8 keeps
 # at worst, as the issue asks.
 FLOAT_BOUND, INT8_COSINE = 1e-5, 0.995
-# Guesses: images and prompts that rows are compared on, images that ranges of int8 are taken from, and calls timed.
-IMAGES, PROMPTS, CALIBRATED, CALLS = 64, 128, 128, 9
+# Guesses: images and prompts that rows are compared on, and calls timed.
+IMAGES, PROMPTS, CALLS = 64, 128, 9
 # Drawn in the package, for whoever names no images.
 DRAWN = "limits:species:64"
 ODD_TEXTS = (
@@ -117,12 +117,12 @@ def export(
     """
     folder = Path(destination)
     _check_arguments(folder, to, int8=int8, calibrate=calibrate)
-    photos = drawn_from_folders(find_photos([calibrate]), CALIBRATED) if calibrate is not None else []
+    found = find_photos([calibrate]) if calibrate is not None else []
     labelled = None if check is None else _labelled(check)
     chosen = on_device(model, "cpu")
     refuse_unexportable(chosen)
     refuse_altered(chosen, "export")
-    checks = _Checks.of(chosen, photos, labelled)
+    checks = _Checks.of(chosen, drawn_from_folders(found, photos_for_ranges(chosen, LAYOUTS[to].engine)), labelled)
     made: list[dict[str, Any]] = []
 
     def write(path: Path) -> None:
@@ -259,7 +259,7 @@ def _int8_graphs(model: Model, graphs: dict[str, bytes], to: str, checks: _Check
     rows = {"image": right.image_ND, "text": right.text_ND}
     engine, paths, found = LAYOUTS[to].engine, graph_paths(to, int8=True), {}
     for side, graph in graphs.items():
-        for first in float_layers(engine, graph):
+        for first in float_layers(graph):
             found[side] = IN_INT8[engine](graph, inputs[side], first=first)
             with TemporaryDirectory(prefix="seesay-") as folder:
                 write_graphs(Path(folder), {side: found[side]}, to, int8=True)

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,12 +22,18 @@ from torch import Tensor, nn
 from seesay.model.bundle import Model
 from seesay.nets.block import Block
 
-# Layers that stay in float32 at the beginning, the next number where the bound asks for it. Of 3,295 images the box has
-# 66 right or wrong that float32 has not with 1, 32 with 4, 37 with 8 (benchmarks/2026-11-29-engines, float_layers).
+# Layers that stay in float32 at the beginning, the next number where the bound asks for it; none of transformers at
+# first, as a trained ViT has a smallest cosine of 0.997 without (benchmarks/2026-11-30-int8).
 FLOAT_LAYERS = (4, 8)
+# A convolution stays in float32 that has no more than this share of all multiplications: shortcuts of 1x1, which pay
+# nothing in int8 and lose as much as the largest (benchmarks/2026-11-30-int8).
+SMALL_SHARE = 0.01
 # Ranges of convolutions are taken from photos with so many times their contrast, too: of 7,801 images of six sets the
 # box has a smallest cosine of 0.9950 in OpenVINO so, and 0.9923 without (benchmarks/2026-11-29-engines, int8_sets).
 CONTRAST = 1.5
+# Photos that ranges are taken from, guesses; more of convolutions in ONNX Runtime: of those 7,801 images the box has a
+# smallest cosine of 0.9949 with 128 and of 0.9965 with 512 (benchmarks/2026-11-30-int8).
+CALIBRATED, CALIBRATED_CONVOLUTIONS = 128, 512
 # A channel behind a LayerNorm is narrowed to so many times what half of the channels stay within. None of a ViT that
 # was trained here goes beyond 2.6.
 MOST_TIMES = 4.0
@@ -40,10 +47,15 @@ SMALLEST = 1e-6
 UNIT_LENGTH = ("ReduceL2", "Maximum", "Divide", "ReduceMean")
 
 
-def float_layers(engine: str, graph: bytes) -> tuple[int, ...]:
-    """How many first layers of an ONNX file may stay in float32, in the order to try; at first none of transformers in
-    OpenVINO, which had a smallest cosine of 0.9988 without."""
-    return (0, *FLOAT_LAYERS) if engine == "openvino" and not _has_convolutions(graph) else FLOAT_LAYERS
+def float_layers(graph: bytes) -> tuple[int, ...]:
+    """How many first layers of an ONNX file may stay in float32, in the order to try; at first none of transformers."""
+    return FLOAT_LAYERS if _has_convolutions(graph) else (0, *FLOAT_LAYERS)
+
+
+def photos_for_ranges(model: Model, engine: str) -> int:
+    """How many photos a model's ranges are taken from."""
+    has_convolutions = model.architecture.image.kind in ("conv", "resnet")
+    return CALIBRATED_CONVOLUTIONS if has_convolutions and engine == "onnx" else CALIBRATED
 
 
 def for_ranges(pixels_N3SS: Tensor, graph: bytes) -> Tensor:
@@ -95,7 +107,9 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
     (N, 3, S, S) or (N, L).
 
     Weights have a scale for each output, activations one for a tensor, by ONNX Runtime's own calibrator (the smallest
-    and the largest number seen). Attention, normalisation, the `first` layers and the last one stay in float32.
+    and the largest number seen). A convolution's output is rounded behind its ReLU, so that no step is spent on what
+    that cuts off, and a matrix product's not at all. Attention, normalisation, small convolutions, the `first` layers
+    and the last one stay in float32.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -112,6 +126,8 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
     # Of the one query of a last block, head by head: small, and not what is computed in 8-bit integers at once.
     by_head = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 3}
     of_one_query = [node.name for node in model.graph.node if node.op_type == "MatMul" and by_head & {*node.input}]
+    in_float = [*products[:first], *_small_convolutions(model), *of_one_query, products[-1]]
+    _give_three_sides(model, {*products} - {*in_float})
     with TemporaryDirectory(prefix="seesay-") as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         # It would ask for a step that is done here already, as normalisations are in the weights.
@@ -122,14 +138,51 @@ def in_int8(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> bytes:
             target,
             Inputs(model.graph.input[0].name),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["MatMul", "Conv"],
+            op_types_to_quantize=["MatMul", "Conv", "Relu"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[*products[:first], *of_one_query, products[-1]],
-            extra_options={"MatMulConstBOnly": True},
+            nodes_to_exclude=in_float,
+            extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
         return target.read_bytes()
+
+
+def _small_convolutions(model: Any) -> list[str]:
+    """Names of an ONNX model's convolutions that have next to none of all convolutions' multiplications."""
+    import onnx
+
+    shaped = onnx.shape_inference.infer_shapes(model).graph
+    sides = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in shaped.value_info}
+    kernels = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    count = {
+        node.name: math.prod(kernels[node.input[1]]) * math.prod(sides[node.output[0]][2:])
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    }
+    return [name for name, number in count.items() if number <= SMALL_SHARE * sum(count.values())]
+
+
+def _give_three_sides(model: Any, names: set[str]) -> None:
+    """An ONNX model's products of (N, W) with weights, if named, become those of (N, 1, W): with their bias behind them
+    ONNX Runtime would make them Gemm, for which it widens the weights at each call."""
+    import onnx
+
+    shaped = onnx.shape_inference.infer_shapes(model).graph
+    flat = {value.name for value in shaped.value_info if len(value.type.tensor_type.shape.dim) == 2}
+    nodes = []
+    for node in model.graph.node:
+        nodes.append(node)
+        output = node.output[0]
+        if node.op_type == "MatMul" and node.name in names and output in flat:
+            nodes.insert(-1, onnx.helper.make_node("Reshape", [node.input[0], "three_sides"], [f"{output}_in"]))
+            nodes.append(onnx.helper.make_node("Reshape", [f"{output}_out", "two_sides"], [output]))
+            node.input[0], node.output[0] = f"{output}_in", f"{output}_out"
+    for name, sides in (("three_sides", [0, 1, -1]), ("two_sides", [0, -1])):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sides, np.int64), name))
+    made = copy.deepcopy(nodes)
+    del model.graph.node[:]
+    model.graph.node.extend(made)
 
 
 def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: int) -> Any:
