@@ -178,8 +178,9 @@ def _give_three_sides(model: Any, names: set[str]) -> None:
             nodes.insert(-1, onnx.helper.make_node("Reshape", [node.input[0], "three_sides"], [f"{output}_in"]))
             nodes.append(onnx.helper.make_node("Reshape", [f"{output}_out", "two_sides"], [output]))
             node.input[0], node.output[0] = f"{output}_in", f"{output}_out"
-    for name, sides in (("three_sides", [0, 1, -1]), ("two_sides", [0, -1])):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sides, np.int64), name))
+    if len(nodes) > len(model.graph.node):  # ONNX Runtime warns of a tensor that nobody reads
+        for name, sides in (("three_sides", [0, 1, -1]), ("two_sides", [0, -1])):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(sides, np.int64), name))
     made = copy.deepcopy(nodes)
     del model.graph.node[:]
     model.graph.node.extend(made)
