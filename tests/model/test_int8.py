@@ -6,6 +6,7 @@ from small_towers import model_of, pictures
 from torch.nn.functional import layer_norm
 
 from seesay.model import int8
+from seesay.model.int8_centres import Centre, centres_of
 from seesay.nets.architecture import VisionTransformerConfig
 from seesay.nets.packing import Group
 from seesay.nets.vit import VisionTransformer
@@ -23,7 +24,7 @@ def tower(**changed) -> VisionTransformer:
 
 def blocks_and_rows(**changed) -> tuple[VisionTransformer, int8.Int8Blocks, torch.Tensor]:
     right = tower(**changed)
-    return right, int8.Int8Blocks(right.blocks), drawn(3 * 10, 64)
+    return right, int8.Int8Blocks(right.blocks, {}), drawn(3 * 10, 64)
 
 
 def nearness(found: torch.Tensor, right: torch.Tensor) -> float:
@@ -101,9 +102,41 @@ def test_a_channel_that_holds_most_of_a_row_costs_no_accuracy():
     x[:, 9] = 10.0
     for block in right.blocks:
         block.ln_1.weight[9] = block.ln_2.weight[9] = 0.05
-    blocks, groups = int8.Int8Blocks(right.blocks), [Group(3, 10)]
+    blocks, groups = int8.Int8Blocks(right.blocks, {}), [Group(3, 10)]
     change, exact = blocks(x, groups) - x, right.blocks(x, groups) - x
     assert nearness(change, exact) < 0.03
+
+
+@torch.inference_mode()
+def test_channels_that_are_large_in_all_rows_alike_cost_no_accuracy():
+    """As real CLIP weights have them in what blocks add up: behind a LayerNorm all others are a fiftieth as wide."""
+    right, _, x = blocks_and_rows()
+    large = [7, 33]
+    x[:, large] += torch.tensor([300.0, -300.0])
+    norms = [norm for block in right.blocks for norm in (block.ln_1, block.ln_2)]
+    for norm in norms:
+        norm.weight.mul_(50)
+        norm.weight[large] = 0.05
+    groups, normed = [Group(3, 10)], layer_norm(x, (64,))
+    offset_W = torch.zeros(64).index_copy(0, torch.tensor(large), normed[:, large].mean(0))
+    centre = Centre(offset_W, 3 * float((normed - offset_W).square().mean().sqrt()))
+    exact = right.blocks(x, groups) - x
+    without, taken_off = (
+        nearness(int8.Int8Blocks(right.blocks, centres)(x, groups) - x, exact)
+        for centres in ({}, {id(norm): centre for norm in norms})
+    )
+    assert taken_off < 0.06 and taken_off < without / 5
+
+
+@torch.inference_mode()
+def test_such_channels_are_found_and_no_others():
+    own = model_of("vit")
+    assert not centres_of(own)
+    own.clip.image_tower.ln_pre.bias[[7, 33]] += torch.tensor([400.0, -400.0])
+    centres = centres_of(own)
+    assert len(centres) == 2 * len(own.clip.image_tower.blocks)
+    assert all(centre.offset_W.nonzero().flatten().tolist() == [7, 33] for centre in centres.values())
+    assert all(centre.width < 0.2 for centre in centres.values())
 
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])

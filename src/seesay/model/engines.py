@@ -21,6 +21,7 @@ from seesay.base.streams import say
 from seesay.model.compact_weights import SHORT_NAMES, refuse_compact
 from seesay.model.encode import PRECISIONS
 from seesay.model.int8 import int8_parts
+from seesay.model.int8_centres import centres_of
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
 from seesay.model.onnx_images import IMAGE_TOWERS, image_graph
 from seesay.model.onnx_texts import TEXT_TOWERS, text_graph
@@ -318,10 +319,11 @@ def towers_with(model: "Model", engine: str) -> DualEncoder:
     A tower without such blocks stays as it is, and a line says so. `UsageError` where torch has no such product, and
     for a model without such blocks.
     """
-    product, parts = IN_BLOCKS[engine]
+    product, parts_of = IN_BLOCKS[engine]
     if not product() or not torch.backends.mkldnn.is_available():
         raise UsageError(f"engine {engine} needs a torch with oneDNN, as on x86 and ARM; take another engine.")
     clip = dual_encoder(model.name, model.clip)
+    parts = parts_of(model)
     made = {"image": parts(clip.image_tower), "text": parts(clip.text_tower)}
     if not any(made.values()):
         raise UsageError(f"{model.name} has no transformer blocks, and engine {engine} is for these; take another.")
@@ -334,7 +336,11 @@ def towers_with(model: "Model", engine: str) -> DualEncoder:
 
 # Engines that compute transformer blocks in a way of their own: whether torch has its product, and what stands in the
 # stead of a tower's modules, by their `id`.
-IN_BLOCKS: dict[str, tuple[Callable[[], bool], Callable[[nn.Module], dict[int, nn.Module]]]] = {
-    "torch-packed": (lambda: hasattr(torch.ops.mkldnn, "_linear_pointwise"), packed_parts),
-    "torch-int8": (lambda: hasattr(torch.ops.onednn, "qlinear_pointwise"), int8_parts),
+Parts = Callable[[nn.Module], dict[int, nn.Module]]
+IN_BLOCKS: dict[str, tuple[Callable[[], bool], Callable[["Model"], Parts]]] = {
+    "torch-packed": (lambda: hasattr(torch.ops.mkldnn, "_linear_pointwise"), lambda _: packed_parts),
+    "torch-int8": (
+        lambda: hasattr(torch.ops.onednn, "qlinear_pointwise"),
+        lambda model: functools.partial(int8_parts, centres=centres_of(model)),
+    ),
 }

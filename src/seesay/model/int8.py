@@ -2,8 +2,8 @@
 
 A row that comes into a product is rounded to whole numbers of -128 to 127. Where a LayerNorm stands before it, one step
 serves all rows of all images: channels are mixed so that no few of them hold a row's largest numbers, and a normalised
-row is about as wide as any other. Elsewhere a row has a step of its own. So nothing is calibrated, and no
-row is rounded by what else is in the batch.
+row is about as wide as any other, once what some channels hold in all rows is taken off (`int8_centres`). Elsewhere a
+row has a step of its own. So nothing is calibrated on photos, and no row is rounded by what else is in the batch.
 
 B = images, T = rows, I = inputs, O = outputs, N = positions that are pooled, W = width, H = heads, C = W / H,
 L = positions of a sequence, G = groups of channels, M = channels of one, S = side in pixels, P = patches.
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.model.int8_centres import Centre
 from seesay.nets.block import Block, Blocks, gelu, gelu_tanh, quick_gelu
 from seesay.nets.packing import Group, Groups
 
@@ -43,12 +44,13 @@ ROWS = 800
 SCORES = 2**18
 
 
-def int8_parts(tower: nn.Module) -> dict[int, nn.Module]:
-    """By the `id` of a tower's modules, what stands in their stead; none for a tower without transformer blocks."""
+def int8_parts(tower: nn.Module, centres: dict[int, Centre]) -> dict[int, nn.Module]:
+    """By the `id` of a tower's modules, what stands in their stead; none for a tower without transformer blocks.
+    `centres` are by the `id` of a LayerNorm."""
     made: dict[int, nn.Module] = {}
     for module in tower.modules():
         if isinstance(module, Blocks):
-            made[id(module)] = Int8Blocks(module)
+            made[id(module)] = Int8Blocks(module, centres)
         elif isinstance(module, nn.ModuleList) and all(isinstance(block, Block) for block in module):
             linears = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
             made |= {id(layer): Int8Linear(layer) for layer in linears}
@@ -60,8 +62,9 @@ def int8_parts(tower: nn.Module) -> dict[int, nn.Module]:
 
 @functools.cache
 def rounding_sha256() -> str:
-    """SHA-256 (hex) of this file: rows that were cached are those of one way to round."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    """SHA-256 (hex) of this file and of the centres': rows that were cached are those of one way to round."""
+    here = Path(__file__)
+    return hashlib.sha256(here.read_bytes() + here.with_name("int8_centres.py").read_bytes()).hexdigest()
 
 
 class Product:
@@ -165,24 +168,31 @@ class Int8Block(nn.Module):
 
     gain_W: Tensor
 
-    def __init__(self, block: Block, mixing_MM: Tensor, *, is_last: bool):
+    def __init__(self, block: Block, mixing_MM: Tensor, centres: dict[int, Centre], *, is_last: bool):
         super().__init__()
         attention, width = block.attention, block.ln_1.normalized_shape[0]
         self.attention, self.eps = attention, (block.ln_1.eps, block.ln_2.eps)
         # Without a gain torch's LayerNorm takes twice as long.
         self.register_buffer("gain_W", torch.ones(width, dtype=torch.float32), persistent=False)
         self.in_bf16 = not attention.causal and has_bfloat16()
-        weight_XW, bias_X = after_norm(attention.qkv, block.ln_1, mixing_MM)
+        none = Centre(torch.zeros(width, dtype=torch.float32), 1.0)
+        (offset_1, wide_1), (offset_2, wide_2) = (centres.get(id(norm), none) for norm in (block.ln_1, block.ln_2))
+        # Where there is none, no time is spent on it.
+        self.centre_1, self.centre_2 = (
+            -mix(offset_W, mixing_MM, 0) if offset_W.any() else None for offset_W in (offset_1, offset_2)
+        )
+        self.steps = STEP * wide_1, STEP * wide_2
+        weight_XW, bias_X = after_norm(attention.qkv, block.ln_1, mixing_MM, offset_1)
         if self.in_bf16:
             weight_XW[:width] *= (width // attention.heads) ** -0.5
             bias_X[:width] *= (width // attention.heads) ** -0.5
-        self.qkv = Product(weight_XW, bias_X, step=STEP)
+        self.qkv = Product(weight_XW, bias_X, step=self.steps[0])
         if is_last:
-            self.query = Product(weight_XW[:width], bias_X[:width], step=STEP)
-            self.key_value = Product(weight_XW[width:], bias_X[width:], step=STEP)
+            self.query = Product(weight_XW[:width], bias_X[:width], step=self.steps[0])
+            self.key_value = Product(weight_XW[width:], bias_X[width:], step=self.steps[0])
         self.fused, self.kind, factor = FUSED[block.activation]
-        weight_XW, bias_X = after_norm(block.fc, block.ln_2, mixing_MM)
-        self.fc = Product(weight_XW * factor, bias_X * factor, step=STEP)
+        weight_XW, bias_X = after_norm(block.fc, block.ln_2, mixing_MM, offset_2)
+        self.fc = Product(weight_XW * factor, bias_X * factor, step=self.steps[1])
         out_WI, proj_WI = (mix(layer.weight.detach(), mixing_MM, 0) for layer in (attention.out, block.proj))
         self.out = Product(out_WI, step=1 / 127)
         self.proj = Product(proj_WI / factor, step=1 / ABOVE, shift=128 - BELOW)
@@ -193,8 +203,8 @@ class Int8Block(nn.Module):
     def forward(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor | None = None) -> Tensor:
         """As `Block`, (T, W) to (T, W) or (N, W)."""
         dtype = torch.bfloat16 if self.in_bf16 else torch.float32
-        normed_TW = F.layer_norm(x_TW, self.gain_W.shape, self.gain_W, None, self.eps[0])
-        whole_TW = as_whole(normed_TW, STEP)
+        normed_TW = F.layer_norm(x_TW, self.gain_W.shape, self.gain_W, self.centre_1, self.eps[0])
+        whole_TW = as_whole(normed_TW, self.steps[0])
         if pooled_N is None:
             x, made = x_TW, (self.qkv(whole_TW, dtype),)
         else:
@@ -204,7 +214,8 @@ class Int8Block(nn.Module):
             made[1][:, -1] += normed_TW[:, 0] * 0
         whole, most = by_row(self._attend(made, groups))
         x = (x + self.out_bias).addcmul_(self.out(whole), most)
-        whole = as_whole(F.layer_norm(x, self.gain_W.shape, self.gain_W, None, self.eps[1]), STEP)
+        normed = F.layer_norm(x, self.gain_W.shape, self.gain_W, self.centre_2, self.eps[1])
+        whole = as_whole(normed, self.steps[1])
         hidden = self.fc(whole, torch.float32, self.fused, self.kind)
         most = hidden.amax(-1, keepdim=True).clamp_(min=LOWEST / BELOW * ABOVE)
         whole = as_whole(hidden.div_(most), 1 / ABOVE, shift=128 - BELOW)
@@ -256,11 +267,11 @@ class Int8Blocks(nn.Module):
 
     mixing_MM: Tensor
 
-    def __init__(self, blocks: Blocks):
+    def __init__(self, blocks: Blocks, centres: dict[int, Centre]):
         super().__init__()
         *firsts, last = (block for block in blocks if isinstance(block, Block))
         self.register_buffer("mixing_MM", mixing(last.ln_1.normalized_shape[0]), persistent=False)
-        made = [Int8Block(block, self.mixing_MM, is_last=block is last) for block in (*firsts, last)]
+        made = [Int8Block(block, self.mixing_MM, centres, is_last=block is last) for block in (*firsts, last)]
         self.blocks = nn.ModuleList(made)
 
     def forward(self, x_TW: Tensor, groups: Groups, pooled_N: Tensor | None = None) -> Tensor:
@@ -310,10 +321,12 @@ def mix(x: Tensor, mixing_MM: Tensor, dim: int) -> Tensor:
     return F.linear(grouped, mixing_MM).flatten(-2).movedim(-1, dim)
 
 
-def after_norm(layer: nn.Linear, norm: nn.LayerNorm, mixing_MM: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights (O, W) and bias of a layer behind a LayerNorm whose rows have mixed channels and no gain or bias."""
+def after_norm(layer: nn.Linear, norm: nn.LayerNorm, mixing_MM: Tensor, offset_W: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (O, W) and bias of a layer behind a LayerNorm whose rows have mixed channels, less an offset, and no gain
+    or bias."""
     weight_OW, gain_W = layer.weight.detach(), norm.weight.detach()
-    return mix(weight_OW * gain_W, mixing_MM, 1), layer.bias.detach() + weight_OW @ norm.bias.detach()
+    bias_O = layer.bias.detach() + weight_OW @ (norm.bias.detach() + gain_W * offset_W)
+    return mix(weight_OW * gain_W, mixing_MM, 1), bias_O
 
 
 @functools.cache
