@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesay.model import int8_centres
 from seesay.model.int8_centres import Centre
 from seesay.nets.block import Block, Blocks, gelu, gelu_tanh, quick_gelu
 from seesay.nets.packing import Group, Groups
@@ -63,8 +64,8 @@ def int8_parts(tower: nn.Module, centres: dict[int, Centre]) -> dict[int, nn.Mod
 @functools.cache
 def rounding_sha256() -> str:
     """SHA-256 (hex) of this file and of the centres': rows that were cached are those of one way to round."""
-    here = Path(__file__)
-    return hashlib.sha256(here.read_bytes() + here.with_name("int8_centres.py").read_bytes()).hexdigest()
+    files = Path(__file__), Path(int8_centres.__file__)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class Product:
