@@ -4,9 +4,11 @@
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800, or --guard-images, are the guard and the others are measured; so
-are Flickr8k's dev captions, which no choice sees. --keep are weights of `start.keep` (drawn images and names keep their
-rows); without one it is the command's own. The third target are the twelve most frequent types of train-fashion, 60
-images each.
+are Flickr8k's dev captions, which no choice sees. With --trained-guard the guard are 10,000 images of Tiny ImageNet's
+training part, as of somebody who has what the model learned from, and all validation images are measured. Of a large
+guard a part is not measured but holds the model. --rate is the learning rate of our full and image. --keep are weights
+of `start.keep` (images and names keep their rows); without one it is the command's own. The third target are the twelve
+most frequent types of train-fashion, 60 images each.
 Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
@@ -34,6 +36,7 @@ from seesay.tasks.words import choose_words
 TARGETS = ("eval-mnist", "eval-rsicd30", "fashion")
 FASHION_TYPES, FASHION_IMAGES = 12, 60
 GUARD, CAPTIONS, GUARD_IMAGES = "eval-tinyimagenet-val", "eval-flickr8k-dev", 800
+TRAINED_OF_A_CLASS = 50
 STEPS, BATCH, RATE = 120, 32, 1e-4
 HOWS = ("full", "image", "lora", "prompt", "lock-text")
 BOUNDS = (1.0,)
@@ -91,6 +94,41 @@ def split(source: Path, folder: Path, *, first: str, second: str, count: int | N
     for name in (first, second):
         (folder / name / "classnames.txt").write_text((source / "classnames.txt").read_text())
     (folder / "classnames.txt").write_text((source / "classnames.txt").read_text())
+    return folder
+
+
+def trained_guard(data: Path, folder: Path) -> Path:
+    """Tiny ImageNet's training images with labels: the name among the set's that their class has most in captions."""
+    if (folder / "classnames.txt").exists():
+        return folder
+    names = (data / GUARD / "classnames.txt").read_text().splitlines()
+    images: dict[str, list[tuple[str, bytes]]] = {}
+    letters: dict[str, list[int]] = {}
+    for path in sorted((data / "train-tinyimagenet").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            for member in tar:
+                kind, content = member.name.partition("_")[0], tar.extractfile(member).read()
+                if member.name.endswith(".webp"):
+                    images.setdefault(kind, []).append((member.name.removesuffix(".webp"), content))
+                elif member.name.endswith(".txt"):
+                    said = content.decode().lower()
+                    found = letters.setdefault(kind, [0] * len(names))
+                    letters[kind] = [
+                        n + len(name) * (name.lower() in said) for n, name in zip(found, names, strict=True)
+                    ]
+    labels = {kind: max(range(len(names)), key=found.__getitem__) for kind, found in letters.items()}
+    assert len(set(labels.values())) == len(names)
+    generator = random.Random(0)
+    chosen = [(kind, *image) for kind in sorted(images) for image in generator.sample(images[kind], TRAINED_OF_A_CLASS)]
+    generator.shuffle(chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / "0.tar", "w") as tar:
+        for kind, key, content in chosen:
+            for ending, part in (("webp", content), ("cls", str(labels[kind]).encode())):
+                header = tarfile.TarInfo(f"{key}.{ending}")
+                header.size = len(part)
+                tar.addfile(header, io.BytesIO(part))
+    (folder / "classnames.txt").write_text("\n".join(names) + "\n")
     return folder
 
 
@@ -162,16 +200,27 @@ def points_of(values) -> list[Point]:
     ]
 
 
-def ours(old, target: Path, guard: Path, folder: Path, *, model: str, how: str, seed: int, keep: float | None):
+def ours(
+    old,
+    target: Path,
+    guard: Path,
+    folder: Path,
+    *,
+    model: str,
+    how: str,
+    seed: int,
+    keep: float | None,
+    rate: float | None,
+):
     """(bound or "end", a, model) of `seesay.finetune`: the recommended one at each bound, and the trained one."""
     overrides = ["towers.precision=float32", "check.every=1.0"]
     if keep is not None:
         overrides.append(f"start.keep={keep}")
-    if how not in ("lora", "prompt"):
-        overrides.append(f"optimizer.learning_rate={RATE}")
+    if how not in ("lora", "prompt") and rate is not None:
+        overrides.append(f"optimizer.learning_rate={rate}")
     settings = {"steps": STEPS, "batch_size": BATCH, "seed": seed, "device": "cpu", "workers": 0}
     try:
-        seesay.finetune(model, target, out=folder, how=how, guard=guard / "train", overrides=overrides, **settings)
+        seesay.finetune(model, target, out=folder, how=how, guard=guard, overrides=overrides, **settings)
     except seesay.SeesayError as error:
         if "no model between" not in str(error):
             raise
@@ -202,6 +251,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--keep", type=float, nargs="*", default=[None])
     parser.add_argument("--guard-images", type=int, default=GUARD_IMAGES)
+    parser.add_argument("--trained-guard", action="store_true")
+    parser.add_argument("--rate", type=float, help="without it the command's own")
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
@@ -209,9 +260,12 @@ def main() -> None:
     results = arguments.work / "results.jsonl"
     arguments.work.mkdir(parents=True, exist_ok=True)
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
-    guard = split(
-        arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=arguments.guard_images
-    )
+    if arguments.trained_guard:
+        guard, elsewhere = trained_guard(arguments.data, arguments.work / "trained-guard"), arguments.data / GUARD
+    else:
+        count = arguments.guard_images
+        elsewhere = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=count)
+        guard = elsewhere / "train"
     old = seesay.load(arguments.model)
     for name in arguments.targets:
         source = (
@@ -219,7 +273,7 @@ def main() -> None:
         )
         target = split(source, arguments.work / name, first="train", second="test")
         measured = {
-            own: measures(old, target, guard, arguments.data / CAPTIONS, has_own_words=own) for own in (False, True)
+            own: measures(old, target, elsewhere, arguments.data / CAPTIONS, has_own_words=own) for own in (False, True)
         }
 
         def write(run, model, *, seconds, measured=measured, **more) -> None:
@@ -253,9 +307,8 @@ def main() -> None:
                     write(run, model, seconds=time.process_time() - began, **more)
                 else:
                     folder = arguments.work / f"{name}-{how}-{seed}-{'default' if keep is None else f'{keep:g}'}"
-                    variants = list(
-                        ours(old, target, guard, folder, model=arguments.model, how=how, seed=seed, keep=keep)
-                    )
+                    given = {"model": arguments.model, "how": how, "seed": seed, "keep": keep, "rate": arguments.rate}
+                    variants = list(ours(old, target, guard, folder, **given))
                     seconds = time.process_time() - began
                     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
                     for variant, a, model in variants:

@@ -9,15 +9,15 @@ from steppers import stepper_for
 import seesay
 from seesay.base.errors import SeesayError
 from seesay.finetuning.finetune import finetune
-from seesay.finetuning.target import DRAWN, OldAnswers
+from seesay.finetuning.guards import DRAWN, OldAnswers
 from seesay.formulas.similarity import drift
 
 
 @pytest.mark.journey
 def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(small_model):
-    kept = OldAnswers(small_model, ["tench", "Goldfish"], seed=3)
+    kept = OldAnswers(small_model, {"tench", "goldfish"}, seed=3)
     assert len(kept.pixels_N3SS) == len(kept.image_ND) == DRAWN
-    assert len(kept.ids) == len(OldAnswers(small_model, [], seed=3).ids) - 2
+    assert len(kept.ids) == len(OldAnswers(small_model, set(), seed=3).ids) - 2
     whole = kept.drawn(7, 8, part=(0, 1))
     again, parts = kept.drawn(7, 8, part=(0, 1)), [kept.drawn(7, 7, part=(k, 2)) for k in range(2)]
     for number in (0, 2, 3):
@@ -30,8 +30,8 @@ def test_what_a_step_draws_of_the_old_answers_is_the_same_in_parts_and_anew(smal
 
 @pytest.mark.parametrize("locked", ["", "image_tower", "text_tower"])
 def test_old_answers_go_through_the_towers_a_chunk_at_a_time(locked, small_model, monkeypatch):
-    monkeypatch.setattr("seesay.finetuning.target.DRAWN", 24)
-    kept = OldAnswers(small_model, (), seed=0)
+    monkeypatch.setattr("seesay.finetuning.guards.DRAWN", 24)
+    kept = OldAnswers(small_model, set(), seed=0)
     clip = small_model.clip
     if locked:
         clip.get_submodule(locked).requires_grad_(False)
@@ -56,7 +56,7 @@ def test_old_answers_go_through_the_towers_a_chunk_at_a_time(locked, small_model
 @pytest.mark.parametrize("how", ["full", "image", "lora"])
 def test_what_is_not_learned_keeps_its_rows_where_that_is_asked_for(how, small_model, squares, tmp_path):
     data = squares()
-    pixels = OldAnswers(small_model, (), seed=0).pixels_N3SS
+    pixels = OldAnswers(small_model, set(), seed=0).pixels_N3SS
     moved = []
     for keep in (0.0, 30.0):
         words = ["optimizer.learning_rate=0.003", "towers.precision=float32", f"start.keep={keep}"]

@@ -194,7 +194,7 @@ def tuned(rank, *, data: Path, out: Path):
 
 
 def test_two_processes_fine_tune_what_one_does_and_one_of_them_chooses(tmp_path, paint, in_processes, monkeypatch):
-    monkeypatch.setattr("seesay.finetuning.target.DRAWN", 24)
+    monkeypatch.setattr("seesay.finetuning.guards.DRAWN", 24)
     data = tmp_path / "colours"
     for colour in ("red", "green", "blue", "yellow"):
         for index in range(12):

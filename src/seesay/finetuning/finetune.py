@@ -20,16 +20,17 @@ from seesay.data.class_names import names_of
 from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
+from seesay.finetuning.guards import DRAWN, Guards, OldAnswers, open_guards, taken_names
 from seesay.finetuning.measures import Measure, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
-from seesay.finetuning.target import DRAWN, OldAnswers, Target, open_guards, open_target
+from seesay.finetuning.target import Target, open_target
 from seesay.model.bundle import Model
 from seesay.model.confidence import CONFIDENCE
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
-from seesay.training.start import open_start, with_start
+from seesay.training.start import is_small, open_start, with_start
 from seesay.training.train import LENGTHS, train_model
 
 How = Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"]
@@ -43,6 +44,8 @@ CHECKS = 0.25
 # (benchmarks/2026-11-29-finetune).
 KEEP = 0.3
 KEEPING = ("full", "image", "lora")
+# The learning rate of a small model that a guard's images hold: three times that of another (the same).
+RATE_WHEN_HELD = 3e-4
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
 
@@ -89,10 +92,10 @@ def finetune(
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
     settings = with_defaults(settings, target, old)
-    guards = open_guards(old, guard, target)
-    target = with_old_answers(target, old, settings)
-    runtime = Runtime.find(settings.device)
-    is_main = runtime.rank == 0
+    opened = open_guards(old, guard, target, is_held=bool(settings.start.keep))
+    settings = with_rate(settings, old, opened)
+    target, guards = with_old_answers(target, old, settings, opened), opened.measures
+    is_main = (runtime := Runtime.find(settings.device)).rank == 0
     if is_main:
         refuse_unwritable(folder)
         say(*described(old, target, guards, settings, most_loss=most_loss, has_guard=bool(len(listed(guard)))))
@@ -110,8 +113,8 @@ def finetune(
     return choose_model(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
 
 
-def with_old_answers(target: Target, old: Model, settings: TrainSettings) -> Target:
-    """The target, with what the old model says of images and names that are not learned, if `start.keep` asks for it.
+def with_old_answers(target: Target, old: Model, settings: TrainSettings, guards: Guards) -> Target:
+    """The target, with what the old model says of images and texts that are not learned, if `start.keep` asks for it.
 
     `UsageError` for what trains no row of theirs.
     """
@@ -119,7 +122,7 @@ def with_old_answers(target: Target, old: Model, settings: TrainSettings) -> Tar
         return target
     if settings.start.how == "prompt":
         raise UsageError(f"start.keep is {settings.start.keep:g}, but a prompt changes no other row; leave it out.")
-    answers = OldAnswers(old, target.classes.names if target.classes else (), seed=settings.seed)
+    answers = OldAnswers(old, taken_names(target), seed=settings.seed, holding=guards.holding)
     return replace(target, pairs=replace(target.pairs, old_answers=answers))
 
 
@@ -162,6 +165,15 @@ def with_defaults(settings: TrainSettings, target: Target, old: Model) -> TrainS
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
 
 
+def with_rate(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
+    """The settings with a higher learning rate where the images of a guard allow it; one that is given stays."""
+    given = "learning_rate" in settings.optimizer.model_fields_set or settings.start.how not in ("full", "image")
+    if given or not is_small(old) or len(guards.holding.images) < DRAWN:
+        return settings
+    chosen = {"optimizer": {"learning_rate": RATE_WHEN_HELD}}
+    return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
+
+
 def described(
     old: Model, target: Target, guards: Sequence[Measure], settings: TrainSettings, *, most_loss: float, has_guard: bool
 ) -> list[str]:
@@ -170,9 +182,7 @@ def described(
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
     if target.pairs.old_answers is not None:
-        lines.append(
-            f"keep       {DRAWN} drawn images and names of ImageNet stay as they are: weight {settings.start.keep:g}"
-        )
+        lines.append(f"keep       {target.pairs.old_answers} stay as they are: weight {settings.start.keep:g}")
     for guard in guards:
         lines.append(f"guard      {guard.name}: {guard.what}, on {guard.n:,} images")
         if (unseen := 100 * unseen_loss(guard)) > most_loss:

@@ -23,7 +23,7 @@ from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.model.zero_shot import ZeroShotClassifier
 
-# Images that are encoded at once, and the most of a set that are measured (2,000 give a share within 2.2 points).
+# Images that are encoded at once, and the most that the target is measured on (2,000 give a share within 2.2 points).
 BLOCK = 256
 MOST_IMAGES = 2000
 # With fewer images the first ten hold too many of them to say anything (a guess).
@@ -69,8 +69,9 @@ class ClassMeasure:
         templates: Sequence[str] | None,
         *,
         chosen: Sequence[int] | None = None,
+        most: int = MOST_IMAGES,
     ):
-        chosen = self.chosen = evenly(len(labelled), chosen)
+        chosen = self.chosen = evenly(len(labelled), chosen, most)
         self.name, self.names, self.templates = labelled.name, names, templates
         pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
@@ -87,8 +88,8 @@ class ClassMeasure:
 class CaptionMeasure:
     """How often the right image is among the first by its caption, one question for each caption."""
 
-    def __init__(self, model: Model, pairs: PairSource):
-        chosen = evenly(len(pairs), None)
+    def __init__(self, model: Model, pairs: PairSource, *, most: int = MOST_IMAGES):
+        chosen = self.chosen = evenly(len(pairs), None, most)
         self.name = pairs.name
         pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
@@ -117,7 +118,7 @@ class OwnAnswers:
         taken = {name.lower() for own in without for name in names_of(own)}
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
         self.names = names[::OWN_NAMES_STEP]
-        chosen = evenly(count, None)
+        chosen = evenly(count, None, MOST_IMAGES)
         self._pixels_N3SS, found = _read(old, lambda number: read(chosen[number]), len(chosen), self.name)
         self.n = len(found)
         self.what = f"expected accuracy among {len(self.names)} names of ImageNet, if the old model is right"
@@ -131,10 +132,10 @@ class OwnAnswers:
         return Answered(value_M=worth_N, image_M=np.arange(self.n))
 
 
-def evenly(count: int, chosen: Sequence[int] | None) -> Sequence[int]:
-    """At most `MOST_IMAGES` of the `chosen`, or of all, evenly spread."""
+def evenly(count: int, chosen: Sequence[int] | None, most: int) -> Sequence[int]:
+    """At most so many of the `chosen`, or of all, evenly spread."""
     chosen = range(count) if chosen is None else chosen
-    most = min(MOST_IMAGES, len(chosen))
+    most = min(most, len(chosen))
     return [chosen[index * len(chosen) // most] for index in range(most)]
 
 

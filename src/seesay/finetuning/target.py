@@ -1,4 +1,4 @@
-"""What is learned from and measured: labelled images whose classes become prompts, or pairs; and sets not to be lost.
+"""What is learned from and chosen by: labelled images whose classes become prompts, or pairs.
 
 N = images.
 """
@@ -10,19 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.base.records import PairSource, Tokens
-from seesay.data.class_names import ClassName, class_prompts, imagenet_names, names_of
-from seesay.data.drawings import textures
+from seesay.base.records import PairSource
+from seesay.data.class_names import ClassName, class_prompts, names_of
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import ClassPairs, LabelledSet
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
-from seesay.data.tokenizer import pad
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, Read, encoded
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read
 from seesay.model.bundle import Model
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, not_blocked, open_training_pairs
@@ -33,10 +29,6 @@ from seesay.training.start import class_captions, learned_template
 HELD_OUT = 0.2
 FEWEST = 8
 MOST_HELD_OUT = 2000
-# Drawn images whose rows are kept (benchmarks/2026-11-29-finetune), and the most pixels on a side that they have, a
-# guess: larger ones take long to draw.
-DRAWN = 600
-LARGEST_DRAWN = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +57,7 @@ class Target:
 
     def images(self) -> Iterator[bytes]:
         """The bytes of all images that are learned from or chosen by, those that can be read."""
-        yield from _images(self.pairs.training)
+        yield from images_of(self.pairs.training)
         for number in range(self.held_count):
             with suppress(BrokenSample):
                 yield self.held_out(number)
@@ -171,7 +163,7 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
             raise UsageError(
                 f"{source} does not have the classes of {labelled.name}; validate on other images of them."
             )
-        refuse_shared(measured, _images(labelled), labelled.name, "validation set")
+        refuse_shared(measured, images_of(labelled), labelled.name, "validation set")
         return list(range(len(labelled))), measured, list(range(len(measured))), f"{len(measured):,} images of --val"
     generator = np.random.default_rng(seed)
     label_N = np.array([labelled.label(index) for index in range(len(labelled))])
@@ -194,7 +186,7 @@ def copies(labelled: LabelledSet) -> np.ndarray:
     same_N = np.arange(len(labelled))
     for index in np.flatnonzero(np.isin(size_N, sizes[count > 1])).tolist():
         with suppress(BrokenSample):
-            same_N[index] = first.setdefault(_digest(labelled.image(index)), index)
+            same_N[index] = first.setdefault(digest(labelled.image(index)), index)
     return same_N
 
 
@@ -220,62 +212,6 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
     )
 
 
-def open_guards(old: Model, guard: Any, target: Target) -> list[Measure]:
-    """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
-
-    `UsageError` for a set that shares images with the target.
-    """
-    sources = listed(guard) if guard is not None else []
-    if not sources:
-        names = target.classes.names if target.classes else ()
-        return [OwnAnswers(old, target.held_out, target.held_count, name=target.name, without=names)]
-    measures: list[Measure] = []
-    for source in sources:
-        opened = open_evalset(source)
-        refuse_shared(opened, target.images(), target.name, "guard")
-        if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
-            raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
-        if not isinstance(opened, LabelledSet):
-            measures.append(CaptionMeasure(old, opened))
-            continue
-        words = choose_words(old, (opened,), opened.class_names)
-        templates = None if words.templates_from == "the model" else words.templates
-        measures.append(ClassMeasure(old, opened, words.names, templates))
-    for measure in measures:
-        refuse_few(measure, "take a larger guard")
-    names = [measure.name for measure in measures]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"two guards are called {twice[0]}; name each set once.")
-    return measures
-
-
-class OldAnswers:
-    """Images and names that are not learned, with the rows that the old model gives them: `OldRows` of training.
-
-    The images are drawn by code (`data.drawings.textures`), the names those of ImageNet that are no class of the
-    target, in the model's templates. What a step draws of them depends on (seed, step) alone.
-    """
-
-    def __init__(self, old: Model, without: Sequence[ClassName], *, seed: int):
-        self.seed = seed
-        drawn = textures(DRAWN, min(old.preprocess.size, LARGEST_DRAWN))
-        self.pixels_N3SS = torch.stack([old.preprocess.read(image) for image in drawn])
-        taken = {name.lower() for own in without for name in names_of(own)}
-        names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
-        texts = [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
-        self.ids = old.tokenizer(texts)
-        self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
-
-    def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
-        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
-        k, n = part
-        # As many for every process, since they wait for one another in every chunk; more of them begin with the same.
-        drawn_R2 = np.random.default_rng([self.seed, step]).random((max(1, -(-count // n)) * n, 2))[k::n]
-        image_R, text_R = (drawn_R2 * (len(self.pixels_N3SS), len(self.ids))).astype(np.int64).T
-        tokens = pad([self.ids[number] for number in text_R.tolist()])
-        return self.pixels_N3SS[image_R], tokens, self.image_ND[image_R], self.text_MD[text_R]
-
-
 def refuse_few(measure: Measure, hint: str) -> None:
     """`UsageError` for a set of so few images that what is measured on them says nothing."""
     if measure.n < FEWEST:
@@ -284,8 +220,8 @@ def refuse_few(measure: Measure, hint: str) -> None:
 
 def refuse_shared(measured: LabelledSet | PairSource, learned: Iterable[bytes], name: str, what: str) -> None:
     """`UsageError` where an image that is learned from, called `name`, is in the measured set too, by its bytes."""
-    known = set(map(_digest, _images(measured)))
-    shared = sum(_digest(data) in known for data in learned)
+    known = set(map(digest, images_of(measured)))
+    shared = sum(digest(data) in known for data in learned)
     if shared:
         raise UsageError(
             f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured.name}, and what is "
@@ -293,12 +229,18 @@ def refuse_shared(measured: LabelledSet | PairSource, learned: Iterable[bytes], 
         )
 
 
-def _images(images: LabelledSet | PairSource) -> Iterator[bytes]:
+def images_of(images: LabelledSet | PairSource) -> Iterator[bytes]:
+    """The bytes of all images that can be read; the others are counted where they are decoded."""
     for index in range(len(images)):
-        # What cannot be read is counted where it is decoded.
         with suppress(BrokenSample):
-            yield images.image(index) if isinstance(images, LabelledSet) else images[index].image
+            yield image_of(images, index)
 
 
-def _digest(data: bytes) -> bytes:
+def image_of(images: LabelledSet | PairSource, index: int) -> bytes:
+    """The bytes of one image."""
+    return images.image(index) if isinstance(images, LabelledSet) else images[index].image
+
+
+def digest(data: bytes) -> bytes:
+    """What tells whether two images are the same bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()

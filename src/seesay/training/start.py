@@ -183,8 +183,7 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
             f"widths is {list(settings.widths)}, but the run begins with {start.name}, which learns rows of "
             f"{list(widths) if widths else 'one width'}; leave it out."
         )
-    is_small = sum(parameter.numel() for parameter in start.clip.parameters()) < SMALL_MODEL
-    usual = LEARNING_RATE_OF_SMALL if is_small else LEARNING_RATE
+    usual = LEARNING_RATE_OF_SMALL if is_small(start) else LEARNING_RATE
     chosen: dict[str, Any] = {
         "model": start.name,
         "objective": objective,
@@ -195,6 +194,11 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
         "start": {"sha256": weights_sha256(start.clip.state_dict())},
     }
     return read_settings(TrainSettings, file=None, base=merged(chosen, settings.model_dump(exclude_none=True)))
+
+
+def is_small(model: Model) -> bool:
+    """Whether a model has so few parameters that it takes larger steps."""
+    return sum(parameter.numel() for parameter in model.clip.parameters()) < SMALL_MODEL
 
 
 def learner_from(start: Model, settings: TrainSettings, *, name: str) -> Model:

@@ -1,0 +1,165 @@
+"""What must not be lost: sets whose score is measured, and what of them holds the old model while it is trained.
+
+N = images, M = texts, R = rows of a step.
+"""
+
+from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.records import PairSource, Tokens
+from seesay.base.streams import say
+from seesay.data.class_names import class_prompts, imagenet_names, names_of
+from seesay.data.drawings import textures
+from seesay.data.evalsets import open_evalset
+from seesay.data.labelled import LabelledSet
+from seesay.data.pairs import listed
+from seesay.data.sources import count_reasons
+from seesay.data.tokenizer import pad
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, encoded, evenly
+from seesay.finetuning.target import Target, digest, image_of, refuse_few, refuse_shared
+from seesay.model.bundle import Model
+from seesay.model.encode import read_pixels
+from seesay.tasks.words import choose_words
+
+# Of the images of a guard at least and at most so many are measured, and at most so many hold the model
+# (benchmarks/2026-11-30-finetune; the bounds are guesses).
+LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 4000, 3000
+# Pixels that are held in memory of each of the two: 4,000 images of 300 px (a guess).
+MOST_BYTES = 2**30
+# Drawn images that stand in for those where a guard has fewer (benchmarks/2026-11-29-finetune), and the most pixels on
+# a side that they have, a guess: larger ones take long to draw.
+DRAWN = 600
+LARGEST_DRAWN = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """What holds the old model: the bytes of images, each read when it is called for, and texts."""
+
+    images: tuple[Callable[[], bytes], ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """What is measured, and what of the same sets holds the model: no image is both."""
+
+    measures: tuple[Measure, ...]
+    holding: Holding
+
+
+def open_guards(old: Model, guard: Any, target: Target, *, is_held: bool) -> Guards:
+    """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
+
+    Where the model `is_held`, a part of a large set's images does that and is not measured. `UsageError` for a set that shares
+    images with the target.
+    """
+    sources = listed(guard) if guard is not None else []
+    if not sources:
+        names = target.classes.names if target.classes else ()
+        own = OwnAnswers(old, target.held_out, target.held_count, name=target.name, without=names)
+        return Guards(measures=(own,), holding=Holding())
+    opened = [_open_guard(old, source, target, is_held=is_held) for source in sources]
+    measures = tuple(measure for measure, _ in opened)
+    for measure in measures:
+        refuse_few(measure, "take a larger guard")
+    names = [measure.name for measure in measures]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"two guards are called {twice[0]}; name each set once.")
+    images = tuple(image for _, holding in opened for image in holding.images)
+    texts = tuple(text for _, holding in opened for text in holding.texts)
+    return Guards(measures=measures, holding=Holding(images=images, texts=texts))
+
+
+def _open_guard(old: Model, source: Any, target: Target, *, is_held: bool) -> tuple[Measure, Holding]:
+    opened = open_evalset(source)
+    refuse_shared(opened, target.images(), target.name, "guard")
+    if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
+        raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
+    room = MOST_BYTES // (3 * old.preprocess.size**2)
+    most = min(measured_of(len(opened)) if is_held else MOST_MEASURED, room)
+    if not isinstance(opened, LabelledSet):
+        measure = CaptionMeasure(old, opened, most=most)
+        held = _held_images(opened, measure.chosen, min(MOST_HOLDING, room)) if is_held else []
+        texts = [opened.captions(number)[0] for number in held]
+    else:
+        words = choose_words(old, (opened,), opened.class_names)
+        templates = None if words.templates_from == "the model" else words.templates
+        measure = ClassMeasure(old, opened, words.names, templates, most=most)
+        held = _held_images(opened, measure.chosen, min(MOST_HOLDING, room)) if is_held else []
+        names = [name for name in words.names if not taken_names(target) & {each.lower() for each in names_of(name)}]
+        own = class_prompts(names, templates or old.templates) if held else []
+        texts = [prompts[number % len(prompts)] for number, prompts in enumerate(own)]
+    images = tuple(lambda number=number: image_of(opened, number) for number in held)
+    return measure, Holding(images=images, texts=tuple(texts))
+
+
+def taken_names(target: Target) -> set[str]:
+    """What the classes of the target are called, in small letters."""
+    names = target.classes.names if target.classes else ()
+    return {each.lower() for name in names for each in names_of(name)}
+
+
+def measured_of(count: int) -> int:
+    """How many of a guard's images are measured where the rest holds the model: half of them, between the bounds."""
+    return min(max(count // 2, LEAST_MEASURED), MOST_MEASURED)
+
+
+def _held_images(images: LabelledSet | PairSource, measured: Sequence[int], most: int) -> Sequence[int]:
+    """At most so many images that hold the model, by number: evenly spread, and no copy of one that is measured."""
+    taken, known = set(measured), set[bytes]()
+    for number in measured:
+        with suppress(BrokenSample):
+            known.add(digest(image_of(images, number)))
+    others = evenly(len(images), [number for number in range(len(images)) if number not in taken], most)
+
+    def is_new(number: int) -> bool:
+        with suppress(BrokenSample):
+            return digest(image_of(images, number)) not in known
+        return True  # what cannot be read is counted where it is decoded
+
+    return [number for number in others if is_new(number)]
+
+
+class OldAnswers:
+    """Images and texts that are not learned, with the rows that the old model gives them: `OldRows` of training.
+
+    The images are those of the guard that are not measured, and where these are few, others that are drawn by code
+    (`data.drawings.textures`). The texts are the names of ImageNet that are not `taken` by the target (small letters),
+    in the model's templates, and those of the guard. What a step draws of them depends on (seed, step) alone.
+    """
+
+    def __init__(self, old: Model, taken: Set[str], *, seed: int, holding: Holding = Holding()):
+        self.seed = seed
+        real, _, skipped = read_pixels(old, lambda number: holding.images[number](), len(holding.images))
+        if skipped:
+            say(f"{len(skipped)} of {len(holding.images)} images of the guard left out: {count_reasons(skipped)}")
+        self.real = len(real)
+        drawn = textures(max(0, DRAWN - self.real), min(old.preprocess.size, LARGEST_DRAWN))
+        self.pixels_N3SS = torch.stack([*real, *(old.preprocess.read(image) for image in drawn)])
+        names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
+        texts = [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
+        texts += holding.texts
+        self.ids = old.tokenizer(texts)
+        self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
+
+    def __str__(self) -> str:
+        drawn = len(self.pixels_N3SS) - self.real
+        parts = [f"{self.real:,} images of the guard"] * (self.real > 0) + [f"{drawn:,} drawn ones"] * (drawn > 0)
+        return f"{' and '.join(parts)}, {len(self.ids):,} names and captions"
+
+    def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
+        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
+        k, n = part
+        # As many for every process, since they wait for one another in every chunk; more of them begin with the same.
+        drawn_R2 = np.random.default_rng([self.seed, step]).random((max(1, -(-count // n)) * n, 2))[k::n]
+        image_R, text_R = (drawn_R2 * (len(self.pixels_N3SS), len(self.ids))).astype(np.int64).T
+        tokens = pad([self.ids[number] for number in text_R.tolist()])
+        return self.pixels_N3SS[image_R], tokens, self.image_ND[image_R], self.text_MD[text_R]

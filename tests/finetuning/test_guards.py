@@ -1,0 +1,78 @@
+"""What a guard is divided into: images that are measured, and others that hold the old model while it is trained."""
+
+import shutil
+
+import pytest
+
+from seesay.base.settings import read_settings
+from seesay.data.evalsets import open_evalset
+from seesay.finetuning.finetune import with_rate
+from seesay.finetuning.guards import DRAWN, Guards, Holding, OldAnswers, measured_of, open_guards, taken_names
+from seesay.finetuning.target import open_target
+from seesay.training.settings import TrainSettings
+from seesay.training.start import with_start
+
+SHADES = {"red", "green", "blue", "yellow"}
+
+
+@pytest.fixture
+def few_measured(monkeypatch):
+    """Guards of the size of a test: 8 to 20 images are measured, and at most 12 hold the model."""
+    for name, value in {"LEAST_MEASURED": 8, "MOST_MEASURED": 20, "MOST_HOLDING": 12, "DRAWN": 16}.items():
+        monkeypatch.setattr(f"seesay.finetuning.guards.{name}", value)
+
+
+def opened(model, data, guard, *, is_held=True):
+    target = open_target(model, data, (), read_settings(TrainSettings, file=None, base={}), own_template=False)
+    return target, open_guards(model, guard, target, is_held=is_held)
+
+
+def test_half_of_a_guard_is_measured_between_two_bounds():
+    assert [measured_of(count) for count in (7, 999, 1500, 3000, 9000)] == [1000, 1000, 1000, 1500, 4000]
+
+
+def test_no_image_of_a_guard_is_measured_and_holds_the_model(few_measured, small_model, squares):
+    data, guard = squares(classes=2, count=25), squares("guard", seed=3)
+    copied = sorted((guard / "green").glob("*.png"))[0]
+    shutil.copy(copied, guard / "yellow" / "same.png")
+    target, guards = opened(small_model, data, guard)
+    (measure,), holding = guards.measures, guards.holding
+    labelled = open_evalset(guard)
+    held = {image() for image in holding.images}
+    assert (measure.n, len(held)) == (20, 12)
+    assert not held & {labelled.image(number) for number in measure.chosen}
+    assert not held & set(target.images())
+    # The names of what is learned may change, the others stay.
+    learned = set(target.classes.class_names)
+    assert taken_names(target) == learned
+    assert all(any(f" {name}." in text for name in SHADES - learned) for text in holding.texts)
+    assert len(holding.texts) == len(SHADES - learned)
+    holding = opened(small_model, data, guard, is_held=False)[1].holding
+    assert not holding.images and not holding.texts
+
+
+def test_captions_of_a_guard_hold_the_model_too_and_broken_images_are_told(
+    few_measured, small_model, squares, coloured_pairs, capsys
+):
+    pairs = coloured_pairs(30)
+    _, guards = opened(small_model, squares(seed=8), [pairs])
+    source = open_evalset(pairs)
+    assert len(guards.holding.images) == 12 and guards.measures[0].n == 15
+    assert set(guards.holding.texts) <= {caption for index in range(30) for caption in source.captions(index)}
+    answers = OldAnswers(small_model, set(), seed=0, holding=guards.holding)
+    assert str(answers).startswith("12 images of the guard and 4 drawn ones, ")
+    holding = Holding(images=(lambda: b"no image", *guards.holding.images))
+    assert OldAnswers(small_model, set(), seed=0, holding=holding).real == 12
+    assert "1 of 13 images of the guard left out" in capsys.readouterr().err
+
+
+def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_model):
+    def rate(count, **words):
+        settings = read_settings(TrainSettings, file=None, base=words)
+        guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
+        return with_start(with_rate(settings, small_model, guards), small_model).optimizer.learning_rate
+
+    assert [rate(count) for count in (0, DRAWN - 1, DRAWN)] == [1e-4, 1e-4, 3e-4]
+    assert rate(DRAWN, optimizer={"learning_rate": 2e-4}) == 2e-4
+    assert rate(DRAWN, start={"how": "image", "classes": ("a", "b")}) == 3e-4
+    assert rate(DRAWN, start={"how": "lora"}) == rate(0, start={"how": "lora"})
