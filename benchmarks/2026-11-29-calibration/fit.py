@@ -106,6 +106,7 @@ class Task:
     best_N: np.ndarray
     hit_N: np.ndarray
     familiarity: float
+    row_ND: np.ndarray
 
 
 def tasks_of(encoded: Encoded, random: np.random.Generator) -> list[Task]:
@@ -125,7 +126,8 @@ def tasks_of(encoded: Encoded, random: np.random.Generator) -> list[Task]:
             below_NC[:, : len(few.names)] = scale * (cosine_NC - best_N[:, None])
             hit_N = cosine_NC.argmax(1) == few.label_N[kept]
             mean = np.mean([familiarity([encoded.rarest(each)], encoded.pairs) for each in few.names])
-            found.append(Task(encoded.name, name, number == 0, below_NC, best_N, hit_N, float(mean)))
+            rows = few.image_ND[kept]
+            found.append(Task(encoded.name, name, number == 0, below_NC, best_N, hit_N, float(mean), rows))
     return found
 
 

@@ -58,8 +58,8 @@ class Guards:
 def open_guards(old: Model, guard: Any, target: Target, *, is_held: bool) -> Guards:
     """What must not be lost: the sets of `guard`, or the old model's own answers where none is named.
 
-    Where the model `is_held`, a part of a large set's images does that and is not measured. `UsageError` for a set that shares
-    images with the target.
+    Where the model `is_held`, a part of a large set's images does that and is not measured. `UsageError` for a set
+    that shares images with the target.
     """
     sources = listed(guard) if guard is not None else []
     if not sources:
