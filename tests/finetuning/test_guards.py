@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
+from seesay.base.errors import SeesayError, UsageError
 from seesay.base.settings import read_settings
 from seesay.data.evalsets import open_evalset
-from seesay.finetuning.finetune import with_rate
+from seesay.finetuning.finetune import finetune, with_guards
 from seesay.finetuning.guards import DRAWN, Guards, Holding, OldAnswers, measured_of, open_guards, taken_names
 from seesay.finetuning.target import open_target
 from seesay.training.settings import TrainSettings
@@ -70,9 +71,27 @@ def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_mode
     def rate(count, **words):
         settings = read_settings(TrainSettings, file=None, base=words)
         guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
-        return with_start(with_rate(settings, small_model, guards), small_model).optimizer.learning_rate
+        return with_start(with_guards(settings, small_model, guards), small_model).optimizer.learning_rate
 
     assert [rate(count) for count in (0, DRAWN - 1, DRAWN)] == [1e-4, 1e-4, 3e-4]
     assert rate(DRAWN, optimizer={"learning_rate": 2e-4}) == 2e-4
     assert rate(DRAWN, start={"how": "image", "classes": ("a", "b")}) == 3e-4
     assert rate(DRAWN, start={"how": "lora"}) == rate(0, start={"how": "lora"})
+
+
+def test_a_run_that_a_guard_holds_does_not_go_on_with_another(few_measured, small_model, squares, tmp_path):
+    data, guard, other = squares(count=25), squares("guard", seed=3), squares("other", seed=4)
+
+    def tuned(guard):
+        words = ["towers.precision=float32", "optimizer.learning_rate=0.003"]
+        named = {"workers": 0, "batch_size": 8, "device": "cpu", "most_loss": 100.0, "overrides": words}
+        try:
+            finetune(small_model, data, out=tmp_path / "run", steps=2, guard=guard, **named)
+        except SeesayError as error:  # so few steps may make nothing better
+            if "no model between" not in str(error):
+                raise
+        return (tmp_path / "run" / "finetune.json").stat().st_mtime_ns
+
+    assert tuned(guard) != tuned(guard)  # measured anew
+    with pytest.raises(UsageError, match="holds a run with other images of a guard; name the guard that it began with"):
+        tuned(other)

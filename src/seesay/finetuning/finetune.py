@@ -46,6 +46,7 @@ KEEP = 0.3
 KEEPING = ("full", "image", "lora")
 # The learning rate of a small model that a guard's images hold: three times that of another (the same).
 RATE_WHEN_HELD = 3e-4
+HELD_BY = "start.guard_sha256"
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
 
@@ -93,7 +94,7 @@ def finetune(
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
     settings = with_defaults(settings, target, old)
     opened = open_guards(old, guard, target, is_held=bool(settings.start.keep))
-    settings = with_rate(settings, old, opened)
+    settings = with_guards(settings, old, opened)
     target, guards = with_old_answers(target, old, settings, opened), opened.measures
     is_main = (runtime := Runtime.find(settings.device)).rank == 0
     if is_main:
@@ -165,12 +166,15 @@ def with_defaults(settings: TrainSettings, target: Target, old: Model) -> TrainS
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
 
 
-def with_rate(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
-    """The settings with a higher learning rate where the images of a guard allow it; one that is given stays."""
+def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
+    """The settings with what of the guards holds the model, and the higher learning rate that this allows.
+
+    A rate that is given stays.
+    """
+    chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
     given = "learning_rate" in settings.optimizer.model_fields_set or settings.start.how not in ("full", "image")
-    if given or not is_small(old) or len(guards.holding.images) < DRAWN:
-        return settings
-    chosen = {"optimizer": {"learning_rate": RATE_WHEN_HELD}}
+    if not given and is_small(old) and len(guards.holding.images) >= DRAWN:
+        chosen["optimizer"] = {"learning_rate": RATE_WHEN_HELD}
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
 
 
@@ -217,11 +221,19 @@ def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings
 
 
 def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings) -> Model | None:
-    """The model of a finished run with the settings that are given, which is then only measured anew; else None."""
+    """The model of a finished run with the settings that are given, which is then only measured anew; else None.
+
+    `UsageError` for a run that other images of a guard held: some of those that are measured now may be among them.
+    """
     if not (folder / SETTINGS_NAME).is_file():
         return None
     run = open_run(folder)
     requested, kept = dict(leaves(with_start(settings, old))), dict(leaves(run.settings))
+    if kept.get(HELD_BY) != requested.get(HELD_BY):
+        raise UsageError(
+            f"{folder} holds a run with other images of a guard; name the guard that it began with, or choose another "
+            "--out."
+        )
     same = run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint and all(
         kept.get(name) == value
         for name, value in requested.items()

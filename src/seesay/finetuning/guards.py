@@ -3,6 +3,7 @@
 N = images, M = texts, R = rows of a step.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +46,17 @@ class Holding:
 
     images: tuple[Callable[[], bytes], ...] = ()
     texts: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str | None:
+        """Which they are; None where there are none. An image that cannot be read counts as empty."""
+        if not self.images:
+            return None
+        whole = hashlib.sha256("\0".join(self.texts).encode())
+        for read in self.images:
+            with suppress(BrokenSample):
+                whole.update(digest(read()))
+        return whole.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

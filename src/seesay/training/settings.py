@@ -141,7 +141,8 @@ class StartSettings(Settings):
     classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
     template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
     many vectors "prompt" has, without it as many as the model's first template has words before the name. `keep` is
-    what it weighs that drawn images and names which are not learned keep their rows (`seesay finetune` alone).
+    what it weighs that images and texts which are not learned keep their rows (`seesay finetune` alone), and
+    `guard_sha256` says which of a guard's these are, noted when the run begins.
     """
 
     model: str | None = None
@@ -155,6 +156,7 @@ class StartSettings(Settings):
     templates: tuple[str, ...] = ()
     context: Annotated[int, Field(ge=1, le=256)] | None = None
     keep: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    guard_sha256: str | None = None
 
 
 class DistillationSettings(Settings):
