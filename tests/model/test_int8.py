@@ -139,6 +139,17 @@ def test_such_channels_are_found_and_no_others():
     assert all(centre.width < 0.2 for centre in centres.values())
 
 
+@torch.inference_mode()
+def test_nothing_is_taken_off_where_the_row_of_the_class_token_has_none_of_it():
+    own = model_of("vit")
+    tower = own.clip.image_tower
+    tower.ln_pre = torch.nn.Identity()
+    tower.positions[1:, [7, 33]] += torch.tensor([400.0, -400.0])
+    assert not centres_of(own)
+    tower.positions[0, [7, 33]] += torch.tensor([400.0, -400.0])
+    assert len(centres_of(own)) == 2 * len(tower.blocks)
+
+
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @torch.inference_mode()

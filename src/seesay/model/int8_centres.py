@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Images of noise and texts that constants are found with; the deviations from 0 that a channel's mean goes beyond.
 IMAGES, TEXTS, BEYOND = 2, ("a photo of a cat.", "two red cars on a street at night"), 4.0
-# What is left is given so many times its deviation, at most that of a row without such channels.
+# What is left is given so many times its deviation.
 HEADROOM = 1.5
 
 
@@ -32,7 +32,10 @@ class Centre(NamedTuple):
 
 @torch.no_grad()
 def centres_of(model: "Model") -> dict[int, Centre]:
-    """By the `id` of a LayerNorm before a product of a block; those without such channels are left out."""
+    """By the `id` of a LayerNorm before a product of a block; those without such channels are left out.
+
+    So are those where a single row, as that of the class token, lacks them: it stays as wide, and would be cut.
+    """
     plain = copy.copy(model)
     plain.encoder, plain.engine = None, "torch"
     blocks = [module for module in model.clip.modules() if isinstance(module, Block)]
@@ -54,7 +57,8 @@ def centres_of(model: "Model") -> dict[int, Centre]:
         row_TW = torch.cat(parts)
         mean_W = row_TW.mean(0)
         offset_W = mean_W.where(mean_W.abs() > BEYOND, 0.0)
-        if offset_W.any():
-            width = HEADROOM * float((row_TW - offset_W).square().mean().sqrt())
-            found[id(norm)] = Centre(offset_W, min(1.0, width))
+        width_T = (row_TW - offset_W).square().mean(1).sqrt()
+        width = max(HEADROOM * float(width_T.square().mean().sqrt()), float(width_T.max()))
+        if offset_W.any() and width < 1:
+            found[id(norm)] = Centre(offset_W, width)
     return found
