@@ -6,9 +6,9 @@ Every set of labels is split by class: one half is learned from (a fifth of it c
 measured. Of Tiny ImageNet's validation images 800, or --guard-images, are the guard and the others are measured; so
 are Flickr8k's dev captions, which no choice sees. With --trained-guard the guard are 10,000 images of Tiny ImageNet's
 training part, as of somebody who has what the model learned from, and all validation images are measured. Of a large
-guard a part is not measured but holds the model. --rate is the learning rate of our full and image. --keep are weights
-of `start.keep` (images and names keep their rows); without one it is the command's own. The third target are the twelve
-most frequent types of train-fashion, 60 images each.
+guard a part is not measured but holds the model. --rate is the learning rate of the naive loop (else 1e-4), and of
+our full and image. --keep are weights of `start.keep` (images and names keep their rows); without one it is the
+command's own. The third target are the twelve most frequent types of train-fashion, 60 images each.
 Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
@@ -144,7 +144,7 @@ def measures(old, target: Path, guard: Path, captions: Path, *, has_own_words: b
     return found
 
 
-def naive(old, target: Path, *, model: str, seed: int):
+def naive(old, target: Path, *, model: str, seed: int, rate: float):
     """A loop as open_clip has it: one caption each, other images all mismatches, everything trained, the end taken.
 
     AdamW (0.9, 0.98), epsilon 1e-6, decay 0.2 but for gains and biases, warm-up and a cosine, statistics of the batch.
@@ -161,7 +161,7 @@ def naive(old, target: Path, *, model: str, seed: int):
     decayed = [p for p in clip.parameters() if p.ndim > 1]
     others = [p for p in clip.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.2}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), eps=1e-6)
     warmup = STEPS // 20
     schedule = torch.optim.lr_scheduler.SequentialLR(
         optimizer,
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="*", default=[None])
     parser.add_argument("--guard-images", type=int, default=GUARD_IMAGES)
     parser.add_argument("--trained-guard", action="store_true")
-    parser.add_argument("--rate", type=float, help="without it the command's own")
+    parser.add_argument("--rate", type=float, help="without it the command's own, of the naive loop 1e-4")
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
@@ -303,7 +303,7 @@ def main() -> None:
                     with results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                 elif how == "naive":
-                    model, more = naive(old, target, model=arguments.model, seed=seed)
+                    model, more = naive(old, target, model=arguments.model, seed=seed, rate=arguments.rate or RATE)
                     write(run, model, seconds=time.process_time() - began, **more)
                 else:
                     folder = arguments.work / f"{name}-{how}-{seed}-{'default' if keep is None else f'{keep:g}'}"

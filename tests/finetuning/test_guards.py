@@ -73,9 +73,9 @@ def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_mode
         guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
         return with_start(with_guards(settings, small_model, guards), small_model).optimizer.learning_rate
 
-    assert [rate(count) for count in (0, DRAWN - 1, DRAWN)] == [1e-4, 1e-4, 3e-4]
+    assert [rate(count) for count in (0, DRAWN - 1, DRAWN)] == [1e-4, 1e-4, 1e-3]
     assert rate(DRAWN, optimizer={"learning_rate": 2e-4}) == 2e-4
-    assert rate(DRAWN, start={"how": "image", "classes": ("a", "b")}) == 3e-4
+    assert rate(DRAWN, start={"how": "image", "classes": ("a", "b")}) == 1e-3
     assert rate(DRAWN, start={"how": "lora"}) == rate(0, start={"how": "lora"})
 
 

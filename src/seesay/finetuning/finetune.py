@@ -44,8 +44,8 @@ CHECKS = 0.25
 # (benchmarks/2026-11-29-finetune).
 KEEP = 0.3
 KEEPING = ("full", "image", "lora")
-# The learning rate of a small model that a guard's images hold: three times that of another (the same).
-RATE_WHEN_HELD = 3e-4
+# The learning rate of a small model that images of a guard hold: ten times that of another (the same).
+RATE_WHEN_HELD = 1e-3
 HELD_BY = "start.guard_sha256"
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
