@@ -17,8 +17,9 @@ from seesay.base.settings import read_settings
 from seesay.data.evalsets import open_evalset
 from seesay.finetuning import measures
 from seesay.finetuning.finetune import with_defaults
+from seesay.finetuning.guards import open_guards
 from seesay.finetuning.sweep import between
-from seesay.finetuning.target import open_guards, open_target
+from seesay.finetuning.target import open_target
 from seesay.tasks.words import choose_words
 from seesay.training.settings import TrainSettings
 from seesay.training.train import train_model
@@ -43,7 +44,7 @@ for rate in arguments.rates:
     test = open_evalset(arguments.target)
     named = choose_words(old, (test,), test.class_names)
     scores = [measures.ClassMeasure(old, test, named.names, None if how == "prompt" else named.templates)]
-    scores += [*open_guards(old, arguments.guard, target), *open_guards(old, (), target)]
+    scores += [m for guard in (arguments.guard, ()) for m in open_guards(old, guard, target, is_held=False).measures]
     print(how, rate, "old", *(f"{score.answers(old).mean:.4f}" for score in scores), flush=True)
     settings = with_defaults(settings, target, old)
     new = train_model(target.pairs, out=arguments.work / f"{how}-{rate}", settings=settings, start=old)

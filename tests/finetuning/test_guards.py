@@ -7,9 +7,9 @@ import pytest
 from seesay.base.errors import SeesayError, UsageError
 from seesay.base.settings import read_settings
 from seesay.data.evalsets import open_evalset
-from seesay.finetuning.finetune import finetune, with_guards
+from seesay.finetuning.finetune import described, finetune, with_guards
 from seesay.finetuning.guards import DRAWN, Guards, Holding, OldAnswers, measured_of, open_guards, taken_names
-from seesay.finetuning.target import open_target
+from seesay.finetuning.target import digest, open_target
 from seesay.training.settings import TrainSettings
 from seesay.training.start import with_start
 
@@ -42,7 +42,7 @@ def test_no_image_of_a_guard_is_measured_and_holds_the_model(few_measured, small
     held = {image() for image in holding.images}
     assert (measure.n, len(held)) == (20, 12)
     assert not held & {labelled.image(number) for number in measure.chosen}
-    assert not held & set(target.images())
+    assert not {digest(image) for image in held} & set(target.digests())
     # The names of what is learned may change, the others stay.
     learned = set(target.classes.class_names)
     assert taken_names(target) == learned
@@ -50,6 +50,36 @@ def test_no_image_of_a_guard_is_measured_and_holds_the_model(few_measured, small
     assert len(holding.texts) == len(SHADES - learned)
     holding = opened(small_model, data, guard, is_held=False)[1].holding
     assert not holding.images and not holding.texts
+
+
+def test_no_image_is_measured_in_one_guard_and_holds_the_model_in_another(few_measured, small_model, squares, tmp_path):
+    guard, other = squares("guard", seed=3), tmp_path / "other"
+    for number, image in enumerate(sorted(guard.glob("*/*.png"))):
+        folder = other / ("odd" if number % 2 else "even")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, folder / f"{number:03}.png")
+    _, guards = opened(small_model, squares(classes=2, count=25, seed=9), [guard, other])
+    measured = {
+        open_evalset(path).image(number)
+        for path, measure in zip((guard, other), guards.measures, strict=True)
+        for number in measure.chosen
+    }
+    held = {image() for image in guards.holding.images}
+    assert len(measured) > 20 and not held & measured
+
+
+def test_every_class_of_a_guard_is_measured_and_holds_the_model_where_they_come_in_turn(
+    few_measured, small_model, squares
+):
+    target, guards = opened(small_model, squares(), "limits:position:40")
+    (measure,) = guards.measures
+    assert measure.label_N.bincount().tolist() == [5, 5, 5, 5]
+    labelled = open_evalset("limits:position:40")
+    number_of = {labelled.image(number): number for number in range(40)}
+    assert {labelled.label(number_of[image()]) for image in guards.holding.images} == {0, 1, 2, 3}
+    settings = read_settings(TrainSettings, file=None, base={})
+    lines = described(small_model, target, guards.measures, settings, most_loss=1.0, has_guard=True)
+    assert any(line.endswith("4 classes, on 20 of 40 images") for line in lines)
 
 
 def test_captions_of_a_guard_hold_the_model_too_and_broken_images_are_told(
@@ -79,6 +109,7 @@ def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_mode
     assert rate(DRAWN, start={"how": "lora"}) == rate(0, start={"how": "lora"})
 
 
+@pytest.mark.journey
 def test_a_run_that_a_guard_holds_does_not_go_on_with_another(few_measured, small_model, squares, tmp_path):
     data, guard, other = squares(count=25), squares("guard", seed=3), squares("other", seed=4)
 

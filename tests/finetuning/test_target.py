@@ -6,7 +6,7 @@ import pytest
 
 from seesay.base.errors import UsageError
 from seesay.base.settings import read_settings
-from seesay.finetuning.target import open_target
+from seesay.finetuning.target import digest, open_target
 from seesay.training.settings import TrainSettings
 
 
@@ -22,7 +22,7 @@ def test_images_on_a_list_are_neither_learned_nor_measured(small_model, squares,
     target = opened(files[:5])
     assert "data.blocked_hashes: 5 of 60 images are left out." in capsys.readouterr().err
     assert len(target.pairs.training) + target.held_count == 55
-    assert not {file.read_bytes() for file in files[:5]} & set(target.images())
+    assert not {digest(file.read_bytes()) for file in files[:5]} & set(target.digests())
     with pytest.raises(UsageError, match="all images of class 'red' of squares are on the list"):
         opened(files)
     with pytest.raises(UsageError, match="every image of squares is on the list"):

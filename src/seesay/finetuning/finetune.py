@@ -21,7 +21,7 @@ from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.finetuning.guards import DRAWN, Guards, OldAnswers, open_guards, taken_names
-from seesay.finetuning.measures import Measure, unseen_loss
+from seesay.finetuning.measures import Measure, images_in_words, unseen_loss
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
@@ -184,11 +184,11 @@ def described(
     """Lines for a person: what is trained, what it is chosen by, and what it must not lose."""
     lines = [f"start      {old.name}: {settings.start.how}", *(f"           {note}" for note in target.notes)]
     measure = target.measure
-    lines.append(f"target     {target.name}: {measure.what}, on {measure.n:,} images that are held out")
+    lines.append(f"target     {target.name}: {measure.what}, on {images_in_words(measure)} that are held out")
     if target.pairs.old_answers is not None:
         lines.append(f"keep       {target.pairs.old_answers} stay as they are: weight {settings.start.keep:g}")
     for guard in guards:
-        lines.append(f"guard      {guard.name}: {guard.what}, on {guard.n:,} images")
+        lines.append(f"guard      {guard.name}: {guard.what}, on {images_in_words(guard)}")
         if (unseen := 100 * unseen_loss(guard)) > most_loss:
             lines.append(f"           so few that a loss of {unseen:.1f} points may not be seen; a larger one shows it")
     if not has_guard:

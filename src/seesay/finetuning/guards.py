@@ -4,7 +4,7 @@ N = images, M = texts, R = rows of a step.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +23,16 @@ from seesay.data.labelled import LabelledSet
 from seesay.data.pairs import listed
 from seesay.data.sources import count_reasons
 from seesay.data.tokenizer import pad
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, OwnAnswers, encoded, evenly
-from seesay.finetuning.target import Target, digest, image_of, refuse_few, refuse_shared
+from seesay.finetuning.measures import (
+    CaptionMeasure,
+    ClassMeasure,
+    Measure,
+    OwnAnswers,
+    encoded,
+    evenly,
+    evenly_by_class,
+)
+from seesay.finetuning.target import Target, digest, digests_of, image_of, refuse_few, refuse_shared
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
@@ -78,39 +86,70 @@ def open_guards(old: Model, guard: Any, target: Target, *, is_held: bool) -> Gua
         names = target.classes.names if target.classes else ()
         own = OwnAnswers(old, target.held_out, target.held_count, name=target.name, without=names)
         return Guards(measures=(own,), holding=Holding())
-    opened = [_open_guard(old, source, target, is_held=is_held) for source in sources]
-    measures = tuple(measure for measure, _ in opened)
+    learned = target.digests()
+    opened = [_open_guard(old, source, target, learned, is_held=is_held) for source in sources]
+    measures = tuple(each.measure for each in opened)
     for measure in measures:
         refuse_few(measure, "take a larger guard")
     names = [measure.name for measure in measures]
     if twice := [name for name in names if names.count(name) > 1]:
         raise UsageError(f"two guards are called {twice[0]}; name each set once.")
-    images = tuple(image for _, holding in opened for image in holding.images)
-    texts = tuple(text for _, holding in opened for text in holding.texts)
-    return Guards(measures=measures, holding=Holding(images=images, texts=texts))
+    if not is_held:
+        return Guards(measures=measures, holding=Holding())
+    # Guards may have images in common, too.
+    measured = {each.digests[number] for each in opened for number in each.measure.chosen} - {None}
+    holding = [_holding(old, each, target, measured) for each in opened]
+    images = tuple(image for each in holding for image in each.images)
+    return Guards(
+        measures=measures, holding=Holding(images=images, texts=tuple(text for each in holding for text in each.texts))
+    )
 
 
-def _open_guard(old: Model, source: Any, target: Target, *, is_held: bool) -> tuple[Measure, Holding]:
-    opened = open_evalset(source)
-    refuse_shared(opened, target.images(), target.name, "guard")
-    if isinstance(opened, LabelledSet) and len(opened.class_names) == 1:
-        raise UsageError(f"guard {opened.name} has one class, so that every answer is right; take another guard.")
-    room = MOST_BYTES // (3 * old.preprocess.size**2)
-    most = min(measured_of(len(opened)) if is_held else MOST_MEASURED, room)
-    if not isinstance(opened, LabelledSet):
-        measure = CaptionMeasure(old, opened, most=most)
-        held = _held_images(opened, measure.chosen, min(MOST_HOLDING, room)) if is_held else []
-        texts = [opened.captions(number)[0] for number in held]
-    else:
-        words = choose_words(old, (opened,), opened.class_names)
-        templates = None if words.templates_from == "the model" else words.templates
-        measure = ClassMeasure(old, opened, words.names, templates, most=most)
-        held = _held_images(opened, measure.chosen, min(MOST_HOLDING, room)) if is_held else []
-        names = [name for name in words.names if not taken_names(target) & {each.lower() for each in names_of(name)}]
-        own = class_prompts(names, templates or old.templates) if held else []
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """A guard that is opened, the digest of each of its images (None: it cannot be read), and what is measured."""
+
+    images: LabelledSet | PairSource
+    digests: list[bytes | None]
+    measure: ClassMeasure | CaptionMeasure
+
+
+def _open_guard(old: Model, source: Any, target: Target, learned: list[bytes | None], *, is_held: bool) -> _Opened:
+    images = open_evalset(source)
+    digests = digests_of(images)
+    refuse_shared(images.name, digests, learned, target.name, "guard")
+    most = min(measured_of(len(images)) if is_held else MOST_MEASURED, _room(old))
+    if not isinstance(images, LabelledSet):
+        return _Opened(images=images, digests=digests, measure=CaptionMeasure(old, images, most=most))
+    if len(images.class_names) == 1:
+        raise UsageError(f"guard {images.name} has one class, so that every answer is right; take another guard.")
+    words = choose_words(old, (images,), images.class_names)
+    templates = None if words.templates_from == "the model" else words.templates
+    return _Opened(images=images, digests=digests, measure=ClassMeasure(old, images, words.names, templates, most=most))
+
+
+def _holding(old: Model, guard: _Opened, target: Target, measured: Set[bytes | None]) -> Holding:
+    """What of a guard holds the model: images evenly spread, no copy of one that is measured, and their texts."""
+    images, measure = guard.images, guard.measure
+    taken = set(measure.chosen)
+    others = [n for n in range(len(images)) if n not in taken and guard.digests[n] not in measured]
+    most = min(MOST_HOLDING, _room(old))
+    if isinstance(measure, ClassMeasure):
+        assert isinstance(images, LabelledSet)
+        held = evenly_by_class(images, others, most)
+        left = [name for name in measure.names if not taken_names(target) & {each.lower() for each in names_of(name)}]
+        own = class_prompts(left, measure.templates or old.templates) if held else []
         texts = [prompts[number % len(prompts)] for number, prompts in enumerate(own)]
-    images = tuple(lambda number=number: image_of(opened, number) for number in held)
-    return measure, Holding(images=images, texts=tuple(texts))
+    else:
+        assert not isinstance(images, LabelledSet)
+        held = evenly(len(others), others, most)
+        texts = [images.captions(number)[0] for number in held]
+    return Holding(images=tuple(lambda number=number: image_of(images, number) for number in held), texts=tuple(texts))
+
+
+def _room(model: Model) -> int:
+    """How many images of the model's size are held in memory."""
+    return MOST_BYTES // (3 * model.preprocess.size**2)
 
 
 def taken_names(target: Target) -> set[str]:
@@ -122,22 +161,6 @@ def taken_names(target: Target) -> set[str]:
 def measured_of(count: int) -> int:
     """How many of a guard's images are measured where the rest holds the model: half of them, between the bounds."""
     return min(max(count // 2, LEAST_MEASURED), MOST_MEASURED)
-
-
-def _held_images(images: LabelledSet | PairSource, measured: Sequence[int], most: int) -> Sequence[int]:
-    """At most so many images that hold the model, by number: evenly spread, and no copy of one that is measured."""
-    taken, known = set(measured), set[bytes]()
-    for number in measured:
-        with suppress(BrokenSample):
-            known.add(digest(image_of(images, number)))
-    others = evenly(len(images), [number for number in range(len(images)) if number not in taken], most)
-
-    def is_new(number: int) -> bool:
-        with suppress(BrokenSample):
-            return digest(image_of(images, number)) not in known
-        return True  # what cannot be read is counted where it is decoded
-
-    return [number for number in others if is_new(number)]
 
 
 class OldAnswers:

@@ -47,11 +47,12 @@ class Answered:
 
 
 class Measure(Protocol):
-    """`what` is measured in words, on so many images `n` of `name`."""
+    """`what` is measured in words, on so many images `n` of the `total` of `name`."""
 
     name: str
     what: str
     n: int
+    total: int
 
     def answers(self, model: Model) -> Answered:
         """How well the model answers."""
@@ -71,7 +72,8 @@ class ClassMeasure:
         chosen: Sequence[int] | None = None,
         most: int = MOST_IMAGES,
     ):
-        chosen = self.chosen = evenly(len(labelled), chosen, most)
+        self.total = len(labelled) if chosen is None else len(chosen)
+        chosen = self.chosen = evenly_by_class(labelled, chosen, most)
         self.name, self.names, self.templates = labelled.name, names, templates
         pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
@@ -90,7 +92,7 @@ class CaptionMeasure:
 
     def __init__(self, model: Model, pairs: PairSource, *, most: int = MOST_IMAGES):
         chosen = self.chosen = evenly(len(pairs), None, most)
-        self.name = pairs.name
+        self.name, self.total = pairs.name, len(pairs)
         pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
         captions = [pairs.captions(chosen[number]) for number in read]
@@ -118,7 +120,7 @@ class OwnAnswers:
         taken = {name.lower() for own in without for name in names_of(own)}
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
         self.names = names[::OWN_NAMES_STEP]
-        chosen = evenly(count, None, MOST_IMAGES)
+        chosen, self.total = evenly(count, None, MOST_IMAGES), count
         self._pixels_N3SS, found = _read(old, lambda number: read(chosen[number]), len(chosen), self.name)
         self.n = len(found)
         self.what = f"expected accuracy among {len(self.names)} names of ImageNet, if the old model is right"
@@ -139,6 +141,12 @@ def evenly(count: int, chosen: Sequence[int] | None, most: int) -> Sequence[int]
     return [chosen[index * len(chosen) // most] for index in range(most)]
 
 
+def evenly_by_class(labelled: LabelledSet, chosen: Sequence[int] | None, most: int) -> Sequence[int]:
+    """As `evenly`, of each class by itself: every second image is of few of them where classes come in turn."""
+    chosen = range(len(labelled)) if chosen is None else chosen
+    return sorted(evenly(len(chosen), sorted(chosen, key=labelled.label), most))
+
+
 def class_scores(
     model: Model, pixels_N3SS: Tensor, names: Sequence[ClassName], templates: Sequence[str] | None
 ) -> Tensor:
@@ -151,6 +159,11 @@ def class_scores(
 def encoded(model: Model, pixels_N3SS: Tensor) -> Tensor:
     """Unit rows of images, (N, D), a block at a time."""
     return torch.cat([model.encode_pixels(block) for block in pixels_N3SS.split(BLOCK)])
+
+
+def images_in_words(measure: Measure) -> str:
+    """How many images are measured, and of how many."""
+    return f"{measure.n:,}{f' of {measure.total:,}' * (measure.n < measure.total)} images"
 
 
 def unseen_loss(guard: Measure) -> float:

@@ -4,7 +4,7 @@ N = images.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -55,12 +55,9 @@ class Target:
     held_count: int
     notes: tuple[str, ...] = ()
 
-    def images(self) -> Iterator[bytes]:
-        """The bytes of all images that are learned from or chosen by, those that can be read."""
-        yield from images_of(self.pairs.training)
-        for number in range(self.held_count):
-            with suppress(BrokenSample):
-                yield self.held_out(number)
+    def digests(self) -> list[bytes | None]:
+        """Those of all images that are learned from or chosen by; None of one that cannot be read."""
+        return [*digests_of(self.pairs.training), *(_digest_of(self.held_out, n) for n in range(self.held_count))]
 
 
 def open_target(model: Model, data: Any, val: Any, settings: TrainSettings, *, own_template: bool) -> Target:
@@ -163,7 +160,8 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
             raise UsageError(
                 f"{source} does not have the classes of {labelled.name}; validate on other images of them."
             )
-        refuse_shared(measured, images_of(labelled), labelled.name, "validation set")
+        learned = digests_of(labelled)
+        refuse_shared(measured.name, digests_of(measured), learned, labelled.name, "validation set")
         return list(range(len(labelled))), measured, list(range(len(measured))), f"{len(measured):,} images of --val"
     generator = np.random.default_rng(seed)
     label_N = np.array([labelled.label(index) for index in range(len(labelled))])
@@ -218,22 +216,28 @@ def refuse_few(measure: Measure, hint: str) -> None:
         raise UsageError(f"{measure.name} has {measure.n} images to measure on, fewer than {FEWEST}; {hint}.")
 
 
-def refuse_shared(measured: LabelledSet | PairSource, learned: Iterable[bytes], name: str, what: str) -> None:
-    """`UsageError` where an image that is learned from, called `name`, is in the measured set too, by its bytes."""
-    known = set(map(digest, images_of(measured)))
-    shared = sum(digest(data) in known for data in learned)
+def refuse_shared(
+    measured: str, known: Iterable[bytes | None], learned: Iterable[bytes | None], name: str, what: str
+) -> None:
+    """`UsageError` where an image that is learned from, called `name`, is in the measured set too, by their digests."""
+    known = {*known} - {None}
+    shared = sum(digest in known for digest in learned)
     if shared:
         raise UsageError(
-            f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured.name}, and what is "
+            f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured}, and what is "
             f"learned is not measured; take a {what} without them."
         )
 
 
-def images_of(images: LabelledSet | PairSource) -> Iterator[bytes]:
-    """The bytes of all images that can be read; the others are counted where they are decoded."""
-    for index in range(len(images)):
-        with suppress(BrokenSample):
-            yield image_of(images, index)
+def digests_of(images: LabelledSet | PairSource) -> list[bytes | None]:
+    """Those of all images; None of one that cannot be read, which is counted where it is decoded."""
+    return [_digest_of(lambda number: image_of(images, number), number) for number in range(len(images))]
+
+
+def _digest_of(read: Read, number: int) -> bytes | None:
+    with suppress(BrokenSample):
+        return digest(read(number))
+    return None
 
 
 def image_of(images: LabelledSet | PairSource, index: int) -> bytes:
