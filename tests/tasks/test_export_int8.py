@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from small_towers import model_of
+from small_towers import TRANSFORMER, model_of
 
 import seesay
 from seesay.model.onnx_images import image_graph
+from seesay.nets.architecture import Architecture, ResNetConfig
+from seesay.nets.clip import build_clip
 from seesay.tasks import export_int8
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'seesay[onnx]'")
@@ -57,6 +59,17 @@ def test_nothing_is_rounded_twice_and_small_convolutions_not_at_all():
             in_float = {node.name for node in nodes if node.op_type == "Conv" and node.input[1] not in maker}
             assert in_float == set(export_int8._small_convolutions(onnx.load_from_string(graph)))
             assert len(in_float) == 3  # the first, of three channels, and two shortcuts of 1x1
+
+
+def test_of_a_deep_resnet_few_convolutions_are_small():
+    """RN50x64's layers: none of them has a hundredth of all multiplications."""
+    import onnx
+
+    config = ResNetConfig(image_size=64, width=8, layers=(3, 15, 36, 10), heads=4)
+    clip = build_clip(Architecture(embed_dim=64, image=config, text=TRANSFORMER), seed=0)
+    model = onnx.load_from_string(image_graph("deep", clip))
+    assert sum(node.op_type == "Conv" for node in model.graph.node) > 190
+    assert len(export_int8._small_convolutions(model)) < 10
 
 
 def test_onnx_runtime_widens_no_weights_of_a_vit_at_each_call(tmp_path):
