@@ -38,7 +38,7 @@ from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
 
 # Of the images of a guard at least and at most so many are measured, and at most so many hold the model
-# (benchmarks/2026-11-30-finetune; the bounds are guesses).
+# (benchmarks/2026-11-29-finetune; the bounds are guesses).
 LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 4000, 3000
 # Pixels that are held in memory of each of the two: 4,000 images of 300 px (a guess).
 MOST_BYTES = 2**30
