@@ -3,7 +3,7 @@
     GOMP_SPINCOUNT=0 PYTHONPATH=../shared/peers PEERS/bin/python two_threads.py FOLDER OUT.json ROUNDS THREADS
 
 PEERS is as for int8_peers.py, FOLDER as int8_openvino.py's `prepare` leaves it: peer.onnx and peer_nncf.xml are of
-open_clip, new.onnx and new_nncf.xml are ours. ViT-B/32, 1 and 8 images. Ratios are open_clip's eager time by the
+open_clip, new.onnx and new_nncf.xml are ours. ViT-B/32; 1, 8 and 32 images. Ratios are open_clip's eager time by the
 other's in the same round, by the clock and in CPU time, with threads that wait asleep for all; the load is that of the
 last minute before and after.
 """
@@ -21,7 +21,7 @@ import torch
 from seesay.model.engines import open_onnx, open_openvino
 
 ENGINES = ("torch", "torch-packed", "torch-bf16", "torch-int8")
-CALLS = {1: 4, 8: 1}
+CALLS = {1: 4, 8: 1, 32: 1}
 
 
 @torch.inference_mode()
