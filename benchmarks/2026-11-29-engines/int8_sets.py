@@ -35,8 +35,12 @@ Encode = Callable[[torch.Tensor], torch.Tensor]
 def encoder(model: seesay.Model, way: str, photos: str) -> Encode:
     if not way.endswith(" int8"):
         return model.with_engine(way).encode_pixels
-    engine = way.removesuffix(" int8")
     drawn = torch.stack([model.preprocess.read(path) for path in drawn_from_folders(find_photos([photos]), 128)])
+    return in_runtime(way.removesuffix(" int8"), model, drawn)
+
+
+def in_runtime(engine: str, model: seesay.Model, drawn: torch.Tensor) -> Encode:
+    """The image tower in a runtime's int8, with ranges of these pixels."""
     graph = image_graph(model.name, without_outliers(model, drawn, TEXTS).clip)
     given = list(model.preprocess.normalise(for_ranges(drawn, graph)).numpy()[:, None])
     made = IN_INT8[engine](graph, given, first=float_layers(graph)[0])

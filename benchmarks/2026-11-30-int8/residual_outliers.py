@@ -13,7 +13,6 @@ near that came, and how near int8 is to that model's own float32 on the 900 imag
 
 import copy
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -22,14 +21,15 @@ from torch import nn
 import seesay
 from seesay.data.evalsets import open_evalset
 from seesay.model.encode import read_pixels
-from seesay.model.engines import OPENERS
-from seesay.model.onnx_images import image_graph
 from seesay.nets.block import Block
 from seesay.tasks.classify import find_photos
-from seesay.tasks.export_files import drawn_from_folders, write_graphs
-from seesay.tasks.export_int8 import IN_INT8, float_layers, for_ranges, without_outliers
+from seesay.tasks.export_files import drawn_from_folders
+from seesay.tasks.export_int8 import IN_INT8
 
-CHANNELS, SIGNS, FACTORS, TEXTS = (17, 101, 230), (1.0, -1.0, 0.7), (100, 50), ["a cat", "a red car", "an airport"]
+sys.path.insert(0, str(Path(__file__).parents[1] / "2026-11-29-engines"))
+from int8_sets import in_runtime
+
+CHANNELS, SIGNS, FACTORS = (17, 101, 230), (1.0, -1.0, 0.7), (100, 50)
 FITTED, STEPS, AT_ONCE, RATE, CALIBRATED = 128, 40, 48, 1e-3, 128
 
 
@@ -83,16 +83,6 @@ def trained(model: seesay.Model, other: seesay.Model, pixels: torch.Tensor) -> N
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-
-
-def in_runtime(engine: str, model: seesay.Model, drawn: torch.Tensor):
-    graph = image_graph(model.name, without_outliers(model, drawn, TEXTS).clip)
-    given = list(model.preprocess.normalise(for_ranges(drawn, graph)).numpy()[:, None])
-    made = IN_INT8[engine](graph, given, first=float_layers(graph)[0])
-    with tempfile.TemporaryDirectory() as folder:
-        write_graphs(Path(folder), {"image": made}, engine, int8=True)
-        run = OPENERS[engine](next(path for path in Path(folder).iterdir() if path.suffix != ".bin"))
-    return lambda pixels: torch.from_numpy(run(model.preprocess.normalise(pixels).numpy())[0])
 
 
 def show(what: str, encode, right: torch.Tensor, pixels: torch.Tensor) -> None:

@@ -4,8 +4,7 @@ N = images, M = texts, R = rows of a step.
 """
 
 import hashlib
-from collections.abc import Callable, Set
-from contextlib import suppress
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.errors import UsageError
 from seesay.base.records import PairSource, Tokens
 from seesay.base.streams import say
 from seesay.data.class_names import class_prompts, imagenet_names, names_of
@@ -32,7 +31,7 @@ from seesay.finetuning.measures import (
     evenly,
     evenly_by_class,
 )
-from seesay.finetuning.target import Target, digest, digests_of, image_of, refuse_few, refuse_shared
+from seesay.finetuning.target import Target, digests_of, image_of, refuse_few, refuse_shared
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
@@ -50,20 +49,20 @@ LARGEST_DRAWN = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """What holds the old model: the bytes of images, each read when it is called for, and texts."""
+    """What holds the old model: the bytes of images, each read when it is called for, their digests, and texts."""
 
     images: tuple[Callable[[], bytes], ...] = ()
+    digests: tuple[bytes | None, ...] = ()
     texts: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str | None:
-        """Which they are; None where there are none. An image that cannot be read counts as empty."""
+        """Which they are, but for images that cannot be read; None where there are none."""
         if not self.images:
             return None
         whole = hashlib.sha256("\0".join(self.texts).encode())
-        for read in self.images:
-            with suppress(BrokenSample):
-                whole.update(digest(read()))
+        for digest in self.digests:
+            whole.update(digest or b"")
         return whole.hexdigest()
 
 
@@ -99,10 +98,7 @@ def open_guards(old: Model, guard: Any, target: Target, *, is_held: bool) -> Gua
     # Guards may have images in common, too.
     measured = {each.digests[number] for each in opened for number in each.measure.chosen} - {None}
     holding = [_holding(old, each, target, measured) for each in opened]
-    images = tuple(image for each in holding for image in each.images)
-    return Guards(
-        measures=measures, holding=Holding(images=images, texts=tuple(text for each in holding for text in each.texts))
-    )
+    return Guards(measures=measures, holding=_together(holding))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +140,20 @@ def _holding(old: Model, guard: _Opened, target: Target, measured: Set[bytes | N
         assert not isinstance(images, LabelledSet)
         held = evenly(len(others), others, most)
         texts = [images.captions(number)[0] for number in held]
-    return Holding(images=tuple(lambda number=number: image_of(images, number) for number in held), texts=tuple(texts))
+    return Holding(
+        images=tuple(lambda number=number: image_of(images, number) for number in held),
+        digests=tuple(guard.digests[number] for number in held),
+        texts=tuple(texts),
+    )
+
+
+def _together(parts: Sequence[Holding]) -> Holding:
+    """All of what several guards hold the model with."""
+    return Holding(
+        images=tuple(image for part in parts for image in part.images),
+        digests=tuple(digest for part in parts for digest in part.digests),
+        texts=tuple(text for part in parts for text in part.texts),
+    )
 
 
 def _room(model: Model) -> int:
