@@ -1,8 +1,10 @@
 """What tests of training share: pairs that a small model can learn, a run that stands at its start, its batches."""
 
+import faulthandler
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -143,6 +145,8 @@ def _told(pipe: Any, seconds: float) -> Any:
 
 
 def _run(work: Callable[[int], Any], rank: int, environment: dict[str, str], pipe: Any) -> None:
+    # A crash in native code says where it was: no exception is left to tell it.
+    faulthandler.enable(sys.__stderr__)
     os.environ.update(environment)
     torch.set_num_threads(1)
     try:
