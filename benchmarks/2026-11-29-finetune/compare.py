@@ -4,11 +4,12 @@
 
 Every set of labels is split by class: one half is learned from (a fifth of it chooses the model), the other is
 measured. Of Tiny ImageNet's validation images 800, or --guard-images, are the guard and the others are measured; so
-are Flickr8k's dev captions, which no choice sees. With --trained-guard the guard are 10,000 images of Tiny ImageNet's
-training part, as of somebody who has what the model learned from, and all validation images are measured. Of a large
-guard a part is not measured but holds the model. --rate is the learning rate of the naive loop (else 1e-4), and of
-our full and image. --keep are weights of `start.keep` (images and names keep their rows); without one it is the
-command's own. The third target are the twelve most frequent types of train-fashion, 60 images each.
+are Flickr8k's dev captions, which no choice sees. With --trained-guard the guards are 10,000 images of Tiny ImageNet's
+training part and the 6,000 of Flickr8k's with their captions, as of somebody who has what the model learned from, and
+all validation images are measured. Of a large guard a part is not measured but holds the model. --rate is the learning
+rate of the naive loop (else 1e-4), and of our full and image. --keep are weights of `start.keep` (images and names keep
+what was answered to them); without one it is the command's own. The third target are the twelve most frequent types of
+train-fashion, 60 images each.
 Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 
@@ -261,7 +262,8 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     done = {tuple(json.loads(line)["run"]) for line in results.read_text().splitlines()} if results.exists() else set()
     if arguments.trained_guard:
-        guard, elsewhere = trained_guard(arguments.data, arguments.work / "trained-guard"), arguments.data / GUARD
+        own = trained_guard(arguments.data, arguments.work / "trained-guard")
+        guard, elsewhere = [own, arguments.data / "train-flickr8k"], arguments.data / GUARD
     else:
         count = arguments.guard_images
         elsewhere = split(arguments.data / GUARD, arguments.work / "guard", first="train", second="test", count=count)

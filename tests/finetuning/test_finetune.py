@@ -12,6 +12,7 @@ from seesay.base.errors import SeesayError, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
+from seesay.finetuning.guards import Guards, Holding
 from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
 from seesay.training.settings import StartSettings, TrainSettings
@@ -318,16 +319,14 @@ def test_captions_are_no_classes(how, small_model, coloured_pairs, tmp_path):
         tuned(small_model, coloured_pairs(60), tmp_path / "run", how=how)
 
 
-def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model, squares):
-    target = open_target(small_model, squares(), (), TrainSettings(), own_template=False)
-    weights = {}
+def test_each_way_keeps_what_it_can_and_says_what_it_keeps(small_model):
+    nobody, weights = Guards(measures=(), holding=Holding()), {}
     for how in ("full", "image", "lora", "prompt", "lock-image", "lock-text"):
-        chosen = finetune_file.with_defaults(TrainSettings(start=StartSettings(how=how)), target, small_model)
-        weights[how] = chosen.start.keep
-        given = TrainSettings(start=StartSettings(how=how, keep=2.0))
-        assert finetune_file.with_defaults(given, target, small_model).start.keep == 2.0
-    # 0.3 times the square of 1 / 0.07, by two digits.
-    assert weights == {"full": 61, "image": 61, "lora": 61, "prompt": 0, "lock-image": 0, "lock-text": 0}
+        given = [TrainSettings(start=StartSettings(how=how, keep=keep)) for keep in (None, 2.0, 0.0)]
+        assert [finetune_file.keeps(each) for each in given] == [how in finetune_file.KEEPING, True, False]
+        weights[how], *named = (finetune_file.with_guards(each, small_model, nobody).start.keep for each in given)
+        assert named == [2.0, 0.0]
+    assert weights == {"full": 10, "image": 10, "lora": 10, "prompt": 0, "lock-image": 0, "lock-text": 0}
 
 
 @pytest.mark.journey

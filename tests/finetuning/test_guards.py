@@ -97,16 +97,18 @@ def test_captions_of_a_guard_hold_the_model_too_and_broken_images_are_told(
     assert "1 of 13 images of the guard left out" in capsys.readouterr().err
 
 
-def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_model):
-    def rate(count, **words):
+def test_a_small_model_takes_larger_steps_and_is_held_less_where_enough_images_hold_it(small_model):
+    def chosen(count, **words):
         settings = read_settings(TrainSettings, file=None, base=words)
         guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
-        return with_start(with_guards(settings, small_model, guards), small_model).optimizer.learning_rate
+        found = with_start(with_guards(settings, small_model, guards), small_model)
+        return found.optimizer.learning_rate, found.start.keep
 
-    assert [rate(count) for count in (0, DRAWN - 1, DRAWN)] == [1e-4, 1e-4, 1e-3]
-    assert rate(DRAWN, optimizer={"learning_rate": 2e-4}) == 2e-4
-    assert rate(DRAWN, start={"how": "image", "classes": ("a", "b")}) == 1e-3
-    assert rate(DRAWN, start={"how": "lora"}) == rate(0, start={"how": "lora"})
+    assert [chosen(count) for count in (0, DRAWN - 1, DRAWN)] == [(1e-4, 10), (1e-4, 10), (1e-3, 3)]
+    assert chosen(DRAWN, optimizer={"learning_rate": 2e-4}) == (2e-4, 3)
+    assert chosen(DRAWN, start={"keep": 2.0}) == (1e-3, 2)
+    assert chosen(DRAWN, start={"how": "image", "classes": ("a", "b")}) == (1e-3, 3)
+    assert chosen(DRAWN, start={"how": "lora"})[0] == chosen(0, start={"how": "lora"})[0]
 
 
 @pytest.mark.journey

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.formulas.contrastive import contrastive_loss, matches, share, sigmoid_loss, softmax_loss
+from seesay.formulas.contrastive import (
+    TURNED,
+    contrastive_loss,
+    forgetting_loss,
+    matches,
+    share,
+    sigmoid_loss,
+    softmax_loss,
+)
 
 
 def unit_rows(count, width, seed):
@@ -28,6 +36,17 @@ def test_loss_equals_the_written_out_formula():
     image, text = unit_rows(7, 5, 0), unit_rows(7, 5, 1)
     loss = contrastive_loss(torch.tensor(image), torch.tensor(text), torch.tensor(14.3, dtype=torch.float64))
     assert float(loss) == pytest.approx(written_out(image, text, 14.3), rel=1e-12)
+
+
+def test_forgetting_is_the_written_out_divergence_and_turn():
+    row, before, other = unit_rows(3, 5, 4), unit_rows(3, 5, 5), unit_rows(7, 5, 6)
+    total = 0.0
+    for new, old in zip(row, before, strict=True):
+        now, then = (np.exp(9.0 * side @ other.T) / np.exp(9.0 * side @ other.T).sum() for side in (new, old))
+        total += sum(p * math.log(p / q) for p, q in zip(then, now, strict=True)) + TURNED * 81 * (1 - new @ old)
+    rows = [torch.tensor(each) for each in (row, before, other)]
+    assert float(forgetting_loss(*rows, 9.0)) == pytest.approx(total / 3, rel=1e-12)
+    assert float(forgetting_loss(rows[1], *rows[1:], 9.0)) == pytest.approx(0, abs=1e-12)
 
 
 def test_gradient_equals_the_softmax_differences():

@@ -40,12 +40,10 @@ MOST_LOSS = 1.0
 EPOCHS, FEWEST_SEEN = 10, 3200
 RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
-# `start.keep` by the square of the logit scale, as a change of a row counts in the loss: 300 for the model in the box
-# (benchmarks/2026-11-29-finetune).
-KEEP = 0.3
+# What `start.keep` is where drawn images hold the model, and where enough of a guard do, which are more like what
+# must be kept. A small model that these hold takes steps ten times as large (benchmarks/2026-11-29-finetune).
+KEEP_BY_DRAWN, KEEP_BY_GUARD, RATE_WHEN_HELD = 10.0, 3.0, 1e-3
 KEEPING = ("full", "image", "lora")
-# The learning rate of a small model that images of a guard hold: ten times that of another (the same).
-RATE_WHEN_HELD = 1e-3
 HELD_BY = "start.guard_sha256"
 TRAIN_FOLDER, START_FOLDER = "train", "start"
 RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
@@ -92,9 +90,8 @@ def finetune(
     assert old is not None
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
     target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
-    settings = with_defaults(settings, target, old)
-    opened = open_guards(old, guard, target, is_held=bool(settings.start.keep))
-    settings = with_guards(settings, old, opened)
+    opened = open_guards(old, guard, target, is_held=keeps(settings))
+    settings = with_guards(with_defaults(settings, target), old, opened)
     target, guards = with_old_answers(target, old, settings, opened), opened.measures
     is_main = (runtime := Runtime.find(settings.device)).rank == 0
     if is_main:
@@ -148,13 +145,16 @@ def _name_of(data: Any) -> str:
     return name_of_memory(first) if is_in_memory(first) else Path(name_of_set(first).replace("/", "-")).stem.strip("*")
 
 
-def with_defaults(settings: TrainSettings, target: Target, old: Model) -> TrainSettings:
-    """The settings with what fine-tuning chooses from target and model; what was given stays as it is."""
+def keeps(settings: TrainSettings) -> bool:
+    """Whether the run keeps what the old model answered: as `start.keep` says, else wherever it could."""
+    start = settings.start
+    return start.how in KEEPING if start.keep is None else start.keep > 0
+
+
+def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
+    """The settings with what fine-tuning chooses from the target; what was given stays as it is."""
     count = len(target.pairs.training)
     chosen: dict[str, Any] = {"check": {"every": CHECKS}} if "check" not in settings.model_fields_set else {}
-    if settings.start.keep is None:
-        keep = float(f"{KEEP * old.logit_scale**2:.2g}")
-        chosen["start"] = {"keep": keep if settings.start.how in KEEPING else 0.0}
     if not any(getattr(settings, name) for name in LENGTHS):
         chosen["epochs"] = max(EPOCHS, math.ceil(FEWEST_SEEN / max(1, count)))
     if target.classes is not None and settings.start.how == "image":
@@ -167,13 +167,17 @@ def with_defaults(settings: TrainSettings, target: Target, old: Model) -> TrainS
 
 
 def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
-    """The settings with what of the guards holds the model, and the higher learning rate that this allows.
+    """The settings with what of the guards holds the model, how much, and the higher learning rate that this allows.
 
-    A rate that is given stays.
+    A weight or a rate that is given stays.
     """
+    is_held = len(guards.holding.images) >= DRAWN
     chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
+    if settings.start.keep is None:
+        keep = KEEP_BY_GUARD if is_held else KEEP_BY_DRAWN
+        chosen["start"]["keep"] = keep if keeps(settings) else 0.0
     given = "learning_rate" in settings.optimizer.model_fields_set or settings.start.how not in ("full", "image")
-    if not given and is_small(old) and len(guards.holding.images) >= DRAWN:
+    if not given and is_small(old) and is_held:
         chosen["optimizer"] = {"learning_rate": RATE_WHEN_HELD}
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
 

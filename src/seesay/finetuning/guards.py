@@ -192,7 +192,9 @@ class OldAnswers:
         texts = [old.templates[number % len(old.templates)].replace("{}", name) for number, name in enumerate(names)]
         texts += holding.texts
         self.ids = old.tokenizer(texts)
-        self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS), old.encode_texts(texts)
+        # Cloned, as what is made for inference cannot be learned from.
+        self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS).clone(), old.encode_texts(texts).clone()
+        self.scale = old.logit_scale
 
     def __str__(self) -> str:
         drawn = len(self.pixels_N3SS) - self.real

@@ -7,6 +7,9 @@ from torch import Tensor
 from seesay.formulas.similarity import widened
 from seesay.formulas.tiled import refuse_no_pairs, tiled_contrastive_loss
 
+# What the turn of a row weighs beside what it answers in `forgetting_loss` (benchmarks/2026-11-29-finetune).
+TURNED = 0.01
+
 
 def softmax_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, *, first: int = 0) -> Tensor:
     """Cross-entropy of "which caption belongs to this image?", averaged over images.
@@ -107,6 +110,18 @@ def affinity_loss(
         target_BN = (teacher[part].to(logits_BN.dtype) / temperature).log_softmax(1)
         total = total + F.kl_div(logits_BN.log_softmax(1), target_BN, reduction="sum", log_target=True)
     return total * (temperature**2 / (2 * len(image_ND)))
+
+
+def forgetting_loss(row_BD: Tensor, before_BD: Tensor, other_ND: Tensor, scale: float) -> Tensor:
+    """How far unit rows are from what they were: in what they choose among others, and in themselves. Returns a scalar.
+
+    The mean over B of KL(softmax(scale * before . other) || softmax(scale * row . other)), in nats, which leaves free
+    what changes no answer (learning without forgetting: Li and Hoiem 2016), and of `TURNED` scale^2 (1 - row . before),
+    which holds what none of the others asks for (benchmarks/2026-11-29-finetune). 0 where nothing has turned.
+    """
+    target_BN = (scale * before_BD @ other_ND.T).log_softmax(1)
+    chosen = F.kl_div((scale * row_BD @ other_ND.T).log_softmax(1), target_BN, reduction="batchmean", log_target=True)
+    return chosen + TURNED * scale**2 * (1 - (row_BD * before_BD).sum(-1)).mean()
 
 
 def sigmoid_loss(image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0) -> Tensor:

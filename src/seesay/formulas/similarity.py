@@ -19,11 +19,6 @@ def unit(x_ND: Tensor) -> Tensor:
     return F.normalize(widened(x_ND), dim=-1).to(x_ND.dtype)
 
 
-def drift(row_BD: Tensor, before_BD: Tensor) -> Tensor:
-    """How far unit rows have turned from what they were: the mean of one minus their cosine. Returns a scalar."""
-    return (1 - (row_BD * before_BD).sum(-1)).mean()
-
-
 def prefix(x_ND: Tensor, width: int) -> Tensor:
     """The first `width` numbers of every row at unit length, (N, width): what `Matryoshka` trains rows for."""
     return unit(x_ND[..., :width])

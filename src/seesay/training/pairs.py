@@ -47,7 +47,11 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class OldRows(Protocol):
-    """Images and texts whose rows should stay what they are."""
+    """Images and texts whose rows should stay what they are: all rows, and the logit scale by which they answer."""
+
+    image_ND: Tensor
+    text_MD: Tensor
+    scale: float
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
         """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""

@@ -141,7 +141,7 @@ class StartSettings(Settings):
     classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
     template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
     many vectors "prompt" has, without it as many as the model's first template has words before the name. `keep` is
-    what it weighs that images and texts which are not learned keep their rows (`seesay finetune` alone), and
+    what it weighs that images and texts which are not learned keep their answers (`seesay finetune` alone), and
     `guard_sha256` says which of a guard's these are, noted when the run begins.
     """
 

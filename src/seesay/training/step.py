@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seesay.base.records import Batch, Embedded, Outputs, Predicted, Tokens
 from seesay.data.images import Preprocess
-from seesay.formulas.similarity import drift
+from seesay.formulas.contrastive import forgetting_loss
 from seesay.model.teacher import TeacherRows
 from seesay.nets.batch_norm import RunningStatistics
 from seesay.nets.clip import DualEncoder
@@ -78,7 +78,9 @@ class Stepper:
             return total
         assert isinstance(clip, DualEncoder)
         part = self.parallel.processes.rank, self.parallel.processes.world_size
-        pixels_R3SS, tokens, image_RD, text_RD = self.old_answers.drawn(step, count, part=part)
+        old = self.old_answers
+        pixels_R3SS, tokens, image_RD, text_RD = old.drawn(step, count, part=part)
+        others = old.text_MD.to(device), old.image_ND.to(device)
         for rows in gradient_cache.chunks_of(len(pixels_R3SS), self.micro_batch, most=len(pixels_R3SS)):
             share = (rows.stop - rows.start) / len(pixels_R3SS)
             seed_R = splitmix64(torch.arange(rows.start, rows.stop) ^ seed_of(self.seed, step, *part))
@@ -88,7 +90,8 @@ class Stepper:
                 with torch.autocast(device.type, torch.bfloat16, enabled=self.in_bfloat16):
                     found = clip.embed_images(pixels), clip.embed_texts(tokens[rows].to(device))
                 before = image_RD[rows].to(device), text_RD[rows].to(device)
-                loss = self.keep * share * sum(map(drift, (row.float() for row in found), before))
+                sides = zip((row.float() for row in found), before, others, strict=True)
+                loss = self.keep * share * sum(forgetting_loss(*side, old.scale) for side in sides)
                 loss.backward()
             total += loss.detach()
         return total
