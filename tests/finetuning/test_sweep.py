@@ -1,5 +1,6 @@
 """Between two models: the weights on the line, what may be lost, and which point is taken."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,16 @@ def test_the_best_on_the_target_of_those_that_lose_little_is_taken():
     assert chosen_point(points, 0.02) is points[3]
     equal = [point(0, 0.1, 0), point(0.1, 0.3, 0), point(0.2, 0.3, 0)]
     assert chosen_point(equal, 0.01) is equal[1], "the nearest to the old model"
+
+
+def test_of_equals_the_one_with_likelier_answers_is_taken_but_not_for_the_old_model():
+    def with_likelihood(a, likelihood, target=0.8, lost=0.0):
+        plain = point(a, target, lost)
+        return replace(plain, target=replace(plain.target, likelihood=likelihood))
+
+    points = [with_likelihood(0, -0.9, target=0.7), with_likelihood(0.5, -0.5), with_likelihood(0.7, -0.7)]
+    assert chosen_point([*points, with_likelihood(1, -0.1, lost=0.02)], 0.01) is points[1]
+    assert chosen_point([with_likelihood(0, -0.9), *points[1:]], 0.01) is None
 
 
 @pytest.mark.parametrize("points", [[point(0, 0.5, 0), point(1, 0.9, 0.3)], [point(0, 0.5, 0), point(1, 0.5, 0)]])

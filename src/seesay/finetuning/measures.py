@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput
@@ -35,10 +36,14 @@ Read = Callable[[int], bytes]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answered:
-    """How well each of M questions was answered, from 0 to 1, and which image each is about."""
+    """How well each of M questions was answered, from 0 to 1, and which image each is about.
+
+    `likelihood` is the mean of log p of the right answers, in nats, where that was measured.
+    """
 
     value_M: np.ndarray
     image_M: np.ndarray
+    likelihood: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -84,7 +89,8 @@ class ClassMeasure:
         """Right or wrong for every image."""
         score_NC = class_scores(model, self._pixels_N3SS, self.names, self.templates)
         hit_N = top_k_hits(score_NC, self.label_N, ks=(1,))[1]
-        return Answered(value_M=hit_N.astype(float), image_M=np.arange(self.n))
+        loss = F.cross_entropy(model.logit_scale * score_NC, self.label_N)
+        return Answered(value_M=hit_N.astype(float), image_M=np.arange(self.n), likelihood=-float(loss))
 
 
 class CaptionMeasure:

@@ -23,12 +23,16 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A measure at one point: its mean, and what was gained since the old model, with the 95 % interval of that."""
+    """A measure at one point: its mean, and what was gained since the old model, with the 95 % interval of that.
+
+    `likelihood` is the mean of log p of the right answers, where that was measured.
+    """
 
     name: str
     value: float
     gain: float
     interval95: Interval
+    likelihood: float = 0.0
 
     @property
     def most_lost(self) -> float:
@@ -119,7 +123,7 @@ def sweep(
 def change(name: str, before: Answered, after: Answered) -> Change:
     """What was gained from one to the other."""
     gain, interval = difference(before, after)
-    return Change(name=name, value=after.mean, gain=gain, interval95=interval)
+    return Change(name=name, value=after.mean, gain=gain, interval95=interval, likelihood=after.likelihood)
 
 
 def between_allowed(points: Sequence[Point], most_loss: float) -> float | None:
@@ -137,14 +141,14 @@ def between_allowed(points: Sequence[Point], most_loss: float) -> float | None:
 
 
 def chosen_point(points: Sequence[Point], most_loss: float) -> Point | None:
-    """The best on the target of those that lose at most `most_loss`; the nearest to the old one of several.
+    """The best on the target of those that lose at most `most_loss`; None where none is better than the old model.
 
-    None where none of them is better than the old model.
+    Of equals, as there are many where few images are held out, the one that finds the right answers likelier, and of
+    these the nearest to the old one. The first steps away from the old model change no answer and are no better for it.
     """
-    old = points[0]
     allowed = [point for point in points[1:] if point.most_lost <= most_loss]
-    best = max(allowed, key=lambda point: (point.target.value, -point.a), default=None)
-    return best if best is not None and best.target.value > old.target.value else None
+    best = max(allowed, key=lambda point: (point.target.value, point.target.likelihood, -point.a), default=None)
+    return best if best is not None and best.target.value > points[0].target.value else None
 
 
 def held_back(points: Sequence[Point], chosen: Point, most_loss: float) -> Point | None:
