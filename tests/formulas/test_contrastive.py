@@ -44,9 +44,9 @@ def test_forgetting_is_the_written_out_divergence_and_turn():
     for new, old in zip(row, before, strict=True):
         now, then = (np.exp(9.0 * side @ other.T) / np.exp(9.0 * side @ other.T).sum() for side in (new, old))
         total += sum(p * math.log(p / q) for p, q in zip(then, now, strict=True)) + TURNED * 81 * (1 - new @ old)
-    rows = [torch.tensor(each) for each in (row, before, other)]
-    assert float(forgetting_loss(*rows, 9.0)) == pytest.approx(total / 3, rel=1e-12)
-    assert float(forgetting_loss(rows[1], *rows[1:], 9.0)) == pytest.approx(0, abs=1e-12)
+    rows, scale = [torch.tensor(each) for each in (row, before, other)], torch.tensor(9.0, dtype=torch.float64)
+    assert float(forgetting_loss(*rows, scale)) == pytest.approx(total / 3, rel=1e-12)
+    assert float(forgetting_loss(rows[1], *rows[1:], scale)) == pytest.approx(0, abs=1e-12)
 
 
 def test_gradient_equals_the_softmax_differences():

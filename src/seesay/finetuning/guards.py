@@ -194,7 +194,7 @@ class OldAnswers:
         self.ids = old.tokenizer(texts)
         # Cloned, as what is made for inference cannot be learned from.
         self.image_ND, self.text_MD = encoded(old, self.pixels_N3SS).clone(), old.encode_texts(texts).clone()
-        self.scale = old.logit_scale
+        self.scale = torch.tensor(old.logit_scale)
 
     def __str__(self) -> str:
         drawn = len(self.pixels_N3SS) - self.real

@@ -112,15 +112,15 @@ def affinity_loss(
     return total * (temperature**2 / (2 * len(image_ND)))
 
 
-def forgetting_loss(row_BD: Tensor, before_BD: Tensor, other_ND: Tensor, scale: float) -> Tensor:
+def forgetting_loss(row_BD: Tensor, before_BD: Tensor, other_ND: Tensor, scale: Tensor) -> Tensor:
     """How far unit rows are from what they were: in what they choose among others, and in themselves. Returns a scalar.
 
     The mean over B of KL(softmax(scale * before . other) || softmax(scale * row . other)), in nats, which leaves free
     what changes no answer (learning without forgetting: Li and Hoiem 2016), and of `TURNED` scale^2 (1 - row . before),
     which holds what none of the others asks for (benchmarks/2026-11-29-finetune). 0 where nothing has turned.
     """
-    target_BN = (scale * before_BD @ other_ND.T).log_softmax(1)
-    chosen = F.kl_div((scale * row_BD @ other_ND.T).log_softmax(1), target_BN, reduction="batchmean", log_target=True)
+    log_p_BN, target_BN = (_logits(each_BD, other_ND, scale).log_softmax(1) for each_BD in (row_BD, before_BD))
+    chosen = F.kl_div(log_p_BN, target_BN, reduction="batchmean", log_target=True)
     return chosen + TURNED * scale**2 * (1 - (row_BD * before_BD).sum(-1)).mean()
 
 

@@ -51,7 +51,7 @@ class OldRows(Protocol):
 
     image_ND: Tensor
     text_MD: Tensor
-    scale: float
+    scale: Tensor
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
         """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
