@@ -190,7 +190,9 @@ def described(
     measure = target.measure
     lines.append(f"target     {target.name}: {measure.what}, on {images_in_words(measure)} that are held out")
     if target.pairs.old_answers is not None:
-        lines.append(f"keep       {target.pairs.old_answers} stay as they are: weight {settings.start.keep:g}")
+        lines.append(
+            f"keep       {target.pairs.old_answers} keep what the old model answered: weight {settings.start.keep:g}"
+        )
     for guard in guards:
         lines.append(f"guard      {guard.name}: {guard.what}, on {images_in_words(guard)}")
         if (unseen := 100 * unseen_loss(guard)) > most_loss:
@@ -271,7 +273,7 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         best.name = folder.name
         best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
         if CONFIDENCE in old.facts:
-            # As right as of the old model, for rows that are kept near theirs (benchmarks/2026-11-29-finetune).
+            # As right as of the old model, whose answers are kept (benchmarks/2026-11-29-finetune).
             best.facts[CONFIDENCE] = old.facts[CONFIDENCE]
         best.save(folder / MODEL_FOLDER)
         if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
