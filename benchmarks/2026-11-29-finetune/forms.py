@@ -1,7 +1,8 @@
-"""What holds a model while it is fine-tuned: one training of a form of the loss, its two ends measured.
+"""What holds a model while it is fine-tuned: one training by a form of the loss, and what it came to.
 
-    git checkout f6b8c9a && git apply benchmarks/2026-11-29-finetune/forms.patch
-    KL=3 ROWDRIFT=0.1 ROWS=4 python benchmarks/2026-11-29-finetune/forms.py DATA WORK box eval-mnist 3e-3 GUARD ...
+    git worktree add ../old f6b8c9a && git -C ../old apply $PWD/benchmarks/2026-11-29-finetune/forms.patch
+    KL=3 ROWDRIFT=0.1 ROWS=4 PYTHONPATH=../old/src python benchmarks/2026-11-29-finetune/forms.py \\
+        DATA WORK box eval-mnist 3e-3 GUARD ...
 
 KL weighs the divergence of answers, ROWDRIFT x `start.keep` (0.3 times the square of the logit scale) the turn of rows,
 ROWS are held for each pair, FRESH (JSON of `Augment`) cuts those images anew each time, RTEXT adds so many texts of
