@@ -1,6 +1,6 @@
 """Images on two threads: open_clip, its exports and ours in OpenVINO and ONNX Runtime, and torch's engines, in turn.
 
-    GOMP_SPINCOUNT=0 PYTHONPATH=../shared/peers PEERS/bin/python two_threads.py FOLDER OUT.json ROUNDS THREADS
+    GOMP_SPINCOUNT=1000 PYTHONPATH=../shared/peers PEERS/bin/python two_threads.py FOLDER OUT.json ROUNDS THREADS
 
 PEERS is as for int8_peers.py, FOLDER as int8_openvino.py's `prepare` leaves it: peer.onnx and peer_nncf.xml are of
 open_clip, new.onnx and new_nncf.xml are ours. ViT-B/32; 1, 8 and 32 images. Ratios are open_clip's eager time by the

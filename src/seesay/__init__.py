@@ -66,10 +66,11 @@ if TYPE_CHECKING:
     from seesay.training.settings import TrainSettings as TrainSettings
     from seesay.training.train import train as train
 
-# Threads that wait for one another would spin, and take the time of whatever else the machine does. They sleep, unless
-# the user has said how they wait; libgomp reads it when torch is imported, so it is here and in no verb.
+# Threads that wait for one another would spin, and take the time of whatever else the machine does. They sleep after
+# some microseconds, so that short waits cost no sleep (benchmarks/2026-11-29-engines), unless the user has said how
+# they wait; libgomp reads it when torch is imported, so it is here and in no verb.
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"} & _environ.keys():
-    _environ["GOMP_SPINCOUNT"] = "0"
+    _environ["GOMP_SPINCOUNT"] = "1000"
 
 # Every public name and the module it is in; the imports above say the same to a type checker.
 _MODULES = {

@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_measured_is_refused(predictor):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_that_wait_sleep_unless_the_user_says_how(given, expected):
     # Of a name deep in the package, as the processes of experiments and the examples begin.
