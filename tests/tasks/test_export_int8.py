@@ -131,6 +131,21 @@ def test_the_calibrator_sees_the_bias_of_every_convolution(openvino):
     assert np.allclose(rows(openvino, model, pixels), right, atol=1e-6)
 
 
+def test_pixels_are_rounded_behind_what_cuts_them_into_tiles(openvino, monkeypatch):
+    pytest.importorskip("nncf", reason="nncf is not installed: pip install 'seesay[openvino]'")
+    own = model_of("vit")
+    graph, pixels = image_graph(own.name, own.clip), drawn(own, 3)
+    made = export_int8.in_int8_of_openvino(graph, list(pixels[:, None]), first=0)
+    monkeypatch.setattr(export_int8, "_round_tiles", lambda model: None)
+    before = export_int8.in_int8_of_openvino(graph, list(pixels[:, None]), first=0)
+    readers = [
+        {each.get_node().get_type_name() for each in model.get_parameters()[0].output(0).get_target_inputs()}
+        for model in (before, made)
+    ]
+    assert readers == [{"FakeQuantize"}, {"Reshape"}]
+    assert np.array_equal(rows(openvino, made, pixels), rows(openvino, before, pixels))
+
+
 def test_attention_over_few_positions_is_rounded_and_over_many_left(openvino, monkeypatch):
     own = model_of("vit")
     graph, pixels = image_graph(own.name, own.clip), drawn(own, 3)

@@ -35,13 +35,12 @@ CONTRAST = 1.5
 # Photos that ranges are taken from, guesses; more of convolutions in ONNX Runtime: of those 7,801 images the box has a
 # smallest cosine of 0.9949 with 128 and of 0.9965 with 512 (benchmarks/2026-11-30-int8).
 CALIBRATED, CALIBRATED_CONVOLUTIONS = 128, 512
-# A channel behind a LayerNorm is narrowed to so many times what half of the channels stay within. None of a ViT that
-# was trained here goes beyond 2.6.
+# A channel behind a LayerNorm is narrowed to so many times what half of the channels stay within (a trained ViT: 2.6).
 MOST_TIMES = 4.0
-# In attention of at most so many positions shares are whole numbers of 1/255 too: a mean share is at least 4 of these.
+# In attention of at most so many positions shares are whole numbers of 1/255, too: a mean one is at least 4 of these.
 MOST_POSITIONS = 64
-# What stands between a bias and its sum.
-SHAPING = ("Reshape", "Unsqueeze", "Convert")
+# What stands between a bias and its sum, and what cuts pixels into tiles.
+SHAPING = ("Reshape", "Unsqueeze", "Convert", "Transpose", "Slice", "StridedSlice")
 # What no range is below.
 SMALLEST = 1e-6
 # What OpenVINO calls the nodes that make rows of unit length, and means of positions.
@@ -234,6 +233,7 @@ def in_int8_of_openvino(graph: bytes, inputs: Sequence[np.ndarray], *, first: in
             **kind,
         )
     _round_attention(made, openvino.Core().read_model(graph), inputs)
+    _round_tiles(made)
     return made
 
 
@@ -280,6 +280,24 @@ def _round_attention(made: Any, model: Any, inputs: Sequence[np.ndarray]) -> Non
         # Before heads are told apart, where the product that makes values rounds them itself.
         rounded(product.input_value(1).get_node().input_value(0).get_node().input(0), -value, value, 255)
     made.validate_nodes_and_infer_types()
+
+
+def _round_tiles(model: Any) -> None:
+    """Pixels are rounded once they are cut into tiles: the same numbers, which are moved in half of the time so."""
+    from openvino import opset13  # pyright: ignore[reportMissingImports]
+
+    pixels = model.input(0)
+    last = rounding = next(iter(pixels.get_target_inputs())).get_node()
+    while (readers := list(last.output(0).get_target_inputs()))[0].get_node().get_type_name() in SHAPING:
+        last = readers[0].get_node()
+    if rounding.get_type_name() != "FakeQuantize" or last is rounding:
+        return
+    ends = [opset13.constant(rounding.input_value(each).get_node().get_data().reshape(1)) for each in range(1, 5)]
+    next(iter(rounding.output(0).get_target_inputs())).replace_source_output(pixels)
+    rounded = opset13.fake_quantize(last, *ends, rounding.get_attributes()["levels"])
+    for reader in readers:
+        reader.replace_source_output(rounded.output(0))
+    model.validate_nodes_and_infer_types()
 
 
 def _products_of_attention(model: Any) -> list[Any]:
