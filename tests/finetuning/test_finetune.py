@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import seesay
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.errors import SeesayError, TooManySkipped, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
@@ -56,8 +56,23 @@ def test_the_same_call_goes_on_with_a_finished_run_and_measures_it_anew(small_mo
     again = tuned(small_model, data, tmp_path / "run")
     assert again.to_json() == first.to_json()
     monkeypatch.undo()
-    with pytest.raises(UsageError, match="a finished run of 25 steps"):
+    with pytest.raises(
+        UsageError, match=r"a finished run with other settings \(optimizer\.weight_decay: .*\); choose another out\."
+    ):
         tuned(small_model, data, tmp_path / "run", overrides=[*SURE, "optimizer.weight_decay=0.3"])
+
+
+@pytest.mark.journey
+def test_what_was_left_out_is_told_when_all_is_measured_and_told_again(small_model, squares, tmp_path):
+    data = squares()
+    for number in range(6):
+        (data / "red" / f"broken-{number}.png").write_bytes(b"no image %d" % number)
+    for _ in range(2):
+        with pytest.raises(TooManySkipped, match=r"all is measured and saved, but 5 of 53 samples .*skipped\.jsonl"):
+            tuned(small_model, data, tmp_path / "run")
+        assert (tmp_path / "run" / "model").is_dir()
+        assert json.loads((tmp_path / "run" / "finetune.json").read_text())["left_out"] == {"not an image": 5}
+        assert "samples could not be learned from: not an image 5" in (tmp_path / "run" / "finetune.html").read_text()
 
 
 def ended(model, data, out, **named):
@@ -72,7 +87,7 @@ def ended(model, data, out, **named):
 def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(how, small_model, small_vit, squares, tmp_path):
     data = squares()
     ended(small_model, data, tmp_path / "unbroken", steps=8, how=how)
-    with pytest.raises(UsageError, match="holds a finished run of 8 steps"):
+    with pytest.raises(UsageError, match=r"holds a finished run with other settings \(start\.how: "):
         tuned(small_model, data, tmp_path / "unbroken", steps=8, how="lock-image")
     from seesay.training import loop
 

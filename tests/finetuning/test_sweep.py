@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from seesay.finetuning.finetune import allowing, held_back_line
-from seesay.finetuning.measures import Answered, difference
+from seesay.finetuning.measures import Answered, difference, unseen_change
 from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, held_back, interpolated, sweep
 
 
@@ -105,7 +105,12 @@ def test_differences_are_taken_image_by_image():
     before = Answered(value_M=np.array([1.0, 0, 1, 0]), image_M=np.arange(4))
     after = Answered(value_M=np.array([1.0, 1, 1, 0]), image_M=np.arange(4))
     gain, (low, high) = difference(before, after)
-    assert gain == 0.25 and low == 0 and high > gain
+    assert gain == 0.25 and high > gain
+    # Of four images one may be lost that no image showed.
+    assert low == pytest.approx(0.25 - unseen_change(4))
+    assert difference(before, before) == (0.0, (0.0, 0.0))
+    same = Answered(value_M=before.value_M, image_M=before.image_M)
+    assert difference(before, same)[1] == pytest.approx((-unseen_change(4), unseen_change(4)))
     assert difference(before, before) == (0.0, (0.0, 0.0))
     worth = Answered(value_M=np.array([0.5, 0.5, 0.4, 0.4]), image_M=np.arange(4))
     gain, (low, high) = difference(worth, Answered(value_M=np.array([0.4, 0.5, 0.4, 0.4]), image_M=np.arange(4)))
@@ -127,7 +132,9 @@ def test_a_sweep_measures_tenths_and_finer_steps_in_order(small_model):
         return a
 
     target, guard = Fixed(lambda a: 0.5 + a / 2), Fixed(lambda a: 0.9 if a <= 0.15 else 0.2)
-    points = sweep(small_model, small_model, target=target, guards=[guard], most_loss=0.01, between=between)
+    points = sweep(small_model, small_model, target=target, guards=[guard], most_loss=0.05, between=between)
     assert [point.a for point in points] == [0, 0.1, 0.15, 0.1625, 0.175, *(step / 10 for step in range(2, 11))]
-    chosen = chosen_point(points, 0.01)
+    chosen = chosen_point(points, 0.05)
     assert chosen is not None and chosen.a == 0.15
+    # A hundred images of which none is lost do not exclude a loss of 3.6 points.
+    assert chosen_point(points, 0.03) is None

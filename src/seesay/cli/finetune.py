@@ -34,7 +34,8 @@ def command(
         float, typer.Option(metavar="POINTS", help="Most that may be lost on a guard, with its 95 % interval.")
     ] = 1.0,
     val: Annotated[
-        str | None, typer.Option(metavar="SET", help="Images to choose the model by [default: a fifth of DATA].")
+        str | None,
+        typer.Option(metavar="SET", help="Images to choose the model by [default: a fifth of DATA, of pairs a tenth]."),
     ] = None,
     steps: options.Steps = None,
     epochs: options.Epochs = None,

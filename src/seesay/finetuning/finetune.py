@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from seesay.base.errors import SeesayError, UsageError
+from seesay.base.errors import SeesayError, TooManySkipped, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.runtime import Runtime
@@ -21,13 +21,14 @@ from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
 from seesay.finetuning.guards import DRAWN, Guards, OldAnswers, open_guards, taken_names
-from seesay.finetuning.measures import Measure, images_in_words, unseen_loss
+from seesay.finetuning.measures import Measure, OwnAnswers, images_in_words, unseen_change
 from seesay.finetuning.page import build_page
-from seesay.finetuning.result import FineTuning
+from seesay.finetuning.result import FineTuning, too_many_left_out
 from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
 from seesay.finetuning.target import Target, open_target
 from seesay.model.bundle import Model
 from seesay.model.confidence import CONFIDENCE
+from seesay.training.faults import left_out_of
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
 from seesay.training.start import is_small, open_start, with_start
@@ -93,12 +94,11 @@ def finetune(
     opened = open_guards(old, guard, target, is_held=keeps(settings))
     settings = with_guards(with_defaults(settings, target), old, opened)
     target, guards = with_old_answers(target, old, settings, opened), opened.measures
-    is_main = (runtime := Runtime.find(settings.device)).rank == 0
-    if is_main:
+    if is_main := (runtime := Runtime.find(settings.device)).rank == 0:
         refuse_unwritable(folder)
         say(*described(old, target, guards, settings, most_loss=most_loss, has_guard=bool(len(listed(guard)))))
     new = train_once(target, old, folder, settings, guards)
-    run = open_run(folder / TRAIN_FOLDER)
+    run, pairs = open_run(folder / TRAIN_FOLDER), target.pairs
     result = FineTuning(
         folder=folder,
         model_name=old.name,
@@ -107,8 +107,23 @@ def finetune(
         guards=guards,
         most_loss=most_loss,
         seconds=float(run.events[-1].get("seconds", 0.0)),
+        left_out=left_out_of(run.folder),
+        looked_at=len(pairs.training) + len(pairs.validation or ()) + len(pairs.training.problems),
     )
-    return choose_model(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
+    return choose_and_tell(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
+
+
+def choose_and_tell(result: FineTuning, old: Model, new: Model) -> FineTuning:
+    """As `choose_model`; then, or with its error, what was left out of training, if too much: `TooManySkipped`."""
+    too_many = too_many_left_out(result)
+    try:
+        result = choose_model(result, old, new)
+    except SeesayError:
+        say(*([too_many] if too_many else []))
+        raise
+    if too_many:
+        raise TooManySkipped(too_many)
+    return result
 
 
 def with_old_answers(target: Target, old: Model, settings: TrainSettings, guards: Guards) -> Target:
@@ -195,10 +210,14 @@ def described(
         )
     for guard in guards:
         lines.append(f"guard      {guard.name}: {guard.what}, on {images_in_words(guard)}")
-        if (unseen := 100 * unseen_loss(guard)) > most_loss:
-            lines.append(f"           so few that a loss of {unseen:.1f} points may not be seen; a larger one shows it")
+        if not isinstance(guard, OwnAnswers) and (unseen := 100 * unseen_change(guard.n)) > most_loss:
+            hint = f"name more, or allow it with --most-loss {math.ceil(unseen)}"
+            lines.append(f"           so few that a loss of {unseen:.1f} points cannot be excluded; {hint}")
     if not has_guard:
-        lines.append("           measured only on images like the target's: name a set you care about with --guard")
+        lines.append(
+            "           measured only on images like the target's: name some thousands that you care about with"
+        )
+        lines.append("           --guard, of which a part is then to hold the model, which learns far more so")
     return [*lines, f"bound      at most {in_points(most_loss)} lost on a guard, the end of the 95 % interval counted"]
 
 
@@ -211,6 +230,7 @@ def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings
     """The trained model of `folder/train`: that of a run that is done, or of one that begins or goes on."""
     run_folder = folder / TRAIN_FOLDER
     if (done := _finished(run_folder, target, old, settings)) is not None:
+        say(f"trained    already, in {run_folder}: measured anew")
         return done
     checks = {"target": target.measure, **{f"guard {guard.name}": guard for guard in guards}}
     if Runtime.find(settings.device).rank == 0 and not (folder / START_FOLDER).exists():
@@ -223,6 +243,9 @@ def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings
         checks={
             name: lambda model, check=check: {"score": check.answers(model).mean} for name, check in checks.items()
         },
+        # What was left out is told when all is measured.
+        allow_change=None,
+        most_skipped=1.0,
     )
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput
-from seesay.base.records import PairSource
+from seesay.base.records import PairSource, Skipped
 from seesay.base.streams import say
 from seesay.data.class_names import ClassName, imagenet_names, names_of
 from seesay.data.labelled import LabelledSet
@@ -78,9 +78,11 @@ class ClassMeasure:
         most: int = MOST_IMAGES,
     ):
         self.total = len(labelled) if chosen is None else len(chosen)
+        # Of a part of the target training tells them.
+        problems = labelled.problems if chosen is None else ()
         chosen = self.chosen = evenly_by_class(labelled, chosen, most)
         self.name, self.names, self.templates = labelled.name, names, templates
-        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
+        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name, problems)
         self._pixels_N3SS, self.n = pixels, len(read)
         self.label_N = torch.tensor([labelled.label(chosen[number]) for number in read])
         self.what = f"top-1 among {len(names)} classes"
@@ -99,7 +101,7 @@ class CaptionMeasure:
     def __init__(self, model: Model, pairs: PairSource, *, most: int = MOST_IMAGES):
         chosen = self.chosen = evenly(len(pairs), None, most)
         self.name, self.total = pairs.name, len(pairs)
-        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
+        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name, pairs.problems)
         self._pixels_N3SS, self.n = pixels, len(read)
         captions = [pairs.captions(chosen[number]) for number in read]
         self._captions = [caption for own in captions for caption in own]
@@ -172,26 +174,32 @@ def images_in_words(measure: Measure) -> str:
     return f"{measure.n:,}{f' of {measure.total:,}' * (measure.n < measure.total)} images"
 
 
-def unseen_loss(guard: Measure) -> float:
-    """The largest share of answers that may be lost where not one of those that are measured is: its 95 % end."""
-    return proportion_interval(0, guard.n)[1]
+def unseen_change(images: int) -> float:
+    """The largest share of answers that may have changed where not one of so many images' has: its 95 % end."""
+    return proportion_interval(0, images)[1]
 
 
 def difference(before: Answered, after: Answered) -> tuple[float, tuple[float, float]]:
     """The mean of what was gained, question by question, and its 95 % interval over images.
 
-    Shares of right answers have a bootstrap over images; where nothing differs it is (0, 0). Values between 0 and 1
-    have Student's interval.
+    Shares of right answers have a bootstrap over images, and no end nearer than what so few may not show. Values
+    between 0 and 1 have Student's interval. Of the same answers it is (0, 0).
     """
+    if after is before:
+        return 0.0, (0.0, 0.0)
     if np.isin(before.value_M, (0, 1)).all() and np.isin(after.value_M, (0, 1)).all():
-        gain, interval, _ = paired_difference(before.value_M, after.value_M, before.image_M)
-        return gain, interval
+        gain, (least, most), _ = paired_difference(before.value_M, after.value_M, before.image_M)
+        unseen = unseen_change(len(np.unique(before.image_M)))
+        return gain, (min(least, gain - unseen), max(most, gain + unseen))
     gain_M = after.value_M - before.value_M
     return float(gain_M.mean()), mean_interval(gain_M) or (-1.0, 1.0)
 
 
-def _read(model: Model, read: Read, count: int, name: str) -> tuple[Tensor, list[int]]:
+def _read(
+    model: Model, read: Read, count: int, name: str, problems: Sequence[Skipped] = ()
+) -> tuple[Tensor, list[int]]:
     pixels, found, skipped = read_pixels(model, read, count)
+    skipped, count = [*problems, *skipped], count + len(problems)
     if not pixels:
         raise RefusedInput(f"none of the {count} images of {name} can be read ({count_reasons(skipped)}).")
     if skipped:

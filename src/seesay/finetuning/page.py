@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from seesay.base.drawing import FAINT, INK, canvas, look_of, plain_figure, plain_label
 from seesay.evaluation.html import Figure, Section, Table, render_page
-from seesay.finetuning.result import FineTuning
+from seesay.finetuning.result import FineTuning, left_out_in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -52,7 +52,7 @@ def build_page(result: FineTuning) -> str:
         f"The model at a = {chosen.a:.3g} is recommended: {100 * chosen.target.value:.1f} % on {result.target.name}, "
         f"{100 * result.points[0].target.value:.1f} % before."
         if chosen is not None
-        else f"No model is better on {result.target.name} and loses at most {result.most_loss:g} points."
+        else f"No model is better on {result.target.name} and sure to lose at most {result.most_loss:g} of 100."
     )
     ends = "; ".join(
         f"a = {point.a:g}: {100 * point.target.value:.1f} %" for point in (result.points[0], result.points[-1])
@@ -64,6 +64,8 @@ def build_page(result: FineTuning) -> str:
         width=560 * len(result.guards),
     )
     measured = [f"{each.name}: {each.what}, {each.n:,} images." for each in (result.target, *result.guards)]
+    if result.left_out:
+        measured.append(f"{left_out_in_words(result)}.")
     sections = [
         Section(title="From the old model to the new one", text=[verdict], parts=[figure]),
         Section(title="Numbers", parts=[Table(head=result.columns, rows=result.rows())]),

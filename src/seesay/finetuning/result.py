@@ -1,7 +1,7 @@
 """What fine-tuning came to, as a value: the points between the two models, and the one that is recommended."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from seesay.finetuning.sweep import Change, Point
 from seesay.model.adapters import Layout, adapter_files, has_peft_layout, read_updates, write_adapter
 from seesay.model.bundle import Model
 from seesay.model.hub import load
+from seesay.training.faults import MOST_SKIPPED, SKIPPED_NAME
 from seesay.training.run_folder import ADAPTER_FOLDER
 
 
@@ -21,7 +22,8 @@ class FineTuning:
     """A model that was fine-tuned: `points` between the old one and the trained one, and the `chosen` one of them.
 
     `folder` holds `model`, the one that is recommended, `start` and `train/model`, the two ends, and `finetune.json`.
-    `target` and `guards` say what was measured; `most_loss` is in points of a hundred. With several processes the main
+    `target` and `guards` say what was measured; `most_loss` is in points of a hundred. `left_out` counts by reason
+    what of the `looked_at` samples could not be learned from. With several processes the main
     one alone has points.
 
     Example: print(seesay.finetune("box", "digits/", guard="photos/"))
@@ -34,6 +36,8 @@ class FineTuning:
     guards: Sequence[Measure]
     most_loss: float
     seconds: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    looked_at: int = 0
     points: tuple[Point, ...] = ()
     chosen: Point | None = None
 
@@ -57,6 +61,7 @@ class FineTuning:
             "guards": described[1:],
             "most_loss": self.most_loss,
             "seconds": self.seconds,
+            "left_out": dict(self.left_out),
             "points": [point.to_json() for point in self.points],
             "chosen": None if self.chosen is None else self.chosen.to_json(),
             "ends": {"old": "start", "new": "train/model"},
@@ -99,6 +104,21 @@ class FineTuning:
         return table(self.columns, self.rows())
 
 
+def left_out_in_words(result: FineTuning) -> str:
+    """As in `13 of 267 samples could not be learned from: not an image 13`."""
+    bad = sum(result.left_out.values())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in result.left_out.items())
+    return f"{bad:,} of {result.looked_at:,} samples could not be learned from: {reasons}"
+
+
+def too_many_left_out(result: FineTuning) -> str | None:
+    """What to say of a run that left out more of its samples than any may; None if it did not."""
+    if sum(result.left_out.values()) <= MOST_SKIPPED * result.looked_at:
+        return None
+    listed = result.folder / "train" / SKIPPED_NAME
+    return f"all is measured and saved, but {left_out_in_words(result)} ({listed}); fix the data, or use it as it is."
+
+
 def _gained(change: Change) -> str:
     return with_interval(change.gain, change.interval95, sign=True)
 
@@ -106,4 +126,4 @@ def _gained(change: Change) -> str:
 def _remark(point: Point, chosen: Point | None, most_loss: float) -> str:
     if chosen is not None and point.a == chosen.a:
         return "recommended"
-    return "the old model" if point.a == 0 else "" if point.most_lost <= most_loss else "loses too much"
+    return "the old model" if point.a == 0 else "" if point.most_lost <= most_loss else "may lose too much"

@@ -224,8 +224,8 @@ def refuse_shared(
     shared = sum(digest in known for digest in learned)
     if shared:
         raise UsageError(
-            f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured}, and what is "
-            f"learned is not measured; take a {what} without them."
+            f"{shared} image{'s are' if shared > 1 else ' is'} both in {name} and in {measured}, and no image that is "
+            f"learned may measure what was learned; take a {what} without them (seesay overlap names them)."
         )
 
 

@@ -88,6 +88,12 @@ class BadSteps:
         )
 
 
+def left_out_of(folder: Path) -> Counter[str]:
+    """How many samples the run in `folder` left out, by reason."""
+    path = folder / SKIPPED_NAME
+    return Counter(entry["reason"] for entry in (read_events(path) if path.exists() else ()) if "key" in entry)
+
+
 class SkipLog:
     """Keeps `skipped.jsonl` in the run folder and the rule that stops a run.
 

@@ -37,13 +37,20 @@ LENGTH = ("steps", "epochs", "minutes", "schedule.warmup")
 BEFORE_SETTINGS = {EVENTS_NAME, SKIPPED_NAME, TOKENIZER_NAME, FACTS_NAME}
 
 
-def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequence[str]) -> tuple[bool, list[str]]:
+def is_new(
+    out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequence[str] | None
+) -> tuple[bool, list[str]]:
     """Whether `out` is a folder to begin in, and what was allowed to change in the unfinished run that is there.
 
     A finished run goes on where its length is raised. Any other folder is a `UsageError`, and so is any other change of
     settings; other pairs are `RefusedInput`. A run that was killed before its settings were written had not begun.
+    Where `allow_change` is None, nobody is told of it.
     """
-    settings = plan.settings
+    settings, hint = plan.settings, "choose another --out"
+    if allow_change is not None:
+        hint += ", or name what may change with --allow-change"
+    named = "" if allow_change is None else f" {PAIRS}"
+    allow_change = allow_change or ()
     _refuse_unknown(allow_change)
     if not out.exists():
         return True, []
@@ -56,19 +63,19 @@ def is_new(out: Path, plan: RunPlan, pairs: TrainingPairs, allow_change: Sequenc
         return True, []
     before = read_settings(TrainSettings, file=out / SETTINGS_NAME)
     if is_finished := _is_finished(out):
-        _refuse_no_longer(out, before, plan, pairs)
         allow_change = [*allow_change, *LENGTH]
     changes = [line for line in difference(before, settings) if not line.startswith(CHANGEABLE)]
     refused = [line for line in changes if not _is_named(line.partition(":")[0], allow_change)]
     state = "a finished" if is_finished else "an unfinished"
-    hint = "choose another --out, or name what may change with --allow-change"
     if refused:
         changed = "; ".join(refused)
         raise UsageError(f"{out} holds {state} run with other settings ({changed}); {hint}.")
     if changed := _changed_pairs(out, pairs):
         changes.append(changed)
         if PAIRS not in allow_change:
-            raise RefusedInput(f"{out} holds {state} run on other pairs ({changed}); {hint} {PAIRS}.")
+            raise RefusedInput(f"{out} holds {state} run on other pairs ({changed}); {hint}{named}.")
+    if is_finished:
+        _refuse_no_longer(out, before, plan, pairs)
     return False, changes
 
 

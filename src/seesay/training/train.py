@@ -202,7 +202,7 @@ def train_model(
     settings: TrainSettings,
     validation: Sequence[str | Path] = (),
     checks: Mapping[str, Check] | None = None,
-    allow_change: Sequence[str] = (),
+    allow_change: Sequence[str] | None = (),
     most_skipped: float = MOST_SKIPPED,
     start: Model | None = None,
 ) -> Model:
