@@ -6,10 +6,10 @@ Every set of labels is split by class: one half is learned from (a fifth of it c
 measured. Of Tiny ImageNet's validation images 800, or --guard-images, are the guard and the others are measured; so
 are Flickr8k's dev captions, which no choice sees. With --trained-guard the guards are 10,000 images of Tiny ImageNet's
 training part and the 6,000 of Flickr8k's with their captions, as of somebody who has what the model learned from, and
-all validation images are measured. Of a large guard a part is not measured but holds the model. --rate is the learning
-rate of the naive loop (else 1e-4), and of our full and image. --keep are weights of `start.keep` (images and names keep
-what was answered to them); without one it is the command's own. The third target are the twelve most frequent types of
-train-fashion, 60 images each.
+2,000 of all validation images are measured. Of a large guard a part is not measured but holds the model. --rate is the
+learning rate of the naive loop (else 1e-4), and of our full and image. --keep are weights of `start.keep` (images and
+names keep what was answered to them); without one it is the command's own. The third target are the twelve most
+frequent types of train-fashion, 60 images each.
 Results go to WORK/results.jsonl, one line each; what is there is not done again.
 """
 

@@ -6,11 +6,13 @@
 
 KL weighs the divergence of answers, ROWDRIFT x `start.keep` (0.3 times the square of the logit scale) the turn of rows,
 ROWS are held for each pair, FRESH (JSON of `Augment`) cuts those images anew each time, RTEXT adds so many texts of
-words in any order, HO is the share of the target held out. Prints the trained model's scores, and of each guard what
-was gained and what may have been lost.
+words in any order, HO is the share of the target held out. What came later is commit 81a6154 with rows.patch, SEED and
+for instance SET="start.keep=1 start.keep_rows=4 optimizer.kind=muon". Prints the trained model's scores, and of each
+guard what was gained and what may have been lost.
 """
 
 import json
+import os
 import sys
 import tempfile
 from contextlib import suppress
@@ -33,7 +35,9 @@ def main() -> None:
     scores = measures(seesay.load(model), target, data / GUARD, data / CAPTIONS, has_own_words=False)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         words = ["towers.precision=float32", "check.every=1.0", f"optimizer.learning_rate={rate}"]
-        settings = {"steps": STEPS, "batch_size": BATCH, "seed": 0, "device": "cpu", "workers": 0, "overrides": words}
+        words += os.environ.get("SET", "").split()
+        settings = {"steps": STEPS, "batch_size": BATCH, "device": "cpu", "workers": 0, "overrides": words}
+        settings["seed"] = int(os.environ.get("SEED", "0"))
         with suppress(seesay.SeesayError):  # nothing may be allowed
             seesay.finetune(model, target, out=folder, guard=guards, **settings)
         end = json.loads((Path(folder) / "finetune.json").read_text())["points"][-1]

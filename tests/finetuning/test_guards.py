@@ -29,7 +29,7 @@ def opened(model, data, guard, *, is_held=True):
 
 
 def test_half_of_a_guard_is_measured_between_two_bounds():
-    assert [measured_of(count) for count in (7, 999, 1500, 3000, 9000)] == [1000, 1000, 1000, 1500, 4000]
+    assert [measured_of(count) for count in (7, 999, 1500, 3000, 9000, 12000)] == [1000, 1000, 1000, 1500, 4500, 5000]
 
 
 def test_no_image_of_a_guard_is_measured_and_holds_the_model(few_measured, small_model, squares):
@@ -102,13 +102,17 @@ def test_a_small_model_takes_larger_steps_and_is_held_less_where_enough_images_h
         settings = read_settings(TrainSettings, file=None, base=words)
         guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
         found = with_start(with_guards(settings, small_model, guards), small_model)
-        return found.optimizer.learning_rate, found.start.keep
+        return found.optimizer.kind, found.optimizer.learning_rate, found.optimizer.weight_decay, found.start.keep
 
-    assert [chosen(count) for count in (0, DRAWN - 1, DRAWN)] == [(1e-4, 10), (1e-4, 10), (1e-3, 3)]
-    assert chosen(DRAWN, optimizer={"learning_rate": 2e-4}) == (2e-4, 3)
-    assert chosen(DRAWN, start={"keep": 2.0}) == (1e-3, 2)
-    assert chosen(DRAWN, start={"how": "image", "classes": ("a", "b")}) == (1e-3, 3)
-    assert chosen(DRAWN, start={"how": "lora"})[0] == chosen(0, start={"how": "lora"})[0]
+    few, held = ("adamw", 1e-4, 0.1, 10), ("muon", 2e-3, 0.0, 3)
+    assert [chosen(count) for count in (0, DRAWN - 1, DRAWN)] == [few, few, held]
+    assert chosen(DRAWN, optimizer={"learning_rate": 2e-4}) == ("adamw", 2e-4, 0.1, 3)
+    assert chosen(DRAWN, optimizer={"kind": "adamw"}) == ("adamw", 1e-4, 0.1, 3)
+    assert chosen(DRAWN, optimizer={"weight_decay": 0.3}) == ("muon", 2e-3, 0.3, 3)
+    assert chosen(DRAWN, parallel="fsdp")[0] == "adamw"  # Muon needs whole matrices
+    assert chosen(DRAWN, start={"keep": 2.0}) == ("muon", 2e-3, 0.0, 2)
+    assert chosen(DRAWN, start={"how": "image", "classes": ("a", "b")}) == held
+    assert chosen(DRAWN, start={"how": "lora"})[:3] == chosen(0, start={"how": "lora"})[:3]
 
 
 @pytest.mark.journey

@@ -42,8 +42,9 @@ EPOCHS, FEWEST_SEEN = 10, 3200
 RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
 # What `start.keep` is where drawn images hold the model, and where enough of a guard do, which are more like what
-# must be kept. A small model that these hold takes steps ten times as large (benchmarks/2026-11-29-finetune).
-KEEP_BY_DRAWN, KEEP_BY_GUARD, RATE_WHEN_HELD = 10.0, 3.0, 1e-3
+# must be kept. A small model that these hold takes larger steps, by Muon (benchmarks/2026-11-29-finetune).
+KEEP_BY_DRAWN, KEEP_BY_GUARD = 10.0, 3.0
+STEPS_WHEN_HELD = {"kind": "muon", "learning_rate": 2e-3, "weight_decay": 0.0}
 KEEPING = ("full", "image", "lora")
 HELD_BY = "start.guard_sha256"
 TRAIN_FOLDER, START_FOLDER = "train", "start"
@@ -182,18 +183,18 @@ def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
 
 
 def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
-    """The settings with what of the guards holds the model, how much, and the higher learning rate that this allows.
+    """The settings with what of the guards holds the model, how much, and the larger steps that this allows.
 
-    A weight or a rate that is given stays.
+    A weight stays that is given, and so do an optimizer or a rate.
     """
     is_held = len(guards.holding.images) >= DRAWN
     chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
     if settings.start.keep is None:
         keep = KEEP_BY_GUARD if is_held else KEEP_BY_DRAWN
         chosen["start"]["keep"] = keep if keeps(settings) else 0.0
-    given = "learning_rate" in settings.optimizer.model_fields_set or settings.start.how not in ("full", "image")
-    if not given and is_small(old) and is_held:
-        chosen["optimizer"] = {"learning_rate": RATE_WHEN_HELD}
+    given = {"kind", "learning_rate"} & settings.optimizer.model_fields_set or settings.parallel == "fsdp"
+    if is_held and is_small(old) and settings.start.how in ("full", "image") and not given:
+        chosen["optimizer"] = {**STEPS_WHEN_HELD, **settings.optimizer.model_dump(exclude_unset=True)}
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
 
 

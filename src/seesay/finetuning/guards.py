@@ -35,15 +35,18 @@ from seesay.finetuning.target import Target, digests_of, image_of, refuse_few, r
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
+from seesay.training.start import is_small
 
 # Of the images of a guard at least and at most so many are measured, and at most so many hold the model
 # (benchmarks/2026-11-29-finetune; the bounds are guesses).
-LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 4000, 3000
+LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 5000, 3000
 # Pixels that are held in memory of each of the two: 4,000 images of 300 px (a guess).
 MOST_BYTES = 2**30
 # Drawn images that stand in for those where a guard has fewer (benchmarks/2026-11-29-finetune), and the most pixels on
 # a side that they have, a guess: larger ones take long to draw.
 DRAWN = 600
+# Images and texts that hold a small model for each pair that it learns from, where a guard has enough of them.
+ROWS = 4
 LARGEST_DRAWN = 128
 
 
@@ -57,10 +60,11 @@ class Holding:
 
     @property
     def sha256(self) -> str | None:
-        """Which they are, but for images that cannot be read; None where there are none."""
+        """Which they are, but for images that cannot be read, and how many of them a step has; None where there are
+        none."""
         if not self.images:
             return None
-        whole = hashlib.sha256("\0".join(self.texts).encode())
+        whole = hashlib.sha256("\0".join([str(ROWS), *self.texts]).encode())
         for digest in self.digests:
             whole.update(digest or b"")
         return whole.hexdigest()
@@ -186,6 +190,7 @@ class OldAnswers:
         if skipped:
             say(f"{len(skipped)} of {len(holding.images)} images of the guard left out: {count_reasons(skipped)}")
         self.real = len(real)
+        self.rows = ROWS if self.real >= DRAWN and is_small(old) else 1
         drawn = textures(max(0, DRAWN - self.real), min(old.preprocess.size, LARGEST_DRAWN))
         self.pixels_N3SS = torch.stack([*real, *(old.preprocess.read(image) for image in drawn)])
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
@@ -202,8 +207,10 @@ class OldAnswers:
         return f"{' and '.join(parts)}, {len(self.ids):,} names and captions"
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
-        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
+        """The k-th of n equal parts of what holds `count` pairs or a few more: pixels (R, 3, S, S), R texts, rows of
+        both."""
         k, n = part
+        count *= self.rows
         # As many for every process, since they wait for one another in every chunk; more of them begin with the same.
         drawn_R2 = np.random.default_rng([self.seed, step]).random((max(1, -(-count // n)) * n, 2))[k::n]
         image_R, text_R = (drawn_R2 * (len(self.pixels_N3SS), len(self.ids))).astype(np.int64).T
