@@ -2,14 +2,16 @@
 
     PYTHONPATH=../shared/peers PEERS/bin/python texts.py OUT.json ROUNDS TEMPLATES NAMES [CAPTIONS.tar...]
 
-PEERS is as for peers.py. One thread, open_clip's random weights on both sides, from strings to unit rows. CAPTIONS are
-WebDataset tars; those of 8 to 16 tokens are drawn so that the mean is 12. open_clip works on 77 positions whatever a
-text has, so that it gets 16 captions a round and the engines 256; without CAPTIONS this is left out. Then a classifier
-of NAMES of ImageNet's 1,000 classes, from all over them, in the first TEMPLATES of the 80 (0: none), once for each
-engine, and 32 of its prompts by open_clip before and after each.
+PEERS is as for peers.py. One thread, or as many as THREADS in the environment says, then by the clock; open_clip's
+random weights on both sides, from strings to unit rows. CAPTIONS are WebDataset tars; those of 8 to 16 tokens are drawn
+so that the mean is 12. open_clip works on 77 positions whatever a text has, so that it gets 16 captions a round and the
+engines 256; without CAPTIONS this is left out. Then a classifier of NAMES of ImageNet's 1,000 classes, from all over
+them, in the first TEMPLATES of the 80 (0: none), once for each engine, and 32 of its prompts by open_clip before and
+after each.
 """
 
 import json
+import os
 import statistics
 import sys
 import tarfile
@@ -24,6 +26,8 @@ from seesay.data.prompts import TEMPLATES
 
 ENGINES = ("torch", "torch-bf16", "torch-int8")
 THEIRS, OURS, MOST_PROMPTS = 16, 256, 32
+THREADS = int(os.environ.get("THREADS", "1"))
+CLOCK = time.process_time if THREADS == 1 else time.perf_counter
 
 
 def captions_of(tars: list[str], tokenizer) -> list[str]:
@@ -41,9 +45,9 @@ def captions_of(tars: list[str], tokenizer) -> list[str]:
 
 
 def timed(work) -> tuple[float, torch.Tensor]:
-    start = time.process_time()
+    start = CLOCK()
     rows = work()
-    return time.process_time() - start, rows
+    return CLOCK() - start, rows
 
 
 @torch.inference_mode()
@@ -64,8 +68,8 @@ def of_captions(peer, models: dict, texts: list[str], rounds: int) -> list[dict]
     found = []
     for name, times in seconds.items():
         ratios = [one / other for one, other in zip(seconds["open_clip"], times, strict=True)]
-        row = {"way": name, "texts_per_cpu_second": round(1 / statistics.median(times), 1)}
-        row |= {"cpu_ratio": round(statistics.median(ratios), 2)}
+        row = {"way": name, "texts_per_second": round(1 / statistics.median(times), 1)}
+        row |= {"ratio": round(statistics.median(ratios), 2)}
         row |= {"least_most": [round(min(ratios), 2), round(max(ratios), 2)]}
         row["smallest_cosine"] = float((rows[name].float() * rows["open_clip"]).sum(1).min())
         found.append(row)
@@ -85,8 +89,8 @@ def of_classifier(peer, models: dict, templates: int, count: int) -> list[dict]:
         after = timed(lambda: peer.encode_text(tokenizer(prompts)))[0]
         theirs = (before + after) / 2 / len(prompts)
         row = {"way": f"classifier, {len(names)} classes, {templates} templates, {name}"}
-        row |= {"prompts_per_cpu_second": round(count / own, 1)}
-        row |= {"cpu_ratio": round(theirs * count / own, 1), "open_clip_prompts_per_cpu_second": round(1 / theirs, 1)}
+        row |= {"prompts_per_second": round(count / own, 1)}
+        row |= {"ratio": round(theirs * count / own, 1), "open_clip_prompts_per_second": round(1 / theirs, 1)}
         found.append(row)
         print(row, flush=True)
     return found
@@ -94,7 +98,7 @@ def of_classifier(peer, models: dict, templates: int, count: int) -> list[dict]:
 
 def main() -> None:
     out, rounds, templates, names, *tars = sys.argv[1:]
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     peer, own = peers.opened()
     models = {engine: own.with_engine(engine) for engine in ENGINES}
     found = []
