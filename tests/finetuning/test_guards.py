@@ -82,6 +82,13 @@ def test_every_class_of_a_guard_is_measured_and_holds_the_model_where_they_come_
     assert any(line.endswith("4 classes, on 20 of 40 images") for line in lines)
 
 
+def test_empty_files_of_a_guard_are_told(small_model, squares, capsys):
+    guard = squares("guard", seed=3)
+    (guard / "red" / "empty.png").write_bytes(b"")
+    opened(small_model, squares(), [guard])
+    assert "guard: 1 of 61 samples left out: 1 x empty file" in capsys.readouterr().err
+
+
 def test_captions_of_a_guard_hold_the_model_too_and_broken_images_are_told(
     few_measured, small_model, squares, coloured_pairs, capsys
 ):
@@ -130,5 +137,8 @@ def test_a_run_that_a_guard_holds_does_not_go_on_with_another(few_measured, smal
         return (tmp_path / "run" / "finetune.json").stat().st_mtime_ns
 
     assert tuned(guard) != tuned(guard)  # measured anew
-    with pytest.raises(UsageError, match="holds a run with other images of a guard; name the guard that it began with"):
+    with pytest.raises(
+        UsageError,
+        match="holds a run with other images of a guard, or of another version of seesay; name",
+    ):
         tuned(other)

@@ -20,15 +20,14 @@ from seesay.data.class_names import names_of
 from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.guards import DRAWN, Guards, OldAnswers, open_guards, taken_names
+from seesay.finetuning.guards import DRAWN, ROWS, Guards, OldAnswers, open_guards, taken_names
 from seesay.finetuning.measures import Measure, OwnAnswers, images_in_words, unseen_change
 from seesay.finetuning.page import build_page
-from seesay.finetuning.result import FineTuning, too_many_left_out
+from seesay.finetuning.result import FineTuning, result_of, too_many_left_out
 from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
 from seesay.finetuning.target import Target, open_target
 from seesay.model.bundle import Model
 from seesay.model.confidence import CONFIDENCE
-from seesay.training.faults import left_out_of
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
 from seesay.training.start import is_small, open_start, with_start
@@ -99,18 +98,7 @@ def finetune(
         refuse_unwritable(folder)
         say(*described(old, target, guards, settings, most_loss=most_loss, has_guard=bool(len(listed(guard)))))
     new = train_once(target, old, folder, settings, guards)
-    run, pairs = open_run(folder / TRAIN_FOLDER), target.pairs
-    result = FineTuning(
-        folder=folder,
-        model_name=old.name,
-        how=settings.start.how,
-        target=target.measure,
-        guards=guards,
-        most_loss=most_loss,
-        seconds=float(run.events[-1].get("seconds", 0.0)),
-        left_out=left_out_of(run.folder),
-        looked_at=len(pairs.training) + len(pairs.validation or ()) + len(pairs.training.problems),
-    )
+    result = result_of(target, guards, settings, folder=folder, model_name=old.name, most_loss=most_loss)
     return choose_and_tell(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
 
 
@@ -120,9 +108,11 @@ def choose_and_tell(result: FineTuning, old: Model, new: Model) -> FineTuning:
     try:
         result = choose_model(result, old, new)
     except SeesayError:
-        say(*([too_many] if too_many else []))
+        if too_many:
+            say(too_many)
         raise
     if too_many:
+        say(*str(result).rstrip("\n").split("\n"))
         raise TooManySkipped(too_many)
     return result
 
@@ -136,7 +126,8 @@ def with_old_answers(target: Target, old: Model, settings: TrainSettings, guards
         return target
     if settings.start.how == "prompt":
         raise UsageError(f"start.keep is {settings.start.keep:g}, but a prompt changes no other row; leave it out.")
-    answers = OldAnswers(old, taken_names(target), seed=settings.seed, holding=guards.holding)
+    rows = ROWS if is_held_firmly(old, guards) else 1
+    answers = OldAnswers(old, taken_names(target), seed=settings.seed, holding=guards.holding, rows=rows)
     return replace(target, pairs=replace(target.pairs, old_answers=answers))
 
 
@@ -185,17 +176,23 @@ def with_defaults(settings: TrainSettings, target: Target) -> TrainSettings:
 def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSettings:
     """The settings with what of the guards holds the model, how much, and the larger steps that this allows.
 
-    A weight stays that is given, and so do an optimizer or a rate.
+    A weight, optimizer or rate that is given stays.
     """
     is_held = len(guards.holding.images) >= DRAWN
     chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
     if settings.start.keep is None:
         keep = KEEP_BY_GUARD if is_held else KEEP_BY_DRAWN
         chosen["start"]["keep"] = keep if keeps(settings) else 0.0
-    given = {"kind", "learning_rate"} & settings.optimizer.model_fields_set or settings.parallel == "fsdp"
-    if is_held and is_small(old) and settings.start.how in ("full", "image") and not given:
+    # Muon needs whole matrices.
+    stays = bool({"kind", "learning_rate"} & settings.optimizer.model_fields_set) or settings.parallel == "fsdp"
+    if is_held_firmly(old, guards) and settings.start.how in ("full", "image") and not stays:
         chosen["optimizer"] = {**STEPS_WHEN_HELD, **settings.optimizer.model_dump(exclude_unset=True)}
     return read_settings(TrainSettings, file=None, base=merged(settings.model_dump(exclude_unset=True), chosen))
+
+
+def is_held_firmly(old: Model, guards: Guards) -> bool:
+    """Whether a small model is held by images of a guard, so that it may take larger steps."""
+    return is_small(old) and len(guards.holding.images) >= DRAWN
 
 
 def described(
@@ -215,10 +212,9 @@ def described(
             hint = f"name more, or allow it with --most-loss {math.ceil(unseen)}"
             lines.append(f"           so few that a loss of {unseen:.1f} points cannot be excluded; {hint}")
     if not has_guard:
-        lines.append(
-            "           measured only on images like the target's: name some thousands that you care about with"
-        )
-        lines.append("           --guard, of which a part is then to hold the model, which learns far more so")
+        lines.append("           measured only on images like the target's: name a set you care about with --guard")
+        if keeps(settings):
+            lines.append("           a part of some thousands of images then holds the model, which may learn more")
     return [*lines, f"bound      at most {in_points(most_loss)} lost on a guard, the end of the 95 % interval counted"]
 
 
@@ -229,12 +225,13 @@ def in_points(loss: float) -> str:
 
 def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings, guards: Sequence[Measure]) -> Model:
     """The trained model of `folder/train`: that of a run that is done, or of one that begins or goes on."""
-    run_folder = folder / TRAIN_FOLDER
+    run_folder, is_main = folder / TRAIN_FOLDER, Runtime.find(settings.device).rank == 0
     if (done := _finished(run_folder, target, old, settings)) is not None:
-        say(f"trained    already, in {run_folder}: measured anew")
+        if is_main:
+            say(f"trained    already, in {run_folder}: measured anew")
         return done
     checks = {"target": target.measure, **{f"guard {guard.name}": guard for guard in guards}}
-    if Runtime.find(settings.device).rank == 0 and not (folder / START_FOLDER).exists():
+    if is_main and not (folder / START_FOLDER).exists():
         old.save(folder / START_FOLDER)
     return train_model(
         target.pairs,
@@ -261,8 +258,8 @@ def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings)
     requested, kept = dict(leaves(with_start(settings, old))), dict(leaves(run.settings))
     if kept.get(HELD_BY) != requested.get(HELD_BY):
         raise UsageError(
-            f"{folder} holds a run with other images of a guard; name the guard that it began with, or choose another "
-            "--out."
+            f"{folder} holds a run with other images of a guard, or of another version of seesay; name the guard that "
+            "it began with, or choose another --out."
         )
     same = run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint and all(
         kept.get(name) == value

@@ -30,23 +30,23 @@ from seesay.finetuning.measures import (
     encoded,
     evenly,
     evenly_by_class,
+    tell_problems,
 )
 from seesay.finetuning.target import Target, digests_of, image_of, refuse_few, refuse_shared
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
-from seesay.training.start import is_small
 
 # Of the images of a guard at least and at most so many are measured, and at most so many hold the model
 # (benchmarks/2026-11-29-finetune; the bounds are guesses).
 LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 5000, 3000
 # Pixels that are held in memory of each of the two: 4,000 images of 300 px (a guess).
 MOST_BYTES = 2**30
+# Images and texts that hold a small model for each pair that it learns from, where a guard has enough of them.
+ROWS = 4
 # Drawn images that stand in for those where a guard has fewer (benchmarks/2026-11-29-finetune), and the most pixels on
 # a side that they have, a guess: larger ones take long to draw.
 DRAWN = 600
-# Images and texts that hold a small model for each pair that it learns from, where a guard has enough of them.
-ROWS = 4
 LARGEST_DRAWN = 128
 
 
@@ -116,6 +116,7 @@ class _Opened:
 
 def _open_guard(old: Model, source: Any, target: Target, learned: list[bytes | None], *, is_held: bool) -> _Opened:
     images = open_evalset(source)
+    tell_problems(images)
     digests = digests_of(images)
     refuse_shared(images.name, digests, learned, target.name, "guard")
     most = min(measured_of(len(images)) if is_held else MOST_MEASURED, _room(old))
@@ -181,16 +182,17 @@ class OldAnswers:
 
     The images are those of the guard that are not measured, and where these are few, others that are drawn by code
     (`data.drawings.textures`). The texts are the names of ImageNet that are not `taken` by the target (small letters),
-    in the model's templates, and those of the guard. What a step draws of them depends on (seed, step) alone.
+    in the model's templates, and those of the guard. What a step draws of them, `rows` for each pair, depends on (seed,
+    step) alone.
     """
 
-    def __init__(self, old: Model, taken: Set[str], *, seed: int, holding: Holding = Holding()):
+    def __init__(self, old: Model, taken: Set[str], *, seed: int, holding: Holding = Holding(), rows: int = 1):
         self.seed = seed
         real, _, skipped = read_pixels(old, lambda number: holding.images[number](), len(holding.images))
         if skipped:
             say(f"{len(skipped)} of {len(holding.images)} images of the guard left out: {count_reasons(skipped)}")
         self.real = len(real)
-        self.rows = ROWS if self.real >= DRAWN and is_small(old) else 1
+        self.rows = rows
         drawn = textures(max(0, DRAWN - self.real), min(old.preprocess.size, LARGEST_DRAWN))
         self.pixels_N3SS = torch.stack([*real, *(old.preprocess.read(image) for image in drawn)])
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]

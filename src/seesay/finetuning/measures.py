@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput
-from seesay.base.records import PairSource, Skipped
+from seesay.base.records import PairSource
 from seesay.base.streams import say
 from seesay.data.class_names import ClassName, imagenet_names, names_of
 from seesay.data.labelled import LabelledSet
@@ -78,11 +78,9 @@ class ClassMeasure:
         most: int = MOST_IMAGES,
     ):
         self.total = len(labelled) if chosen is None else len(chosen)
-        # Of a part of the target training tells them.
-        problems = labelled.problems if chosen is None else ()
         chosen = self.chosen = evenly_by_class(labelled, chosen, most)
         self.name, self.names, self.templates = labelled.name, names, templates
-        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name, problems)
+        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
         self.label_N = torch.tensor([labelled.label(chosen[number]) for number in read])
         self.what = f"top-1 among {len(names)} classes"
@@ -101,7 +99,7 @@ class CaptionMeasure:
     def __init__(self, model: Model, pairs: PairSource, *, most: int = MOST_IMAGES):
         chosen = self.chosen = evenly(len(pairs), None, most)
         self.name, self.total = pairs.name, len(pairs)
-        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name, pairs.problems)
+        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
         captions = [pairs.captions(chosen[number]) for number in read]
         self._captions = [caption for own in captions for caption in own]
@@ -190,16 +188,20 @@ def difference(before: Answered, after: Answered) -> tuple[float, tuple[float, f
     if np.isin(before.value_M, (0, 1)).all() and np.isin(after.value_M, (0, 1)).all():
         gain, (least, most), _ = paired_difference(before.value_M, after.value_M, before.image_M)
         unseen = unseen_change(len(np.unique(before.image_M)))
-        return gain, (min(least, gain - unseen), max(most, gain + unseen))
+        return gain, (max(-1.0, min(least, gain - unseen)), min(1.0, max(most, gain + unseen)))
     gain_M = after.value_M - before.value_M
     return float(gain_M.mean()), mean_interval(gain_M) or (-1.0, 1.0)
 
 
-def _read(
-    model: Model, read: Read, count: int, name: str, problems: Sequence[Skipped] = ()
-) -> tuple[Tensor, list[int]]:
+def tell_problems(images: LabelledSet | PairSource) -> None:
+    """Say what of a set that is only measured was left out when it was opened."""
+    if images.problems:
+        total = len(images) + len(images.problems)
+        say(f"{images.name}: {len(images.problems)} of {total} samples left out: {count_reasons(images.problems)}")
+
+
+def _read(model: Model, read: Read, count: int, name: str) -> tuple[Tensor, list[int]]:
     pixels, found, skipped = read_pixels(model, read, count)
-    skipped, count = [*problems, *skipped], count + len(problems)
     if not pixels:
         raise RefusedInput(f"none of the {count} images of {name} can be read ({count_reasons(skipped)}).")
     if skipped:

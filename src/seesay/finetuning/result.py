@@ -10,11 +10,13 @@ from seesay.base.errors import UsageError
 from seesay.base.values import table, with_interval
 from seesay.finetuning.measures import Measure
 from seesay.finetuning.sweep import Change, Point
+from seesay.finetuning.target import Target
 from seesay.model.adapters import Layout, adapter_files, has_peft_layout, read_updates, write_adapter
 from seesay.model.bundle import Model
 from seesay.model.hub import load
-from seesay.training.faults import MOST_SKIPPED, SKIPPED_NAME
-from seesay.training.run_folder import ADAPTER_FOLDER
+from seesay.training.faults import MOST_SKIPPED, SKIPPED_NAME, left_out_of
+from seesay.training.run_folder import ADAPTER_FOLDER, open_run
+from seesay.training.settings import TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,6 +64,7 @@ class FineTuning:
             "most_loss": self.most_loss,
             "seconds": self.seconds,
             "left_out": dict(self.left_out),
+            "looked_at": self.looked_at,
             "points": [point.to_json() for point in self.points],
             "chosen": None if self.chosen is None else self.chosen.to_json(),
             "ends": {"old": "start", "new": "train/model"},
@@ -102,6 +105,31 @@ class FineTuning:
 
     def __str__(self) -> str:
         return table(self.columns, self.rows())
+
+
+def result_of(
+    target: Target,
+    guards: Sequence[Measure],
+    settings: TrainSettings,
+    *,
+    folder: Path,
+    model_name: str,
+    most_loss: float,
+) -> FineTuning:
+    """What the finished run in `folder/train` came to, without the points."""
+    run, pairs = open_run(folder / "train"), target.pairs
+    seen = min(len(pairs.training), run.events[-1].get("pairs_seen", 0))
+    return FineTuning(
+        folder=folder,
+        model_name=model_name,
+        how=settings.start.how,
+        target=target.measure,
+        guards=guards,
+        most_loss=most_loss,
+        seconds=float(run.events[-1].get("seconds", 0.0)),
+        left_out=left_out_of(run.folder),
+        looked_at=seen + len(pairs.validation or ()) + len(pairs.training.problems),
+    )
 
 
 def left_out_in_words(result: FineTuning) -> str:

@@ -18,7 +18,7 @@ from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.labelled import ClassPairs, LabelledSet
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read, tell_problems
 from seesay.model.bundle import Model
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, not_blocked, open_training_pairs
@@ -160,6 +160,7 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
             raise UsageError(
                 f"{source} does not have the classes of {labelled.name}; validate on other images of them."
             )
+        tell_problems(measured)
         learned = digests_of(labelled)
         refuse_shared(measured.name, digests_of(measured), learned, labelled.name, "validation set")
         return list(range(len(labelled))), measured, list(range(len(measured))), f"{len(measured):,} images of --val"

@@ -40,7 +40,7 @@ MOST_TIMES = 4.0
 # In attention of at most so many positions shares are whole numbers of 1/255, too: a mean one is at least 4 of these.
 MOST_POSITIONS = 64
 # What stands between a bias and its sum, and what cuts pixels into tiles.
-SHAPING = ("Reshape", "Unsqueeze", "Convert", "Transpose", "Slice", "StridedSlice")
+SHAPING, TILING = ("Reshape", "Unsqueeze", "Convert"), ("Reshape", "Transpose", "Slice", "StridedSlice")
 # What no range is below.
 SMALLEST = 1e-6
 # What OpenVINO calls the nodes that make rows of unit length, and means of positions.
@@ -283,16 +283,16 @@ def _round_attention(made: Any, model: Any, inputs: Sequence[np.ndarray]) -> Non
 
 
 def _round_tiles(model: Any) -> None:
-    """Pixels are rounded once they are cut into tiles: the same numbers, which are moved in half of the time so."""
+    """Pixels are rounded once they are cut into tiles: the same numbers, which are moved faster so."""
     from openvino import opset13  # pyright: ignore[reportMissingImports]
 
-    pixels = model.input(0)
-    last = rounding = next(iter(pixels.get_target_inputs())).get_node()
-    while (readers := list(last.output(0).get_target_inputs()))[0].get_node().get_type_name() in SHAPING:
-        last = readers[0].get_node()
+    last = rounding = next(iter((pixels := model.input(0)).get_target_inputs())).get_node()
+    while [each.get_node().get_type_name() in TILING for each in last.output(0).get_target_inputs()] == [True]:
+        last = next(iter(last.output(0).get_target_inputs())).get_node()
     if rounding.get_type_name() != "FakeQuantize" or last is rounding:
         return
     ends = [opset13.constant(rounding.input_value(each).get_node().get_data().reshape(1)) for each in range(1, 5)]
+    readers = last.output(0).get_target_inputs()
     next(iter(rounding.output(0).get_target_inputs())).replace_source_output(pixels)
     rounded = opset13.fake_quantize(last, *ends, rounding.get_attributes()["levels"])
     for reader in readers:

@@ -44,7 +44,7 @@ def is_new(
 
     A finished run goes on where its length is raised. Any other folder is a `UsageError`, and so is any other change of
     settings; other pairs are `RefusedInput`. A run that was killed before its settings were written had not begun.
-    Where `allow_change` is None, nobody is told of it.
+    None for `allow_change`: the caller has no such option.
     """
     settings, hint = plan.settings, "choose another --out"
     if allow_change is not None:
