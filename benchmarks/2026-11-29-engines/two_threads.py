@@ -4,8 +4,8 @@
 
 PEERS is as for int8_peers.py, FOLDER as int8_openvino.py's `prepare` leaves it: peer.onnx and peer_nncf.xml are of
 open_clip, new.onnx and new_nncf.xml are ours. ViT-B/32; 1, 8 and 32 images. Ratios are open_clip's eager time by the
-other's in the same round, by the clock and in CPU time, with threads that wait asleep for all; the load is that of the
-last minute before and after.
+other's in the same round, by the clock and in CPU time, torch's threads waiting as `seesay` has them; the load is that
+of the last minute before and after.
 """
 
 import json
@@ -24,6 +24,16 @@ ENGINES = ("torch", "torch-packed", "torch-bf16", "torch-int8")
 CALLS = {1: 4, 8: 1, 32: 1}
 
 
+def spinning(path: Path, threads: int):
+    """ONNX Runtime as it is by itself, its threads spinning while they wait."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda array: session.run(None, {session.get_inputs()[0].name: array})
+
+
 @torch.inference_mode()
 def main() -> None:
     folder, out, rounds, threads = Path(sys.argv[1]), *sys.argv[2:]
@@ -33,6 +43,7 @@ def main() -> None:
     sessions = {
         "onnx of open_clip, OpenVINO": open_openvino(folder / "peer.onnx"),
         "onnx of open_clip, ONNX Runtime": open_onnx(folder / "peer.onnx"),
+        "onnx of open_clip, ONNX Runtime, spinning": spinning(folder / "peer.onnx", int(threads)),
         "onnx of ours, OpenVINO": open_openvino(folder / "new.onnx"),
         "int8 of open_clip, OpenVINO": open_openvino(folder / "peer_nncf.xml"),
         "int8 of ours, OpenVINO": open_openvino(folder / "new_nncf.xml"),
