@@ -20,7 +20,7 @@ from seesay.data.class_names import names_of
 from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.guards import DRAWN, ROWS, Guards, OldAnswers, open_guards, taken_names
+from seesay.finetuning.guards import ROWS, Guards, OldAnswers, open_guards, taken_names
 from seesay.finetuning.measures import Measure, OwnAnswers, images_in_words, unseen_change
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning, result_of, too_many_left_out
@@ -178,10 +178,9 @@ def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSet
 
     A weight, optimizer or rate that is given stays.
     """
-    is_held = len(guards.holding.images) >= DRAWN
     chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
     if settings.start.keep is None:
-        keep = KEEP_BY_GUARD if is_held else KEEP_BY_DRAWN
+        keep = KEEP_BY_GUARD if guards.holding.is_enough else KEEP_BY_DRAWN
         chosen["start"]["keep"] = keep if keeps(settings) else 0.0
     # Muon needs whole matrices.
     stays = bool({"kind", "learning_rate"} & settings.optimizer.model_fields_set) or settings.parallel == "fsdp"
@@ -192,7 +191,7 @@ def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSet
 
 def is_held_firmly(old: Model, guards: Guards) -> bool:
     """Whether a small model is held by images of a guard, so that it may take larger steps."""
-    return is_small(old) and len(guards.holding.images) >= DRAWN
+    return is_small(old) and guards.holding.is_enough
 
 
 def described(

@@ -59,6 +59,11 @@ class Holding:
     texts: tuple[str, ...] = ()
 
     @property
+    def is_enough(self) -> bool:
+        """Whether no drawn images are needed beside them."""
+        return len(self.images) >= DRAWN
+
+    @property
     def sha256(self) -> str | None:
         """Which they are, but for images that cannot be read, and how many of them a step has; None where there are
         none."""

@@ -54,7 +54,8 @@ class OldRows(Protocol):
     scale: Tensor
 
     def drawn(self, step: int, count: int, *, part: tuple[int, int]) -> tuple[Tensor, Tokens, Tensor, Tensor]:
-        """The k-th of n equal parts of `count` of each or a few more: pixels (R, 3, S, S), R texts, rows of both."""
+        """The k-th of n equal parts of what holds `count` pairs or a few more: pixels (R, 3, S, S), R texts, rows of
+        both."""
         ...
 
 
