@@ -52,7 +52,7 @@ def build_page(result: FineTuning) -> str:
         f"The model at a = {chosen.a:.3g} is recommended: {100 * chosen.target.value:.1f} % on {result.target.name}, "
         f"{100 * result.points[0].target.value:.1f} % before."
         if chosen is not None
-        else f"No model is better on {result.target.name} and sure to lose at most {result.most_loss:g} of 100."
+        else f"No model is better on {result.target.name} and within the bound of {result.most_loss:g} in 100."
     )
     ends = "; ".join(
         f"a = {point.a:g}: {100 * point.target.value:.1f} %" for point in (result.points[0], result.points[-1])

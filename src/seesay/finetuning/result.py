@@ -25,8 +25,7 @@ class FineTuning:
 
     `folder` holds `model`, the one that is recommended, `start` and `train/model`, the two ends, and `finetune.json`.
     `target` and `guards` say what was measured; `most_loss` is in points of a hundred. `left_out` counts by reason
-    what of the `looked_at` samples could not be learned from. With several processes the main
-    one alone has points.
+    what of the `looked_at` samples could not be learned from. With several processes the main one alone has points.
 
     Example: print(seesay.finetune("box", "digits/", guard="photos/"))
     """
