@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib.util
 import inspect
 from collections import Counter
 from pathlib import Path
@@ -162,3 +163,45 @@ def test_few_files_are_imported_by_one_other_file_only():
     alone = [(name, user) for name, user in single_importers(modules) if user not in lists]
     listed = "\n".join(f"{name} <- {importer}" for name, importer in alone)
     assert len(alone) < MOST_READ_TOGETHER * len(modules), f"{len(alone)} of {len(modules)} files:\n{listed}"
+
+
+def scripts():
+    """What is run by hand and imports the package: benchmarks, examples, tools."""
+    top = SOURCE.parent.parent
+    return sorted(file for folder in ("benchmarks", "examples", "tools") for file in (top / folder).rglob("*.py"))
+
+
+def names_that_are_gone(tree):
+    """What a script imports from the package that is not there: "seesay.module.name"."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or node.module is None or node.module.split(".")[0] != ROOT:
+            continue
+        if importlib.util.find_spec(node.module) is None:
+            yield node.module
+            continue
+        module = importlib.import_module(node.module)
+        for alias in node.names:
+            whole = f"{node.module}.{alias.name}"
+            if not hasattr(module, alias.name) and whole not in MODULES:
+                yield whole
+
+
+@pytest.mark.parametrize(
+    ("code", "gone"),
+    [
+        ("from seesay.formulas.schedule import rate_factor, gone", ["seesay.formulas.schedule.gone"]),
+        ("def f():\n    from seesay.formulas.nothing import gone", ["seesay.formulas.nothing"]),
+        ("from seesay.formulas import schedule", []),
+        ("from pathlib import gone", []),
+    ],
+)
+def test_an_import_of_what_is_gone_is_found(code, gone):
+    assert list(names_that_are_gone(ast.parse(code))) == gone
+
+
+def test_what_measured_a_number_still_finds_what_it_imports():
+    found = {
+        str(file): gone for file in scripts() if (gone := list(names_that_are_gone(ast.parse(file.read_text("utf-8")))))
+    }
+    assert found == {}
+    assert len(scripts()) > 100

@@ -16,7 +16,7 @@ from seesay.base.runtime import Runtime, is_faster_in_bfloat16, machine_facts
 from seesay.formulas.contrastive import contrastive_loss
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings
 
 CASES = [
@@ -53,7 +53,7 @@ def main() -> None:
 def measure(name: str, batch_size: int, side: int) -> dict:
     architecture = preset(name)
     clip = build_clip(architecture, seed=0).train()
-    optimizer = adamw(clip, OptimizerSettings(learning_rate=1e-4, weight_decay=0.1))
+    optimizer = optimizer_of(clip, OptimizerSettings(learning_rate=1e-4, weight_decay=0.1))
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randn(batch_size, 3, side, side, generator=draw)
     ids_BL = torch.randint(0, architecture.text.vocab_size - 2, (batch_size, 20), generator=draw)

@@ -137,16 +137,16 @@ def fitted_and_tested(data: Path) -> dict:
             test_ND = encode_image_set(model, lambda i, test=test: whole.image(test[i]), len(test))[0]
             label_N = torch.tensor([whole.label(i) for i in test]).numpy()
             entry: dict = {"split": seed, "n_fitted": len(known), "n_tested": len(test)}
-            plain = decision_for(model, classifier, rules=Rules(), found=known).classifier
+            plain = decision_for(model, classifier, rules=Rules(), labelled=known).classifier
             for when, own in (("before", classifier), ("after", plain)):
                 logits = (own.scale * test_ND @ own.weights.T).numpy()
                 loss, error = softmax_loss_and_error(logits, label_N)
                 entry |= {f"log_loss_{when}": loss, f"calibration_error_{when}": error}
             for rate in (0.01, 0.05, 0.1):
-                judge = decision_for(model, classifier, rules=Rules(none_of_these=rate), found=known)
+                judge = decision_for(model, classifier, rules=Rules(none_of_these=rate), labelled=known)
                 none = {name: share_without(judge, rows) for name, rows in {"known": test_ND, **others}.items()}
                 entry[f"none_of_these_{rate}"] = {"bound": judge.facts["rate_held"], **none}
-            judge = decision_for(model, classifier, rules=Rules(multi_label=True), found=known)
+            judge = decision_for(model, classifier, rules=Rules(multi_label=True), labelled=known)
             is_final_form = torch.nn.functional.one_hot(torch.from_numpy(label_N), len(whole.class_names)).bool()
             is_given = test_ND @ classifier.weights.T >= judge.threshold_C
             wrong_C = (is_given & ~is_final_form).sum(0) / (~is_final_form).sum(0)

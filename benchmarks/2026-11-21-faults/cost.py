@@ -29,7 +29,7 @@ from seesay.training import loop
 from seesay.training.checkpoint import Position, restore_latest
 from seesay.training.faults import SkipLog, ended_when_stuck
 from seesay.training.loop import save, train_step
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import DataFacts, choose
 from seesay.training.process_group import ProcessGroup
 from seesay.training.run_log import SpikeWatch
@@ -51,13 +51,13 @@ def run_in(folder: Path, model: str, batch_size: int) -> TrainState:
     base |= {"optimizer": {"learning_rate": 1e-3, "weight_decay": 0.1}, "towers": {"precision": "bfloat16"}}
     base |= {"objective": "contrastive", "data": {"share_repeats": False}}
     settings = read_settings(TrainSettings, file=None, base=base)
-    facts = DataFacts(pairs=100_000, captions=100_000, median_side=64, device="cpu", cores=1, can_fork=True)
+    facts = DataFacts(pairs=100_000, captions=100_000, median_side=64, device="cpu", cores=1)
     plan = choose(settings, facts)
     clip = build_clip(preset(model), seed=0)
     run = TrainState(
         plan=plan,
         parallel=parallelize(clip, ProcessGroup(Runtime(device="cpu", cores=1)), parallel="ddp"),
-        optimizer=adamw(clip, plan.optimizer),
+        optimizer=optimizer_of(clip, plan.optimizer),
         preprocess=Preprocess(size=preset(model).image.image_size),
         position=Position(),
         vocab_size=6144,

@@ -16,7 +16,7 @@ from seesay.base.runtime import Runtime, machine_facts
 from seesay.formulas.contrastive import contrastive_loss
 from seesay.nets.clip import build_clip
 from seesay.nets.presets import preset
-from seesay.training.optimizer import adamw
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings
 
 BATCH = 128
@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
 
     clip = build_clip(preset(given.model), seed=0)
-    optimizer = adamw(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
+    optimizer = optimizer_of(clip, OptimizerSettings(learning_rate=1e-3, weight_decay=0.1))
     ids_BL, length_B = torch.randint(0, 1000, (BATCH, 40)), torch.randint(5, 40, (BATCH,))
     tokens = Tokens(ids_BL=ids_BL, length_B=length_B)
     pixels = {side: torch.randn(BATCH, 3, side, side) for side in given.sides}

@@ -42,7 +42,7 @@ from seesay.model.build import byte_pairs  # noqa: E402
 from seesay.model.bundle import Model  # noqa: E402
 from seesay.nets.architecture import Architecture, TextTransformerConfig, VisionTransformerConfig  # noqa: E402
 from seesay.nets.clip import build_clip  # noqa: E402
-from seesay.training.optimizer import adamw  # noqa: E402
+from seesay.training.optimizer import optimizer_of  # noqa: E402
 from seesay.training.settings import OptimizerSettings  # noqa: E402
 
 TOKENS = 12.0
@@ -169,7 +169,7 @@ def architecture(case: dict) -> Architecture:
 def ours(case: dict, pixels: torch.Tensor, tokens: Tokens, patch_dropout: float):
     clip = build_clip(architecture(case), seed=0).train()
     clip.image_tower.patch_dropout = patch_dropout
-    optimizer = adamw(clip, OptimizerSettings(learning_rate=RATE, weight_decay=DECAY))
+    optimizer = optimizer_of(clip, OptimizerSettings(learning_rate=RATE, weight_decay=DECAY))
 
     def step() -> float:
         embedded = clip(pixels, tokens)

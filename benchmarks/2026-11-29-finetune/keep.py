@@ -29,18 +29,21 @@ from seesay.data.labelled import ClassPairs
 from seesay.data.loader import Batches, Crops
 from seesay.data.tokenizer import pad
 from seesay.finetuning import measures as measured_by
-from seesay.finetuning.target import DRAWN
-from seesay.formulas.similarity import drift
+from seesay.finetuning.guards import DRAWN
 from seesay.model.encode import read_pixels
 from seesay.nets.adapters import add_low_rank
 from seesay.nets.batch_norm import train_mode
 from seesay.tasks.words import choose_words
-from seesay.training.settings import KINDS, TOWERS
 from seesay.training.start import without_adapters
 
 SIDE, STEPS, BATCH, NAMES = 32, 60, 32, 256
 RATES = {"lora": 2e-3}
 RATE = 2e-4
+
+
+def drift(row_BD: torch.Tensor, before_BD: torch.Tensor) -> torch.Tensor:
+    """How far unit rows have turned from what they were: the mean of one minus their cosine."""
+    return (1 - (row_BD * before_BD).sum(-1)).mean()
 
 
 def trained(old, target: Path, *, how: str, weight: float, kept_N3SS: torch.Tensor | None):
@@ -53,7 +56,7 @@ def trained(old, target: Path, *, how: str, weight: float, kept_N3SS: torch.Tens
         clip.logit_scale.requires_grad_(False)
     if how == "lora":
         torch.manual_seed(0)
-        add_low_rank(clip, rank=8, alpha=16.0, kinds=KINDS, towers=TOWERS)
+        add_low_rank(clip, rank=8, alpha=16.0)
     train_mode(clip, has_statistics=how != "naive")
     labelled = open_train_part(target)
     words = choose_words(old, (labelled,), labelled.class_names)
@@ -125,7 +128,7 @@ def main() -> None:
     target = split(source, arguments.work / arguments.target, first="train", second="test")
     old = seesay.load("box")
     old.preprocess = old.preprocess.model_copy(update={"size": SIDE})
-    judged = measures(old, target, guard, arguments.data / "eval-flickr8k-dev")
+    judged = measures(old, target, guard, arguments.data / "eval-flickr8k-dev", has_own_words=False)
     judged.pop("flickr8k r10")
 
     def show(words: str, model, seconds: float) -> None:

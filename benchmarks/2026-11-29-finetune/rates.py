@@ -46,7 +46,7 @@ for rate in arguments.rates:
     scores = [measures.ClassMeasure(old, test, named.names, None if how == "prompt" else named.templates)]
     scores += [m for guard in (arguments.guard, ()) for m in open_guards(old, guard, target, is_held=False).measures]
     print(how, rate, "old", *(f"{score.answers(old).mean:.4f}" for score in scores), flush=True)
-    settings = with_defaults(settings, target, old)
+    settings = with_defaults(settings, target)
     new = train_model(target.pairs, out=arguments.work / f"{how}-{rate}", settings=settings, start=old)
     for a in (0.25, 0.5, 0.75, 1.0):
         model = between(old, new, a)

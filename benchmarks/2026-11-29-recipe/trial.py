@@ -35,10 +35,11 @@ from seesay.data.pixel_cache import PixelCache
 from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.contrastive import affinity_loss, contrastive_loss, matches
+from seesay.formulas.schedule import rate_factor, size_at
 from seesay.model.bundle import Model
 from seesay.nets.architecture import Architecture, BagOfWordsConfig, ConvNetConfig, TextTransformerConfig
 from seesay.nets.clip import build_clip
-from seesay.training.optimizer import optimizer_of, rate_factor, size_at
+from seesay.training.optimizer import optimizer_of
 from seesay.training.settings import OptimizerSettings
 from seesay.training.validation import ZeroShotCheck
 
