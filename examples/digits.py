@@ -175,8 +175,17 @@ def name_photos(model: seesay.Model) -> list[html.Card]:
     for file, card in zip(files, cards, strict=True):
         best_3 = list(zip(card.ranking.labels, card.ranking.probabilities, strict=True))[:3]
         say(f"   {file.name:22}" + "".join(f"{share:5.0%} {label:19}" for label, share in best_3).rstrip())
-    say(f"   {told(cards)}")
+    say(f"   {told(cards)}\n   {doubts(cards)}")
     return cards
+
+
+def doubts(cards: list[html.Card]) -> str:
+    wrong = [card for card in cards if card.ranking.is_in_doubt and not card.is_right]
+    count = sum(card.ranking.is_in_doubt for card in cards)
+    sure = sum(not card.is_right for card in cards) - len(wrong)
+    return (
+        f"in doubt, less than half for the best name: {count}, {len(wrong)} of them wrong; wrong without doubt: {sure}"
+    )
 
 
 def told(cards: list[html.Card]) -> str:
@@ -195,7 +204,9 @@ def write_page(out: Path, model: seesay.Model, answers: list[html.Card], named: 
         html.Section(title="How it learned", text=LEARNING, parts=[learning]),
         html.Section(title="Images against sentences", text=SIMILARITY, parts=matrices(model, out)),
         html.Section(title="Right and wrong", text=EXAMPLES, parts=[html.Cards(cards=examples)]),
-        html.Section(title="Photographs", text=[PHOTOGRAPHS, told(named)], parts=[html.Cards(cards=named)]),
+        html.Section(
+            title="Photographs", text=[PHOTOGRAPHS, told(named), doubts(named)], parts=[html.Cards(cards=named)]
+        ),
     ]
     lead = f"A small CLIP, trained here from nothing, on images it never saw: {told(answers)}."
     page = out / "digits.html"

@@ -296,6 +296,14 @@ def test_the_speed_is_told_where_there_are_enough_photos(seesay, album: Path, pa
 
 
 @pytest.mark.journey
+def test_photos_whose_best_label_is_likelier_wrong_are_counted(seesay, album: Path):
+    # Blue is as far from red as from green and yellow: a third each.
+    code, _, told = seesay("classify", album, "red", "green", "yellow")
+    assert code == 0
+    assert "in doubt: 1 of 3 photos; their best label has less than 50 %" in told
+    assert "in doubt" not in seesay("classify", album, "red", "green", "blue")[2]
+
+
 def test_a_command_that_was_killed_ends_in_the_same_file(tmp_path: Path, paint):
     for number in range(1500):
         paint(tmp_path / "album" / f"{number:04}.png", ("red", "green", "blue")[number % 3])

@@ -89,12 +89,21 @@ class Predicted(Outputs):
     loss_B: "Tensor"
 
 
+# Below one half the other labels together are likelier than the best one.
+IN_DOUBT = 0.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
     """Labels with probabilities, best first, for one image."""
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the best label is more likely wrong than right."""
+        return self.probabilities[0] < IN_DOUBT
 
     def to_dict(self) -> dict[str, float]:
         """Label -> probability, best first: `pandas.DataFrame([ranking.to_dict() for ranking in rankings])`."""

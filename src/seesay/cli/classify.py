@@ -14,6 +14,7 @@ from seesay.base.errors import UsageError
 from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.base.publish import refuse_unwritable_file
+from seesay.base.records import IN_DOUBT
 from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, WeightsDtype
 from seesay.cli.run_options import Device
 from seesay.cli.tables import ALLOWED_SKIPPED, percent, refuse_too_many, say
@@ -135,6 +136,7 @@ def command(
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
         print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
+    report_doubts(done)
     report_speed(done)
     report_broken(done, bad)
     refuse_too_many(len(done.skipped), done.photos, "photos", allowed=max_bad)
@@ -176,6 +178,13 @@ def report_speed(done: "Classified") -> None:
             f"{worked:,} photos in {done.seconds:.1f} s: {worked / done.seconds:,.0f} per second, "
             f"{worked / done.core_seconds:,.0f} per second and core"
         )
+
+
+def report_doubts(done: "Classified") -> None:
+    """Log how many photos have no label that is more likely right than wrong."""
+    if done.in_doubt:
+        half = f"{100 * IN_DOUBT:.0f} %"
+        say(f"in doubt: {done.in_doubt:,} of {done.photos:,} photos; their best label has less than {half}")
 
 
 def report_broken(done: "Classified", bad: Path | None) -> None:

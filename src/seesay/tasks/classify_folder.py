@@ -63,8 +63,9 @@ class Prepared:
 class Classified:
     """What `classify_folder` did; the answers themselves are in the file `out`.
 
-    `photos` and `labels` are numbers: of all photos, `resumed` were answered by an earlier run, and `skipped` are those
-    that could not be read; `others`, by suffix, are the files beside them that are no photos. `facts` say what was
+    `photos` and `labels` are numbers: of all photos, `resumed` were answered by an earlier run, `skipped` are those
+    that could not be read, and the best label of `in_doubt` has less than 50 %; `others`, by suffix, are the files
+    beside them that are no photos. `facts` say what was
     fitted on what, empty without `calibrate`. `seconds` and `core_seconds`, those of all cores together, are of this
     run.
     """
@@ -74,6 +75,7 @@ class Classified:
     labels: int
     resumed: int
     skipped: tuple[Skipped, ...]
+    in_doubt: int
     others: Mapping[str, int]
     facts: Mapping[str, Any]
     seconds: float
@@ -97,8 +99,9 @@ class Classified:
         resumed = f", {self.resumed:,} of them by an earlier run" if self.resumed else ""
         answered = self.photos - len(self.skipped)
         others = f", {sum(self.others.values()):,} other files left out" if self.others else ""
+        doubts = f", {self.in_doubt:,} in doubt" if self.in_doubt else ""
         return printable(
-            f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{skipped}{others}>"
+            f"<Classified {answered:,} photos{resumed}, {self.labels:,} labels -> {self.out}{doubts}{skipped}{others}>"
         )
 
 
@@ -224,6 +227,7 @@ def answer_all(
         if len(skipped) == len(photos):
             resume_file.remove()
             raise none_readable(len(photos), skipped)
+        in_doubt = sum(answer.ranking.is_in_doubt for answer in results.answers())
         with _interruptible(resume_file, len(photos)):
             _write_results(results, format, out=out, write=write)
         resume_file.remove()
@@ -233,6 +237,7 @@ def answer_all(
         labels=len(prepared.labels),
         resumed=resumed,
         skipped=skipped,
+        in_doubt=in_doubt,
         others=prepared.others,
         facts=decision.facts,
         seconds=seconds,

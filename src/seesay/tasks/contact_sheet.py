@@ -16,13 +16,11 @@ from seesay.base.errors import BrokenSample
 from seesay.base.frame import page_template
 from seesay.base.journal import progress
 from seesay.base.printable import printable
-from seesay.base.records import Skipped
+from seesay.base.records import IN_DOUBT, Skipped
 from seesay.base.values import percent
 from seesay.data.sources import LooseFile
 from seesay.tasks.answers import NONE_OF_THESE, Answer, Results
 
-# Below one half the other labels together are likelier than the best one.
-IN_DOUBT = 0.5
 # Pixels of the longer side of a thumbnail, and WebP's quality: guesses at what still shows a photo; a card has 200
 # pixels of CSS. benchmarks/2026-11-28-strangers has the bytes that come of it.
 SIDE = 192
@@ -203,8 +201,7 @@ def _states(row: Answer | Skipped) -> list[str]:
     """Whether it is broken, in doubt, without a label: classes of its card."""
     if isinstance(row, Skipped):
         return ["broken"]
-    is_doubt = row.ranking.probabilities[0] < IN_DOUBT
-    return [*(["doubt"] if is_doubt else []), *(["none"] if row.labels == () else [])]
+    return [*(["doubt"] if row.ranking.is_in_doubt else []), *(["none"] if row.labels == () else [])]
 
 
 def _own_labels(row: Answer | Skipped) -> tuple[str, ...]:
