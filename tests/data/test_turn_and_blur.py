@@ -1,4 +1,4 @@
-"""What ConVIRT does to images beside cropping them: turning, moving, blurring."""
+"""What is done to images beside cropping and shifting colours: turning, moving, blurring, greying."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from crops import training_crops
 from PIL import Image, ImageFilter
 
-from seesay.data.augment import BLUR, BLUR_SIDE, COLUMNS, DOWN, LEAST_BLUR, RIGHT, TURN, Augment
+from seesay.data.augment import BLUR, BLUR_SIDE, COLUMNS, DOWN, GREY, LEAST_BLUR, RIGHT, TURN, Augment
 from seesay.data.jpeg import DecodedImage
 
 SIDE = 33
@@ -18,7 +18,7 @@ MIDDLE = 0.5  # the draw that neither turns nor moves
 def crop(pixels_HW3, augment, **draws):
     random_BK = np.full((1, COLUMNS), MIDDLE)
     for column, value in draws.items():
-        random_BK[0, {"turn": TURN, "right": RIGHT, "down": DOWN, "blur": BLUR}[column]] = value
+        random_BK[0, {"turn": TURN, "right": RIGHT, "down": DOWN, "blur": BLUR, "grey": GREY}[column]] = value
     return training_crops([DecodedImage.whole(pixels_HW3)], len(pixels_HW3), augment=augment, random_BK=random_BK)[0]
 
 
@@ -44,6 +44,13 @@ def test_a_shift_moves_whole_pixels_and_lets_black_in(name, axis):
     wanted = torch.zeros_like(whole)
     wanted.narrow(axis, 0, SIDE - 3).copy_(whole.narrow(axis, 3, SIDE - 3))
     assert (shifted.int() - wanted.int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("draw", "is_grey"), [(0.0, True), (0.19, True), (0.2, False), (0.9, False)])
+def test_a_grey_image_is_pillows_to_the_bit_and_the_others_keep_their_colours(draw, is_grey):
+    found = crop(noise(), Augment(grey=0.2), grey=draw).permute(1, 2, 0).numpy()
+    grey = Image.fromarray(noise()).convert("L").convert("RGB")
+    np.testing.assert_array_equal(found, np.asarray(grey) if is_grey else noise())
 
 
 def test_the_blur_is_a_gaussian_as_wide_as_the_image_is_large():

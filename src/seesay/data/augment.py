@@ -19,12 +19,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 # What each column of the random numbers decides. The caption is drawn from the same row.
 AREA, STRETCH, TOP, LEFT, COARSE, COARSE_SIDE, FLIP, SHIFT, GAIN, RED, GREEN, BLUE, CAPTION = range(13)
-TURN, RIGHT, DOWN, BLUR = range(13, 17)
-COLUMNS = 17
+TURN, RIGHT, DOWN, BLUR, GREY = range(13, 18)
+COLUMNS = 18
 
 # An image is not blurred less than this (a guess); sigmas are those of an image of 224 px, the side of CLIP's models.
 LEAST_BLUR = 0.1
 BLUR_SIDE = 224
+# Red, green and blue in luminance, as ITU-R BT.601 and Pillow have them, in parts of 2^16.
+LUMINANCE = (19595, 38470, 7471)
 
 
 class Augment(Settings):
@@ -32,16 +34,17 @@ class Augment(Settings):
 
     `scale`: area of the crop as a share of the largest square that fits, drawn between this and 1.
     `stretch`: largest ratio of its sides. `flip`: chance of mirroring (the paper does not). `colour`: largest
-    relative change of each channel's gain and of brightness. `coarse`: chance that the crop is shrunk to half its
-    side or less and brought back, as small images are. `turn`: largest angle in degrees either way. `move`: largest
-    shift as a share of the side, down and to the right or back; black comes in from outside. `blur`: largest sigma of
-    a Gaussian, in pixels of a crop of 224.
+    relative change of each channel's gain and of brightness. `grey`: chance that it loses its colours. `coarse`:
+    chance that the crop is shrunk to half its side or less and brought back, as small images are. `turn`: largest
+    angle in degrees either way. `move`: largest shift as a share of the side, down and to the right or back; black
+    comes in from outside. `blur`: largest sigma of a Gaussian, in pixels of a crop of 224.
     """
 
     scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     stretch: Annotated[float, Field(ge=1, le=2)] = 1.0
     flip: Share = 0.0
     colour: Share = 0.0
+    grey: Share = 0.0
     coarse: Share = 0.0
     turn: Annotated[float, Field(ge=0, le=180)] = 0.0
     move: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -82,13 +85,16 @@ def crop(image: DecodedImage, size: int, *, augment: Augment, random_K: np.ndarr
 
 
 def augmented(pixels_B3SS: Tensor, *, augment: Augment, random_BK: np.ndarray) -> Tensor:
-    """Crops (B, 3, S, S), written over: flipped, turned, shifted in colour, blurred, each by its row of numbers."""
+    """Crops (B, 3, S, S), written over: flipped, turned, recoloured, greyed and blurred by their rows of numbers."""
     is_flipped_B = torch.from_numpy(random_BK[:, FLIP] < augment.flip)
     pixels_B3SS[is_flipped_B] = pixels_B3SS[is_flipped_B].flip(3)
     if augment.turn or augment.move:
         pixels_B3SS = _turn(pixels_B3SS, augment, random_BK)
     if augment.colour:
         pixels_B3SS = _shift_colour(pixels_B3SS, augment.colour, random_BK)
+    if augment.grey:
+        is_grey_B = torch.from_numpy(random_BK[:, GREY] < augment.grey)
+        pixels_B3SS[is_grey_B] = _grey(pixels_B3SS[is_grey_B])
     return _blur(pixels_B3SS, augment.blur, random_BK) if augment.blur else pixels_B3SS
 
 
@@ -120,6 +126,13 @@ def _shift_colour(pixels_B3SS: Tensor, strength: float, random_BK: np.ndarray) -
     shift_B = 128 * strength * signed_BK[:, SHIFT]
     shifted = pixels_B3SS * gain_B3[:, :, None, None] + shift_B[:, None, None, None]
     return shifted.clamp_(0, 255).to(torch.uint8)
+
+
+def _grey(pixels_B3SS: Tensor) -> Tensor:
+    """Pillow's "L" of each, bit for bit, in all three channels."""
+    parts_B3SS = pixels_B3SS.int() * torch.tensor(LUMINANCE)[:, None, None]
+    grey_B1SS = (parts_B3SS.sum(1, keepdim=True, dtype=torch.int32) + (1 << 15)) >> 16
+    return grey_B1SS.to(torch.uint8).expand_as(pixels_B3SS)
 
 
 def _turn(pixels_B3SS: Tensor, augment: Augment, random_BK: np.ndarray) -> Tensor:
