@@ -3,16 +3,20 @@
 import contextlib
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import seesay
-from seesay.base.errors import SeesayError, TooManySkipped, UsageError
+from seesay.base.errors import Interrupted, SeesayError, TooManySkipped, UsageError
 from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
 from seesay.finetuning.guards import Guards, Holding
+from seesay.finetuning.result import FineTuning
+from seesay.finetuning.sweep import Change, Point
 from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
 from seesay.training.settings import StartSettings, TrainSettings
@@ -72,7 +76,35 @@ def test_what_was_left_out_is_told_when_all_is_measured_and_told_again(small_mod
             tuned(small_model, data, tmp_path / "run")
         assert (tmp_path / "run" / "model").is_dir()
         assert json.loads((tmp_path / "run" / "finetune.json").read_text())["left_out"] == {"not an image": 5}
-        assert "samples could not be learned from: not an image 5" in (tmp_path / "run" / "finetune.html").read_text()
+        assert (
+            "5 of 53 samples (9.4%) were left out (not an image 5)" in (tmp_path / "run" / "finetune.html").read_text()
+        )
+
+
+def test_ctrl_c_while_it_is_measured_says_what_is_there(small_model, squares, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(finetune_file, "choose_model", stopped)
+    with pytest.raises(Interrupted, match=r"train/model is trained, nothing is recommended yet: the same command"):
+        tuned(small_model, squares(), tmp_path / "run", steps=2)
+
+
+def test_a_row_says_which_guard_loses_too_much_and_as_exactly_as_it_was_decided():
+    old, trained = (
+        Point(a=a, target=moved("target", 0.0), guards=tuple(moved(f"guard {k}", low) for k, low in enumerate(lows)))
+        for a, lows in ((0.0, (0.0, 0.0)), (1.0, (-0.0097, -0.0103)))
+    )
+    measures = [SimpleNamespace(name=name) for name in ("target", "guard 0", "guard 1")]
+    result = FineTuning(
+        folder=Path("run"), model_name="m", how="full", target=measures[0], guards=measures[1:], most_loss=1.0,
+        seconds=0.0, points=(old, trained),
+    )  # fmt: skip
+    assert result.rows()[1][3:] == ("+0.00 [-0.97, +0.00]", "+0.00 [-1.03, +0.00]", "may lose too much of guard 1")
+
+
+def moved(name, low):
+    return Change(name=name, value=0.5, gain=0.0, interval95=(low, 0.0))
 
 
 def ended(model, data, out, **named):
@@ -184,7 +216,7 @@ def test_wrong_targets_and_guards_are_one_line_each(small_model, predictor, squa
         tuned(small_model, data, out, guard=data)
     with pytest.raises(UsageError, match="validation set"):
         tuned(small_model, data, out, val=data)
-    with pytest.raises(UsageError, match="does not have the classes"):
+    with pytest.raises(UsageError, match="does not have the classes of squares: 'blue' and 1 more are missing; val"):
         tuned(small_model, data, out, val=squares("few", classes=2, seed=2))
     with pytest.raises(UsageError, match="no text tower"):
         tuned(predictor("caption"), data, out)

@@ -90,7 +90,7 @@ def test_a_bound_is_named_that_allows_the_loss_and_no_point_more(lost, points):
 def test_a_loss_a_little_above_the_bound_is_told_as_one():
     result = SimpleNamespace(most_loss=1.0)
     assert held_back_line(result, point(0.1, 0.3, 0), point(0.5, 0.7, 0.0103)) == (
-        "at a = 0.5 it gains 40.0 points more and loses at most 1 point as measured, but may lose 1.03: "
+        "at a = 0.5 it gains 40.0 points more and loses at most 1 point as measured, but may lose 1.03 of guard: "
         "a --guard of more images tells, --most-loss 2 allows it."
     )
 

@@ -20,10 +20,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def with_interval(share: float, interval: Sequence[float], *, sign: bool = False) -> str:
+def with_interval(share: float, interval: Sequence[float], *, sign: bool = False, digits: int = 1) -> str:
     """A fraction with its interval behind it, in percent; with `sign` each number has its + or - before it."""
-    form = "{:+.1f} [{:+.1f}, {:+.1f}]" if sign else "{:.1f} [{:.1f}, {:.1f}]"
-    return form.format(*(100 * value for value in (share, *interval)))
+    value, low, high = (f"{100 * number:{'+' if sign else ''}.{digits}f}" for number in (share, *interval))
+    return f"{value} [{low}, {high}]"
 
 
 def score_row(score: Score) -> dict[str, float | int]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from seesay.base.errors import SeesayError, TooManySkipped, UsageError
+from seesay.base.errors import Interrupted, SeesayError, TooManySkipped, UsageError
 from seesay.base.names import no_empty_names
 from seesay.base.publish import publish_file, refuse_unwritable
 from seesay.base.runtime import Runtime
@@ -107,6 +107,9 @@ def choose_and_tell(result: FineTuning, old: Model, new: Model) -> FineTuning:
     too_many = too_many_left_out(result)
     try:
         result = choose_model(result, old, new)
+    except KeyboardInterrupt as error:
+        trained = result.folder / TRAIN_FOLDER / MODEL_FOLDER
+        raise Interrupted(f"{trained} is trained, nothing is recommended yet: the same command measures it.") from error
     except SeesayError:
         if too_many:
             say(too_many)
@@ -306,16 +309,17 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         say(f"its gain on {result.target.name}, {interval} points, may be chance; choose by more images with --val.")
     if (better := held_back(result.points, chosen, result.most_loss / 100)) is not None:
         say(held_back_line(result, chosen, better))
-    say(f"model: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
+    say(f"recommended: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
     return result
 
 
 def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
     """For a person: what a guard of few images keeps from being recommended."""
-    more, lost = 100 * (better.target.value - chosen.target.value), 100 * better.most_lost
+    more, worst = 100 * (better.target.value - chosen.target.value), max(better.guards, key=lambda each: each.most_lost)
     return (
         f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
-        f"measured, but may lose {lost:.2f}: a --guard of more images tells, --most-loss {allowing(better)} allows it."
+        f"measured, but may lose {100 * worst.most_lost:.2f} of {worst.name}: a --guard of more images tells, "
+        f"--most-loss {allowing(better)} allows it."
     )
 
 

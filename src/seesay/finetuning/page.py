@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from seesay.base.drawing import FAINT, INK, canvas, look_of, plain_figure, plain_label
 from seesay.evaluation.html import Figure, Section, Table, render_page
-from seesay.finetuning.result import FineTuning, left_out_in_words
+from seesay.finetuning.result import FineTuning
+from seesay.training.faults import left_out_in_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -65,7 +66,7 @@ def build_page(result: FineTuning) -> str:
     )
     measured = [f"{each.name}: {each.what}, {each.n:,} images." for each in (result.target, *result.guards)]
     if result.left_out:
-        measured.append(f"{left_out_in_words(result)}.")
+        measured.append(f"{left_out_in_words(result.left_out, result.looked_at)}.")
     sections = [
         Section(title="From the old model to the new one", text=[verdict], parts=[figure]),
         Section(title="Numbers", parts=[Table(head=result.columns, rows=result.rows())]),

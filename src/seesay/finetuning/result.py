@@ -1,6 +1,7 @@
 """What fine-tuning came to, as a value: the points between the two models, and the one that is recommended."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 from seesay.base.errors import UsageError
 from seesay.base.values import table, with_interval
 from seesay.finetuning.measures import Measure
-from seesay.finetuning.sweep import Change, Point
+from seesay.finetuning.sweep import Point
 from seesay.finetuning.target import Target
 from seesay.model.adapters import Layout, adapter_files, has_peft_layout, read_updates, write_adapter
 from seesay.model.bundle import Model
 from seesay.model.hub import load
-from seesay.training.faults import MOST_SKIPPED, SKIPPED_NAME, left_out_of
+from seesay.training.faults import MOST_SKIPPED, SKIPPED_NAME, left_out_in_words, left_out_of
 from seesay.training.run_folder import ADAPTER_FOLDER, open_run
 from seesay.training.settings import TrainSettings
 
@@ -37,7 +38,7 @@ class FineTuning:
     guards: Sequence[Measure]
     most_loss: float
     seconds: float
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
     looked_at: int = 0
     points: tuple[Point, ...] = ()
     chosen: Point | None = None
@@ -95,8 +96,9 @@ class FineTuning:
             (
                 f"{point.a:.4g}",
                 f"{100 * point.target.value:.1f}",
-                _gained(point.target),
-                *map(_gained, point.guards),
+                with_interval(point.target.gain, point.target.interval95, sign=True),
+                # Of the end that counts, as it is compared with the bound.
+                *(with_interval(each.gain, each.interval95, sign=True, digits=2) for each in point.guards),
                 _remark(point, self.chosen, self.most_loss / 100),
             )
             for point in self.points
@@ -131,26 +133,20 @@ def result_of(
     )
 
 
-def left_out_in_words(result: FineTuning) -> str:
-    """As in `13 of 267 samples could not be learned from: not an image 13`."""
-    bad = sum(result.left_out.values())
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in result.left_out.items())
-    return f"{bad:,} of {result.looked_at:,} samples could not be learned from: {reasons}"
-
-
 def too_many_left_out(result: FineTuning) -> str | None:
     """What to say of a run that left out more of its samples than any may; None if it did not."""
     if sum(result.left_out.values()) <= MOST_SKIPPED * result.looked_at:
         return None
     listed = result.folder / "train" / SKIPPED_NAME
-    return f"all is measured and saved, but {left_out_in_words(result)} ({listed}); fix the data, or use it as it is."
-
-
-def _gained(change: Change) -> str:
-    return with_interval(change.gain, change.interval95, sign=True)
+    left_out = left_out_in_words(result.left_out, result.looked_at)
+    return f"all is measured and saved, but {left_out}: {listed} lists them; fix the data, or use it as it is."
 
 
 def _remark(point: Point, chosen: Point | None, most_loss: float) -> str:
     if chosen is not None and point.a == chosen.a:
         return "recommended"
-    return "the old model" if point.a == 0 else "" if point.most_lost <= most_loss else "may lose too much"
+    if point.a == 0:
+        return "the old model"
+    names = [guard.name for guard in point.guards if guard.most_lost > most_loss]
+    where = f" of {' and '.join(names)}" if len(point.guards) > 1 else ""
+    return f"may lose too much{where}" if names else ""

@@ -156,9 +156,12 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
     if val is not None and len(listed(val)):
         (source,) = listed(val)
         measured = open_evalset(source)
-        if not isinstance(measured, LabelledSet) or measured.class_names != labelled.class_names:
+        if not isinstance(measured, LabelledSet):
+            raise UsageError(f"{source} has no classes; validate on other images of those of {labelled.name}.")
+        if measured.class_names != labelled.class_names:
             raise UsageError(
-                f"{source} does not have the classes of {labelled.name}; validate on other images of them."
+                f"{source} does not have the classes of {labelled.name}"
+                f"{_other_classes(labelled.class_names, measured.class_names)}; validate on other images of them."
             )
         tell_problems(measured)
         learned = digests_of(labelled)
@@ -175,6 +178,16 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
         held += members[: max(1, round(share * len(members))) if len(members) > 1 else 0].tolist()
     training = np.flatnonzero(~np.isin(same_N, held)).tolist()
     return training, labelled, sorted(held), f"{len(held):,} images of {len(labelled):,} held out, by class"
+
+
+def _other_classes(wanted: Sequence[str], found: Sequence[str]) -> str:
+    """As in `: 'cat' and 2 more are missing, 'cats' is not among them`; of one order and another nothing."""
+    parts = []
+    for names, words in ((set(wanted) - set(found), "missing"), (set(found) - set(wanted), "not among them")):
+        if names:
+            more = f" and {len(names) - 1:,} more are" if len(names) > 1 else " is"
+            parts.append(f"{min(names)!r}{more} {words}")
+    return f": {', '.join(parts)}" if parts else ", in their order"
 
 
 def copies(labelled: LabelledSet) -> np.ndarray:

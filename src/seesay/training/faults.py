@@ -94,6 +94,17 @@ def left_out_of(folder: Path) -> Counter[str]:
     return Counter(entry["reason"] for entry in (read_events(path) if path.exists() else ()) if "key" in entry)
 
 
+def left_out_in_words(counts: Counter[str], looked_at: int) -> str:
+    """As in `6 of 100 samples (6.0%) were left out (truncated image 6)`."""
+    bad = sum(counts.values())
+    return f"{bad:,} of {looked_at:,} samples ({bad / looked_at:.1%}) were left out ({reasons_in_words(counts)})"
+
+
+def reasons_in_words(counts: Counter[str]) -> str:
+    """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
+    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+
+
 class SkipLog:
     """Keeps `skipped.jsonl` in the run folder and the rule that stops a run.
 
@@ -154,14 +165,12 @@ class SkipLog:
 
         Only a run of some ten thousand pairs can be stopped on the way: of fewer, a share says too little.
         """
-        bad = sum(self.counts.values())
-        if bad <= most * looked_at:
-            return None
-        return f"{bad:,} of {looked_at:,} samples ({bad / looked_at:.1%}) were left out ({self.summary()})"
+        is_excess = sum(self.counts.values()) > most * looked_at
+        return left_out_in_words(self.counts, looked_at) if is_excess else None
 
     def summary(self) -> str:
         """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
-        return ", ".join(f"{reason} {count}" for reason, count in self.counts.most_common())
+        return reasons_in_words(self.counts)
 
 
 @contextmanager
