@@ -81,6 +81,19 @@ def test_what_was_left_out_is_told_when_all_is_measured_and_told_again(small_mod
         )
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_class_without_an_image_that_can_be_read_is_refused_before_anything_is_trained(
+    small_model, squares, tmp_path, count
+):
+    data = squares()
+    (data / "violet").mkdir()
+    for number in range(count):
+        (data / "violet" / f"{number}.png").write_bytes(b"no image %d" % number)
+    with pytest.raises(UsageError, match="not one image of class 'violet' of squares can be read"):
+        tuned(small_model, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_ctrl_c_while_it_is_measured_says_what_is_there(small_model, squares, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt

@@ -4,7 +4,7 @@ N = images.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from seesay.base.errors import BrokenSample, UsageError
-from seesay.base.records import PairSource
+from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import ClassName, class_prompts, names_of
 from seesay.data.evalsets import open_evalset, open_train_part
-from seesay.data.labelled import ClassPairs, LabelledSet
+from seesay.data.images import open_image
+from seesay.data.labelled import ClassPairs, LabelledSet, refuse_unseen_classes
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
 from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read, tell_problems
@@ -119,6 +120,7 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     templates = None if own_template else words.templates
     measure = ClassMeasure(model, measured, words.names, templates, chosen=held)
     refuse_few(measure, "name more with --val")
+    _refuse_unread_classes(labelled, seen={*measure.label_N.tolist()})
     prompts = class_prompts(words.names, words.templates)
     names = tuple(names_of(name)[0] for name in words.names)
     if settings.start.how == "image":
@@ -136,6 +138,19 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
         held_count=len(chosen),
         notes=(*labelled.notes, *words.notes),
     )
+
+
+def _refuse_unread_classes(labelled: LabelledSet, *, seen: Set[int]) -> None:
+    """`UsageError` for a class of whose images not one can be read; those that were `seen` have some."""
+    others = labelled.subset([index for index in range(len(labelled)) if labelled.label(index) not in seen])
+    read, skipped = [], []
+    for index in range(len(others)):
+        try:
+            open_image(others.image(index))
+            read.append(index)
+        except BrokenSample as error:
+            skipped.append(Skipped(key=others.key(index), reason=error.reason))
+    refuse_unseen_classes(others, read, skipped)
 
 
 def _template_that_fits(model: Model, names: Sequence[ClassName], settings: TrainSettings) -> str:
