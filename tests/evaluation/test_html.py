@@ -1,6 +1,7 @@
 """The page holds everything it shows, escapes what it is told, and runs nothing."""
 
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_a_card_shows_its_verdict_and_its_three_likeliest_labels():
     assert "✗ dog, taken for cat" in text
     assert "cat 70% dog 20% fish 8%" in text
     assert "bird" not in text
+    assert "in doubt" not in text
+
+
+@pytest.mark.parametrize(("truth", "verdict"), [("cat", "✓ cat, in doubt"), ("dog", "✗ dog, taken for cat, in doubt")])
+def test_a_card_says_that_its_best_label_is_likelier_wrong_than_right(truth, verdict):
+    unsure = Ranking(labels=("cat", "dog", "fish"), probabilities=(0.49, 0.3, 0.21))
+    shown = Cards(cards=[replace(card(truth), ranking=unsure)])
+    assert verdict in " ".join(Elements(render_page("Title", [Section(title="", parts=[shown])])).text.split())
 
 
 def test_images_of_three_kinds_become_data():
