@@ -2,7 +2,7 @@
 
 import ast
 import functools
-import importlib.util
+import importlib
 import inspect
 from collections import Counter
 from pathlib import Path
@@ -176,10 +176,11 @@ def names_that_are_gone(tree):
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or node.module is None or node.module.split(".")[0] != ROOT:
             continue
-        if importlib.util.find_spec(node.module) is None:
+        try:
+            module = importlib.import_module(node.module)
+        except ModuleNotFoundError:
             yield node.module
             continue
-        module = importlib.import_module(node.module)
         for alias in node.names:
             whole = f"{node.module}.{alias.name}"
             if not hasattr(module, alias.name) and whole not in MODULES:
@@ -191,6 +192,7 @@ def names_that_are_gone(tree):
     [
         ("from seesay.formulas.schedule import rate_factor, gone", ["seesay.formulas.schedule.gone"]),
         ("def f():\n    from seesay.formulas.nothing import gone", ["seesay.formulas.nothing"]),
+        ("from seesay.nothing.below import gone", ["seesay.nothing.below"]),
         ("from seesay.formulas import schedule", []),
         ("from pathlib import gone", []),
     ],

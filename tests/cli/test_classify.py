@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from seesay.base.records import Ranking
 from seesay.tasks.answer_files import FORMATS
+from seesay.tasks.answers import Answer
 
 
 @pytest.fixture
@@ -295,15 +297,25 @@ def test_the_speed_is_told_where_there_are_enough_photos(seesay, album: Path, pa
     assert err.endswith(" per second and core\n")
 
 
-@pytest.mark.journey
 def test_photos_whose_best_label_is_likelier_wrong_are_counted(seesay, album: Path):
     # Blue is as far from red as from green and yellow: a third each.
     code, _, told = seesay("classify", album, "red", "green", "yellow")
     assert code == 0
     assert "in doubt: 1 of 3 photos; their best label has less than 50 %" in told
     assert "in doubt" not in seesay("classify", album, "red", "green", "blue")[2]
+    (album / "broken.png").write_bytes(b"no image")
+    assert "in doubt: 1 of 3 photos" in seesay("classify", album, "red", "green", "yellow", "--max-bad", "1")[2]
 
 
+@pytest.mark.parametrize("labels", [None, ("red",), ()])
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_no_answer_and_several_answers_are_in_no_doubt(labels, is_multi_label):
+    ranking = Ranking(labels=("red", "green", "blue"), probabilities=(0.4, 0.3, 0.3))
+    answer = Answer(photo="red.png", ranking=ranking, labels=labels, is_multi_label=is_multi_label)
+    assert answer.is_in_doubt == (labels != () and not is_multi_label)
+
+
+@pytest.mark.journey
 def test_a_command_that_was_killed_ends_in_the_same_file(tmp_path: Path, paint):
     for number in range(1500):
         paint(tmp_path / "album" / f"{number:04}.png", ("red", "green", "blue")[number % 3])

@@ -89,9 +89,24 @@ def test_a_class_without_an_image_that_can_be_read_is_refused_before_anything_is
     (data / "violet").mkdir()
     for number in range(count):
         (data / "violet" / f"{number}.png").write_bytes(b"no image %d" % number)
-    with pytest.raises(UsageError, match="not one image of class 'violet' of squares can be read"):
-        tuned(small_model, data, tmp_path / "run")
+    val = squares("val", seed=3)
+    (val / "violet").mkdir()
+    shutil.copy(val / "red" / "000.png", val / "violet")
+    for named in ({}, {"val": val}):
+        with pytest.raises(UsageError, match="not one image of class 'violet' of squares can be read"):
+            tuned(small_model, data, tmp_path / "run", **named)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_guard_and_a_validation_set_need_an_image_of_every_class(small_model, squares, tmp_path):
+    data, other = squares(), squares("other", seed=3)
+    for image in (other / "red").iterdir():
+        image.write_bytes(b"no image " + image.name.encode())
+    for name in ("guard", "val"):
+        with pytest.raises(UsageError, match="not one image of class 'red' of other can be read"):
+            tuned(small_model, data, tmp_path / "run", **{name: other})
+    with pytest.raises(UsageError, match="val names 2 sets; validate on one"):
+        tuned(small_model, data, tmp_path / "run", val=[other, other])
 
 
 def test_ctrl_c_while_it_is_measured_says_what_is_there(small_model, squares, tmp_path, monkeypatch):
@@ -99,7 +114,7 @@ def test_ctrl_c_while_it_is_measured_says_what_is_there(small_model, squares, tm
         raise KeyboardInterrupt
 
     monkeypatch.setattr(finetune_file, "choose_model", stopped)
-    with pytest.raises(Interrupted, match=r"train/model is trained, nothing is recommended yet: the same command"):
+    with pytest.raises(Interrupted, match=r"train/model is trained; the same command measures it"):
         tuned(small_model, squares(), tmp_path / "run", steps=2)
 
 
@@ -113,7 +128,7 @@ def test_a_row_says_which_guard_loses_too_much_and_as_exactly_as_it_was_decided(
         folder=Path("run"), model_name="m", how="full", target=measures[0], guards=measures[1:], most_loss=1.0,
         seconds=0.0, points=(old, trained),
     )  # fmt: skip
-    assert result.rows()[1][3:] == ("+0.00 [-0.97, +0.00]", "+0.00 [-1.03, +0.00]", "may lose too much of guard 1")
+    assert result.rows()[1][3:] == ("+0.00 [-0.97, +0.00]", "+0.00 [-1.03, +0.00]", "may lose too much on guard 1")
 
 
 def moved(name, low):
@@ -229,7 +244,9 @@ def test_wrong_targets_and_guards_are_one_line_each(small_model, predictor, squa
         tuned(small_model, data, out, guard=data)
     with pytest.raises(UsageError, match="validation set"):
         tuned(small_model, data, out, val=data)
-    with pytest.raises(UsageError, match="does not have the classes of squares: 'blue' and 1 more are missing; val"):
+    with pytest.raises(
+        UsageError, match=r"few has other classes \('blue' and 1 more are missing\) than those of squares"
+    ):
         tuned(small_model, data, out, val=squares("few", classes=2, seed=2))
     with pytest.raises(UsageError, match="no text tower"):
         tuned(predictor("caption"), data, out)
@@ -435,6 +452,6 @@ def test_the_error_names_what_the_best_model_gains_and_the_loss_to_allow_for_it(
     points = point(0.0, 0.0, 0.0), point(0.5, 0.15, 0.104), point(1.0, 0.1, 0.2)
     values = {"folder": tmp_path, "model_name": "box", "how": "full", "target": Named, "guards": [Named]}
     result = FineTuning(**values, most_loss=1.0, seconds=1.0, points=points)
-    assert "at a = 0.5 it gains 15.0 points and may lose 10.4; allow that with most_loss 11," in str(
+    assert "at a = 0.5 it gains 15.0 points and may lose 10.40 points on g; allow that with most_loss 11," in str(
         none_allowed(result)
     )

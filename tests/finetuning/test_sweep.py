@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.finetuning.finetune import allowing, held_back_line
+from seesay.finetuning.finetune import held_back_line
 from seesay.finetuning.measures import Answered, difference, unseen_change
-from seesay.finetuning.sweep import Change, Point, between_allowed, chosen_point, held_back, interpolated, sweep
+from seesay.finetuning.sweep import (
+    Change,
+    Point,
+    allowing,
+    between_allowed,
+    chosen_point,
+    held_back,
+    interpolated,
+    sweep,
+)
 
 
 def point(a, target, lost):
@@ -90,8 +99,8 @@ def test_a_bound_is_named_that_allows_the_loss_and_no_point_more(lost, points):
 def test_a_loss_a_little_above_the_bound_is_told_as_one():
     result = SimpleNamespace(most_loss=1.0)
     assert held_back_line(result, point(0.1, 0.3, 0), point(0.5, 0.7, 0.0103)) == (
-        "at a = 0.5 it gains 40.0 points more and loses at most 1 point as measured, but may lose 1.03 of guard: "
-        "a --guard of more images tells, --most-loss 2 allows it."
+        "at a = 0.5 it gains 40.0 points more and loses at most 1 point as measured, but may lose 1.03 points "
+        "on guard: a --guard of more images tells, --most-loss 2 allows it."
     )
 
 

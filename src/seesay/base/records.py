@@ -89,7 +89,7 @@ class Predicted(Outputs):
     loss_B: "Tensor"
 
 
-# Below one half the other labels together are likelier than the best one.
+# Below one half a label is likelier wrong than right.
 IN_DOUBT = 0.5
 
 
@@ -102,7 +102,7 @@ class Ranking:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the best label is more likely wrong than right."""
+        """Whether the best label is likelier wrong than right, by the model's own probabilities."""
         return self.probabilities[0] < IN_DOUBT
 
     def to_dict(self) -> dict[str, float]:

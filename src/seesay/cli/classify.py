@@ -181,10 +181,10 @@ def report_speed(done: "Classified") -> None:
 
 
 def report_doubts(done: "Classified") -> None:
-    """Log how many photos have no label that is more likely right than wrong."""
+    """Log how many photos have an answer that is in doubt."""
     if done.in_doubt:
-        half = f"{100 * IN_DOUBT:.0f} %"
-        say(f"in doubt: {done.in_doubt:,} of {done.photos:,} photos; their best label has less than {half}")
+        half, answered = f"{100 * IN_DOUBT:.0f} %", done.photos - len(done.skipped)
+        say(f"in doubt: {done.in_doubt:,} of {answered:,} photos; their best label has less than {half}")
 
 
 def report_broken(done: "Classified", bad: Path | None) -> None:

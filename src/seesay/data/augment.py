@@ -130,7 +130,7 @@ def _shift_colour(pixels_B3SS: Tensor, strength: float, random_BK: np.ndarray) -
 
 def _grey(pixels_B3SS: Tensor) -> Tensor:
     """Pillow's "L" of each, bit for bit, in all three channels."""
-    parts_B3SS = pixels_B3SS.int() * torch.tensor(LUMINANCE)[:, None, None]
+    parts_B3SS = pixels_B3SS.int() * torch.tensor(LUMINANCE, dtype=torch.int32)[:, None, None]
     grey_B1SS = (parts_B3SS.sum(1, keepdim=True, dtype=torch.int32) + (1 << 15)) >> 16
     return grey_B1SS.to(torch.uint8).expand_as(pixels_B3SS)
 

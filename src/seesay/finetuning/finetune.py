@@ -24,7 +24,7 @@ from seesay.finetuning.guards import ROWS, Guards, OldAnswers, open_guards, take
 from seesay.finetuning.measures import Measure, OwnAnswers, images_in_words, unseen_change
 from seesay.finetuning.page import build_page
 from seesay.finetuning.result import FineTuning, result_of, too_many_left_out
-from seesay.finetuning.sweep import Point, between, chosen_point, held_back, sweep
+from seesay.finetuning.sweep import Point, allowing, between, chosen_point, held_back, may_lose, sweep
 from seesay.finetuning.target import Target, open_target
 from seesay.model.bundle import Model
 from seesay.model.confidence import CONFIDENCE
@@ -109,7 +109,7 @@ def choose_and_tell(result: FineTuning, old: Model, new: Model) -> FineTuning:
         result = choose_model(result, old, new)
     except KeyboardInterrupt as error:
         trained = result.folder / TRAIN_FOLDER / MODEL_FOLDER
-        raise Interrupted(f"{trained} is trained, nothing is recommended yet: the same command measures it.") from error
+        raise Interrupted(f"{trained} is trained; the same command measures it.") from error
     except SeesayError:
         if too_many:
             say(too_many)
@@ -212,7 +212,7 @@ def described(
         lines.append(f"guard      {guard.name}: {guard.what}, on {images_in_words(guard)}")
         if not isinstance(guard, OwnAnswers) and (unseen := 100 * unseen_change(guard.n)) > most_loss:
             hint = f"name more, or allow it with --most-loss {math.ceil(unseen)}"
-            lines.append(f"           so few that a loss of {unseen:.1f} points cannot be excluded; {hint}")
+            lines.append(f"           so few that a loss of {unseen:.2f} points cannot be excluded; {hint}")
     if not has_guard:
         lines.append("           measured only on images like the target's: name a set you care about with --guard")
         if keeps(settings):
@@ -315,18 +315,11 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
 
 def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
     """For a person: what a guard of few images keeps from being recommended."""
-    more, worst = 100 * (better.target.value - chosen.target.value), max(better.guards, key=lambda each: each.most_lost)
+    more = 100 * (better.target.value - chosen.target.value)
     return (
         f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
-        f"measured, but may lose {100 * worst.most_lost:.2f} of {worst.name}: a --guard of more images tells, "
-        f"--most-loss {allowing(better)} allows it."
+        f"measured, but {may_lose(better)}: a --guard of more images tells, --most-loss {allowing(better)} allows it."
     )
-
-
-def allowing(point: Point) -> int:
-    """The fewest whole points of a bound that allows it; 100 x 0.07 is a little more than 7."""
-    points = math.floor(100 * point.most_lost)
-    return points + (points / 100 < point.most_lost)
 
 
 def none_allowed(result: FineTuning) -> SeesayError:
@@ -334,9 +327,8 @@ def none_allowed(result: FineTuning) -> SeesayError:
     first, best = result.points[0], max(result.points, key=lambda point: point.target.value)
     hint = "train longer, or on more images"
     if best.target.value > first.target.value:
-        lost = 100 * best.most_lost
         hint = (
-            f"at a = {best.a:.4g} it gains {100 * best.target.gain:.1f} points and may lose {lost:.1f}; allow that "
+            f"at a = {best.a:.4g} it gains {100 * best.target.gain:.1f} points and {may_lose(best)}; allow that "
             f"with --most-loss {allowing(best)}, or try another --how"
         )
     return SeesayError(

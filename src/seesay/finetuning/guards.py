@@ -32,7 +32,14 @@ from seesay.finetuning.measures import (
     evenly_by_class,
     tell_problems,
 )
-from seesay.finetuning.target import Target, digests_of, image_of, refuse_few, refuse_shared
+from seesay.finetuning.target import (
+    Target,
+    digests_of,
+    image_of,
+    refuse_few,
+    refuse_shared,
+    refuse_unread_classes,
+)
 from seesay.model.bundle import Model
 from seesay.model.encode import read_pixels
 from seesay.tasks.words import choose_words
@@ -131,7 +138,9 @@ def _open_guard(old: Model, source: Any, target: Target, learned: list[bytes | N
         raise UsageError(f"guard {images.name} has one class, so that every answer is right; take another guard.")
     words = choose_words(old, (images,), images.class_names)
     templates = None if words.templates_from == "the model" else words.templates
-    return _Opened(images=images, digests=digests, measure=ClassMeasure(old, images, words.names, templates, most=most))
+    measure = ClassMeasure(old, images, words.names, templates, most=most)
+    refuse_unread_classes(images, read=measure.read)
+    return _Opened(images=images, digests=digests, measure=measure)
 
 
 def _holding(old: Model, guard: _Opened, target: Target, measured: Set[bytes | None]) -> Holding:

@@ -82,6 +82,7 @@ class ClassMeasure:
         self.name, self.names, self.templates = labelled.name, names, templates
         pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
         self._pixels_N3SS, self.n = pixels, len(read)
+        self.read = [chosen[number] for number in read]
         self.label_N = torch.tensor([labelled.label(chosen[number]) for number in read])
         self.what = f"top-1 among {len(names)} classes"
 

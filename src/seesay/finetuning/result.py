@@ -97,7 +97,7 @@ class FineTuning:
                 f"{point.a:.4g}",
                 f"{100 * point.target.value:.1f}",
                 with_interval(point.target.gain, point.target.interval95, sign=True),
-                # Of the end that counts, as it is compared with the bound.
+                # Bounds of 1 point are common, and one digit would show 1.03 as 1.0.
                 *(with_interval(each.gain, each.interval95, sign=True, digits=2) for each in point.guards),
                 _remark(point, self.chosen, self.most_loss / 100),
             )
@@ -148,5 +148,5 @@ def _remark(point: Point, chosen: Point | None, most_loss: float) -> str:
     if point.a == 0:
         return "the old model"
     names = [guard.name for guard in point.guards if guard.most_lost > most_loss]
-    where = f" of {' and '.join(names)}" if len(point.guards) > 1 else ""
+    where = f" on {' and '.join(names)}" if len(point.guards) > 1 else ""
     return f"may lose too much{where}" if names else ""

@@ -4,6 +4,7 @@ Source: Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", equation
 """
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -159,3 +160,15 @@ def held_back(points: Sequence[Point], chosen: Point, most_loss: float) -> Point
     seen = [point for point in points if all(guard.gain >= -most_loss for guard in point.guards)]
     best = max(seen, key=lambda point: (point.target.value, -point.a))
     return best if best.target.value > chosen.target.value else None
+
+
+def may_lose(point: Point) -> str:
+    """As in `may lose 1.03 points on photos`: the guard of the largest loss, rounded up, so that it is not allowed."""
+    worst = max(point.guards, key=lambda guard: guard.most_lost)
+    return f"may lose {math.ceil(round(1e4 * worst.most_lost, 6)) / 100:.2f} points on {worst.name}"
+
+
+def allowing(point: Point) -> int:
+    """The fewest whole points of a bound that allows it; 100 x 0.07 is a little more than 7."""
+    points = math.floor(100 * point.most_lost)
+    return points + (points / 100 < point.most_lost)

@@ -4,7 +4,7 @@ N = images.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -120,7 +120,9 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     templates = None if own_template else words.templates
     measure = ClassMeasure(model, measured, words.names, templates, chosen=held)
     refuse_few(measure, "name more with --val")
-    _refuse_unread_classes(labelled, seen={*measure.label_N.tolist()})
+    refuse_unread_classes(measured, read=measure.read)
+    if measured is not labelled:
+        refuse_unread_classes(labelled, read=())
     prompts = class_prompts(words.names, words.templates)
     names = tuple(names_of(name)[0] for name in words.names)
     if settings.start.how == "image":
@@ -140,17 +142,24 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     )
 
 
-def _refuse_unread_classes(labelled: LabelledSet, *, seen: Set[int]) -> None:
-    """`UsageError` for a class of whose images not one can be read; those that were `seen` have some."""
-    others = labelled.subset([index for index in range(len(labelled)) if labelled.label(index) not in seen])
-    read, skipped = [], []
-    for index in range(len(others)):
+def refuse_unread_classes(labelled: LabelledSet, *, read: Iterable[int]) -> None:
+    """`UsageError` for a class of whose images not one can be read; `read` are images that could be.
+
+    Of every other class images are read until one is found.
+    """
+    found, skipped = list(read), []
+    known = {labelled.label(index) for index in found}
+    for index in range(len(labelled)):
+        if labelled.label(index) in known:
+            continue
         try:
-            open_image(others.image(index))
-            read.append(index)
+            open_image(labelled.image(index))
         except BrokenSample as error:
-            skipped.append(Skipped(key=others.key(index), reason=error.reason))
-    refuse_unseen_classes(others, read, skipped)
+            skipped.append(Skipped(key=labelled.key(index), reason=error.reason))
+        else:
+            found.append(index)
+            known.add(labelled.label(index))
+    refuse_unseen_classes(labelled, found, skipped)
 
 
 def _template_that_fits(model: Model, names: Sequence[ClassName], settings: TrainSettings) -> str:
@@ -169,15 +178,16 @@ def _template_that_fits(model: Model, names: Sequence[ClassName], settings: Trai
 def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], LabelledSet, list[int], str]:
     """What is learned from, and the set and images that are measured: those of `val`, or a fifth of each class."""
     if val is not None and len(listed(val)):
-        (source,) = listed(val)
-        measured = open_evalset(source)
+        if len(sources := listed(val)) > 1:
+            raise UsageError(f"--val names {len(sources)} sets; validate on one.")
+        measured = open_evalset(sources[0])
         if not isinstance(measured, LabelledSet):
-            raise UsageError(f"{source} has no classes; validate on other images of those of {labelled.name}.")
-        if measured.class_names != labelled.class_names:
             raise UsageError(
-                f"{source} does not have the classes of {labelled.name}"
-                f"{_other_classes(labelled.class_names, measured.class_names)}; validate on other images of them."
+                f"{sources[0]} has no classes; validate on other images of the classes of {labelled.name}."
             )
+        if measured.class_names != labelled.class_names:
+            other = _other_classes(labelled.class_names, measured.class_names)
+            raise UsageError(f"{sources[0]} {other} of {labelled.name}; validate on other images of them.")
         tell_problems(measured)
         learned = digests_of(labelled)
         refuse_shared(measured.name, digests_of(measured), learned, labelled.name, "validation set")
@@ -196,13 +206,13 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
 
 
 def _other_classes(wanted: Sequence[str], found: Sequence[str]) -> str:
-    """As in `: 'cat' and 2 more are missing, 'cats' is not among them`; of one order and another nothing."""
+    """What the found ones are to the wanted: `does not have all classes ('cat' and 2 more are missing)`."""
     parts = []
     for names, words in ((set(wanted) - set(found), "missing"), (set(found) - set(wanted), "not among them")):
         if names:
             more = f" and {len(names) - 1:,} more are" if len(names) > 1 else " is"
             parts.append(f"{min(names)!r}{more} {words}")
-    return f": {', '.join(parts)}" if parts else ", in their order"
+    return f"has other classes ({', '.join(parts)}) than those" if parts else "has in another order the classes"
 
 
 def copies(labelled: LabelledSet) -> np.ndarray:

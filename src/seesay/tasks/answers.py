@@ -36,6 +36,11 @@ class Answer:
     is_multi_label: bool = False
 
     @property
+    def is_in_doubt(self) -> bool:
+        """Whether its one answer is in doubt: not where it may have several, or none of the labels is the answer."""
+        return not self.is_multi_label and self.labels != () and self.ranking.is_in_doubt
+
+    @property
     def words(self) -> str:
         """The answer in one cell."""
         assert self.labels is not None

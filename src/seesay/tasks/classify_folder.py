@@ -64,9 +64,9 @@ class Classified:
     """What `classify_folder` did; the answers themselves are in the file `out`.
 
     `photos` and `labels` are numbers: of all photos, `resumed` were answered by an earlier run, `skipped` are those
-    that could not be read, and the best label of `in_doubt` has less than 50 %; `others`, by suffix, are the files
-    beside them that are no photos. `facts` say what was
-    fitted on what, empty without `calibrate`. `seconds` and `core_seconds`, those of all cores together, are of this
+    that could not be read, and `in_doubt` those whose answer has less than 50 %; `others`, by suffix, are the files
+    beside them that are no photos. `facts` say what was fitted on what, empty without `calibrate`. `seconds` and
+    `core_seconds`, those of all cores together, are of this
     run.
     """
 
@@ -227,8 +227,8 @@ def answer_all(
         if len(skipped) == len(photos):
             resume_file.remove()
             raise none_readable(len(photos), skipped)
-        in_doubt = sum(answer.ranking.is_in_doubt for answer in results.answers())
         with _interruptible(resume_file, len(photos)):
+            in_doubt = sum(answer.is_in_doubt for answer in results.answers())
             _write_results(results, format, out=out, write=write)
         resume_file.remove()
     return Classified(

@@ -201,7 +201,7 @@ def _states(row: Answer | Skipped) -> list[str]:
     """Whether it is broken, in doubt, without a label: classes of its card."""
     if isinstance(row, Skipped):
         return ["broken"]
-    return [*(["doubt"] if row.ranking.is_in_doubt else []), *(["none"] if row.labels == () else [])]
+    return [*(["doubt"] if row.is_in_doubt else []), *(["none"] if row.labels == () else [])]
 
 
 def _own_labels(row: Answer | Skipped) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def left_out_in_words(counts: Counter[str], looked_at: int) -> str:
 
 def reasons_in_words(counts: Counter[str]) -> str:
     """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
-    return ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
+    return ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common())
 
 
 class SkipLog:
