@@ -67,7 +67,7 @@ SIMILARITY = ("Bright means alike. Where the model is right, the brightest cell 
 EXAMPLES = ("At most six mistakes, then six right answers, each with the three likeliest digits.",)
 PHOTOGRAPHS = (
     f"Another model, box, comes with the package. For each photograph it was to choose one of {len(NAMES)} names: "
-    f"{', '.join(NAMES)}. It is weak, trained for an hour and a half on a processor: take its answers as "
+    f"{', '.join(NAMES)}. It is weak, trained for two hours and a half on a processor: take its answers as "
     "guesses, and train a model of your own for anything that counts."
 )
 
