@@ -104,20 +104,20 @@ def test_captions_of_a_guard_hold_the_model_too_and_broken_images_are_told(
     assert "1 of 13 images of the guard left out" in capsys.readouterr().err
 
 
-def test_a_small_model_takes_larger_steps_and_is_held_less_where_enough_images_hold_it(small_model):
+def test_a_small_model_takes_larger_steps_where_enough_images_hold_it(small_model):
     def chosen(count, **words):
         settings = read_settings(TrainSettings, file=None, base=words)
         guards = Guards(measures=(), holding=Holding(images=(bytes,) * count))
         found = with_start(with_guards(settings, small_model, guards), small_model)
         return found.optimizer.kind, found.optimizer.learning_rate, found.optimizer.weight_decay, found.start.keep
 
-    few, held = ("adamw", 1e-4, 0.1, 10), ("muon", 2e-3, 0.0, 3)
+    few, held = ("adamw", 1e-4, 0.1, 10), ("muon", 3e-3, 0.0, 10)
     assert [chosen(count) for count in (0, DRAWN - 1, DRAWN)] == [few, few, held]
-    assert chosen(DRAWN, optimizer={"learning_rate": 2e-4}) == ("adamw", 2e-4, 0.1, 3)
-    assert chosen(DRAWN, optimizer={"kind": "adamw"}) == ("adamw", 1e-4, 0.1, 3)
-    assert chosen(DRAWN, optimizer={"weight_decay": 0.3}) == ("muon", 2e-3, 0.3, 3)
+    assert chosen(DRAWN, optimizer={"learning_rate": 2e-4}) == ("adamw", 2e-4, 0.1, 10)
+    assert chosen(DRAWN, optimizer={"kind": "adamw"}) == ("adamw", 1e-4, 0.1, 10)
+    assert chosen(DRAWN, optimizer={"weight_decay": 0.3}) == ("muon", 3e-3, 0.3, 10)
     assert chosen(DRAWN, parallel="fsdp")[0] == "adamw"  # Muon needs whole matrices
-    assert chosen(DRAWN, start={"keep": 2.0}) == ("muon", 2e-3, 0.0, 2)
+    assert chosen(DRAWN, start={"keep": 2.0}) == ("muon", 3e-3, 0.0, 2)
     assert chosen(DRAWN, start={"how": "image", "classes": ("a", "b")}) == held
     assert chosen(DRAWN, start={"how": "lora"})[:3] == chosen(0, start={"how": "lora"})[:3]
 

@@ -40,10 +40,10 @@ MOST_LOSS = 1.0
 EPOCHS, FEWEST_SEEN = 10, 3200
 RUN_ARGUMENTS = frozenset(["steps", "epochs", "minutes", "batch_size", "micro_batch", "seed", "device"])
 CHECKS = 0.25
-# What `start.keep` is where drawn images hold the model, and where enough of a guard do, which are more like what
-# must be kept. A small model that these hold takes larger steps, by Muon (benchmarks/2026-11-29-finetune).
-KEEP_BY_DRAWN, KEEP_BY_GUARD = 10.0, 3.0
-STEPS_WHEN_HELD = {"kind": "muon", "learning_rate": 2e-3, "weight_decay": 0.0}
+# What `start.keep` is, and the larger steps, by Muon, of a small model that enough images of a guard hold
+# (benchmarks/2026-11-29-finetune).
+KEEP = 10.0
+STEPS_WHEN_HELD = {"kind": "muon", "learning_rate": 3e-3, "weight_decay": 0.0}
 KEEPING = ("full", "image", "lora")
 HELD_BY = "start.guard_sha256"
 TRAIN_FOLDER, START_FOLDER = "train", "start"
@@ -183,8 +183,7 @@ def with_guards(settings: TrainSettings, old: Model, guards: Guards) -> TrainSet
     """
     chosen: dict[str, Any] = {"start": {"guard_sha256": guards.holding.sha256}}
     if settings.start.keep is None:
-        keep = KEEP_BY_GUARD if guards.holding.is_enough else KEEP_BY_DRAWN
-        chosen["start"]["keep"] = keep if keeps(settings) else 0.0
+        chosen["start"]["keep"] = KEEP if keeps(settings) else 0.0
     # Muon needs whole matrices.
     stays = bool({"kind", "learning_rate"} & settings.optimizer.model_fields_set) or settings.parallel == "fsdp"
     if is_held_firmly(old, guards) and settings.start.how in ("full", "image") and not stays:

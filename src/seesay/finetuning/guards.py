@@ -50,7 +50,7 @@ LEAST_MEASURED, MOST_MEASURED, MOST_HOLDING = 1000, 5000, 3000
 # Pixels that are held in memory of each of the two: 4,000 images of 300 px (a guess).
 MOST_BYTES = 2**30
 # Images and texts that hold a small model for each pair that it learns from, where a guard has enough of them.
-ROWS = 4
+ROWS = 8
 # Drawn images that stand in for those where a guard has fewer (benchmarks/2026-11-29-finetune), and the most pixels on
 # a side that they have, a guess: larger ones take long to draw.
 DRAWN = 600
