@@ -109,6 +109,7 @@ def test_a_guard_and_a_validation_set_need_an_image_of_every_class(small_model, 
         tuned(small_model, data, tmp_path / "run", val=[other, other])
 
 
+@pytest.mark.journey
 def test_ctrl_c_while_it_is_measured_says_what_is_there(small_model, squares, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
