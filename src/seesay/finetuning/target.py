@@ -206,7 +206,7 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
 
 
 def _other_classes(wanted: Sequence[str], found: Sequence[str]) -> str:
-    """What the found ones are to the wanted: `does not have all classes ('cat' and 2 more are missing)`."""
+    """What a set has beside the wanted ones, as in `has other classes ('cat' and 2 more are missing) than those`."""
     parts = []
     for names, words in ((set(wanted) - set(found), "missing"), (set(found) - set(wanted), "not among them")):
         if names:
