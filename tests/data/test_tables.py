@@ -371,7 +371,7 @@ def test_a_first_file_that_is_nowhere_is_told_with_the_place_it_was_looked_for(f
     with pytest.raises(UsageError) as caught:
         open_table(table(folder, "image,caption\n" + "".join(f"photos/{n}.jpg,x\n" for n in range(2000))))
     assert str(caught.value).endswith(
-        f"(2000 rows): 2000 x missing file; the first was looked for at '{folder / 'photos' / '0.jpg'}'."
+        f"(2,000 rows): 2,000 x missing file; the first was looked for at '{folder / 'photos' / '0.jpg'}'."
     )
 
 

@@ -205,6 +205,13 @@ def test_the_command_writes_page_and_numbers(case, tmp_path, capsys):
     assert page.read_text().startswith("<!doctype html>")
 
 
+def test_photos_that_cannot_be_read_are_told_by_reason(case, capsys):
+    photos, table, labels = case
+    (photos / "young-1.png").write_bytes(b"no image")
+    assert main(["audit", "box", str(photos), "--groups", str(table), "--labels", str(labels)]) == 0
+    assert "skipped 1 photos: 1 x not an image\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [

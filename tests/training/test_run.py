@@ -116,7 +116,7 @@ def test_broken_images_are_left_out_counted_and_listed(coloured_pairs, tmp_path)
 
 def test_too_many_broken_samples_stop_the_run_and_say_why(tmp_path):
     broken = tuple(Skipped(key=f"k{number}", reason="truncated image") for number in range(6))
-    told = pytest.raises(TooManySkipped, match=r"of the last 10,000 samples are broken \(truncated image")
+    told = pytest.raises(TooManySkipped, match=r"of the last 10,000 samples are broken \(6 x truncated image")
     with SkipLog(tmp_path, pairs=20_000) as log, told:
         for _ in range(200):
             log.watch(94, broken)
@@ -126,7 +126,7 @@ def test_a_few_broken_samples_never_stop_a_small_run(tmp_path):
     with SkipLog(tmp_path, pairs=100) as log:
         for _ in range(500):
             log.watch(90, tuple(Skipped(key=f"k{number}", reason="truncated image") for number in range(10)))
-        assert log.summary() == "truncated image 10"
+        assert log.summary() == "10 x truncated image"
 
 
 def test_what_a_finished_run_left_out_is_told_above_five_percent(tmp_path):
@@ -134,7 +134,7 @@ def test_what_a_finished_run_left_out_is_told_above_five_percent(tmp_path):
     with SkipLog(tmp_path, pairs=100) as log:
         log.watch(94, broken)
         assert log.excess(120) is None
-        assert log.excess(100) == "6 of 100 samples (6.0%) were left out (truncated image 6)"
+        assert log.excess(100) == "6 of 100 samples (6.0%) were left out (6 x truncated image)"
         assert log.excess(100, 0.5) is None
     with SkipLog(tmp_path, pairs=100) as again:
         assert again.excess(100), "what was left out before a stop counts as well"

@@ -36,8 +36,13 @@ def skipped_words(by_reason: Mapping[str, int], total: int) -> str:
     """What was left out of `total` images, as "skipped 3 of 40 images: 3 x not an image"; empty for nothing."""
     if not (skipped := sum(by_reason.values())):
         return ""
-    reasons = ", ".join(f"{count} x {reason}" for reason, count in by_reason.items())
-    return f"skipped {skipped:,} of {total:,} images: {reasons}"
+    return f"skipped {skipped:,} of {total:,} images: {reasons_in_words(by_reason)}"
+
+
+def reasons_in_words(by_reason: Mapping[str, int]) -> str:
+    """Counts by reason, most frequent first, as in "1,203 x truncated image, 3 x empty caption"."""
+    ordered = sorted(by_reason.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count:,} x {reason}" for reason, count in ordered)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1, width: int | None = None) -> str:

@@ -17,6 +17,7 @@ from seesay.base.errors import BrokenSample
 from seesay.base.frame import page_template
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file
+from seesay.base.values import reasons_in_words
 from seesay.curation.outcome import INDEX_FILE, QUERIES_FILE, SHARDS_FOLDER, shard_tables
 from seesay.curation.stages import read_json
 from seesay.data.sources import TarSlice
@@ -78,7 +79,8 @@ def lead_of(facts: Mapping[str, Any]) -> str:
 def sections_of(folder: Path, facts: Mapping[str, Any], queries: Sequence[tuple]) -> list[Section]:
     """The parts of the card in their order; what the set does not have is no part."""
     stages = [
-        (each["stage"], f"{each['in']:,}", f"{each['out']:,}", _listed(each["left_out"])) for each in facts["stages"]
+        (each["stage"], f"{each['in']:,}", f"{each['out']:,}", reasons_in_words(each["left_out"]))
+        for each in facts["stages"]
     ]
     sections = [
         Section(
@@ -247,10 +249,6 @@ def _row(cells: Iterable[str]) -> str:
 
 def _cell(text: str) -> str:
     return re.sub(r"([\\|`*_\[\]])", r"\\\1", escape(text, quote=False))
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
 
 
 def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, Any]]:

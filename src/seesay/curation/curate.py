@@ -18,7 +18,7 @@ from seesay.base.names import no_empty_names
 from seesay.base.publish import refuse_unwritable
 from seesay.base.settings import merged, read_settings
 from seesay.base.streams import say
-from seesay.base.values import table
+from seesay.base.values import reasons_in_words, table
 from seesay.curation.balance import balance_stage
 from seesay.curation.card import write_card
 from seesay.curation.dedup import dedup_stage
@@ -222,7 +222,7 @@ def _run(plan: _Plan, journal: Journal) -> Curation:
     write_card(folder, facts)
     if not counts.out:
         last = next(each for each in every if not each.out)
-        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in last.left_out.most_common())
+        reasons = reasons_in_words(last.left_out)
         raise SeesayError(
             f"no pair is left after the stage {last.name} ({reasons}); {folder}/counts.json has every step."
         )
@@ -252,5 +252,4 @@ def make_stage(name: str, queries: Sequence[Query], settings: CurateSettings) ->
 
 
 def _words(counts: Counts) -> tuple[str, ...]:
-    reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts.left_out.most_common())
-    return (counts.name, f"{counts.rows:,}", f"{counts.out:,}", reasons)
+    return (counts.name, f"{counts.rows:,}", f"{counts.out:,}", reasons_in_words(counts.left_out))

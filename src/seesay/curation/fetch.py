@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from seesay.base.errors import BrokenSample, SeesayError, StorageError
 from seesay.base.publish import publish_chunks
+from seesay.base.values import reasons_in_words
 from seesay.curation.addresses import FetchError, host_of
 from seesay.curation.download import UNREACHABLE, Body, Downloader, Progress
 from seesay.curation.images import FILTER, rewritten, sides_of
@@ -204,8 +205,7 @@ def watched(results: Iterator[Fetched]) -> Iterator[Fetched]:
 
 
 def _lost(what: str, reasons: Counter[str]) -> SeesayError:
-    listed = ", ".join(f"{n} x {reason}" for reason, n in reasons.most_common())
-    return SeesayError(f"{what} ({listed}); check the network: the same command goes on here.")
+    return SeesayError(f"{what} ({reasons_in_words(reasons)}); check the network: the same command goes on here.")
 
 
 def fetch_all(wanted: Sequence[tuple[int, str]], settings: FetchSettings, get: Get, make: Make) -> Iterator[Fetched]:

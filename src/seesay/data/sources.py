@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,6 +13,7 @@ from typing import NamedTuple, Protocol
 from seesay.base.errors import BrokenSample, StorageError, UsageError, nearest
 from seesay.base.names import PACKAGED_MODEL
 from seesay.base.records import Pair, Skipped
+from seesay.base.values import reasons_in_words
 
 # Images by their suffix; what they are is seen from their bytes. Raw files and the last three need the extra `photos`.
 RAW_SUFFIXES = frozenset({"cr2", "cr3", "nef", "arw", "dng", "orf", "rw2", "raf"})
@@ -335,7 +337,4 @@ def _stem(name: str) -> str:
 
 def count_reasons(problems: Sequence[Skipped]) -> str:
     """Problems by reason for the end of a message, as in "3 x empty caption, 1 x duplicate key"."""
-    counts: dict[str, int] = {}
-    for problem in problems:
-        counts[problem.reason] = counts.get(problem.reason, 0) + 1
-    return ", ".join(f"{count} x {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return reasons_in_words(Counter(problem.reason for problem in problems))

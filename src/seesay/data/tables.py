@@ -85,7 +85,7 @@ def pairs_of_rows(
     beside, notes = _folder_beside(captions_of, folder.absolute()) if not image_of else ("", [])
     entries = _present(captions_of, image_of, folder.absolute() / beside, problems=problems)
     if not entries:
-        raise UsageError(f"No pairs in {columns.source!r} ({count} rows): {_why_none(problems)}.")
+        raise UsageError(f"No pairs in {columns.source!r} ({count:,} rows): {_why_none(problems)}.")
     return PairList(name, entries, problems=problems, notes=(*columns.notes, *notes))
 
 

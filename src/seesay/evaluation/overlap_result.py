@@ -6,7 +6,7 @@ from typing import Any
 
 from seesay.base.errors import BrokenSample
 from seesay.base.printable import printable
-from seesay.base.values import html_table, percent, to_pandas, with_interval
+from seesay.base.values import html_table, percent, reasons_in_words, to_pandas, with_interval
 from seesay.data.thumbnails import thumbnail
 from seesay.evaluation.html import PairCard, PairCards, Section, Table, render_page
 from seesay.formulas.statistics import Inflation
@@ -199,8 +199,7 @@ def set_lines(own: SetOverlap) -> list[str]:
 
 def skipped_line(reasons: Mapping[str, int]) -> str:
     """How many images were not compared, and why."""
-    shown = ", ".join(f"{count} x {reason}" for reason, count in reasons.items())
-    return f"{sum(reasons.values()):,} could not be read and were not compared ({shown})"
+    return f"{sum(reasons.values()):,} could not be read and were not compared ({reasons_in_words(reasons)})"
 
 
 def _cards(own: SetOverlap, eval_image: Read, train_image: Read) -> list[PairCards]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from seesay.base.errors import spelled
+from seesay.base.values import reasons_in_words
 from seesay.preflight.estimates import USABLE
 from seesay.preflight.report import (
     CaptionReport,
@@ -55,15 +56,14 @@ def _pairs(report: DoctorReport) -> Finding:
         counted += f"; {report.held_out:,} held out for validation"
     if not report.unusable:
         return Finding(topic="pairs", level="ok", message=counted)
-    reasons = ", ".join(f"{count:,} x {reason}" for reason, count in report.unusable.items())
-    hint = "fix or remove them; the run leaves them out"
-    return Finding(topic="pairs", level="warning", message=f"{counted}; left out: {reasons}", hint=hint)
+    message = f"{counted}; left out: {reasons_in_words(report.unusable)}"
+    return Finding(topic="pairs", level="warning", message=message, hint="fix or remove them; the run leaves them out")
 
 
 def _images(images: ImageReport) -> Iterator[Finding]:
     seen = "all" if images.examined == images.total else f"{images.examined:,} of {images.total:,}"
     if images.broken:
-        reasons = ", ".join(f"{count:,} x {reason}" for reason, count in images.broken_by_reason.items())
+        reasons = reasons_in_words(images.broken_by_reason)
         message = f"{images.broken:,} broken ({images.broken_share:.2%} of {seen}): {reasons}"
         hint = f"replace or remove them, first {images.broken_keys[0]}"
         level = "stop" if images.broken_share > MOST_SKIPPED else "warning"

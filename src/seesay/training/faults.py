@@ -22,6 +22,7 @@ from seesay.base.journal import LineFile, read_events
 from seesay.base.publish import publish_file
 from seesay.base.records import Skipped
 from seesay.base.streams import say
+from seesay.base.values import reasons_in_words
 
 BAD_BATCH_NAME = "bad_batch.json"
 SKIPPED_NAME = "skipped.jsonl"
@@ -95,14 +96,9 @@ def left_out_of(folder: Path) -> Counter[str]:
 
 
 def left_out_in_words(counts: Counter[str], looked_at: int) -> str:
-    """As in `6 of 100 samples (6.0%) were left out (truncated image 6)`."""
+    """As in `6 of 100 samples (6.0%) were left out (6 x truncated image)`."""
     bad = sum(counts.values())
     return f"{bad:,} of {looked_at:,} samples ({bad / looked_at:.1%}) were left out ({reasons_in_words(counts)})"
-
-
-def reasons_in_words(counts: Counter[str]) -> str:
-    """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
-    return ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common())
 
 
 class SkipLog:
@@ -169,7 +165,7 @@ class SkipLog:
         return left_out_in_words(self.counts, looked_at) if is_excess else None
 
     def summary(self) -> str:
-        """Counts by reason, most frequent first, as in `truncated image 12, no caption 3`."""
+        """Counts by reason, most frequent first, as in `12 x truncated image, 3 x empty caption`."""
         return reasons_in_words(self.counts)
 
 
