@@ -145,13 +145,17 @@ def measures(old, target: Path, guard: Path, captions: Path, *, has_own_words: b
     return found
 
 
-def naive(old, target: Path, *, model: str, seed: int, rate: float):
+def naive(old, target: Path, *, model: str, seed: int, rate: float, keeps_statistics: bool = False):
     """A loop as open_clip has it: one caption each, other images all mismatches, everything trained, the end taken.
 
-    AdamW (0.9, 0.98), epsilon 1e-6, decay 0.2 but for gains and biases, warm-up and a cosine, statistics of the batch.
+    AdamW (0.9, 0.98), epsilon 1e-6, decay 0.2 but for gains and biases, warm-up and a cosine, statistics of the batch,
+    or with `keeps_statistics` those of the old model.
     """
     learner = seesay.load(model)
     clip = learner.clip.train()
+    for layer in clip.modules():
+        if keeps_statistics and isinstance(layer, torch.nn.BatchNorm2d):
+            layer.eval()
     labelled = open_train_part(target)
     words = choose_words(old, (labelled,), labelled.class_names)
     prompts = [tuple(template.replace("{}", str(name)) for template in words.templates) for name in words.names]
@@ -254,6 +258,7 @@ def main() -> None:
     parser.add_argument("--guard-images", type=int, default=GUARD_IMAGES)
     parser.add_argument("--trained-guard", action="store_true")
     parser.add_argument("--rate", type=float, help="without it the command's own, of the naive loop 1e-4")
+    parser.add_argument("--keeps-statistics", action="store_true", help="of the naive loop, those of the old model")
     parser.add_argument("--targets", nargs="*", default=TARGETS)
     parser.add_argument("--only", nargs="*", default=["zero-shot", "probe", "naive", *HOWS])
     arguments = parser.parse_args()
@@ -305,7 +310,8 @@ def main() -> None:
                     with results.open("a") as file:
                         file.write(json.dumps(line) + "\n")
                 elif how == "naive":
-                    model, more = naive(old, target, model=arguments.model, seed=seed, rate=arguments.rate or RATE)
+                    given = {"model": arguments.model, "seed": seed, "rate": arguments.rate or RATE}
+                    model, more = naive(old, target, **given, keeps_statistics=arguments.keeps_statistics)
                     write(run, model, seconds=time.process_time() - began, **more)
                 else:
                     folder = arguments.work / f"{name}-{how}-{seed}-{'default' if keep is None else f'{keep:g}'}"
