@@ -107,6 +107,9 @@ class Task:
     hit_N: np.ndarray
     familiarity: float
     row_ND: np.ndarray
+    names: list[str]
+    name_CD: np.ndarray
+    answer_N: np.ndarray
 
 
 def tasks_of(encoded: Encoded, random: np.random.Generator) -> list[Task]:
@@ -124,10 +127,11 @@ def tasks_of(encoded: Encoded, random: np.random.Generator) -> list[Task]:
             best_N = cosine_NC.max(1)
             below_NC = np.full((len(kept), MOST_NAMES), -1e5, np.float32)
             below_NC[:, : len(few.names)] = scale * (cosine_NC - best_N[:, None])
-            hit_N = cosine_NC.argmax(1) == few.label_N[kept]
+            answer_N = cosine_NC.argmax(1)
+            hit_N = answer_N == few.label_N[kept]
             mean = np.mean([familiarity([encoded.rarest(each)], encoded.pairs) for each in few.names])
-            rows = few.image_ND[kept]
-            found.append(Task(encoded.name, name, number == 0, below_NC, best_N, hit_N, float(mean), rows))
+            asked = few.image_ND[kept], few.names, few.row_CD, answer_N
+            found.append(Task(encoded.name, name, number == 0, below_NC, best_N, hit_N, float(mean), *asked))
     return found
 
 
