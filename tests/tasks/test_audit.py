@@ -209,7 +209,7 @@ def test_photos_that_cannot_be_read_are_told_by_reason(case, capsys):
     photos, table, labels = case
     (photos / "young-1.png").write_bytes(b"no image")
     assert main(["audit", "box", str(photos), "--groups", str(table), "--labels", str(labels)]) == 0
-    assert "skipped 1 photos: 1 x not an image\n" in capsys.readouterr().err
+    assert "skipped 1 of 20 images: 1 x not an image\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import typer
 
 from seesay.base.printable import printable
 from seesay.base.publish import publish_file, refuse_unwritable_file
-from seesay.base.values import reasons_in_words
+from seesay.base.values import skipped_words
 from seesay.cli.run_options import Device
 from seesay.cli.tables import (
     percent,
@@ -72,5 +72,5 @@ def command(
         publish_file(report, audit_page(result).encode())
         say(f"page: {report}")
     if result.skipped:
-        say(f"skipped {result.skipped:,} photos: {reasons_in_words(result.skipped_by_reason)}")
+        say(skipped_words(result.skipped_by_reason, result.skipped + result.n))
     refuse_too_many(result.skipped, result.skipped + result.n, "photos")
