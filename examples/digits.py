@@ -173,8 +173,10 @@ def name_photos(model: seesay.Model) -> list[html.Card]:
     files = [FOLDER / name for name in PHOTOS]
     cards = html.classified(model, files, truths=list(PHOTOS.values()), labels=NAMES)
     for file, card in zip(files, cards, strict=True):
-        best_3 = list(zip(card.ranking.labels, card.ranking.probabilities, strict=True))[:3]
-        say(f"   {file.name:22}" + "".join(f"{share:5.0%} {label:19}" for label, share in best_3).rstrip())
+        best, *others = card.ranking.labels
+        labels = [best + "?" * card.ranking.is_in_doubt, *others[:2]]
+        named = zip(card.ranking.probabilities, labels, strict=False)
+        say(f"   {file.name:22}" + "".join(f"{share:5.0%} {label:19}" for share, label in named).rstrip())
     say(f"   {told(cards)}\n   {doubts(cards)}")
     return cards
 
@@ -183,9 +185,8 @@ def doubts(cards: list[html.Card]) -> str:
     wrong = [card for card in cards if card.ranking.is_in_doubt and not card.is_right]
     count = sum(card.ranking.is_in_doubt for card in cards)
     sure = sum(not card.is_right for card in cards) - len(wrong)
-    return (
-        f"in doubt, less than half for the best name: {count}, {len(wrong)} of them wrong; wrong without doubt: {sure}"
-    )
+    in_doubt = f"in doubt (?), less than half for the best name: {count}, {len(wrong)} of them wrong"
+    return f"{in_doubt}; wrong without doubt: {sure}"
 
 
 def told(cards: list[html.Card]) -> str:

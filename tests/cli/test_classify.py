@@ -299,8 +299,9 @@ def test_the_speed_is_told_where_there_are_enough_photos(seesay, album: Path, pa
 
 def test_photos_whose_best_label_is_likelier_wrong_are_counted(seesay, album: Path):
     # Blue is as far from red as from green and yellow: a third each.
-    code, _, told = seesay("classify", album, "red", "green", "yellow")
+    code, shown, told = seesay("classify", album, "red", "green", "yellow")
     assert code == 0
+    assert [line.count("?") for line in shown.splitlines()[2:]] == [1, 0, 0]
     assert "in doubt: 1 of 3 photos; their best label has less than 50 %" in told
     assert "in doubt" not in seesay("classify", album, "red", "green", "blue")[2]
     (album / "broken.png").write_bytes(b"no image")

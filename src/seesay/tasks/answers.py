@@ -90,13 +90,14 @@ def as_json_lines(answers: Iterable[Answer]) -> Iterator[str]:
 def as_table(answers: Iterable[Answer], *, width: int | None = WIDEST) -> Iterator[str]:
     """A table for people, all in one piece, because the columns are as wide as the widest cell; `width` as in `table`.
 
-    Probabilities are in percent.
+    Probabilities are in percent; "cat? 38 %" is an answer that is in doubt.
     """
     rows, head = [], ["photo"]
     for answer in answers:
         ranks = [str(rank + 1) for rank in range(len(answer.ranking.labels))]
         head = ["photo", *([] if answer.labels is None else ["answer"]), *ranks]
-        pairs = zip(answer.ranking.labels, answer.ranking.probabilities, strict=True)
+        best, *others = answer.ranking.labels
+        pairs = zip([best + "?" * answer.is_in_doubt, *others], answer.ranking.probabilities, strict=True)
         cells = [f"{label} {percent(probability)} %" for label, probability in pairs]
         rows.append([answer.photo, *([] if answer.labels is None else [answer.words]), *cells])
     yield table(head, rows, width=width)
