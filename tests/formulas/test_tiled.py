@@ -40,11 +40,12 @@ def written_out(image, text, scale, is_match=None):
     return -(rows + columns) / (2 * len(logits))
 
 
-def sigmoid_written_out(image, text, scale, bias, *, first=0):
+def sigmoid_written_out(image, text, scale, bias, *, first=0, is_match=None):
     total = torch.zeros((), dtype=torch.float64)
     for i in range(len(image)):
         for j in range(len(text)):
-            sign = 1 if j == first + i else -1
+            is_own = j == first + i if is_match is None else is_match[first + i, j]
+            sign = 1 if is_own else -1
             total = total - (sign * (scale * image[i] @ text[j] + bias)).sigmoid().log()
     return total / len(image)
 
@@ -227,6 +228,30 @@ def test_sigmoid_parts_weighted_by_their_share_sum_to_the_whole():
         total = total + share * tiled_sigmoid_loss(image[part], text, scale, bias, first=part.start, tile=3)
     expected = with_gradients(sigmoid_written_out(*inputs), inputs)
     assert_equal(with_gradients(total, inputs), expected)
+
+
+@pytest.mark.parametrize("parts", [(slice(0, 13),), PARTS])
+def test_sigmoid_counts_repeated_images_and_captions_as_matches(parts):
+    image, text, scale, bias = *embedded(), torch.tensor(-3.0, dtype=torch.float64, requires_grad=True)
+    inputs, given = [image, text, scale, bias], {"image_id_N": ids(1, kinds=9), "caption_id_N": ids(2, kinds=4)}
+    is_match = matches(*given.values())
+    assert is_match.sum() > 2 * len(image)
+    total = 0
+    for part in parts:
+        share = (part.stop - part.start) / len(image)
+        total = total + share * tiled_sigmoid_loss(image[part], text, scale, bias, first=part.start, tile=3, **given)
+    expected = with_gradients(sigmoid_written_out(*inputs, is_match=is_match), inputs)
+    assert_equal(with_gradients(total, inputs), expected)
+
+
+def test_sigmoid_keeps_a_small_loss_of_repeats_in_float32():
+    """Of a model that is right: 2 classes, 128 images, a scale of 100 and a bias of -10."""
+    class_N = torch.arange(128) % 2
+    rows = torch.eye(2)[class_N]
+    scale, bias = torch.tensor(100.0), torch.tensor(-10.0)
+    found = tiled_sigmoid_loss(rows, rows, scale, bias, image_id_N=torch.arange(128), caption_id_N=class_N)
+    wrong = F.softplus(torch.tensor(-10.0, dtype=torch.float64))
+    torch.testing.assert_close(found.double(), 64 * wrong, rtol=1e-5, atol=0)
 
 
 def test_sigmoid_loss_of_a_block_without_matches_has_wrong_pairs_only():

@@ -72,16 +72,28 @@ def part_of_contrastive_loss(
 
 
 def tiled_sigmoid_loss(
-    image_BD: Tensor, text_ND: Tensor, scale: Tensor, bias: Tensor, *, first: int = 0, tile: int = TILE
+    image_BD: Tensor,
+    text_ND: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    *,
+    first: int = 0,
+    image_id_N: Tensor | None = None,
+    caption_id_N: Tensor | None = None,
+    tile: int = TILE,
 ) -> Tensor:
     """As `sigmoid_loss`: "do these two belong together?" for all B x N, summed, divided by B. Returns a scalar.
 
-    Image `i` belongs to caption `first + i` alone (Zhai et al. 2023, SigLIP), which may lie outside this block of
-    captions. With captions gathered from other processes, `B / N` of this is the part that B of N pairs add to the
-    loss of all: every combination is made once. Without images it is 0, and so are its gradients.
+    Image `i` belongs to caption `first + i` (Zhai et al. 2023, SigLIP), which may lie outside this block of captions.
+    With ids of all N pairs (integers, both or neither) it belongs to those of the same image or caption, too. With
+    captions gathered from other processes, `B / N` of this is the part that B of N pairs add to the loss of all: every
+    combination is made once. Without images it is 0, and so are its gradients.
     """
     _check_tile(tile)
-    return _SigmoidSum.apply(image_BD, text_ND, scale, bias, first, tile) / max(1, len(image_BD))
+    if (image_id_N is None) != (caption_id_N is None):
+        raise ValueError("ids of images and ids of captions are needed together; give both or neither")
+    total = _SigmoidSum.apply(image_BD, text_ND, scale, bias, first, tile, image_id_N, caption_id_N)
+    return total / max(1, len(image_BD))
 
 
 def _surprise(odds_B: Tensor) -> Tensor:
@@ -133,6 +145,15 @@ class _Tile:
     def diagonal(self, tile_RC: Tensor) -> Tensor:
         """The right logits in `tile_RC`, to read or to write; empty where there are none."""
         return tile_RC.diagonal(self.offset)
+
+    def negated_at_matches(self, tile_RC: Tensor, ids: Sequence[Tensor], first: int) -> Tensor:
+        """`tile_RC` with another sign where the caption is the image's own, or one of the `ids` (N,) is the same."""
+        if not ids:
+            self.diagonal(tile_RC).neg_()
+            return tile_RC
+        rows = slice(first + self.rows.start, first + self.rows.stop)
+        is_match_RC = torch.stack([id_N[rows, None] == id_N[self.columns] for id_N in ids]).any(0)
+        return torch.where(is_match_RC, -tile_RC, tile_RC)
 
 
 def _tiles(image_BD: Tensor, text_ND: Tensor, scale: Tensor, first: int, tile: int) -> Iterator[_Tile]:
@@ -222,18 +243,17 @@ class _SigmoidSum(torch.autograd.Function):
     """Sum of the losses of all B x N combinations. Its slopes need no sums first: one pass makes the gradients too."""
 
     @staticmethod
-    def forward(ctx, image_BD, text_ND, scale, bias, first, tile):
+    def forward(ctx, image_BD, text_ND, scale, bias, first, tile, image_id_N, caption_id_N):
+        ids = [each_N for each_N in (image_id_N, caption_id_N) if each_N is not None]
         with torch.autocast(image_BD.device.type, enabled=False):
             loss_B = _wide(image_BD, text_ND).new_zeros(len(image_BD))
             slope_sum_B = torch.zeros_like(loss_B)
             gradients = _Gradients(image_BD, text_ND, scale, needed=ctx.needs_input_grad)
             for each in _tiles(image_BD, text_ND, scale, first, tile):
-                against_RC = each.logits_RC.add_(bias.to(loss_B.dtype))
-                each.diagonal(against_RC).neg_()
+                against_RC = each.negated_at_matches(each.logits_RC.add_(bias.to(loss_B.dtype)), ids, first)
                 loss_B[each.rows] += F.softplus(against_RC, threshold=40).sum(1)
                 if any(ctx.needs_input_grad):
-                    slope_RC = against_RC.sigmoid_()
-                    each.diagonal(slope_RC).neg_()
+                    slope_RC = each.negated_at_matches(against_RC.sigmoid_(), ids, first)
                     slope_sum_B[each.rows] += slope_RC.sum(1)
                     gradients.add(each, slope_RC)
             if any(ctx.needs_input_grad):
@@ -244,7 +264,7 @@ class _SigmoidSum(torch.autograd.Function):
     def backward(ctx, slope):  # type: ignore[override]
         refuse_second_derivatives()
         gradients = (None if each is None else each * slope.to(each.dtype) for each in ctx.saved_tensors)
-        return *gradients, None, None
+        return *gradients, None, None, None, None
 
 
 def refuse_second_derivatives() -> None:

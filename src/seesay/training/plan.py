@@ -278,6 +278,7 @@ def _reasons(
     sizes = ", ".join(f"{side} px for {share:.0%}" for side, share in plan.sizes)
     why_sizes = ": most is learned at the smaller size, at half the cost" if len(plan.sizes) > 1 else ""
     counted = "counted as matches" if data.share_repeats else "counted as mismatches"
+    counted = "of no matter, as each pair is learned by itself" if plan.objective.is_sum_over_pairs else counted
     learned = f"at most {data.vocab_size:,} ids, learned from {facts.captions:,} captions"
     known = plan.settings.text_tower or (plan.model if plan.settings.start.sha256 else None)
     words = f"that of {known}, with which the run begins" if known else learned

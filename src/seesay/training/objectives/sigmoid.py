@@ -2,11 +2,11 @@
 
 Source: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", section 3.1 and algorithm 1.
 Formula: L = -(1/N) sum over i, j of log sigmoid(z_ij (s u_i . v_j + b)), z = 1 where i = j and -1 elsewhere.
-Inputs: images and captions.
-Settings: s starts at 10 and b at -10, both learned; s is not held.
+Inputs: images and captions; where they repeat in a batch, z is 1 for all that are equal.
+Settings: data.share_repeats; s starts at 10 and b at -10, both learned; s is not held.
 Zero-shot: the cosine of an image and the mean of a class's prompts; probabilities are the sigmoid of s cosine + b.
-Differences: the text tower is CLIP's causal one, and the image tower's pooling its own; equal captions are mismatches,
-as in the publication.
+Differences: the text tower is CLIP's causal one, and the image tower's pooling its own; equal captions are mismatches
+in the publication, as with data.share_repeats=false.
 """
 
 from torch import Tensor
@@ -27,8 +27,14 @@ class Sigmoid(Objective):
 
     def loss(self, outputs: Outputs, batch: GlobalBatch) -> Tensor:
         assert isinstance(outputs, Embedded) and outputs.bias is not None
-        text_ND = batch.all_gather(outputs.text_BD)
-        return (
-            tiled_sigmoid_loss(outputs.image_BD, text_ND, outputs.scale, outputs.bias, first=batch.local_rows.start)
-            * batch.weight
+        image_id_N, caption_id_N = batch.global_ids() or (None, None)
+        loss = tiled_sigmoid_loss(
+            outputs.image_BD,
+            batch.all_gather(outputs.text_BD),
+            outputs.scale,
+            outputs.bias,
+            first=batch.local_rows.start,
+            image_id_N=image_id_N,
+            caption_id_N=caption_id_N,
         )
+        return loss * batch.weight
