@@ -16,7 +16,7 @@ from seesay.training.checkpoint import Position, restore_latest, save_checkpoint
 from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import OptimizerPlan
 from seesay.training.settings import StartSettings, TrainSettings
-from seesay.training.start import with_start
+from seesay.training.start import learner_from, with_start
 from seesay.training.train import train_model
 
 WORDS = ["a red square", "a green square", "something blue", "something yellow"] * 3
@@ -73,9 +73,23 @@ def test_settings_that_contradict_the_model_are_one_line_each(begun, predictor, 
     with pytest.raises(UsageError, match="has no text tower to go on with"):
         seesay.train(tmp_path, start={"model": str(tmp_path / "captions")}, steps=1)
     with pytest.raises(UsageError, match=r"start\.classes names no classes"):
-        from seesay.training.start import learner_from
-
         learner_from(model, TrainSettings(start=StartSettings(how="image")), name="x")
+
+
+def test_logits_of_classes_are_as_exact_in_bfloat16_as_those_of_captions(begun):
+    """Of rows that were rounded once, at the largest scale."""
+    model, _ = begun
+    how = StartSettings(how="image", classes=("red", "green", "blue"), templates=("a {} square",))
+    clip = learner_from(model, TrainSettings(start=how), name="x").clip
+    clip.logit_scale.data.fill_(100.0).log_()
+    pixels = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    tokens = model.tokenizer.tokens([f"a {name} square" for name in ("red", "green", "blue")] * 2)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found, image_BD = clip(pixels, tokens).loss_B, clip.embed_images(pixels)
+    logits_BC = 100.0 * image_BD.double() @ clip.rows_CD.double().T
+    expected = torch.nn.functional.cross_entropy(logits_BC, torch.arange(3).repeat(2), reduction="none")
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.journey
