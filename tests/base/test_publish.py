@@ -18,6 +18,8 @@ from seesay.base.publish import (
     publish_chunks,
     publish_file,
     publish_folder,
+    refuse_unwritable,
+    refuse_unwritable_file,
     remove_stale,
     storage_error,
 )
@@ -303,6 +305,13 @@ def test_other_refusals_of_the_disk_are_storage_errors_too(tmp_path, monkeypatch
 def test_an_error_that_is_not_about_storage_keeps_its_type(tmp_path):
     with pytest.raises(OSError, match="File name too long"):
         publish_file(tmp_path / ("x" * 300), b"")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a file system that makes no files is wanted")
+def test_a_place_where_no_file_can_be_made_is_named_as_it_was_given():
+    for refuse in (refuse_unwritable, lambda path: refuse_unwritable_file(path, "-o")):
+        with pytest.raises(StorageError, match=r"^/proc/new cannot be written: no file can be made there; choose"):
+            refuse("/proc/new")
 
 
 @pytest.mark.parametrize("below", ["new", "not/yet/new"])

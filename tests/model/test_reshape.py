@@ -163,6 +163,7 @@ def test_a_bag_of_words_has_no_positions_to_stretch():
         ("vit", {"image_size": 44}, "image_size 44 is no multiple of 8, by which the tower cuts it; take 40 or 48"),
         ("resnet", {"image_size": 80}, "image_size 80 is no multiple of 32, by which the tower cuts it; take 64 or 96"),
         ("vit", {"image_size": 0}, "image_size is 0, but it should be"),
+        ("vit", {"image_size": 40.5}, "image_size is 40.5; give a whole number of pixels"),
         ("vit", {"context": 2}, "context is 2, but it should be"),
         ("vit", {"context": 5000}, "context is 5000, but it should be"),
     ],
@@ -192,8 +193,12 @@ def test_the_command_says_what_it_wrote(tmp_path: Path, capfd):
     made("vit").save(tmp_path / "old")
     words = ["convert", tmp_path / "old", tmp_path / "new", "--image-size", "64", "--context", "30"]
     assert main([str(word) for word in words]) == 0
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
     assert out.startswith(f"{tmp_path / 'old'} -> {tmp_path / 'new'} (seesay); largest difference 0.0e+00 (images)")
+    assert "old answers otherwise: measure it before use" in err
+    again = ["convert", tmp_path / "new", tmp_path / "same", "--image-size", "64", "--context", "30"]
+    assert main([str(word) for word in again]) == 0
+    assert "answers otherwise" not in capfd.readouterr().err
     assert load(tmp_path / "new").preprocess.size == 64
     assert main(["convert", str(tmp_path / "old"), str(tmp_path / "other"), "--image-size", "65"]) == 2
     assert "image_size 65 is no multiple of 8" in capfd.readouterr().err

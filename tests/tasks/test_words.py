@@ -52,7 +52,8 @@ def test_names_that_are_no_words_and_what_they_are_replaced_by_are_said(colour_m
         paint(tmp_path / "set" / name / "0.png", "red")
     labelled = open_labelled(tmp_path / "set")
     assert choose_words(colour_model, (labelled,), labelled.class_names).notes == (
-        "4 of 4 class names are no words, as '1': a prompt with them says nothing; --class-names FILE gives words.",
+        "4 of 4 class names are no words, as '1': a prompt with them says nothing; rename them "
+        "(evaluate: --class-names FILE).",
     )
     (tmp_path / "names.txt").write_text("cat\ndog\ntree\nbird, fowl\n")
     words = choose_words(colour_model, (labelled,), labelled.class_names, called=tmp_path / "names.txt")

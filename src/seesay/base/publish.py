@@ -133,7 +133,7 @@ def refuse_unwritable(folder: str | Path, *, needed: int = 0) -> None:
     A file is really written and removed again: root is not stopped by modes, and a mode says nothing of a full disk.
     """
     folder = Path(os.path.realpath(folder))
-    with storage_errors(folder):
+    with storage_errors(folder), _no_such_file(folder):
         _try_to_write(_existing_folder(folder) / "probe", folder, needed)
 
 
@@ -150,10 +150,19 @@ def refuse_unwritable_file(path: str | Path | None, name: str, *, ending: str = 
     if ending and Path(path).suffix.lower() in FORMAT_ENDINGS - {ending}:
         raise UsageError(f"{name} {path} is written as {ending}; let its name end in {ending}.")
     path = Path(os.path.realpath(path))
-    with storage_errors(path):
+    with storage_errors(path), _no_such_file(path):
         _refuse_no_file(path, name)
         existing = _existing_folder(path.parent)
         _try_to_write(existing / (path.name if existing == path.parent else "probe"), path)
+
+
+@contextmanager
+def _no_such_file(path: Path) -> Iterator[None]:
+    """A file system that makes no such file, as /proc, as `StorageError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} cannot be written: no file can be made there; choose another path.") from error
 
 
 def _refuse_no_file(path: Path, name: str = "") -> None:

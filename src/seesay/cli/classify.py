@@ -135,7 +135,7 @@ def command(
     loaded = loaded.with_preprocess(preprocess)
     done = answer_all(loaded, prepared, format=chosen_format, out=out, write=to_standard_output, force=force, log=say)
     if out is not None:
-        print(printable(f"{done.photos - len(done.skipped)} photos, {done.labels} labels -> {out}"))
+        print(printable(f"{done.photos - len(done.skipped):,} photos, {done.labels:,} labels -> {out}"))
     report_doubts(done)
     report_speed(done)
     report_broken(done, bad)

@@ -85,7 +85,7 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
             f"{proof.crop} crops one pixel beside the centre that SRC has, where an odd number of pixels is too many "
             "(about one photo in four)."
         )
-    if options.get("image_size") or options.get("context"):
+    if proof.reshaped:
         say(
             f"the difference is between the new model and its files; {source} answers otherwise: measure it before use."
         )

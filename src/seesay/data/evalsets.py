@@ -268,7 +268,9 @@ def _open_class_folders(
             samples.append(Labelled(key, label, LooseFile(str(folder.absolute() / key), size)))
     if without := sorted(set(range(len(classes))) - {sample.label for sample in samples}):
         named = ", ".join(repr(classes[label]) for label in without[:5])
-        raise UsageError(f"Class folders of {str(folder)!r} without an image that can be read: {named}.")
+        raise UsageError(
+            f"{folder} has class folders without an image that can be read: {named}; remove them, or add images."
+        )
     notes = [*filter(None, [note]), *notes, *_texts_beside(files)]
     return LabelledSet(name or name_of(folder), names, samples=samples, problems=problems, notes=notes)
 

@@ -3,7 +3,7 @@
 N = fixed inputs, D = embedding width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,11 +32,13 @@ class Proof:
 
     A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images. `crop` names
     the program whose centre of an image the new folder has, where the model had another's: it is one pixel beside.
+    `reshaped`: the model is one of another size or context than the source, which answers otherwise.
     """
 
     images: float
     texts: float
     crop: str | None = None
+    reshaped: bool = False
 
     def __repr__(self) -> str:
         return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
@@ -77,6 +79,7 @@ def convert(
         refuse_unwritable(folder.parent)
     model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
     refuse_altered(model, "convert")
+    shape = model.architecture
     if image_size is not None or context is not None:
         model = reshape(model, image_size=image_size, context=context)
     proofs = []
@@ -92,7 +95,7 @@ def convert(
             )
 
     publish_folder(folder, write)
-    return proofs[0]
+    return replace(proofs[0], reshaped=model.architecture != shape)
 
 
 def compare(one: Model, other: Model) -> Proof:

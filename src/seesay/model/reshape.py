@@ -50,7 +50,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
         weights[TEXT_TABLE] = text_positions(weights[TEXT_TABLE], architecture.text.context)
     clip = empty_clip(architecture)
     clip.fill(weights)
-    size = architecture.image.image_size
+    size, before = architecture.image.image_size, {"image_size": old.image.image_size, "context": old.text.context}
     return Model(
         clip,
         architecture,
@@ -58,7 +58,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
         preprocess=model.preprocess.model_copy(update={"size": size}),
         templates=model.templates,
         name=model.name,
-        facts={**model.facts, "reshaped_from": {"image_size": old.image.image_size, "context": old.text.context}},
+        facts=model.facts if architecture == old else {**model.facts, "reshaped_from": before},
     )
 
 
@@ -124,6 +124,8 @@ def _architecture(old: Architecture, *, image_size: int | None, context: int | N
 
 def _refuse_remainder(image: Image, size: int) -> None:
     """SigLIP and the small convolutional tower take any size."""
+    if not float(size).is_integer():
+        raise UsageError(f"image_size is {size}; give a whole number of pixels.")
     step = 32 if isinstance(image, ResNetConfig) else image.patch if isinstance(image, VisionTransformerConfig) else 1
     if size % step:
         low = size // step * step

@@ -94,5 +94,5 @@ def _notes_on(
         notes.append(f"class names: {', '.join(pairs[:SHOWN])}{more}.")
     if (wordless := without_words(names)) and not by_paper:
         which = f"{len(wordless)} of {len(names)} class names are no words, as {wordless[0]!r}"
-        notes.append(f"{which}: a prompt with them says nothing; --class-names FILE gives words.")
+        notes.append(f"{which}: a prompt with them says nothing; rename them (evaluate: --class-names FILE).")
     return tuple(notes)
