@@ -19,6 +19,7 @@ from seesay.finetuning.result import FineTuning
 from seesay.finetuning.sweep import Change, Point
 from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
+from seesay.model.teacher import TeacherRows, teacher_sha256
 from seesay.training.settings import StartSettings, TrainSettings
 
 QUICK = {"workers": 0, "batch_size": 8, "device": "cpu", "overrides": ["towers.precision=float32"]}
@@ -176,7 +177,7 @@ def test_a_run_stopped_half_way_ends_in_the_bits_of_an_unbroken_one(how, small_m
         assert ends[0] == ends[1], file
 
 
-def test_images_of_one_class_are_matches_of_all_its_prompts(squares, small_model):
+def test_images_of_one_class_are_matches_of_all_its_prompts(squares, small_model, tmp_path):
     from seesay.data.augment import Augment
     from seesay.data.evalsets import open_evalset
     from seesay.data.labelled import ClassPairs
@@ -191,6 +192,13 @@ def test_images_of_one_class_are_matches_of_all_its_prompts(squares, small_model
     assert len(set(batch.caption_id_B.tolist())) == 4
     assert batch.caption_id_B.view(4, 3).eq(batch.caption_id_B[::3, None]).all()
     assert len({tuple(row) for row in batch.tokens.ids_BL.tolist()}) > 4, "but the words differ"
+    rows = TeacherRows(folder=tmp_path / "rows", pairs=pairs, sha256=teacher_sha256(small_model))
+    rows.write(0, *rows.make(small_model, 0), scale=small_model.logit_scale)
+    with torch.inference_mode():
+        expected = small_model.clip.embed_texts(batch.tokens)
+    assert torch.allclose(rows.of(batch, torch.device("cpu")).text_BD, expected, atol=1e-3), (
+        "of the prompt that is drawn"
+    )
 
 
 @pytest.mark.journey

@@ -52,9 +52,10 @@ class Batch:
     """What one training step sees.
 
     `pixels_B3SS` is uint8 RGB. `sample_B` are the numbers of the pairs. `image_id_B` and `caption_id_B` are equal where
-    the image or the caption is the same, so that a repeated one can count as a match. All three are int64. With several
-    captions of each image in a step, `tokens` and `caption_id_B` have the first of all images, then the second of all,
-    and so on.
+    the image or the caption is the same, or another one that suits the same images, so that a repeated one can count as
+    a match. `drawn_id_B` tells captions apart that suit the same images; None where there are none. All are int64. With
+    several captions of each image in a step, `tokens`, `caption_id_B` and `drawn_id_B` have the first of all images,
+    then the second of all, and so on.
     """
 
     pixels_B3SS: "Tensor"
@@ -62,6 +63,7 @@ class Batch:
     sample_B: "Tensor"
     image_id_B: "Tensor"
     caption_id_B: "Tensor"
+    drawn_id_B: "Tensor | None" = None
     skipped: tuple[Skipped, ...] = ()
 
 

@@ -141,18 +141,20 @@ def _make(crops: "Crops", task: Arrays) -> Arrays:
 def _arrays_of(batch: Batch) -> Arrays:
     """A batch as arrays, for `_batch_of`."""
     tokens = batch.tokens
-    tensors = batch.pixels_B3SS, tokens.ids_BL, tokens.length_B, batch.sample_B, batch.image_id_B, batch.caption_id_B
-    return *(tensor.numpy() for tensor in tensors), pack_skipped(batch.skipped)
+    ids = batch.sample_B, batch.image_id_B, batch.caption_id_B, batch.drawn_id_B
+    tensors = batch.pixels_B3SS, tokens.ids_BL, tokens.length_B, *ids
+    return *(tensor.numpy() for tensor in tensors if tensor is not None), pack_skipped(batch.skipped)
 
 
 def _batch_of(arrays: Arrays) -> Batch:
-    pixels_B3SS, ids_BL, length_B, sample_B, image_id_B, caption_id_B = map(torch.from_numpy, arrays[:-1])
+    pixels_B3SS, ids_BL, length_B, sample_B, image_id_B, caption_id_B, *drawn = map(torch.from_numpy, arrays[:-1])
     return Batch(
         pixels_B3SS=pixels_B3SS,
         tokens=Tokens(ids_BL=ids_BL, length_B=length_B),
         sample_B=sample_B,
         image_id_B=image_id_B,
         caption_id_B=caption_id_B,
+        drawn_id_B=drawn[0] if drawn else None,
         skipped=tuple(unpack_skipped(arrays[-1])),
     )
 
@@ -170,11 +172,6 @@ def unpack_skipped(packed: np.ndarray) -> list[Skipped]:
 def _part_of(samples: list[tuple[int, int]], part: tuple[int, int]) -> list[tuple[int, int]]:
     k, n = part
     return samples[len(samples) * k // n : len(samples) * (k + 1) // n]
-
-
-def _no_group(index: int) -> str:
-    """That of pairs whose captions are their own."""
-    return ""
 
 
 class Crops:
@@ -199,7 +196,7 @@ class Crops:
         self.seed = seed
         self.cache = cache
         # Of pairs whose captions suit others too, as those of one class do (`ClassPairs`).
-        self._group: Callable[[int], str] = getattr(pairs, "group", _no_group)
+        self._group: Callable[[int], str] | None = getattr(pairs, "group", None)
         # Shared by all loader processes, as the cache is; 0 where no image was read yet.
         self._image_id = SharedArray((len(pairs),), np.int64) if cache else None
 
@@ -225,6 +222,11 @@ class Crops:
         samples = [draws[row].sample for row in rows]
         drawn = [self._captions(sample, random_K) for sample, random_K in zip(samples, random_BK, strict=True)]
         captions = [captions[number] for number in range(self.captions_per_image) for captions in drawn]
+        caption_id_B = torch.tensor([caption_id(caption) for caption in captions], dtype=torch.int64)
+        drawn_id_B = None
+        if self._group is not None:
+            groups = [caption_id(self._group(sample)) for sample in samples * self.captions_per_image]
+            caption_id_B, drawn_id_B = torch.tensor(groups, dtype=torch.int64), caption_id_B
         pixels_B3SS = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
         if rows:
             pixels_B3SS = augmented(torch.cat(crops), augment=self.augment, random_BK=random_BK)
@@ -233,13 +235,8 @@ class Crops:
             tokens=self.tokenizer.tokens(captions),
             sample_B=torch.tensor(samples, dtype=torch.int64),
             image_id_B=torch.tensor(ids, dtype=torch.int64),
-            caption_id_B=torch.tensor(
-                [
-                    caption_id(self._group(sample) or caption)
-                    for sample, caption in zip(samples * self.captions_per_image, captions, strict=True)
-                ],
-                dtype=torch.int64,
-            ),
+            caption_id_B=caption_id_B,
+            drawn_id_B=drawn_id_B,
             skipped=tuple(skipped),
         )
 

@@ -98,7 +98,8 @@ class TeacherRows:
 
     def of(self, batch: Batch, device: torch.device) -> Embedded:
         """The teacher's rows of a batch, (B, E) and (K B, E), those of the captions that were drawn."""
-        samples, drawn = batch.sample_B.tolist(), batch.caption_id_B.tolist()
+        drawn_id_B = batch.caption_id_B if batch.drawn_id_B is None else batch.drawn_id_B
+        samples, drawn = batch.sample_B.tolist(), drawn_id_B.tolist()
         images = [self._image(self._index(sample)) for sample in samples]
         texts = [self._text(samples[row % len(samples)], caption) for row, caption in enumerate(drawn)]
         image_0E, text_0E, scale = self._file(0)
