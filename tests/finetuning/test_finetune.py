@@ -15,7 +15,7 @@ from seesay.cli.main import main
 from seesay.finetuning import finetune as finetune_file
 from seesay.finetuning.finetune import finetune
 from seesay.finetuning.guards import Guards, Holding
-from seesay.finetuning.result import FineTuning
+from seesay.finetuning.result import FineTuning, refuse_other_models
 from seesay.finetuning.sweep import Change, Point
 from seesay.finetuning.target import open_target
 from seesay.model.cache import weights_sha256
@@ -79,6 +79,85 @@ def test_what_was_left_out_is_told_when_all_is_measured_and_told_again(small_mod
         assert json.loads((tmp_path / "run" / "finetune.json").read_text())["left_out"] == {"not an image": 5}
         page = (tmp_path / "run" / "finetune.html").read_text()
         assert "5 of 53 samples (9.4%) were left out (5 x not an image)" in page
+
+
+@pytest.mark.journey
+def test_images_that_could_not_be_measured_are_counted_as_those_that_could_not_be_learned(
+    small_model, squares, tmp_path, capsys
+):
+    held = squares("held", seed=1)
+    for number in range(7):
+        (held / "red" / f"{number:03}.png").write_bytes(b"no image %d" % number)
+    with pytest.raises(TooManySkipped, match=r"but of what measures held 7 of 60 samples \(11\.7%\) were left out"):
+        tuned(small_model, squares(), tmp_path / "run", val=held)
+    assert capsys.readouterr().err.count("held: 7 of 60 images left out: 7 x not an image") == 1
+    written = json.loads((tmp_path / "run" / "finetune.json").read_text())
+    assert written["target"]["n"] == 53 and written["target"]["left_out"] == {"not an image": 7}
+    assert written["left_out"] == {} and written["guards"][0]["left_out"] == {}
+
+
+@pytest.mark.parametrize("there", ["model", "adapter", "start", "settings.toml"])
+def test_a_folder_with_another_model_is_refused_and_stays_as_it_is(there, small_model, squares, tmp_path):
+    out = tmp_path / "mine"
+    small_model.save(out / there) if there in ("model", "start") else (out / there).mkdir(parents=True)
+    before = sorted(path.name for path in out.rglob("*"))
+    with pytest.raises(UsageError, match=rf"mine holds {there}, which is not of a fine-tuning and would be lost"):
+        tuned(small_model, squares(), out)
+    assert sorted(path.name for path in out.rglob("*")) == before
+
+
+def test_a_run_that_began_with_its_own_result_would_lose_it(small_model, squares, tmp_path):
+    small_model.save(tmp_path / "run" / "model")
+    (tmp_path / "run" / "finetune.json").write_text("{}")
+    small_model.save(tmp_path / "run" / "mine")
+    data = squares()
+    for model in (tmp_path / "run", tmp_path / "run" / "model"):
+        with pytest.raises(UsageError, match=r"lies in .*run, whose models are replaced; choose another out"):
+            tuned(model, data, tmp_path / "run")
+        with pytest.raises(UsageError, match=r"lies in .*run, whose models are replaced; choose another out"):
+            tuned(small_model, data, tmp_path / "run", overrides=[*SURE, f"teacher={model}"])
+    with pytest.raises(UsageError, match="most_loss is -1; give points"):
+        tuned(tmp_path / "run" / "mine", data, tmp_path / "run", most_loss=-1)
+    refuse_other_models(tmp_path / "run", tmp_path / "run" / "mine", small_model, None)
+
+
+@pytest.mark.journey
+def test_what_a_refused_command_wrote_is_not_taken_for_the_beginning_of_another(
+    small_model, small_vit, squares, tmp_path
+):
+    data = squares()
+    with pytest.raises(SeesayError):
+        tuned(small_vit, data, tmp_path / "run", batch_size=500)
+    tuned(small_model, data, tmp_path / "run", steps=2)
+    start = seesay.load(tmp_path / "run" / "start")
+    assert weights_sha256(start.clip.state_dict()) == weights_sha256(small_model.clip.state_dict())
+
+
+@pytest.mark.journey
+def test_a_finished_run_of_another_teacher_is_not_measured_as_this_one(small_model, squares, tmp_path):
+    for seed, name in enumerate(("one", "other")):
+        seesay.build("conv-tiny", tokenizer=small_model.tokenizer, seed=seed + 5).save(tmp_path / name)
+    data, out = squares(), tmp_path / "run"
+    taught = [*SURE, f"teacher={tmp_path / 'one'}"]
+    tuned(small_model, data, out, steps=2, overrides=taught)
+    tuned(small_model, data, out, steps=2, overrides=taught)
+    for overrides in (SURE, [*SURE, f"teacher={tmp_path / 'other'}"]):
+        with pytest.raises(UsageError, match=r"a finished run with other settings \(.*distillation\.sha256"):
+            tuned(small_model, data, out, steps=2, overrides=overrides)
+
+
+def test_a_model_whose_rows_are_cut_is_refused(small_model, squares, tmp_path):
+    with pytest.warns(UserWarning, match="was trained for"):
+        cut = small_model.with_width(8)
+    with pytest.raises(UsageError, match=r"rows cut to width 8; start from with_width\(None\) of it"):
+        tuned(cut, squares(), tmp_path / "run")
+
+
+def test_what_could_recommend_nothing_is_said_before_anything_is_trained(small_model, squares, tmp_path):
+    message = r"12 held-out images are so few that a loss of .* name a guard, or allow it with most_loss 1\."
+    with pytest.raises(UsageError, match=message):
+        tuned(small_model, squares(), tmp_path / "run", most_loss=0.0)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("count", [1, 6])
@@ -434,7 +513,7 @@ def test_what_the_old_model_says_of_its_certainty_is_left_out_and_it_is_told(
         return Point(a=a, target=change, guards=(change,))
 
     class Named:
-        name, what, n = "photos", "top-1", 60
+        name, what, n, left_out = "photos", "top-1", 60, {}
 
     monkeypatch.setattr(finetune_file, "sweep", lambda *both, **named: [point(0.0, 0.0), point(1.0, 0.2)])
     values = {"folder": tmp_path, "model_name": "box", "how": "full", "target": Named, "guards": [Named]}
@@ -446,8 +525,7 @@ def test_what_the_old_model_says_of_its_certainty_is_left_out_and_it_is_told(
 
 
 def test_the_error_names_what_the_best_model_gains_and_the_loss_to_allow_for_it(tmp_path):
-    from seesay.finetuning.finetune import none_allowed
-    from seesay.finetuning.result import FineTuning
+    from seesay.finetuning.result import FineTuning, none_allowed
     from seesay.finetuning.sweep import Change, Point
 
     def point(a: float, gain: float, lost: float) -> Point:
@@ -455,7 +533,7 @@ def test_the_error_names_what_the_best_model_gains_and_the_loss_to_allow_for_it(
         return Point(a=a, target=target, guards=(Change(name="g", value=0.5, gain=-lost, interval95=(-lost, 0.0)),))
 
     class Named:
-        name, what, n = "photos", "top-1", 60
+        name, what, n, left_out = "photos", "top-1", 60, {}
 
     points = point(0.0, 0.0, 0.0), point(0.5, 0.15, 0.104), point(1.0, 0.1, 0.2)
     values = {"folder": tmp_path, "model_name": "box", "how": "full", "target": Named, "guards": [Named]}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.finetuning.finetune import held_back_line
 from seesay.finetuning.measures import Answered, difference, unseen_change
+from seesay.finetuning.result import held_back_line
 from seesay.finetuning.sweep import (
     Change,
     Point,
@@ -123,6 +123,22 @@ def test_differences_are_taken_image_by_image():
     worth = Answered(value_M=np.array([0.5, 0.5, 0.4, 0.4]), image_M=np.arange(4))
     gain, (low, high) = difference(worth, Answered(value_M=np.array([0.4, 0.5, 0.4, 0.4]), image_M=np.arange(4)))
     assert gain == pytest.approx(-0.025) and low < gain < high
+    # Of a teacher's answers one that may have turned costs what the next name is worth less.
+    worth = replace(worth, change=0.1)
+    same = Answered(value_M=worth.value_M, image_M=worth.image_M)
+    assert difference(worth, same)[1] == pytest.approx((-0.1 * unseen_change(4), 0.1 * unseen_change(4)))
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.15])
+def test_a_teacher_of_few_images_excludes_no_loss_that_it_may_not_see(rate):
+    """Answers that turn lose 5 to 55 points: 30 times the rate in the mean, which the interval should hold."""
+    random, below = np.random.default_rng(0), 0
+    for _ in range(2000):
+        lost_M = random.uniform(0.05, 0.55, 20)
+        before = Answered(value_M=np.full(20, 0.6), image_M=np.arange(20), change=float(lost_M.mean()))
+        after = Answered(value_M=0.6 - lost_M * (random.random(20) < rate), image_M=np.arange(20))
+        below += difference(before, after)[1][0] <= -0.3 * rate
+    assert below / 2000 > 0.96
 
 
 def test_a_sweep_measures_tenths_and_finer_steps_in_order(small_model):

@@ -20,17 +20,29 @@ from seesay.data.class_names import names_of
 from seesay.data.evalsets import name_of_set
 from seesay.data.memory_pairs import is_in_memory, name_of_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.guards import ROWS, Guards, OldAnswers, open_guards, taken_names
+from seesay.finetuning.guards import ROWS, Guards, OldAnswers, open_guards, refuse_blind, taken_names
 from seesay.finetuning.measures import Measure, OwnAnswers, images_in_words, unseen_change
 from seesay.finetuning.page import build_page
-from seesay.finetuning.result import FineTuning, result_of, too_many_left_out
-from seesay.finetuning.sweep import Point, allowing, between, chosen_point, held_back, may_lose, sweep
+from seesay.finetuning.result import (
+    PAGE_NAME,
+    RESULT_NAME,
+    START_FOLDER,
+    TRAIN_FOLDER,
+    FineTuning,
+    held_back_line,
+    in_points,
+    none_allowed,
+    refuse_other_models,
+    result_of,
+    too_many_left_out,
+)
+from seesay.finetuning.sweep import between, chosen_point, held_back, sweep
 from seesay.finetuning.target import Target, open_target
 from seesay.model.bundle import Model
 from seesay.model.confidence import CONFIDENCE
 from seesay.training.run_folder import ADAPTER_FOLDER, MODEL_FOLDER, SETTINGS_NAME, open_run
 from seesay.training.settings import CHANGEABLE, TrainSettings
-from seesay.training.start import is_small, open_start, with_start
+from seesay.training.start import begin_with, is_small, open_start
 from seesay.training.train import LENGTHS, train_model
 
 How = Literal["full", "image", "lora", "prompt", "lock-image", "lock-text"]
@@ -45,9 +57,7 @@ CHECKS = 0.25
 KEEP = 10.0
 STEPS_WHEN_HELD = {"kind": "muon", "learning_rate": 3e-3, "weight_decay": 0.0}
 KEEPING = ("full", "image", "lora")
-HELD_BY = "start.guard_sha256"
-TRAIN_FOLDER, START_FOLDER = "train", "start"
-RESULT_NAME, PAGE_NAME = "finetune.json", "finetune.html"
+HELD_BY, TAUGHT_BY = "start.guard_sha256", "distillation.sha256"
 
 
 @no_empty_names
@@ -87,19 +97,27 @@ def finetune(
     check_loss(most_loss)
     arguments = {key: value for key, value in locals().items() if key in RUN_ARGUMENTS}
     settings = _settings(arguments, model, how, workers=workers, overrides=overrides)
-    old = open_start(settings.start, model if isinstance(model, Model) else None)
-    assert old is not None
     folder = Path(out) if out else Path("runs") / f"{_name_of(data)}-finetuned"
-    target = open_target(old, data, val, settings, own_template=settings.start.how == "prompt")
-    opened = open_guards(old, guard, target, is_held=keeps(settings))
-    settings = with_guards(with_defaults(settings, target), old, opened)
-    target, guards = with_old_answers(target, old, settings, opened), opened.measures
+    refuse_other_models(folder, model, settings.teacher)
     if is_main := (runtime := Runtime.find(settings.device)).rank == 0:
         refuse_unwritable(folder)
+    old = open_start(settings.start, model if isinstance(model, Model) else None)
+    assert old is not None
+    on_device = copied_to(runtime.device, old)
+    target = open_target(on_device, data, val, settings, own_template=settings.start.how == "prompt")
+    opened = open_guards(on_device, guard, target, is_held=keeps(settings))
+    refuse_blind(opened.measures, most_loss)
+    settings = with_guards(with_defaults(settings, target), old, opened)
+    target, guards = with_old_answers(target, on_device, settings, opened), opened.measures
+    if on_device is not old:
+        on_device.to("cpu")  # so that there is room to train
+    if is_main:
         say(*described(old, target, guards, settings, most_loss=most_loss, has_guard=bool(len(listed(guard)))))
     new = train_once(target, old, folder, settings, guards)
     result = result_of(target, guards, settings, folder=folder, model_name=old.name, most_loss=most_loss)
-    return choose_and_tell(result, copied_to(runtime.device, old), new.to(runtime.device)) if is_main else result
+    if not is_main:
+        return result
+    return choose_and_tell(result, on_device.to(runtime.device), new.to(runtime.device))
 
 
 def choose_and_tell(result: FineTuning, old: Model, new: Model) -> FineTuning:
@@ -136,8 +154,8 @@ def with_old_answers(target: Target, old: Model, settings: TrainSettings, guards
 
 def check_loss(most_loss: float) -> None:
     """`UsageError` for a loss that there cannot be."""
-    if not 0 <= most_loss <= 100:
-        raise UsageError(f"most_loss is {most_loss:g}; give points between 0 and 100.")
+    if isinstance(most_loss, bool) or not isinstance(most_loss, int | float) or not 0 <= most_loss <= 100:
+        raise UsageError(f"most_loss is {most_loss!r}; give points between 0 and 100.")
 
 
 def _settings(
@@ -219,11 +237,6 @@ def described(
     return [*lines, f"bound      at most {in_points(most_loss)} lost on a guard, the end of the 95 % interval counted"]
 
 
-def in_points(loss: float) -> str:
-    """A loss in points of a hundred, in words."""
-    return f"{loss:g} point{'s' * (loss != 1)}"
-
-
 def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings, guards: Sequence[Measure]) -> Model:
     """The trained model of `folder/train`: that of a run that is done, or of one that begins or goes on."""
     run_folder, is_main = folder / TRAIN_FOLDER, Runtime.find(settings.device).rank == 0
@@ -232,8 +245,6 @@ def train_once(target: Target, old: Model, folder: Path, settings: TrainSettings
             say(f"trained    already, in {run_folder}: measured anew")
         return done
     checks = {"target": target.measure, **{f"guard {guard.name}": guard for guard in guards}}
-    if is_main and not (folder / START_FOLDER).exists():
-        old.save(folder / START_FOLDER)
     return train_model(
         target.pairs,
         out=run_folder,
@@ -256,12 +267,14 @@ def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings)
     if not (folder / SETTINGS_NAME).is_file():
         return None
     run = open_run(folder)
-    requested, kept = dict(leaves(with_start(settings, old))), dict(leaves(run.settings))
+    requested, kept = dict(leaves(begin_with(settings, old)[1])), dict(leaves(run.settings))
     if kept.get(HELD_BY) != requested.get(HELD_BY):
         raise UsageError(
             f"{folder} holds a run with other images of a guard, or of another version of seesay; name the guard that "
             "it began with, or choose another --out."
         )
+    # That there is no teacher counts, too.
+    requested = {TAUGHT_BY: None, **requested}
     same = run.facts["data"]["fingerprint"] == target.pairs.training.fingerprint and all(
         kept.get(name) == value
         for name, value in requested.items()
@@ -271,7 +284,9 @@ def _finished(folder: Path, target: Target, old: Model, settings: TrainSettings)
 
 
 def copied_to(device: str, model: Model) -> Model:
-    """The model on a device; the one that is given stays where it is."""
+    """The model on a device; the one that is given stays where it is, and is taken where that is the device."""
+    if str(model.device) == device:
+        return model
     other = copy.copy(model)
     other.clip = copy.deepcopy(model.clip)
     return other.to(device)
@@ -285,6 +300,7 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
     points = sweep(old, new, target=result.target, guards=result.guards, most_loss=result.most_loss / 100)
     result = result.with_points(points, chosen_point(points, result.most_loss / 100))
     folder, chosen = result.folder, result.chosen
+    old.save(folder / START_FOLDER)
     # First: what an earlier call recommended must not stand beside other numbers.
     for earlier in (MODEL_FOLDER, ADAPTER_FOLDER):
         shutil.rmtree(folder / earlier, ignore_errors=True)
@@ -295,7 +311,8 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         best.name = folder.name
         best.facts = {"finetuned": {"from": old.name, "how": result.how, "a": chosen.a, "point": chosen.to_json()}}
         if CONFIDENCE in old.facts:
-            # As right as of the old model, whose answers are kept (benchmarks/2026-11-29-finetune).
+            # As right as of the old model where its answers are kept (benchmarks/2026-11-29-finetune); where nothing
+            # is, it was not measured, and makes the model less sure.
             best.facts[CONFIDENCE] = old.facts[CONFIDENCE]
         best.save(folder / MODEL_FOLDER)
         if (folder / TRAIN_FOLDER / ADAPTER_FOLDER).is_dir():
@@ -310,29 +327,3 @@ def choose_model(result: FineTuning, old: Model, new: Model) -> FineTuning:
         say(held_back_line(result, chosen, better))
     say(f"recommended: {folder / MODEL_FOLDER}   page: {folder / PAGE_NAME}   numbers: {folder / RESULT_NAME}")
     return result
-
-
-def held_back_line(result: FineTuning, chosen: Point, better: Point) -> str:
-    """For a person: what a guard of few images keeps from being recommended."""
-    more = 100 * (better.target.value - chosen.target.value)
-    return (
-        f"at a = {better.a:.4g} it gains {more:.1f} points more and loses at most {in_points(result.most_loss)} as "
-        f"measured, but {may_lose(better)}: a --guard of more images tells, --most-loss {allowing(better)} allows it."
-    )
-
-
-def none_allowed(result: FineTuning) -> SeesayError:
-    """The error where no model is better and allowed, with what the best on the target would gain and may lose."""
-    first, best = result.points[0], max(result.points, key=lambda point: point.target.value)
-    hint = "train longer, or on more images"
-    if best.target.value > first.target.value:
-        hint = (
-            f"at a = {best.a:.4g} it gains {100 * best.target.gain:.1f} points and {may_lose(best)}; allow that "
-            f"with --most-loss {allowing(best)}, or try another --how"
-        )
-    return SeesayError(
-        f"no model between {result.model_name} and the trained one is better on {result.target.name} and loses at most "
-        f"{in_points(result.most_loss)} on {' and '.join(guard.name for guard in result.guards)}; {hint}. Nothing is "
-        f"recommended: {result.folder / TRAIN_FOLDER / MODEL_FOLDER} is the trained model, {result.folder / PAGE_NAME} "
-        "the page."
-    )

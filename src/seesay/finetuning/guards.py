@@ -4,6 +4,7 @@ N = images, M = texts, R = rows of a step.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -27,10 +28,12 @@ from seesay.finetuning.measures import (
     ClassMeasure,
     Measure,
     OwnAnswers,
+    count_problems,
     encoded,
     evenly,
     evenly_by_class,
     tell_problems,
+    unseen_change,
 )
 from seesay.finetuning.target import (
     Target,
@@ -117,6 +120,20 @@ def open_guards(old: Model, guard: Any, target: Target, *, is_held: bool) -> Gua
     return Guards(measures=measures, holding=_together(holding))
 
 
+def refuse_blind(guards: Sequence[Measure], most_loss: float) -> None:
+    """`UsageError` for answers of the old model's own on so few images that nothing could be recommended by them.
+
+    They are the best there are for it, so that every other model loses some or none.
+    """
+    for guard in guards:
+        if isinstance(guard, OwnAnswers) and (unseen := 100 * guard.change * unseen_change(guard.n)) > most_loss:
+            raise UsageError(
+                f"{guard.n} held-out images are so few that a loss of {unseen:.2f} points of the old answers cannot be "
+                "excluded, and nothing would be recommended; name a --guard, or allow it with --most-loss "
+                f"{math.ceil(unseen)}."
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Opened:
     """A guard that is opened, the digest of each of its images (None: it cannot be read), and what is measured."""
@@ -126,19 +143,22 @@ class _Opened:
     measure: ClassMeasure | CaptionMeasure
 
 
-def _open_guard(old: Model, source: Any, target: Target, learned: list[bytes | None], *, is_held: bool) -> _Opened:
+def _open_guard(old: Model, source: Any, target: Target, learned: Sequence[bytes | None], *, is_held: bool) -> _Opened:
     images = open_evalset(source)
     tell_problems(images)
     digests = digests_of(images)
     refuse_shared(images.name, digests, learned, target.name, "guard")
     most = min(measured_of(len(images)) if is_held else MOST_MEASURED, _room(old))
     if not isinstance(images, LabelledSet):
-        return _Opened(images=images, digests=digests, measure=CaptionMeasure(old, images, most=most))
+        of_captions = CaptionMeasure(old, images, most=most)
+        count_problems(of_captions, images)
+        return _Opened(images=images, digests=digests, measure=of_captions)
     if len(images.class_names) == 1:
         raise UsageError(f"guard {images.name} has one class, so that every answer is right; take another guard.")
     words = choose_words(old, (images,), images.class_names)
     templates = None if words.templates_from == "the model" else words.templates
     measure = ClassMeasure(old, images, words.names, templates, most=most)
+    count_problems(measure, images)
     refuse_unread_classes(images, read=measure.read)
     return _Opened(images=images, digests=digests, measure=measure)
 

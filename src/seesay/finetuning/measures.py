@@ -3,6 +3,7 @@
 N = images, M = questions, C = classes, S = side in pixels.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,12 +39,14 @@ Read = Callable[[int], bytes]
 class Answered:
     """How well each of M questions was answered, from 0 to 1, and which image each is about.
 
-    `likelihood` is the mean of log p of the right answers, in nats, where that was measured.
+    `likelihood` is the mean of log p of the right answers, in nats, where that was measured. `change` is what another
+    answer changes a value by, in the mean.
     """
 
     value_M: np.ndarray
     image_M: np.ndarray
     likelihood: float = 0.0
+    change: float = 1.0
 
     @property
     def mean(self) -> float:
@@ -52,12 +55,17 @@ class Answered:
 
 
 class Measure(Protocol):
-    """`what` is measured in words, on so many images `n` of the `total` of `name`."""
+    """`what` is measured in words, on so many images `n` of the `total` of `name`.
+
+    `left_out` counts by reason those of `looked_at` that could not be read.
+    """
 
     name: str
     what: str
     n: int
     total: int
+    left_out: Counter[str]
+    looked_at: int
 
     def answers(self, model: Model) -> Answered:
         """How well the model answers."""
@@ -80,8 +88,10 @@ class ClassMeasure:
         self.total = len(labelled) if chosen is None else len(chosen)
         chosen = self.chosen = evenly_by_class(labelled, chosen, most)
         self.name, self.names, self.templates = labelled.name, names, templates
-        pixels, read = _read(model, lambda number: labelled.image(chosen[number]), len(chosen), self.name)
-        self._pixels_N3SS, self.n = pixels, len(read)
+        pixels, read, self.left_out = _read(
+            model, lambda number: labelled.image(chosen[number]), len(chosen), self.name
+        )
+        self._pixels_N3SS, self.n, self.looked_at = pixels, len(read), len(chosen)
         self.read = [chosen[number] for number in read]
         self.label_N = torch.tensor([labelled.label(chosen[number]) for number in read])
         self.what = f"top-1 among {len(names)} classes"
@@ -100,8 +110,8 @@ class CaptionMeasure:
     def __init__(self, model: Model, pairs: PairSource, *, most: int = MOST_IMAGES):
         chosen = self.chosen = evenly(len(pairs), None, most)
         self.name, self.total = pairs.name, len(pairs)
-        pixels, read = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
-        self._pixels_N3SS, self.n = pixels, len(read)
+        pixels, read, self.left_out = _read(model, lambda number: pairs[chosen[number]].image, len(chosen), self.name)
+        self._pixels_N3SS, self.n, self.looked_at = pixels, len(read), len(chosen)
         captions = [pairs.captions(chosen[number]) for number in read]
         self._captions = [caption for own in captions for caption in own]
         self._image_M = np.repeat(np.arange(self.n), [len(own) for own in captions])
@@ -128,17 +138,22 @@ class OwnAnswers:
         names = [name for name in dict.fromkeys(imagenet_names().values()) if name.lower() not in taken]
         self.names = names[::OWN_NAMES_STEP]
         chosen, self.total = evenly(count, None, MOST_IMAGES), count
-        self._pixels_N3SS, found = _read(old, lambda number: read(chosen[number]), len(chosen), self.name)
-        self.n = len(found)
+        self._pixels_N3SS, found, _ = _read(old, lambda number: read(chosen[number]), len(chosen), self.name, log=None)
+        # They are the target's, where they count.
+        self.left_out: Counter[str] = Counter()
+        self.n = self.looked_at = len(found)
         self.what = f"expected accuracy among {len(self.names)} names of ImageNet, if the old model is right"
         score_NC = class_scores(old, self._pixels_N3SS, self.names, None)
         self.share_NC = (old.logit_scale * score_NC).softmax(1)
+        first_N, second_N = self.share_NC.topk(2).values.T
+        # Of the next name, which answers turn to.
+        self.change = float((first_N - second_N).mean())
 
     def answers(self, model: Model) -> Answered:
         """The old model's probability of the answer to every image."""
         best_N1 = class_scores(model, self._pixels_N3SS, self.names, None).argmax(1, keepdim=True)
         worth_N = self.share_NC.gather(1, best_N1)[:, 0].double().numpy()
-        return Answered(value_M=worth_N, image_M=np.arange(self.n))
+        return Answered(value_M=worth_N, image_M=np.arange(self.n), change=self.change)
 
 
 def evenly(count: int, chosen: Sequence[int] | None, most: int) -> Sequence[int]:
@@ -181,17 +196,25 @@ def unseen_change(images: int) -> float:
 def difference(before: Answered, after: Answered) -> tuple[float, tuple[float, float]]:
     """The mean of what was gained, question by question, and its 95 % interval over images.
 
-    Shares of right answers have a bootstrap over images, and no end nearer than what so few may not show. Values
-    between 0 and 1 have Student's interval. Of the same answers it is (0, 0).
+    Shares of right answers have a bootstrap over images, values between 0 and 1 Student's interval; no end is nearer
+    than what so few images may not show, of a teacher's answers in the mean. Of the same answers it is (0, 0).
     """
     if after is before:
         return 0.0, (0.0, 0.0)
     if np.isin(before.value_M, (0, 1)).all() and np.isin(after.value_M, (0, 1)).all():
         gain, (least, most), _ = paired_difference(before.value_M, after.value_M, before.image_M)
-        unseen = unseen_change(len(np.unique(before.image_M)))
-        return gain, (max(-1.0, min(least, gain - unseen)), min(1.0, max(most, gain + unseen)))
-    gain_M = after.value_M - before.value_M
-    return float(gain_M.mean()), mean_interval(gain_M) or (-1.0, 1.0)
+    else:
+        gain_M = after.value_M - before.value_M
+        gain, (least, most) = float(gain_M.mean()), mean_interval(gain_M) or (-1.0, 1.0)
+    unseen = unseen_change(len(np.unique(before.image_M))) * before.change
+    return gain, (max(-1.0, min(least, gain - unseen)), min(1.0, max(most, gain + unseen)))
+
+
+def count_problems(measure: Measure, images: LabelledSet | PairSource) -> None:
+    """Count what of a set was left out when it was opened beside what of its images could not be measured."""
+    if images.problems:
+        measure.left_out.update(each.reason for each in images.problems)
+        measure.looked_at = measure.total + len(images.problems)
 
 
 def tell_problems(images: LabelledSet | PairSource) -> None:
@@ -201,10 +224,13 @@ def tell_problems(images: LabelledSet | PairSource) -> None:
         say(f"{images.name}: {len(images.problems)} of {total} samples left out: {count_reasons(images.problems)}")
 
 
-def _read(model: Model, read: Read, count: int, name: str) -> tuple[Tensor, list[int]]:
+def _read(
+    model: Model, read: Read, count: int, name: str, *, log: Callable[[str], object] | None = say
+) -> tuple[Tensor, list[int], Counter[str]]:
+    """Pixels, which images they are of, and by reason how many cannot be read, which is told."""
     pixels, found, skipped = read_pixels(model, read, count)
     if not pixels:
         raise RefusedInput(f"none of the {count} images of {name} can be read ({count_reasons(skipped)}).")
-    if skipped:
-        say(f"{name}: {len(skipped)} of {count} images left out: {count_reasons(skipped)}")
-    return torch.stack(pixels), found
+    if skipped and log is not None:
+        log(f"{name}: {len(skipped)} of {count} images left out: {count_reasons(skipped)}")
+    return torch.stack(pixels), found, Counter(each.reason for each in skipped)

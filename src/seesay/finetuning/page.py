@@ -15,8 +15,8 @@ METHOD = (
     "normalisation too (Wortsman et al. 2022). For low-rank updates a is the factor on what they add.",
     "What was gained or lost is the mean difference to the old model over the same images. The interval of 95 % is a "
     "bootstrap over images (of Student where the old model is the teacher); the lower end of a guard's interval is "
-    "what may have been lost. Where not one answer changes it has no width, however few images there are: with 20 a "
-    "loss of 17 points may not be seen, with 370 one of 1.",
+    "what may have been lost. No end is nearer than what so few images may not show: with 20 a loss of 17 points, with "
+    "370 one of 1, and of a teacher's answers that much of what another answer is worth less in the mean.",
     "The model was chosen on the images that the target is measured on here, so that its target score is a little "
     "flattered; measure it on others.",
 )
@@ -64,7 +64,11 @@ def build_page(result: FineTuning) -> str:
         note="Lines across are 95 % intervals, the dashed line is the bound, the star the recommended model.",
         width=560 * len(result.guards),
     )
-    measured = [f"{each.name}: {each.what}, {each.n:,} images." for each in (result.target, *result.guards)]
+    measured = [
+        f"{each.name}: {each.what}, {each.n:,} images"
+        + (f"; {left_out_in_words(each.left_out, each.looked_at)}." if each.left_out else ".")
+        for each in (result.target, *result.guards)
+    ]
     if result.left_out:
         measured.append(f"{left_out_in_words(result.left_out, result.looked_at)}.")
     sections = [

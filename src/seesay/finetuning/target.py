@@ -6,20 +6,22 @@ N = images.
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from seesay.base.errors import BrokenSample, UsageError
+from seesay.base.journal import progress
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import ClassName, class_prompts, names_of
 from seesay.data.evalsets import open_evalset, open_train_part
 from seesay.data.images import open_image
 from seesay.data.labelled import ClassPairs, LabelledSet, refuse_unseen_classes
+from seesay.data.loader import Subset
 from seesay.data.memory_pairs import is_in_memory
 from seesay.data.pairs import listed
-from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read, tell_problems
+from seesay.finetuning.measures import CaptionMeasure, ClassMeasure, Measure, Read, count_problems, tell_problems
 from seesay.model.bundle import Model
 from seesay.tasks.words import choose_words
 from seesay.training.pairs import TrainingPairs, not_blocked, open_training_pairs
@@ -30,6 +32,7 @@ from seesay.training.start import class_captions, learned_template
 HELD_OUT = 0.2
 FEWEST = 8
 MOST_HELD_OUT = 2000
+SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +58,14 @@ class Target:
     held_out: Read
     held_count: int
     notes: tuple[str, ...] = ()
+    known_digests: Sequence[bytes | None] | None = None
 
-    def digests(self) -> list[bytes | None]:
+    def digests(self) -> Sequence[bytes | None]:
         """Those of all images that are learned from or chosen by; None of one that cannot be read."""
-        return [*digests_of(self.pairs.training), *(_digest_of(self.held_out, n) for n in range(self.held_count))]
+        return self.known_digests or [
+            *digests_of(self.pairs.training),
+            *(_digest_of(self.held_out, n) for n in range(self.held_count)),
+        ]
 
 
 def open_target(model: Model, data: Any, val: Any, settings: TrainSettings, *, own_template: bool) -> Target:
@@ -95,6 +102,11 @@ def refuse_settings_of_pairs(labelled: LabelledSet, settings: TrainSettings) -> 
             raise UsageError(
                 f"data.{name} is {value}, which is for pairs, and {labelled.name} has classes; leave it out."
             )
+    if settings.check.patience:
+        raise UsageError(
+            f"check.patience is {settings.check.patience}, which looks at a validation loss, and classes have none; "
+            "leave it out, and shorten the run with --steps."
+        )
 
 
 def _without_blocked(labelled: LabelledSet, path: str | None) -> LabelledSet:
@@ -122,6 +134,7 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     refuse_few(measure, "name more with --val")
     refuse_unread_classes(measured, read=measure.read)
     if measured is not labelled:
+        count_problems(measure, measured)
         refuse_unread_classes(labelled, read=())
     prompts = class_prompts(words.names, words.templates)
     names = tuple(names_of(name)[0] for name in words.names)
@@ -133,7 +146,7 @@ def _labelled_target(model: Model, labelled: LabelledSet, val: Any, settings: Tr
     chosen = measure.chosen
     return Target(
         name=labelled.name,
-        pairs=TrainingPairs(training=pairs, validation=None, note=note),
+        pairs=TrainingPairs(training=pairs, validation=None, note=note + _unmeasured(measured, measure)),
         measure=measure,
         classes=TargetClasses(class_names=labelled.class_names, names=tuple(words.names), templates=words.templates),
         held_out=lambda number: measured.image(chosen[number]),
@@ -205,6 +218,14 @@ def _split(labelled: LabelledSet, val: Any, *, seed: int) -> tuple[list[int], La
     return training, labelled, sorted(held), f"{len(held):,} images of {len(labelled):,} held out, by class"
 
 
+def _unmeasured(labelled: LabelledSet, measure: ClassMeasure) -> str:
+    """The classes of which no image is measured, in words; "" where there are none."""
+    unseen = sorted(set(range(len(labelled.class_names))) - {labelled.label(index) for index in measure.read})
+    named = ", ".join(repr(labelled.class_names[label]) for label in unseen[:SHOWN_CLASSES])
+    more = f" and {len(unseen) - SHOWN_CLASSES:,} more" * (len(unseen) > SHOWN_CLASSES)
+    return f"; no image of {named}{more} is measured: name some with --val" if unseen else ""
+
+
 def _other_classes(wanted: Sequence[str], found: Sequence[str]) -> str:
     """What a set has beside the wanted ones, as in `has other classes ('cat' and 2 more are missing) than those`."""
     parts = []
@@ -235,18 +256,49 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
         raise UsageError(
             f"{len(pairs.training)} pairs are too few to hold some out to choose by; name some with --val."
         )
-    held = pairs.validation
-    measure = CaptionMeasure(model, held)
+    if val is not None and len(listed(val)):
+        learned, own, notes = digests_of(pairs.training), digests_of(pairs.validation), ()
+        refuse_shared(pairs.validation.name, own, learned, pairs.training.name, "validation set")
+        known, measured = [*learned, *own], pairs.validation
+    else:
+        pairs, measured, known = _apart(pairs)
+        copies = len(pairs.validation or ()) - len(measured)
+        notes = (f"{copies} held-out pairs have an image that another one has, which is measured once.",) * (copies > 0)
+    measure = CaptionMeasure(model, measured)
     refuse_few(measure, "name more with --val")
+    if not isinstance(pairs.validation, Subset):
+        count_problems(measure, measured)
     return Target(
         name=pairs.training.name,
         pairs=pairs,
         measure=measure,
         classes=None,
-        held_out=lambda number: held[number].image,
-        held_count=len(held),
-        notes=tuple(pairs.training.notes),
+        held_out=lambda number: measured[number].image,
+        held_count=len(measured),
+        notes=(*pairs.training.notes, *notes),
+        known_digests=known,
     )
+
+
+def _apart(pairs: TrainingPairs) -> tuple[TrainingPairs, PairSource, list[bytes | None]]:
+    """The pairs split so that those of one image are learned from or held out, never both; the held-out ones with each
+    image once; and the digests of all.
+
+    `UsageError` for too few images that are held out.
+    """
+    assert isinstance(pairs.training, Subset) and isinstance(pairs.validation, Subset)
+    source, held = pairs.training.pairs, set(pairs.validation.indices)
+    first: dict[bytes, int] = {}
+    known = digests_of(source)
+    same_N = np.array([at if each is None else first.setdefault(each, at) for at, each in enumerate(known)], np.int64)
+    is_held_N = np.isin(same_N, list(held))
+    alone = np.flatnonzero(is_held_N & (same_N == np.arange(len(same_N))))
+    if len(alone) < FEWEST:
+        raise UsageError(f"{len(alone)} images would be held out, fewer than {FEWEST}; name some with --val.")
+    training, validation = (Subset(source, np.flatnonzero(each_N)) for each_N in (~is_held_N, is_held_N))
+    share = float(is_held_N.mean()) if pairs.validation.indices != validation.indices else pairs.held_out
+    split = replace(pairs, training=training, validation=validation, held_out=share)
+    return split, Subset(source, alone), known
 
 
 def refuse_few(measure: Measure, hint: str) -> None:
@@ -270,7 +322,12 @@ def refuse_shared(
 
 def digests_of(images: LabelledSet | PairSource) -> list[bytes | None]:
     """Those of all images; None of one that cannot be read, which is counted where it is decoded."""
-    return [_digest_of(lambda number: image_of(images, number), number) for number in range(len(images))]
+    found = []
+    with progress(len(images), f"read {images.name}") as advance:
+        for number in range(len(images)):
+            found.append(_digest_of(lambda number: image_of(images, number), number))
+            advance()
+    return found
 
 
 def _digest_of(read: Read, number: int) -> bytes | None:
