@@ -90,7 +90,8 @@ def finetune(
     When training is done, the weights between the old model and the new one are measured, and `out/model` is the best
     of them that is allowed; `out/start` and `out/train/model` are the ends, `out/finetune.json` and `out/finetune.html`
     the numbers. All else is as in `train`. Raises `SeesayError` where no model is better and allowed, `UsageError` for
-    one class, a guard that shares images, or a model without a text tower, and what `train` raises.
+    one class, a guard that shares images, a model without a text tower, an `out` with another model, and where nothing
+    could be recommended, and what `train` raises.
 
     Example: seesay.finetune("box", "digits/", how="lora", guard="photos/").model
     """

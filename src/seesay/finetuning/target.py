@@ -256,7 +256,7 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
         raise UsageError(
             f"{len(pairs.training)} pairs are too few to hold some out to choose by; name some with --val."
         )
-    if val is not None and len(listed(val)):
+    if is_given := val is not None and len(listed(val)) > 0:
         learned, own, notes = digests_of(pairs.training), digests_of(pairs.validation), ()
         refuse_shared(pairs.validation.name, own, learned, pairs.training.name, "validation set")
         known, measured = [*learned, *own], pairs.validation
@@ -266,7 +266,7 @@ def _pairs_target(model: Model, sources: Sequence[Any], val: Any, settings: Trai
         notes = (f"{copies} held-out pairs have an image that another one has, which is measured once.",) * (copies > 0)
     measure = CaptionMeasure(model, measured)
     refuse_few(measure, "name more with --val")
-    if not isinstance(pairs.validation, Subset):
+    if is_given:
         count_problems(measure, measured)
     return Target(
         name=pairs.training.name,
