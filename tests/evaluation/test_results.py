@@ -70,6 +70,7 @@ PROBE = [
     "data_fingerprints",
     "shared_images",
     "start_scale",
+    "notes",
 ]
 SHOTS = ["shots", "mean", "interval95", "scores", "penalties"]
 SHIFT = [

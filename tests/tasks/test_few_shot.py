@@ -1,5 +1,6 @@
 """Probes on whole sets and on a few images of every class, with a model that can be checked by eye."""
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.tasks import few_shot
-from seesay.tasks.few_shot import choose, open_labelled, probe_sets, shots_equal_to
+from seesay.tasks.few_shot import choose, open_labelled, probe_sets
+from seesay.tasks.probe_result import shots_equal_to
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_one_shot_of_sets_without_further_images_asks_for_a_penalty(model, tmp_p
         for colour in ("red", "blue"):
             paint(tmp_path / part / colour / "0.png", colour)
     places = tmp_path / "train", tmp_path / "test"
-    with pytest.raises(UsageError, match="give validation examples, or a penalty"):
+    with pytest.raises(UsageError, match=r"give a penalty such as 1\.0, or to `fit` validation examples"):
         probe(model, places, shots=(1,))
     assert probe(model, places, shots=(1,), penalty=1.0).shots[0].mean == 1.0
 
@@ -73,6 +75,60 @@ def test_classes_are_matched_by_name(model, tmp_path: Path, paint):
     paint(tmp_path / "test" / "blue" / "0.png", "red")
     result = probe(model, (tmp_path / "train", tmp_path / "test"), penalty=1.0)
     assert (result.score.value, result.zero_shot.value, result.classes) == (0.5, 0.5, 3)
+
+
+def labelled_tar(folder: Path, names: list[str], labels: list[int], colours: list[str], paint) -> Path:
+    """A set with classnames.txt, an image of each label; classes may have one name or no image."""
+    folder.mkdir()
+    (folder / "classnames.txt").write_text("\n".join(names))
+    with tarfile.open(folder / "0.tar", "w") as tar:
+        for number, (label, colour) in enumerate(zip(labels, colours, strict=True)):
+            paint(folder / "one.png", colour)
+            (folder / "one.cls").write_text(str(label))
+            for ending in ("png", "cls"):
+                tar.add(folder / f"one.{ending}", f"{number}.{ending}")
+    for ending in ("png", "cls"):
+        (folder / f"one.{ending}").unlink()
+    return folder
+
+
+def test_classes_of_one_name_are_told_apart_by_their_numbers_or_refused(model, tmp_path: Path, paint):
+    colours = ["red", "green", "blue"] * 3
+    twice = labelled_tar(tmp_path / "twice", ["red", "green", "red"], [0, 1, 2] * 3, colours, paint)
+    result = probe(model, (twice, twice), penalty=1e-3)
+    assert result.score.value == 1.0
+    assert any("more than one class is called 'red'" in note for note in result.notes)
+    other = labelled_tar(tmp_path / "other", ["green", "red"], [0, 1], ["green", "red"], paint)
+    with pytest.raises(UsageError, match="twice has two classes 'red', and other other classes; rename one of them"):
+        probe(None, (twice, other))
+
+
+def test_a_class_without_an_image_to_learn_from_is_told_and_no_start(model, tmp_path: Path, paint):
+    names = ["red", "green", "blue"]
+    train = labelled_tar(tmp_path / "train", names, [0, 1] * 3, ["red", "green"] * 3, paint)
+    test = labelled_tar(tmp_path / "test", names, [0, 1, 2], names, paint)
+    result = probe(model, (train, test), penalty=1.0)
+    assert result.score.value == pytest.approx(2 / 3)
+    note = "1 of 3 classes have no image to learn from, as 'blue': their images are always misses."
+    assert note in result.notes and note in result.to_json()["notes"]
+    with pytest.raises(
+        UsageError, match=r"a probe from words needs an image of every class, and .*train has none of 'blue'"
+    ):
+        probe(model, (train, test), from_words=True)
+
+
+def test_what_is_learned_from_is_the_train_part_and_named(model, sets):
+    learned = open_labelled(sets[0].parent, is_learned=True)
+    assert (len(learned), learned.name) == (27, f"{sets[0].parent.name}/train")
+    notes = probe_sets(model, learned, open_labelled(sets[1]), penalty=1.0).notes
+    assert f"{learned.name} is learned from, its other parts are not." in notes
+
+
+def test_broken_images_of_equal_bytes_are_no_images_that_were_learned_from(model, sets):
+    for place in sets:
+        (place / "red" / "0.png").write_bytes(b"no image")
+    result = probe(model, sets, penalty=1.0)
+    assert result.shared_images == result.n == 5
 
 
 def test_broken_images_are_left_out_and_counted(model, sets):
@@ -156,6 +212,11 @@ def test_the_curve_is_straight_over_the_logarithm_of_the_shots(zero_shot: float,
 
 def test_a_curve_that_starts_above_zero_shot_and_does_not_rise_meets_it_at_its_start():
     assert shots_equal_to(0.5, [(1, 1.0), (2, 1.0), (4, 1.0)]) == 1.0
+
+
+def test_a_single_point_above_zero_shot_is_where_they_meet():
+    assert shots_equal_to(0.5, [(9, 0.9)]) == 9.0 and shots_equal_to(0.5, [(9, 0.4)]) is None
+    assert shots_equal_to(0.5, [(1, 0.9), (1.0, 0.9)]) == 1.0
 
 
 def test_a_curve_that_falls_meets_zero_shot_where_it_rises_again():

@@ -1,5 +1,7 @@
 """A probe that starts from another classifier: the minimum is another solver's too, and few labels lose nothing."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from sklearn.base import clone
 
 from seesay.base.errors import UsageError
 from seesay.model.zero_shot import ZeroShotClassifier
+from seesay.tasks.estimator_input import EstimatorError
 from seesay.tasks.few_shot import open_labelled, probe_sets
 from seesay.tasks.from_words import PARTS, QUANTILE, SCALES, careful_scale, parts_of
 from seesay.tasks.linear_probe import LinearProbe
@@ -188,6 +191,29 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(start, labels, compl
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "more", "complaint"),
+    [
+        (([[0.0] * 5] * 3, ["dog", "ape", "cat"]), {}, "start has no scores of rows of 5 numbers"),
+        (([], []), {}, r"features have shape \(0,\), but there are no labels"),
+        ((np.ones((3, 6)), []), {}, r"features have shape \(3, 6\), but there are no labels"),
+        ((np.ones((3, 6)), None), {}, "the target y is None"),
+        ((np.empty((0, 6)), []), {"sample_weight": [1.0]}, "weights or validation examples are given"),
+        ((np.empty((0, 6)), []), {"validation": images(3)}, "weights or validation examples are given"),
+    ],
+)
+def test_examples_that_do_not_go_with_the_start_are_refused_in_one_line(arguments, more, complaint):
+    with pytest.raises(EstimatorError, match=complaint) as caught:
+        LinearProbe(start=classifier(np.eye(3, 6))).fit(*arguments, **more)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_was_learned_before_is_forgotten_where_there_is_no_example():
+    learned = LinearProbe(start=classifier(np.eye(3, 6)), penalty=1.0).fit(*images(6))
+    learned.feature_names_in_ = np.array(list("abcdef"))
+    assert not hasattr(learned.fit(np.empty((0, 6)), []), "feature_names_in_")
+
+
 # The protocol
 
 
@@ -205,6 +231,8 @@ def test_zero_shots_are_zero_shot_and_labels_add_what_no_name_says(colour_model,
     result = probe_sets(colour_model, *sets, shots=(0, 1, 2), seeds=2, from_words=True)
     none, one, two = result.shots
     assert none.scores == (result.zero_shot.value,) and none.mean == pytest.approx(4 / 6)
+    assert none.penalties == () and json.loads(json.dumps(result.to_json(), allow_nan=False)) == result.to_json()
+    assert [cell[3] for cell in result.cells()[:2]] == ["-", "-"]
     assert one.mean == two.mean == result.score.value == 1.0
     assert result.start_scale is not None and result.to_json()["start_scale"] == result.start_scale
     assert result.shots_equal_to_zero_shot is not None

@@ -92,7 +92,7 @@ def whole_numbers(numbers: Iterable[int], name: str, *, least: int = 1) -> tuple
     listed = None if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable) else list(numbers)
     if listed is None or not all(isinstance(each, Integral) and each >= least for each in listed):
         shown = described(numbers) if listed is None else listed
-        raise UsageError(f"{name} are {shown}; give whole numbers of 1 or more in a list, as in [1, 2, 4].")
+        raise UsageError(f"{name} are {shown}; give whole numbers of {least} or more in a list, as in [1, 2, 4].")
     return tuple(sorted({int(each) for each in listed}))
 
 

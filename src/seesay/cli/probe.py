@@ -76,7 +76,7 @@ def command(
     """
     refuse_unwritable_json(json_file)
     how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
-    counts, weight = counts_of(shots, least=0 if from_words else 1), penalty_of(penalty)
+    counts, weight = counts_of(shots, least=0), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
     result = probe(
@@ -117,7 +117,7 @@ def as_text(result: "ProbeResult") -> str:
         f"chance {percent(result.score.chance)}{started}",
         table(PROBE_COLUMNS, result.cells()).rstrip("\n"),
     ]
-    if result.shots:
+    if any(entry.shots for entry in result.shots):
         words = equal_shots(result.shots_equal_to_zero_shot)
         lines.append(f"equal to zero-shot: {words} (intervals of few shots are over {result.seeds} choices)")
     return "\n".join(lines) + "\n"

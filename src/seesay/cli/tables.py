@@ -28,7 +28,9 @@ def counts_of(shots: str | None, *, least: int = 1) -> tuple[int, ...]:
     words = [word.strip() for word in shots.split(",")] if shots is not None else []
     # Nine digits are more images than a class of anybody's has, and Python reads no more than 4,300.
     if not all(word.isdecimal() and len(word) <= 9 and int(word) >= least for word in words):
-        raise UsageError(f"--shots {shots!r} should be numbers of 1 or more with commas between, as in 1,2,4,8,16.")
+        raise UsageError(
+            f"--shots {shots!r} should be numbers of {least} or more with commas between, as in 1,2,4,8,16."
+        )
     return tuple(int(word) for word in words)
 
 

@@ -111,6 +111,18 @@ def open_train_part(source: str | Path) -> LabelledSet | None:
     return _open_class_folders(folder / parts[TRAIN], name=f"{name_of(folder)}/train")
 
 
+def open_learned(source: str | Path) -> LabelledSet | PairSource:
+    """What is learned from: the train part of a labelled set that has one, which is noted, else all of it.
+
+    A set of the hub is the split that is named. Raises what `open_evalset` does.
+    """
+    part = None if is_hub_set(source) else open_train_part(source)
+    if part is None:
+        return open_evalset(source)
+    part.notes = (f"{part.name} is learned from, its other parts are not.", *part.notes)
+    return part
+
+
 def _tars_of(folder: Path, part: str) -> list[Path]:
     return tars_in(folder / part) if (folder / part).is_dir() else []
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from seesay.base.printable import printable
 from seesay.base.records import Score
 from seesay.base.values import percent, score_row, skipped_words, with_interval
-from seesay.data.class_names import SAME_NAME
+from seesay.tasks.words import same_names_line
 
 Direction = Literal["text_to_image", "image_to_text"]
 DIRECTIONS: tuple[Direction, ...] = ("text_to_image", "image_to_text")
@@ -101,8 +101,7 @@ class ZeroShotResult(SetResult):
     def remarks(self) -> tuple[str, ...]:
         if not self.same_names:
             return super().remarks
-        named = ", ".join(map(repr, self.same_names))
-        return (*super().remarks, f"more than one class is called {named}; {SAME_NAME}.")
+        return (*super().remarks, same_names_line(self.same_names))
 
     @property
     def task(self) -> str:

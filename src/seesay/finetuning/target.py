@@ -15,7 +15,7 @@ from seesay.base.errors import BrokenSample, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Skipped
 from seesay.data.class_names import ClassName, class_prompts, names_of
-from seesay.data.evalsets import open_evalset, open_train_part
+from seesay.data.evalsets import open_evalset, open_learned
 from seesay.data.images import open_image
 from seesay.data.labelled import ClassPairs, LabelledSet, refuse_unseen_classes
 from seesay.data.loader import Subset
@@ -91,7 +91,7 @@ def _labelled(source: Any) -> LabelledSet | None:
     """The train part of a labelled set, or all of it where it has none; None for pairs."""
     if is_in_memory(source):
         return None
-    opened = open_train_part(source) or open_evalset(source)
+    opened = open_learned(source)
     return opened if isinstance(opened, LabelledSet) else None
 
 

@@ -7,6 +7,7 @@ used, and messages hold the words that its checks of estimators look for.
 import math
 import sys
 import warnings
+from collections.abc import Sized
 from numbers import Integral, Number, Real
 from typing import Any, NamedTuple
 
@@ -153,6 +154,23 @@ def as_labels(y: Any) -> np.ndarray:
         warnings.warn(text, from_scikit_learn("DataConversionWarning", UserWarning), stacklevel=3)
         label_N = label_N[:, 0]
     return label_N
+
+
+def is_empty(y: Any) -> bool:
+    """Whether `y` is a list or array without a label."""
+    shape = getattr(y, "shape", None)
+    return tuple(shape[:1]) == (0,) if shape is not None else isinstance(y, Sized) and not len(y)
+
+
+def refuse_no_labels_of(X: Any, sample_weight: Any, validation: Any) -> None:
+    """`EstimatorError` for what goes with labels, where there is none: rows, weights and validation examples."""
+    shape = tuple(np.shape(X))
+    if len(shape) != 2 or shape[0]:
+        raise EstimatorError(
+            f"features have shape {shape}, but there are no labels; give a matrix of 0 rows, or labels."
+        )
+    if validation is not None or (sample_weight is not None and np.size(sample_weight)):
+        raise EstimatorError("weights or validation examples are given, but there are no labels; give labels as well.")
 
 
 def plain_labels(object_N: np.ndarray, y: Any) -> np.ndarray:

@@ -3,11 +3,9 @@
 N = images, W = width of the image tower, K = classes of the training set, D = embedding width.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +14,7 @@ import torch
 
 from seesay.base.errors import RefusedInput, UsageError, nearest
 from seesay.base.records import Score, Skipped
-from seesay.data.evalsets import open_evalset
+from seesay.data.evalsets import open_evalset, open_learned
 from seesay.data.labelled import LabelledSet, refuse_unseen_classes, shared_images
 from seesay.data.sources import count_reasons
 from seesay.formulas.metrics import mean_average_precision_11, mean_per_class, mean_roc_auc, top_k_hits
@@ -32,7 +30,7 @@ from seesay.model.encode import embeddings_of, encode_feature_set, score_image_s
 from seesay.model.zero_shot import Classifier, ZeroShotClassifier
 from seesay.tasks.estimator_input import check_settings
 from seesay.tasks.linear_probe import LinearProbe
-from seesay.tasks.probe_result import ProbeResult, ShotsResult
+from seesay.tasks.probe_result import ProbeResult, ShotsResult, shots_equal_to
 from seesay.tasks.words import choose_words
 
 Penalty = float | Literal["sweep"]
@@ -49,8 +47,9 @@ CHANCE_OF_ROC_AUC = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedSet:
-    """Features of the images that could be read, and their classes as the training set numbers them."""
+    """Features of the images that could be `read`, and their classes as the training set numbers them."""
 
+    read: list[int]
     features_NW: torch.Tensor
     label_N: np.ndarray
     skipped: tuple[Skipped, ...]
@@ -58,11 +57,12 @@ class EncodedSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a probe is fitted and measured."""
+    """How a probe is fitted and measured, and the score of zero-shot."""
 
     seeds: int
     penalty: Penalty
     metric: str
+    zero_shot: float
     start: "OfFeatures | None" = None
 
 
@@ -111,9 +111,8 @@ def probe_sets(
     check_protocol(shots, seeds, penalty, metric, from_words=from_words)
     if from_words and model.reads_grid:
         raise UsageError(f"{model.name} reads a grid of an image, not its features; leave --from-words out.")
-    check_sets(train, test, shots)
-    learned = encode_set(model, train, train, cache, progress)
-    tested = encode_set(model, test, train, cache, progress)
+    check_sets(train, test, shots, from_words=from_words)
+    learned, tested = (encode_set(model, each, train, cache, progress) for each in (train, test))
     refuse_too_few(train, learned.label_N, shots, "images that can be read")
     words = choose_words(model, (test, train), train.class_names)
     head = model.classifier(words.names, words.templates)
@@ -121,7 +120,7 @@ def probe_sets(
     start = OfFeatures(model=model, head=head) if from_words else None
     probe = LinearProbe(penalty=penalty, start=start).fit(learned.features_NW, learned.label_N)
     whole = measured(metric, probe_scores(probe, tested, train), tested.label_N)
-    protocol = Protocol(seeds=seeds, penalty=penalty, metric=metric, start=start)
+    protocol = Protocol(seeds=seeds, penalty=penalty, metric=metric, zero_shot=zero_shot.value, start=start)
     few = tuple(few_shots(learned, tested, train, count, protocol) for count in shots)
     points = [(float(entry.shots), entry.mean) for entry in few if entry.shots]
     points.append((len(learned.label_N) / len(train.class_names), whole.value))
@@ -142,17 +141,18 @@ def probe_sets(
         templates=words.templates,
         shots=few,
         seeds=seeds,
-        shots_equal_to_zero_shot=shots_equal_to(zero_shot.value, points) if shots else None,
+        shots_equal_to_zero_shot=shots_equal_to(zero_shot.value, points) if any(shots) else None,
         skipped_by_reason=dict(Counter(item.reason for item in skipped).most_common()),
         data_fingerprints=(train.fingerprint, test.fingerprint),
-        shared_images=shared_images(train, test),
+        shared_images=shared_images(train.subset(learned.read), test.subset(tested.read)),
+        set_notes=(*dict.fromkeys([*train.notes, *test.notes, *words.remarks, *on_unlearned(train)]),),
         start_scale=probe.start_scale_ if from_words else None,
     )
 
 
-def open_labelled(source: str | Path) -> LabelledSet:
-    """The labelled set that `source` names; `UsageError` for images with captions."""
-    evalset = open_evalset(source)
+def open_labelled(source: str | Path, *, is_learned: bool = False) -> LabelledSet:
+    """The labelled set that `source` names, or what of it `is_learned`; `UsageError` for images with captions."""
+    evalset = open_learned(source) if is_learned else open_evalset(source)
     if not isinstance(evalset, LabelledSet):
         raise UsageError(
             f"{str(source)!r} holds images with captions; a probe needs classes: a folder of images for each, "
@@ -175,8 +175,12 @@ def check_protocol(
         raise UsageError(f"seeds is {seeds}; give {MOST_SEEDS:,} or fewer.")
 
 
-def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> None:
-    """`UsageError`, before any image is read, for unknown classes, fewer than two, or too few images for the shots."""
+def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int], *, from_words: bool = False) -> None:
+    """`UsageError`, before any image is read, for unknown classes, fewer than two, or too few images for the shots.
+
+    So are classes that cannot be told apart, as other sets have their name twice, and with `from_words` those without
+    an image to learn from.
+    """
     if len(train.class_names) < 2:
         raise UsageError(f"{train.name} has one class; a probe needs two or more.")
     occurring = {test.class_names[test.label(index)] for index in range(len(test))}
@@ -186,7 +190,29 @@ def check_sets(train: LabelledSet, test: LabelledSet, shots: Sequence[int]) -> N
             f"classes of {test.name} that {train.name} does not have: {named}"
             f"{f' and {len(unknown) - 5} more' if len(unknown) > 5 else ''}.{nearest(unknown[0], train.class_names)}"
         )
+    names = train.class_names
+    if test.class_names != names and (twice := next((name for name in names if names.count(name) > 1), None)):
+        raise UsageError(f"{train.name} has two classes {twice!r}, and {test.name} other classes; rename one of them.")
+    if from_words and (unlearned := without_images(train)):
+        raise UsageError(
+            f"a probe from words needs an image of every class, and {train.name} has none of {unlearned[0]!r}; "
+            f"add one, or leave the class out{f' ({len(unlearned)} are so)' * (len(unlearned) > 1)}."
+        )
     refuse_too_few(train, np.array([train.label(index) for index in range(len(train))]), shots, "images")
+
+
+def without_images(train: LabelledSet) -> list[str]:
+    """Names of the classes that no image has."""
+    found = {train.label(index) for index in range(len(train))}
+    return [name for label, name in enumerate(train.class_names) if label not in found]
+
+
+def on_unlearned(train: LabelledSet) -> list[str]:
+    """A line on classes that no image is learned from, if there are any."""
+    if not (names := without_images(train)):
+        return []
+    which = f"{len(names)} of {len(train.class_names)} classes have no image to learn from, as {names[0]!r}"
+    return [f"{which}: their images are always misses."]
 
 
 def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int], what: str) -> None:
@@ -203,7 +229,7 @@ def refuse_too_few(train: LabelledSet, label_N: np.ndarray, shots: Sequence[int]
 def encode_set(
     model: Model, evalset: LabelledSet, train: LabelledSet, cache: EmbeddingCache, progress: Callable[[int], None]
 ) -> EncodedSet:
-    """All images of a set that can be read; of two classes with the same name the first is meant."""
+    """All images of a set that can be read; classes go together by name."""
     features_NW, read, skipped = cached_encode_images(
         model, evalset.image, len(evalset), cache=cache, progress=progress, kind="features", encode=encode_feature_set
     )
@@ -212,13 +238,12 @@ def encode_set(
             f"none of the {len(evalset)} images of {evalset.name} could be read ({count_reasons(skipped)})."
         )
     refuse_unseen_classes(evalset, read, skipped)
-    if evalset is train:
-        number_of = list(range(len(train.class_names)))
-    else:
-        # From the last on, so that of two classes with one name the first one counts.
-        index_of = {name: index for index, name in reversed(list(enumerate(train.class_names)))}
+    number_of = list(range(len(train.class_names)))
+    if evalset.class_names != train.class_names:
+        index_of = {name: index for index, name in enumerate(train.class_names)}
         number_of = [index_of.get(name, -1) for name in evalset.class_names]
     return EncodedSet(
+        read=list(read),
         features_NW=features_NW,
         label_N=np.array([number_of[evalset.label(index)] for index in read]),
         skipped=tuple(replace(item, key=evalset.key(int(item.key))) for item in skipped),
@@ -228,9 +253,12 @@ def encode_set(
 def few_shots(
     learned: EncodedSet, tested: EncodedSet, train: LabelledSet, count: int, protocol: Protocol
 ) -> ShotsResult:
-    """Probes on `count` images per class, chosen anew for every seed; of none there is one choice."""
+    """Probes on `count` images per class, chosen anew for every seed; of none it is zero-shot, where they start."""
+    if not count:
+        only = protocol.zero_shot
+        return ShotsResult(shots=0, mean=only, interval95=None, scores=(only,), penalties=())
     scores, penalties = [], []
-    for seed in range(protocol.seeds if count else 1):
+    for seed in range(protocol.seeds):
         chosen, further = choose(learned.label_N, count, seed=seed)
         x_NW, label_N = learned.features_NW[chosen], learned.label_N[chosen]
         penalty = protocol.penalty
@@ -308,21 +336,3 @@ def measured(metric: str, scores_NK: np.ndarray, label_N: np.ndarray) -> Score:
 def hits(scores_NK: np.ndarray, label_N: np.ndarray) -> np.ndarray:
     """Whether the class with the highest score is the right one, (N,) bool; a tie is a miss."""
     return top_k_hits(torch.from_numpy(scores_NK), torch.from_numpy(label_N), ks=(1,))[1]
-
-
-def shots_equal_to(zero_shot: float, points: Sequence[tuple[float, float]]) -> float | None:
-    """How many examples per class give the score `zero_shot`: `points` of (shots, score) joined by straight lines.
-
-    Over the logarithm of the shots, as the paper's figure 7. Where the fewest shots are better already the first line
-    is continued below them, if it rises, and their number is the answer if it does not. None where the scores never
-    get there.
-    """
-    points = sorted(set(points))
-    if points[0][1] >= zero_shot and points[1:2] and points[1][1] <= points[0][1]:
-        return float(points[0][0])
-    for (fewer, low), (more, high) in pairwise(points):
-        is_first = (fewer, low) == points[0]
-        if high > low and high >= zero_shot and (low <= zero_shot or is_first):
-            share = (zero_shot - low) / (high - low)
-            return math.exp(math.log(fewer) + share * (math.log(more) - math.log(fewer)))
-    return None

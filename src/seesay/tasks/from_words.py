@@ -98,8 +98,17 @@ def classes_of_start(start: Starting, names_N: np.ndarray) -> tuple[np.ndarray, 
 
 
 def logits_of(start: Starting, x_NW: Tensor, column_K: np.ndarray) -> Tensor:
-    """The start's logits for rows (N, W), its columns in the order of the probe's classes, (N, K) float64."""
-    score_NK = start.scores(x_NW.float()).double()
+    """The start's logits for rows (N, W), its columns in the order of the probe's classes, (N, K) float64.
+
+    `EstimatorError` for rows that its `scores` do not take.
+    """
+    try:
+        score_NK = start.scores(x_NW.float()).double()
+    except RuntimeError as error:
+        why = str(error).partition("\n")[0]
+        raise EstimatorError(
+            f"start has no scores of rows of {x_NW.shape[1]} numbers ({why}); give rows such as it was made for."
+        ) from error
     return start.scale * score_NK[:, torch.from_numpy(column_K).to(score_NK.device)]
 
 

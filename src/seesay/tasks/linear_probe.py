@@ -25,8 +25,10 @@ from seesay.tasks.estimator_input import (
     check_settings,
     classes_of,
     feature_names,
+    is_empty,
     is_text,
     not_fitted,
+    refuse_no_labels_of,
 )
 from seesay.tasks.from_words import (
     Starting,
@@ -51,10 +53,10 @@ class LinearProbe:
 
     With `start`, a classifier such as `Model.classifier` makes, logits begin at `start_scale_` times its own, X is what
     its `scores` take, and the penalty is on the weights of what is added to them, on rows of X at unit length: the
-    probe is pulled towards it. Labels are names of its classes or their numbers. Without any example it is that
-    classifier itself. `start_scale_` is a careful estimate from the labels. "sweep" is then a search for the penalty
-    whose fits give examples that they have not seen the highest likelihood (`validation_scores_`: its mean logarithm),
-    and a usual one where no class has two.
+    probe is pulled towards it. Labels are names of its classes or their numbers. Without any example its logits are
+    those of that classifier, whose probabilities may have a temperature of their own. `start_scale_` is a careful
+    estimate from the labels. "sweep" is then a search for the penalty whose fits give examples that they have not seen
+    the highest likelihood (`validation_scores_`: its mean logarithm), and a usual one where no class has two.
 
     After `fit`: `classes_`, `coef_` (K, W) and `intercept_` (K,), or one row of them for two classes; `penalty_`,
     `n_iter_` of the last fit, `objective_` (divided by N, or by the sum of weights), `validation_scores_` (accuracy by
@@ -92,7 +94,8 @@ class LinearProbe:
         check_settings(self.max_iterations, self.penalty)
         if self.start is not None:
             check_start(self.start)
-            if not len(y):
+            if is_empty(y):
+                refuse_no_labels_of(X, sample_weight, validation)
                 return self._learn_nothing(X, y)
         x_NW, names_N = as_features(X), as_labels(y)
         check_rows(x_NW, names_N)
@@ -106,9 +109,7 @@ class LinearProbe:
         else:
             classes, self._column_K, label_N = classes_of_start(self.start, names_N)
         self.classes_, self.n_features_in_ = classes, x_NW.shape[1]
-        # What was learned before is gone, even where this fit fails further on.
-        for name in ("coef_", "feature_names_in_"):
-            vars(self).pop(name, None)
+        self._forget()
         if names_W is not None:
             self.feature_names_in_ = names_W
         given = Labelled(x_NW, label_N.to(x_NW.device), None if weight_N is None else weight_N.to(x_NW.device))
@@ -119,9 +120,15 @@ class LinearProbe:
             self._learn_from(self.start, given, extra)
         return self
 
+    def _forget(self) -> None:
+        """What was learned before is gone, even where this fit fails further on."""
+        for name in ("coef_", "feature_names_in_"):
+            vars(self).pop(name, None)
+
     def _learn_nothing(self, X: Any, y: Any) -> "LinearProbe":
         """The classifier to start from, as it is; its classes by name, or by number where y is an array of those."""
         assert self.start is not None
+        self._forget()
         is_by_number = np.asarray(y).dtype.kind in "iu"
         self.classes_, self._column_K, _ = classes_of_start(self.start, np.zeros(0, int if is_by_number else str))
         self.n_features_in_, rows = np.shape(X)[1], 1 if len(self.classes_) == 2 else len(self.classes_)

@@ -149,6 +149,6 @@ def held_out(label_N: Tensor) -> tuple[Tensor, Tensor]:
     if not is_held_N.any():
         raise EstimatorError(
             "no class has two examples, so none can be held out to validate penalties on; "
-            "give validation examples, or a penalty such as 1.0."
+            "give a penalty such as 1.0, or to `fit` validation examples."
         )
     return order_N[~is_held_N], order_N[is_held_N]

@@ -32,22 +32,22 @@ def probe(
 ) -> ProbeResult:
     """Fit a linear classifier on a model's features of `train`, and measure it on `test` beside zero-shot.
 
-    Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`. `model`
-    is a name or folder, loaded to `device` or the best there is, or a `Model`, which stays on its own. `shots`: also
-    with this many images per class, each number with `seeds` random choices of images. `penalty` is on the squared
-    weights (scikit-learn's 1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. With `from_words`
-    probes start from the zero-shot classifier and are pulled towards it, penalties are chosen on the shots alone
-    (`LinearProbe`), and `shots` may hold 0, the zero-shot classifier itself. `precision`, `engine` and `batch_size` are
-    as in `Model.with_precision` and so on, `weights_dtype` as in `load`. Features are cached under `SEESAY_CACHE`,
-    unless `cache` is False.
+    Both are labelled sets (`data.evalsets.open_evalset`), and the classes of `test` are among those of `train`. Where
+    `train` names a set with parts, such as train/ and test/, the former is learned from. `model` is a name or folder,
+    loaded to `device` or the best there is, or a `Model`, which stays on its own. `shots`: also with this many images
+    per class, each number with `seeds` random choices of images. `penalty` is on the squared weights (scikit-learn's
+    1/C), "sweep" searches for it; `metric` is one of `few_shot.METRICS`. With `from_words` probes start from the
+    zero-shot classifier and are pulled towards it, penalties are chosen on the shots alone (`LinearProbe`), and `shots`
+    may hold 0, the zero-shot classifier itself. `precision`, `engine` and `batch_size` are as in `Model.with_precision`
+    and so on, `weights_dtype` as in `load`. Features are cached under `SEESAY_CACHE`, unless `cache` is False.
 
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
     be read, or for a damaged model.
     """
-    counts = whole_numbers(shots, "shots", least=0 if from_words else 1)
+    counts = whole_numbers(shots, "shots", least=0)
     check_protocol(counts, seeds, penalty, metric, from_words=from_words)
-    train_set, test_set = open_labelled(train), open_labelled(test)
-    check_sets(train_set, test_set, counts)
+    train_set, test_set = open_labelled(train, is_learned=True), open_labelled(test)
+    check_sets(train_set, test_set, counts, from_words=from_words)
     how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
     loaded = on_device(model, device, **how)
     with progress(len(train_set) + len(test_set), "images") as advance:

@@ -1,8 +1,10 @@
-"""What a linear probe came to, as a value. Every share is a fraction from 0 to 1."""
+"""What a linear probe came to, as a value. Every score is a fraction from 0 to 1."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from seesay.base.printable import printable
@@ -44,10 +46,11 @@ class ProbeResult:
     """A linear probe that learned on the set `train` and was measured on `set_name`, beside zero-shot on the same.
 
     `score` is that of a probe on all `n_train` images, found with `penalty`; `validation_scores` are accuracies by the
-    penalties that were tried. `features` is the width of a row. `shots_equal_to_zero_shot` is the number of images per
-    class that gives the score of zero-shot, None where no number does or no shots were requested. `shared_images` of
-    the set have the same bytes as one of `train`. `start_scale` is the factor on the logits of zero-shot from which
-    that probe started; None where it started from nothing.
+    penalties that were tried, from words mean logarithms of likelihoods. `features` is the width of a row.
+    `shots_equal_to_zero_shot` is the number of images per class that gives the score of zero-shot, None where no number
+    does or no shots were requested. `shared_images` of the set have the same bytes as one of `train`. `start_scale` is
+    the factor on the logits of zero-shot from which that probe started; None where it started from nothing. `set_notes`
+    are on how both sets and their names are read.
     """
 
     train: str
@@ -70,12 +73,13 @@ class ProbeResult:
     data_fingerprints: tuple[str, str]
     shared_images: int
     start_scale: float | None = None
+    set_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the score, a line each."""
         skipped = skipped_words(self.skipped_by_reason, self.skipped + self.n_train + self.n)
-        notes = (skipped,) if skipped else ()
+        notes = (*self.set_notes, *([skipped] if skipped else []))
         if not self.shared_images:
             return notes
         which = "all of" if self.shared_images >= self.n else f"{self.shared_images:,} of"
@@ -128,6 +132,7 @@ class ProbeResult:
             "data_fingerprints": list(self.data_fingerprints),
             "shared_images": self.shared_images,
             "start_scale": self.start_scale,
+            "notes": list(self.notes),
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -155,7 +160,12 @@ class ProbeResult:
         return [
             ["zero-shot", "0", with_interval(zero_shot.value, zero_shot.interval95), "-"],
             *(
-                ["few-shot", str(entry.shots), entry.words, " ".join(f"{value:.2g}" for value in entry.penalties)]
+                [
+                    "few-shot",
+                    str(entry.shots),
+                    entry.words,
+                    " ".join(f"{value:.2g}" for value in entry.penalties) or "-",
+                ]
                 for entry in self.shots
             ),
             [
@@ -180,6 +190,24 @@ class ProbeResult:
 
     def _repr_html_(self) -> str:
         return html_table(PROBE_COLUMNS, self.cells()) + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+
+
+def shots_equal_to(zero_shot: float, points: Sequence[tuple[float, float]]) -> float | None:
+    """How many examples per class give the score `zero_shot`: `points` of (shots, score) joined by straight lines.
+
+    Over the logarithm of the shots, as the paper's figure 7. Where the fewest shots are better already the first line
+    is continued below them, if it rises, and their number is the answer if it does not. None where the scores never
+    get there.
+    """
+    points = sorted(set(points))
+    if points[0][1] >= zero_shot and not (points[1:2] and points[1][1] > points[0][1]):
+        return float(points[0][0])
+    for (fewer, low), (more, high) in pairwise(points):
+        is_first = (fewer, low) == points[0]
+        if high > low and high >= zero_shot and (low <= zero_shot or is_first):
+            share = (zero_shot - low) / (high - low)
+            return math.exp(math.log(fewer) + share * (math.log(more) - math.log(fewer)))
+    return None
 
 
 PROBE_COLUMNS = ("examples", "per class", "score [95 %]", "penalty")

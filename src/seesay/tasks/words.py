@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seesay.data.class_names import (
+    SAME_NAME,
     ClassName,
     edited_names,
     known_set,
@@ -33,6 +34,16 @@ class Words:
     templates_from: str
     notes: tuple[str, ...] = ()
     same_names: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes, and a line on names that are the same."""
+        return (*self.notes, *([same_names_line(self.same_names)] if self.same_names else []))
+
+
+def same_names_line(names: Sequence[str]) -> str:
+    """What becomes of classes that share a name."""
+    return f"more than one class is called {', '.join(map(repr, names))}; {SAME_NAME}."
 
 
 def choose_words(
