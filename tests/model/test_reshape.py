@@ -69,6 +69,15 @@ def test_only_the_table_of_positions_changes_and_it_is_what_torch_interpolates(k
     assert new.encode_images([np.zeros((9, 9, 3), np.uint8)]).shape == (1, 16)
 
 
+def test_what_was_measured_at_another_size_is_not_kept():
+    model = made("vit")
+    model.facts = {"training": {"steps": 3}, "confidence": {"line": []}, "known_photos": {}, "evaluation": []}
+    known = {"training": {"steps": 3}, "confidence": {"line": []}}
+    once = reshape(model, image_size=48)
+    assert once.facts == {**known, "reshaped_from": {"image_size": 32, "context": 24}}
+    assert reshape(once, context=30).facts == once.facts and reshape(model, image_size=32).facts == model.facts
+
+
 def test_a_smaller_size_and_the_same_size():
     model = made("vit")
     table = model.clip.state_dict()["image_tower.positions"]
@@ -162,7 +171,11 @@ def test_a_bag_of_words_has_no_positions_to_stretch():
     [
         ("vit", {"image_size": 44}, "image_size 44 is no multiple of 8, by which the tower cuts it; take 40 or 48"),
         ("resnet", {"image_size": 80}, "image_size 80 is no multiple of 32, by which the tower cuts it; take 64 or 96"),
-        ("vit", {"image_size": 0}, "image_size is 0, but it should be"),
+        ("vit", {"image_size": 4}, "image_size is 4; give a whole number of pixels from 8 to 2048"),
+        ("vit", {"image_size": -36}, "image_size is -36; give a whole number of pixels from 8 to 2048"),
+        ("vit", {"image_size": 9}, "take 8 or 16"),
+        ("resnet", {"image_size": 16}, r"image_size 16 is no multiple of 32, by which the tower cuts it; take 32\.$"),
+        ("vit", {"image_size": 0}, "image_size is 0; give a whole number"),
         ("vit", {"image_size": 40.5}, "image_size is 40.5; give a whole number of pixels"),
         ("vit", {"context": 2}, "context is 2, but it should be"),
         ("vit", {"context": 5000}, "context is 5000, but it should be"),

@@ -4,6 +4,7 @@ G = positions of a grid, P = rows before them that stand for no position, W = wi
 """
 
 import warnings
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,11 @@ Image = VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConf
 # Zhang et al. 2024, "Long-CLIP": most captions end within the first 20 tokens, so these positions are well trained.
 KEPT = 20
 TEXT_TABLE = "text_tower.positions"
+# Facts that were measured at the sizes of then: scores, and the cosines by which "none of these" is said.
+OF_SIZES = ("evaluation", "known_photos")
+RESHAPED = "reshaped_from"
+# The sizes of images that an architecture may have.
+LEAST_SIDE, MOST_SIDE = 8, 2048
 
 
 def reshape(model: Model, *, image_size: int | None = None, context: int | None = None) -> Model:
@@ -37,7 +43,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
     Weights that hold no position are the same bits, and the preparation of images follows. A table of image positions
     is interpolated as `image_positions`, one of text positions as `text_positions`; towers without one need none.
     `UsageError` for a size that the tower cannot take, a text side whose context cannot change and a model that is only
-    to encode with; a `UserWarning` where captions will be cut shorter.
+    to encode with; a `UserWarning` where captions will be cut shorter. Of the facts those of `OF_SIZES` are left out.
     """
     refuse_altered(model, "reshape")
     old = model.architecture
@@ -58,8 +64,14 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
         preprocess=model.preprocess.model_copy(update={"size": size}),
         templates=model.templates,
         name=model.name,
-        facts=model.facts if architecture == old else {**model.facts, "reshaped_from": before},
+        facts=model.facts if architecture == old else _facts_of_other(model, before),
     )
+
+
+def _facts_of_other(model: Model, before: dict[str, int]) -> dict[str, Any]:
+    """What is known of the model at other sizes, and those that it was trained for."""
+    kept = {name: fact for name, fact in model.facts.items() if name not in OF_SIZES}
+    return {RESHAPED: before, **kept}
 
 
 def image_positions(position_GW: Tensor, side: int, *, before: int) -> Tensor:
@@ -124,14 +136,14 @@ def _architecture(old: Architecture, *, image_size: int | None, context: int | N
 
 def _refuse_remainder(image: Image, size: int) -> None:
     """SigLIP and the small convolutional tower take any size."""
-    if not float(size).is_integer():
-        raise UsageError(f"image_size is {size}; give a whole number of pixels.")
+    if not float(size).is_integer() or not LEAST_SIDE <= size <= MOST_SIDE:
+        raise UsageError(f"image_size is {size}; give a whole number of pixels from {LEAST_SIDE} to {MOST_SIDE}.")
     step = 32 if isinstance(image, ResNetConfig) else image.patch if isinstance(image, VisionTransformerConfig) else 1
     if size % step:
-        low = size // step * step
+        near = [side for side in (size // step * step, -(-size // step) * step) if LEAST_SIDE <= side <= MOST_SIDE]
         raise UsageError(
-            f"image_size {size} is no multiple of {step}, by which the tower cuts it; take {low or step} or "
-            f"{low + step}."
+            f"image_size {size} is no multiple of {step}, by which the tower cuts it; take "
+            f"{' or '.join(map(str, near))}."
         )
 
 
