@@ -1,14 +1,17 @@
 """Low-rank updates: which matrices they reach, what they leave alone, their files, and peft with transformers."""
 
 import copy
+import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import seesay
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.adapters import adapter_files, updates_of, with_adapter, write_adapter
+from seesay.model.weights import write_tensors
 from seesay.nets.adapters import add_low_rank, matrices, plain_tensors
 from seesay.nets.presets import preset
 from seesay.training.settings import StartSettings, TrainSettings
@@ -178,6 +181,72 @@ def test_an_adapter_of_another_model_or_a_damaged_one_is_refused(tmp_path):
     config.write_text(config.read_text().replace('"LORA"', '"IA3"'))
     with pytest.raises(RefusedInput, match="peft_type"):
         with_adapter(model, tmp_path / "adapter")
+
+
+def changed(folder, change=lambda tensors: tensors, **config):
+    """The adapter with other tensors, and other values in its configuration."""
+    name, words = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    name.write_bytes(write_tensors(change(load_file(name))))
+    words.write_text(json.dumps(json.loads(words.read_text()) | config))
+    return folder
+
+
+QKV, FC = "text_tower.blocks.0.attention.qkv.weight", "text_tower.blocks.0.fc.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda own: {}, "has no update"),
+        (lambda own: own | {f"{FC}.0.up": own[f"{FC}.0.up"][:32]}, "does not fit the model"),
+        (lambda own: own | {f"{QKV}.1.up": own[f"{QKV}.1.up"][:16]}, "does not fit the model"),
+        (
+            lambda own: own | {f"{QKV}.3.{end}": own[f"{QKV}.0.{end}"].clone() for end in ("up", "down")},
+            "does not fit the model",
+        ),
+        (lambda own: own | {f"{FC}.0.up": own[f"{FC}.0.up"][:0]}, "does not fit the model"),
+        (lambda own: {"logit_scale.0.up": torch.ones(1, 2), "logit_scale.0.down": torch.ones(2, 1)}, "does not fit"),
+        (
+            lambda own: {
+                "text_tower.positions.0.up": torch.ones(16, 2),
+                "text_tower.positions.0.down": torch.ones(2, 64),
+            },
+            "does not fit the model",
+        ),
+        (lambda own: {name: torch.cat([x, x], dim=x.shape.index(2)) for name, x in own.items()}, "has rank 4, but"),
+    ],
+)
+def test_an_update_of_other_rows_rank_or_no_matrix_is_refused(change, complaint, tmp_path):
+    model = model_of("vit-small")
+    learner = learner_of(model, towers=("text",))
+    write_adapter(tmp_path, adapter_files(updates_of(learner.clip), model.architecture, base="x", layout="seesay"))
+    with pytest.raises(RefusedInput, match=complaint):
+        with_adapter(model, changed(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "olora"},
+        {"alora_invocation_tokens": [5, 6]},
+        {"layer_replication": [[0, 1]]},
+        {"use_qalora": True},
+        {"lora_alpha": 1e39},
+    ],
+)
+def test_what_peft_computes_otherwise_is_refused(config, tmp_path):
+    model = model_of("vit-small")
+    files = adapter_files(updates_of(learner_of(model).clip), model.architecture, base="x", layout="peft")
+    write_adapter(tmp_path, files)
+    with pytest.raises(RefusedInput, match=next(iter(config))):
+        with_adapter(model, changed(tmp_path, **config))
+
+
+def test_a_tower_that_is_named_twice_is_updated_once():
+    model = model_of("vit-small")
+    twice = updates_of(learner_of(model, towers=("image", "image")).clip)
+    assert len(twice) == len(updates_of(learner_of(model, towers=("image",)).clip))
 
 
 def test_a_rank_larger_than_a_matrix_and_no_matrix_at_all_are_one_line_each():

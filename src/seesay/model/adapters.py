@@ -26,14 +26,16 @@ from seesay.model.layouts.config_file import checked_as, read_json
 from seesay.model.layouts.hf_clip import refuse_other_towers
 from seesay.model.layouts.hf_clip_tensors import links
 from seesay.model.weights import read_names, read_tensors, write_tensors
-from seesay.nets.adapters import LowRank
+from seesay.nets.adapters import LowRank, matrices
 from seesay.nets.architecture import Architecture
-from seesay.nets.clip import empty_clip
+from seesay.nets.clip import DualEncoder, empty_clip
 
 WEIGHTS_NAME, CONFIG_NAME = "adapter_model.safetensors", "adapter_config.json"
 Layout = Literal["seesay", "peft"]
 # What PEFT puts in front of every name.
 WRAPPER = "base_model.model."
+# A guess: nobody's adapter counts more.
+MOST_ALPHA = 1e6
 
 
 class _Config(BaseModel):
@@ -43,13 +45,21 @@ class _Config(BaseModel):
 
     peft_type: Literal["LORA"] = "LORA"
     r: Annotated[int, Field(ge=1, le=4096)]
-    lora_alpha: Annotated[float, Field(gt=0)]
+    lora_alpha: Annotated[float, Field(gt=0, le=MOST_ALPHA)]
+    # Those of other starts take something away from the weights themselves.
+    init_lora_weights: Literal[True, False, "gaussian", "eva", "orthogonal"] = True
     use_dora: Literal[False] = False
     use_rslora: Literal[False] = False
     rank_pattern: Annotated[dict[str, int], Field(max_length=0)] = {}
     alpha_pattern: Annotated[dict[str, float], Field(max_length=0)] = {}
     bias: Literal["none"] = "none"
     modules_to_save: None = None
+    alora_invocation_tokens: None = None
+    layer_replication: None = None
+    arrow_config: None = None
+    kasa_config: None = None
+    use_qalora: Literal[False] = False
+    use_bdlora: Literal[None, False] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +161,7 @@ def with_adapter(model: Model, folder: str | Path) -> Model:
     folder = Path(folder)
     tensors = {name: tensor.clone() for name, tensor in model.clip.state_dict().items()}
     for update in read_updates(folder, model.architecture):
-        _add(tensors, update, where=folder)
+        _add(tensors, update)
     updated = copy.copy(model)
     updated.clip = empty_clip(model.architecture)
     updated.clip.fill(tensors)
@@ -166,7 +176,32 @@ def read_updates(folder: Path, architecture: Architecture) -> list[Update]:
     header = read_names(folder / WEIGHTS_NAME)
     expected = {name: torch.empty(entry["shape"], device="meta") for name, entry in header.items()}
     tensors = read_tensors(folder / WEIGHTS_NAME, expected)
-    return list(_named_updates(tensors, architecture, scale=config.lora_alpha / config.r, where=folder))
+    updates = list(_named_updates(tensors, architecture, scale=config.lora_alpha / config.r, where=folder))
+    if not updates:
+        raise RefusedInput(f"{folder / WEIGHTS_NAME} has no update; save the adapter again.")
+    clip = empty_clip(architecture)
+    known = matrices(clip) if isinstance(clip, DualEncoder) else []
+    shape_of = {matrix.path: (matrix.shape, len(matrix.kinds)) for matrix in known}
+    for update in updates:
+        _refuse_other_shape(update, shape_of, rank=config.r, where=folder)
+    return updates
+
+
+def _refuse_other_shape(
+    update: Update, shape_of: Mapping[str, tuple[tuple[int, int], int]], *, rank: int, where: Path
+) -> None:
+    """`RefusedInput` for an update of no matrix, of other rows or columns than a part of it has, or of another rank."""
+    shape, parts = shape_of.get(update.path, ((0, 0), 0))
+    rows, columns = len(update.up_RK), update.down_KC.shape[1]
+    if (rows, columns) != shape or update.part >= parts:
+        raise RefusedInput(
+            f"{where / WEIGHTS_NAME} updates {update.path[:80]!r} by {rows} x {columns}, which does not fit the model; "
+            "add it to the one it was trained on."
+        )
+    if update.rank != rank:
+        raise RefusedInput(
+            f"{where / WEIGHTS_NAME} has rank {update.rank}, but {CONFIG_NAME} says {rank}; save the adapter again."
+        )
 
 
 def _named_updates(
@@ -191,14 +226,8 @@ def _named_updates(
         yield Update(path=path, part=int(part), up_RK=up, down_KC=down, scale=scale)
 
 
-def _add(tensors: dict[str, Tensor], update: Update, *, where: Path) -> None:
-    weight, rows = tensors.get(update.path), len(update.up_RK)
+def _add(tensors: dict[str, Tensor], update: Update) -> None:
+    weight, rows = tensors[update.path], len(update.up_RK)
     first = update.part * rows
-    columns = update.down_KC.shape[1]
-    if weight is None or weight[0].numel() != columns or first + rows > len(weight) or len(weight) % rows:
-        raise RefusedInput(
-            f"{where / WEIGHTS_NAME} updates {update.path[:80]!r} by {rows} x {columns}, which does not fit the model; "
-            "add it to the one it was trained on."
-        )
     delta = update.scale * (update.up_RK @ update.down_KC)
     weight[first : first + rows] += delta.reshape(rows, *weight.shape[1:]).to(weight.device)

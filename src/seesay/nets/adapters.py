@@ -94,7 +94,7 @@ class Matrix:
 def matrices(clip: DualEncoder, *, kinds: Sequence[str] = MATRIX_KINDS, towers: Sequence[str] = TOWERS) -> list[Matrix]:
     """The matrices of a model of which at least one part is of these kinds and in these towers."""
     found = []
-    for tower in towers:
+    for tower in dict.fromkeys(towers):
         parts = {"image": clip.image_parts, "text": clip.text_parts}[tower]()
         for part in parts:
             above = next(path for path, module in clip.named_modules() if module is part)
@@ -157,12 +157,12 @@ def _refuse_tower(clip: DualEncoder, tower: str, kinds: Sequence[str]) -> None:
     other = " and ".join(name for name in TOWERS if name != tower)
     if isinstance(module, ComputesBuffers):
         raise UsageError(
-            f"the {tower} tower is another library's, whose matrices are not named here; set start.towers=[{other}]."
+            f'the {tower} tower is another library\'s, whose matrices are not named here; set start.towers=["{other}"].'
         )
     if not matrices(clip, kinds=kinds, towers=(tower,)):
         raise UsageError(
             f"no matrix of the {tower} tower is one of {', '.join(kinds)}; choose others with start.targets, or set "
-            f"start.towers=[{other}]."
+            f'start.towers=["{other}"].'
         )
 
 
