@@ -12,14 +12,14 @@ from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import read_events
 from seesay.base.records import Batch
 from seesay.base.settings import read_settings
-from seesay.data.loader import Subset, caption_id
+from seesay.data.loader import Subset, caption_id, image_id
 from seesay.data.pairs import open_pairs
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.formulas.contrastive import affinity_loss
 from seesay.model import teacher as teacher_file
 from seesay.model.cache import weights_sha256
 from seesay.model.teacher import TeacherRows, teacher_sha256
-from seesay.training import loop
+from seesay.training import loop, start
 from seesay.training.objectives import objective_of, taught
 from seesay.training.settings import TrainSettings
 
@@ -77,7 +77,7 @@ def test_rows_are_those_of_the_teacher_for_the_caption_that_was_drawn(teacher, c
     ids = torch.tensor([caption_id(text) for text in captions])
     batch = Batch(
         pixels_B3SS=torch.empty(0), tokens=model.tokenizer.tokens(captions), sample_B=torch.arange(3),
-        image_id_B=torch.arange(3), caption_id_B=ids,
+        image_id_B=torch.tensor([image_id(some[index].image) for index in range(3)]), caption_id_B=ids,
     )  # fmt: skip
     found = kept.of(batch, torch.device("cpu"))
     expected = model.encode_images([some[index].image for index in range(3)]), model.encode_texts(captions)
@@ -168,6 +168,56 @@ def test_another_teacher_other_pairs_and_damage_are_one_line_each(teacher, colou
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(RefusedInput, match=r"is damaged .*; remove it, and its rows are made again"):
         kept.missing()
+
+
+def bitmaps(folder, paint, shift: int):
+    """Pairs whose images are files of one size each, whatever they show."""
+    for number in range(24):
+        colour = ("red", "green", "blue", "yellow")[(number + shift) % 4]
+        paint(folder / f"{number:02}.bmp", colour)
+        (folder / f"{number:02}.txt").write_text(WORDS[number % 4])
+    return folder
+
+
+@pytest.mark.journey
+def test_rows_of_images_that_changed_under_their_name_and_size_are_refused(teacher, paint, tmp_path):
+    pairs, named = bitmaps(tmp_path / "pairs", paint, 0), {"distillation": {"rows": str(tmp_path / "rows")}}
+    seesay.train(pairs, out=tmp_path / "one", teacher=str(teacher[1]), steps=1, **named, **QUICK)
+    bitmaps(pairs, paint, 1)
+    with pytest.raises(
+        RefusedInput, match=r"000000\.safetensors has no row of '\d\d' as it is now, .*; remove it, and"
+    ):
+        seesay.train(pairs, out=tmp_path / "two", teacher=str(teacher[1]), steps=1, **named, **QUICK)
+    (tmp_path / "rows" / "000000.safetensors").unlink()
+    assert seesay.train(pairs, out=tmp_path / "two", teacher=str(teacher[1]), steps=1, **named, **QUICK)
+
+
+@pytest.mark.journey
+def test_an_image_that_could_not_be_read_has_no_row_and_is_counted(teacher, paint, tmp_path):
+    pairs, named = bitmaps(tmp_path / "pairs", paint, 0), {"distillation": {"rows": str(tmp_path / "rows")}}
+    whole = (pairs / "03.bmp").read_bytes()
+    (pairs / "03.bmp").write_bytes(b"x" * len(whole))
+    seesay.train(pairs, out=tmp_path / "one", teacher=str(teacher[1]), epochs=2, **named, **QUICK)
+    (event,) = [event for event in read_events(tmp_path / "one" / "events.jsonl") if event.get("event") == "teacher"]
+    assert event["images_not_read"] == 1
+    (pairs / "03.bmp").write_bytes(whole)
+    with pytest.raises(RefusedInput, match="or of one that could not be read; remove it"):
+        seesay.train(pairs, out=tmp_path / "two", teacher=str(teacher[1]), epochs=2, **named, **QUICK)
+
+
+def test_a_teacher_that_changes_while_a_run_is_prepared_is_refused(teacher, coloured_pairs, tmp_path, monkeypatch):
+    model, folder = teacher
+    other = seesay.build("conv-tiny", tokenizer=model.tokenizer, seed=4)
+    honest = start.teacher_sha256
+
+    def then_changed(loaded):
+        found = honest(loaded)
+        other.save(folder)
+        return found
+
+    monkeypatch.setattr(start, "teacher_sha256", then_changed)
+    with pytest.raises(RefusedInput, match="has changed since this began; name a copy that nobody writes"):
+        seesay.train(coloured_pairs(24), out=tmp_path / "run", teacher=str(folder), steps=1, **QUICK)
 
 
 @pytest.mark.journey

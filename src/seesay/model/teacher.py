@@ -1,7 +1,8 @@
 """What a teacher makes of pairs: its rows of every image and every caption, made once and kept in a folder as float16.
 
 The rows of so many pairs are one file, published when they are complete: what was made before a stop is not made again.
-Each file says which teacher and which pairs it is of.
+Each file says which teacher and which pairs it is of, and which image each row is of: files may change and keep their
+names and sizes.
 
 P = pairs of a file, M = captions of all of them, B = pairs of a batch, K = captions of each in it, E = width of a row.
 """
@@ -20,13 +21,14 @@ from torch import Tensor
 from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.publish import publish_file
 from seesay.base.records import Batch, Embedded, PairSource
-from seesay.data.loader import Subset, caption_id
+from seesay.data.loader import Subset, caption_id, image_id
 from seesay.model.bundle import Model
 from seesay.model.cache import key_of, space_fingerprint, weights_sha256
 from seesay.model.encode import encode_blocks
 
 # A guess: so many pairs are lost at a stop at most, and a million of them are a thousand files.
 PAIRS_PER_FILE = 1024
+TENSORS = ("image_PE", "text_ME", "image_id_P")
 
 
 def teacher_sha256(model: Model) -> str:
@@ -54,7 +56,7 @@ class TeacherRows:
     pairs: PairSource
     sha256: str
     _first_P: Sequence[int] = field(init=False)
-    _files: dict[int, tuple[Tensor, Tensor, float]] = field(init=False, default_factory=dict)
+    _files: dict[int, tuple[Tensor, Tensor, Tensor, float]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         source = self.source
@@ -75,34 +77,50 @@ class TeacherRows:
         """The numbers of the files that are not made yet; `RefusedInput` for one of another teacher or other pairs."""
         return [number for number in range(self.files) if not self._is_there(number)]
 
-    def make(self, teacher: Model, number: int, *, part: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor]:
-        """Rows of the images (P, E) and captions (M, E) of the k-th of n even parts of a file, in float32.
+    def make(self, teacher: Model, number: int, *, part: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of the images (P, E) and captions (M, E) of the k-th of n even parts of a file, in float32, and which
+        images they are of, (P,) as `data.loader.image_id`.
 
-        An image that cannot be read has a row of NaN; no batch has it.
+        An image that cannot be read has a row of NaN and is 0.
         """
         first, stop = self._range(number)
         k, n = part
         first, stop = first + (stop - first) * k // n, first + (stop - first) * (k + 1) // n
         source = self.source
         image_PE = torch.full((stop - first, teacher.architecture.embed_dim), torch.nan)
-        for image_BE, index, _ in encode_blocks(teacher, lambda index: source[index].image, range(first, stop)):
-            image_PE[[at - first for at in index]] = image_BE
-        captions = [caption for index in range(first, stop) for caption in source.captions(index)]
-        return image_PE, teacher.encode_texts(captions)
+        image_id_P = torch.zeros(stop - first, dtype=torch.int64)
 
-    def write(self, number: int, image_PE: Tensor, text_ME: Tensor, *, scale: float) -> None:
-        """Publish a file."""
-        tensors = {"image_PE": image_PE.half().contiguous(), "text_ME": text_ME.half().contiguous()}
+        def read(index: int) -> bytes:
+            image = source[index].image
+            image_id_P[index - first] = image_id(image)
+            return image
+
+        for image_BE, index, _ in encode_blocks(teacher, read, range(first, stop)):
+            image_PE[[at - first for at in index]] = image_BE
+        image_id_P[image_PE.isnan().any(1)] = 0
+        captions = [caption for index in range(first, stop) for caption in source.captions(index)]
+        return image_PE, teacher.encode_texts(captions), image_id_P
+
+    def write(self, number: int, image_PE: Tensor, text_ME: Tensor, image_id_P: Tensor, *, scale: float) -> None:
+        """Publish a file of what `make` returns."""
+        rows = {"image_PE": image_PE.half().contiguous(), "text_ME": text_ME.half().contiguous()}
+        tensors = {**rows, "image_id_P": image_id_P.contiguous()}
         metadata = {"teacher": self.sha256, "pairs": self.source.fingerprint, "scale": json.dumps(scale)}
         publish_file(self._path(number), save(tensors, metadata))
 
     def of(self, batch: Batch, device: torch.device) -> Embedded:
-        """The teacher's rows of a batch, (B, E) and (K B, E), those of the captions that were drawn."""
+        """The teacher's rows of a batch, (B, E) and (K B, E), those of the captions that were drawn.
+
+        `RefusedInput` for a row of another image than the batch has.
+        """
         drawn_id_B = batch.caption_id_B if batch.drawn_id_B is None else batch.drawn_id_B
         samples, drawn = batch.sample_B.tolist(), drawn_id_B.tolist()
-        images = [self._image(self._index(sample)) for sample in samples]
+        images = [
+            self._image(self._index(sample), own)
+            for sample, own in zip(samples, batch.image_id_B.tolist(), strict=True)
+        ]
         texts = [self._text(samples[row % len(samples)], caption) for row, caption in enumerate(drawn)]
-        image_0E, text_0E, scale = self._file(0)
+        image_0E, text_0E, _, scale = self._file(0)
         return Embedded(
             image_BD=(torch.stack(images) if images else image_0E[:0]).to(device).float(),
             text_BD=(torch.stack(texts) if texts else text_0E[:0]).to(device).float(),
@@ -112,8 +130,15 @@ class TeacherRows:
     def _index(self, sample: int) -> int:
         return self.pairs.indices[sample] if isinstance(self.pairs, Subset) else sample
 
-    def _image(self, index: int) -> Tensor:
-        return self._file(index // PAIRS_PER_FILE)[0][index % PAIRS_PER_FILE]
+    def _image(self, index: int, own: int) -> Tensor:
+        number, at = divmod(index, PAIRS_PER_FILE)
+        image_PE, _, image_id_P, _ = self._file(number)
+        if int(image_id_P[at]) != own:
+            raise RefusedInput(
+                f"{self._path(number)} has no row of {self.source.key(index)!r} as it is now, but of another image of "
+                "that name, or of one that could not be read; remove it, and its rows are made again."
+            )
+        return image_PE[at]
 
     def _text(self, sample: int, caption: int) -> Tensor:
         index = self._index(sample)
@@ -128,12 +153,10 @@ class TeacherRows:
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06}.safetensors"
 
-    def _file(self, number: int) -> tuple[Tensor, Tensor, float]:
+    def _file(self, number: int) -> tuple[Tensor, Tensor, Tensor, float]:
         """The tensors of a file, mapped into memory when they are first asked for, and the teacher's scale."""
         if number not in self._files:
-            self._files[number] = self._read(
-                number, lambda file: (file.get_tensor("image_PE"), file.get_tensor("text_ME"))
-            )
+            self._files[number] = self._read(number, lambda file: [file.get_tensor(name) for name in TENSORS])
         return self._files[number]
 
     def _is_there(self, number: int) -> bool:
@@ -141,9 +164,14 @@ class TeacherRows:
             return False
         first, stop = self._range(number)
         expected = [stop - first, self._first_P[stop] - self._first_P[first]]
-        names = ("image_PE", "text_ME")
-        *counts, _ = self._read(number, lambda file: [file.get_slice(name).get_shape()[0] for name in names])
-        if counts != expected:
+        expected.append(stop - first)
+        own = self._read(
+            number, lambda file: [(name, file.get_slice(name).get_shape()[0]) for name in sorted(file.keys())]
+        )
+        found = dict(own[:-1])
+        if "image_id_P" not in found:
+            return False  # of an earlier version, which did not know its images
+        if (counts := [found.get(name) for name in TENSORS]) != expected:
             raise RefusedInput(f"{self._path(number)} has rows of {counts}, not {expected}; remove it.")
         return True
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seesay.base.errors import TooManySkipped, UsageError
+from seesay.base.errors import RefusedInput, TooManySkipped, UsageError
 from seesay.base.journal import Journal, ProgressLine, progress
 from seesay.base.publish import refuse_unwritable
 from seesay.base.records import PairSource
@@ -25,7 +25,7 @@ from seesay.data.prompts import TEMPLATES
 from seesay.data.tokenizer import CaptionTokenizer
 from seesay.model.bundle import Model
 from seesay.model.hub import load
-from seesay.model.teacher import TeacherRows
+from seesay.model.teacher import TeacherRows, teacher_sha256
 from seesay.nets.batch_norm import has_batch_norm
 from seesay.nets.block import Blocks
 from seesay.nets.clip import CaptionPredictor, Clip, build_clip
@@ -194,7 +194,8 @@ def add_teacher(state: TrainState, pairs: TrainingPairs) -> None:
     """Give the steps what the run's teacher makes of the pairs, if it has one, and what the first model should keep.
 
     Rows of a teacher that are not made yet are made now, by all processes in equal parts; the main one writes them.
-    `UsageError` for a run that should keep something and is told of nothing.
+    `UsageError` for a run that should keep something and is told of nothing; `RefusedInput` for a teacher that is no
+    longer the one that the run began with.
     """
     settings, processes = state.plan.settings, state.processes
     keep = settings.start.keep or 0.0
@@ -206,23 +207,31 @@ def add_teacher(state: TrainState, pairs: TrainingPairs) -> None:
     folder = Path(settings.distillation.rows or state.journal.folder / TEACHER_FOLDER)
     rows = TeacherRows(folder=folder, pairs=pairs.training, sha256=str(settings.distillation.sha256))
     missing = processes.broadcast_from_main(rows.missing)
-    began = time.monotonic()
+    began, unread = time.monotonic(), 0
     if missing:
-        teacher = load(settings.teacher).to(state.parallel.device)
+        refuse_unwritable(folder)
+        teacher = load(settings.teacher)
+        if teacher_sha256(teacher) != rows.sha256:
+            raise RefusedInput(
+                f"teacher {settings.teacher} has changed since this began; name a copy that nobody writes."
+            )
+        teacher.to(state.parallel.device)
         with progress(len(missing), "teacher") if processes.is_main else nullcontext(lambda count: None) as advance:
             for number in missing:
                 own = rows.make(teacher, number, part=(processes.rank, processes.world_size))
                 counts = processes.all_gather_floats([float(len(row_XE)) for row_XE in own])
-                image_PE, text_ME = (
+                gathered = [
                     processes.all_gather(row_XE, [int(count[side]) for count in counts])
                     for side, row_XE in enumerate(own)
-                )
+                ]
+                unread += int(gathered[0].isnan().any(1).sum())
                 if processes.is_main:
-                    rows.write(number, image_PE, text_ME, scale=teacher.logit_scale)
+                    rows.write(number, *gathered, scale=teacher.logit_scale)
                 advance(1)
         processes.barrier()
     seconds = round(time.monotonic() - began, 1)
-    state.log_event("teacher", folder=str(folder), files_made=len(missing), files=rows.files, seconds=seconds)
+    made = {"files_made": len(missing), "files": rows.files, "images_not_read": unread}
+    state.log_event("teacher", folder=str(folder), **made, seconds=seconds)
     state.stepper = replace(state.stepper, teacher=rows)
 
 
