@@ -425,6 +425,8 @@ def test_a_learned_prompt_has_no_place_in_the_layouts_of_others(small_vit, tmp_p
     from seesay.training.start import learner_from, without_adapters
 
     prompt = without_adapters(learner_from(small_vit, TrainSettings(start=StartSettings(how="prompt")), name="prompt"))
+    with pytest.raises(UsageError, match=r"has \d+ learned words, and 256 more are above 256; take fewer"):
+        learner_from(prompt, TrainSettings(start=StartSettings(how="prompt", context=256)), name="again")
     for layout in ("hf", "open_clip"):
         with pytest.raises(UsageError, match=r"no place for the \d learned words"):
             prompt.save(tmp_path / layout, layout=layout)

@@ -20,7 +20,7 @@ def advice(*, pairs=2000, median_side=96, sources=("photos",), out="runs/photos"
 def test_few_photos_are_sent_to_a_trained_model_with_the_command_to_type():
     assert advice().startswith("2,000 pairs teach little from nothing: 2,000 of photos came to ")
     assert advice().endswith("to start from that: `seesay finetune box photos --out runs/photos-finetuned`")
-    assert "\n" not in advice()
+    assert "\n" not in advice() and advice(pairs=600).endswith("-finetuned` (so few need --val and --guard as well)")
     words = advice(sources=["my photos", "b.csv"], out="runs/my photos")
     assert words.endswith("`seesay finetune box 'my photos' b.csv --out 'runs/my photos-finetuned'`")
     assert "finetune box PAIRS --out" in advice(sources=[("image", "caption")])

@@ -16,7 +16,7 @@ from seesay.training.checkpoint import Position, restore_latest, save_checkpoint
 from seesay.training.optimizer import optimizer_of
 from seesay.training.plan import OptimizerPlan
 from seesay.training.settings import StartSettings, TrainSettings
-from seesay.training.start import learner_from, with_start
+from seesay.training.start import begin_with, learner_from, with_start
 from seesay.training.train import train_model
 
 WORDS = ["a red square", "a green square", "something blue", "something yellow"] * 3
@@ -72,6 +72,16 @@ def test_settings_that_contradict_the_model_are_one_line_each(begun, predictor, 
     predictor("caption").save(tmp_path / "captions")
     with pytest.raises(UsageError, match="has no text tower to go on with"):
         seesay.train(tmp_path, start={"model": str(tmp_path / "captions")}, steps=1)
+    with pytest.raises(UsageError, match=r"optimizer\.kind is muon, which steps whole matrices, and lora has none"):
+        with_start(TrainSettings(start=StartSettings(how="lora"), optimizer={"kind": "muon"}), model)
+    for how in ("lora", "prompt", "image", "lock-image"):
+        with pytest.raises(
+            UsageError, match=rf"start\.how is {how}, but the run begins with random weights; name a model"
+        ):
+            begin_with(TrainSettings(start=StartSettings(how=how)))
+    with pytest.raises(UsageError, match=r"distillation.temperature is 2.0, but there is no teacher; name one"):
+        begin_with(TrainSettings(distillation={"temperature": 2.0}))
+    assert begin_with(TrainSettings(distillation={"temperature": 1.0}))[0] is None
     with pytest.raises(UsageError, match=r"start\.classes names no classes"):
         learner_from(model, TrainSettings(start=StartSettings(how="image")), name="x")
 
@@ -208,4 +218,7 @@ def test_wrong_towers_are_one_line_each(begun, predictor, coloured_pairs, tmp_pa
     refused("model is vit-small, but both towers are those of other models", model="vit-small", **both)
     refused("start.how is lock-text, but that tower is of random", image_tower=str(folder), start={"how": "lock-text"})
     refused("model 'nothing' is no folder", image_tower="nothing")
+    refused(
+        "objective caption predicts captions and has no place for text_tower", text_tower="box", objective="caption"
+    )
     assert not (tmp_path / "run").exists()

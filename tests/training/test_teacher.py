@@ -227,7 +227,7 @@ def test_wrong_teachers_are_one_line_each(teacher, predictor, coloured_pairs, tm
     predictor("caption").save(tmp_path / "captions")
     with pytest.raises(UsageError, match="predicts captions and has no rows of texts"):
         seesay.train(pairs, out=tmp_path / "a", teacher=str(tmp_path / "captions"), steps=1, **QUICK)
-    with pytest.raises(UsageError, match=r"distillation.weight is 2, but there is no teacher; name one"):
+    with pytest.raises(UsageError, match=r"distillation.weight is 2.0, but there is no teacher; name one"):
         seesay.train(pairs, out=tmp_path / "a", distillation={"weight": 2.0}, steps=1, **QUICK)
     with pytest.raises(UsageError, match=r"is another one .* than distillation.sha256 names"):
         named = {"distillation": {"sha256": "0" * 64}}

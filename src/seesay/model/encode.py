@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -137,6 +138,8 @@ def check_width(model: "Model", width: int | None) -> int | None:
     whole, widths = model.architecture.embed_dim, model.architecture.widths or ()
     if not model.embeds_texts:
         raise UsageError(f"{model.name} predicts captions, and has no rows that could be cut to width {width}.")
+    if isinstance(width, bool) or not isinstance(width, Integral):
+        raise UsageError(f"width is {width!r}; give a whole number of 1 to {whole}.")
     if not 1 <= width <= whole:
         raise UsageError(f"width is {width}, and a row of {model.name} has {whole} numbers; give 1 to {whole}.")
     if width not in (*widths, whole):
@@ -197,7 +200,7 @@ def encode_any(model: "Model", images: Iterable, *, on_error: OnError) -> Tensor
             blocks.append(model.encode_pixels(torch.stack([pixels for _, pixels in good])))
         index += [number for number, _ in good]
         skipped += broken
-    embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
+    embeddings = torch.cat(blocks) if blocks else torch.empty(0, row_width(model))
     if not skipped:
         return embeddings
     _report(skipped, len(index) + len(skipped), on_error)
@@ -226,7 +229,7 @@ def encode_image_set(
         read_ones += own
         skipped += broken
         progress(len(own) + len(broken))
-    embeddings = torch.cat(blocks) if blocks else torch.empty(0, model.architecture.embed_dim)
+    embeddings = torch.cat(blocks) if blocks else torch.empty(0, row_width(model))
     return embeddings, read_ones, skipped
 
 
@@ -252,7 +255,7 @@ def encode_blocks(
     """The images of these numbers as `encode_image_set` gives them, (N, D) a batch at a time: nothing piles up."""
     for block in prefetch_blocks(lambda index: _pixels(model, read, index), indices, size=model.batch_size):
         good, broken = _sorted_out(block)
-        image_BD = torch.empty(0, model.architecture.embed_dim)
+        image_BD = torch.empty(0, row_width(model))
         if good:
             image_BD = (encode or model.encode_pixels)(torch.stack([pixels for _, pixels in good]))
         yield image_BD, [index for index, _ in good], broken

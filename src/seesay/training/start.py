@@ -24,11 +24,12 @@ from seesay.nets.adapters import add_context, add_low_rank, has_adapters, plain_
 from seesay.nets.architecture import Architecture
 from seesay.nets.class_encoder import ClassEncoder
 from seesay.nets.clip import Clip, DualEncoder, empty_clip
-from seesay.training.objectives import default_objective
+from seesay.training.objectives import default_objective, objective_of
+from seesay.training.objectives.base import PredictionObjective
 from seesay.training.objectives.classes import Classes
 from seesay.training.pairs import TrainingPairs
 from seesay.training.plan import DataFacts
-from seesay.training.settings import StartSettings, TrainSettings
+from seesay.training.settings import DistillationSettings, StartSettings, TrainSettings
 
 # Wortsman et al. 2022, "Robust fine-tuning of zero-shot models": 3e-5, and crops of at least 0.9 of the image.
 LEARNING_RATE = 3e-5
@@ -39,21 +40,27 @@ LEARNING_RATE_OF_SMALL = 1e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
 # A guess: a teacher's answers weigh as much as the pairs.
 TEACHER_WEIGHT = 1.0
+# As many learned words as `model.layouts.seesay` reads back.
+MOST_LEARNED = 256
 
 
 def begin_with(settings: TrainSettings, given: Model | None = None) -> tuple[Model | None, TrainSettings]:
     """The model that a run begins with, or None, and the settings with what it and a teacher choose; raises as they."""
-    start = open_start(settings.start, given)
+    start, how = open_start(settings.start, given), settings.start.how
+    if start is None and how != "full" and not (settings.image_tower or settings.text_tower):
+        raise UsageError(f"start.how is {how}, but the run begins with random weights; name a model with start.model.")
     settings = with_teacher(settings)
     return start, settings if start is None else with_start(settings, start)
 
 
 def with_teacher(settings: TrainSettings) -> TrainSettings:
-    """The settings with which teacher it is, and its weight; `UsageError` for another one than they were made with."""
+    """The settings with which teacher it is, and its weight; `UsageError` for another than they were made with."""
     given = settings.distillation
     if settings.teacher is None:
-        if given.weight is not None:
-            raise UsageError(f"distillation.weight is {given.weight:g}, but there is no teacher; name one (--teacher).")
+        usual = DistillationSettings()
+        for name, value in given.model_dump(exclude_unset=True).items():
+            if value != getattr(usual, name):
+                raise UsageError(f"distillation.{name} is {value}, but there is no teacher; name one (--teacher).")
         return settings
     sha256 = teacher_sha256(load(settings.teacher))
     if given.sha256 not in (None, sha256):
@@ -114,6 +121,10 @@ def open_towers(settings: TrainSettings) -> Towers:
         raise UsageError(f"model is {settings.model}, but both towers are those of other models; leave it out.")
     if given and f"{settings.start.how.removeprefix('lock-')}_tower" not in (*given, "full_tower"):
         raise UsageError(f"start.how is {settings.start.how}, but that tower is of random weights; lock the other one.")
+    if settings.text_tower and isinstance(objective_of(settings.objective or "contrastive"), PredictionObjective):
+        raise UsageError(
+            f"objective {settings.objective} predicts captions and has no place for text_tower; leave one of them out."
+        )
     models = {side: load(name) for side, name in named.items() if name is not None}
     for side, model in models.items():
         if not isinstance(model.clip, DualEncoder) or model.architecture.projection != "linear":
@@ -136,6 +147,8 @@ FEW_PAIRS = 100_000
 # A guess: handwriting and icons are smaller, and no trained model of them is there to start from.
 PHOTO_SIDE = 48
 SHOWN_SOURCES = 3
+# A guess: of fewer so few are held out that what is lost of the old answers cannot be told.
+FEW_TO_HOLD_OUT = 650
 # Measured in benchmarks/2026-11-29-from-nothing, and the model in the box on the same set, as its card says.
 REACHED = "12.7"
 UNTOUCHED = "49.7"
@@ -179,6 +192,10 @@ def with_start(settings: TrainSettings, start: Model) -> TrainSettings:
             raise UsageError(f"{name} is {value}, but the run begins with {start.name}, whose {name} is {own}.")
     if settings.parallel == "fsdp" and settings.start.how in ("lora", "prompt"):
         raise UsageError(f"parallel is fsdp, which cannot share what {settings.start.how} learns; set it to ddp.")
+    if settings.optimizer.kind == "muon" and settings.start.how in ("lora", "prompt"):
+        raise UsageError(
+            f"optimizer.kind is muon, which steps whole matrices, and {settings.start.how} has none; set adamw."
+        )
     widths = None if settings.start.how == "image" else start.architecture.widths
     if settings.widths not in (None, widths):
         raise UsageError(
@@ -243,11 +260,15 @@ def _class_encoder(start: Model, clip: DualEncoder, settings: StartSettings) -> 
 def learned_template(start: Model, settings: StartSettings) -> str:
     """The template that "prompt" learns: words without letters, and the name behind them.
 
-    `UsageError` for a tokenizer that has no room for such words.
+    `UsageError` for a tokenizer that has no room for such words, or for more of them than a model's file may have.
     """
     if not isinstance(start.tokenizer, CaptionTokenizer):
         raise UsageError(f"{start.name} has a tokenizer.json, which takes no learned words; choose another --how.")
     count = settings.context or max(1, len(_first_words(start)))
+    if (learned := start.tokenizer.learned) + count > MOST_LEARNED:
+        raise UsageError(
+            f"{start.name} has {learned} learned words, and {count} more are above {MOST_LEARNED}; take fewer."
+        )
     return " ".join([*learned_words(start.tokenizer.learned + count)[start.tokenizer.learned :], "{}"])
 
 
@@ -310,6 +331,7 @@ def finetuning_advice(
     return (
         f"{pairs:,} pairs teach little from nothing: 2,000 of photos came to {REACHED} % on CIFAR-10, where the model "
         f"in the box has {UNTOUCHED} % untouched; to start from that: {finetune_command(sources, out)}"
+        f"{' (so few need --val and --guard as well)' * (pairs < FEW_TO_HOLD_OUT)}"
     )
 
 

@@ -136,6 +136,7 @@ def test_a_model_remembers_its_widths_and_others_are_written_as_before(model: Mo
 def test_rows_are_cut_and_of_unit_length(model: Model, paint, tmp_path):
     image = paint(tmp_path / "a.png", "red")
     whole_ND, cut_ND = model.encode_images([image]), model.encode_images([image], width=4)
+    assert model.encode_images([], width=4).shape == (0, 4)
     expected_ND = whole_ND[:, :4] / whole_ND[:, :4].norm(dim=1, keepdim=True)
     torch.testing.assert_close(cut_ND, expected_ND)
     assert model.encode_texts(["a cat", "a dog"], width=8).shape == (2, 8) and model.encode_texts(
@@ -174,6 +175,9 @@ def test_a_width_that_was_not_trained_is_warned_of(model: Model):
 def test_what_cannot_be_cut_is_refused_in_one_line(model: Model, predictor):
     for width in (17, 0):
         with pytest.raises(UsageError, match=f"width is {width}, and a row of unnamed has 16 numbers; give 1 to 16"):
+            model.encode_texts(["a cat"], width=width)
+    for width in (4.0, "4", True):
+        with pytest.raises(UsageError, match=f"width is {width!r}; give a whole number of 1 to 16"):
             model.encode_texts(["a cat"], width=width)
     with pytest.raises(UsageError, match="predicts captions, and has no rows that could be cut to width 4"):
         predictor("bag-of-words").with_width(4)
