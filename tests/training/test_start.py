@@ -218,6 +218,8 @@ def test_wrong_towers_are_one_line_each(begun, predictor, coloured_pairs, tmp_pa
     refused("model is vit-small, but both towers are those of other models", model="vit-small", **both)
     refused("start.how is lock-text, but that tower is of random", image_tower=str(folder), start={"how": "lock-text"})
     refused("model 'nothing' is no folder", image_tower="nothing")
+    unlike = {"image_tower": str(folder), "text_tower": "box", "start": {"how": "lock-text"}}
+    refused("start.how is lock-text, but rows have 128 numbers, and .* would stay random", **unlike)
     refused(
         "objective caption predicts captions and has no place for text_tower", text_tower="box", objective="caption"
     )

@@ -132,6 +132,10 @@ def open_towers(settings: TrainSettings) -> Towers:
             raise UsageError(f"{side}_tower {model.name} has {why}; take a model whose towers end in one projection.")
         if side == "image":
             _refuse_other_shapes(model)
+    widths = [model.architecture.embed_dim for model in models.values()]
+    if settings.start.how == "lock-text" and len(set(widths)) > 1:
+        new = f"rows have {widths[0]} numbers, and a new projection of text_tower's {widths[-1]} to these"
+        raise UsageError(f"start.how is lock-text, but {new} would stay random; take towers of one width.")
     return Towers(**models)
 
 
@@ -328,10 +332,12 @@ def finetuning_advice(
     is_chosen = any((settings.model, settings.objective, settings.image_tower, settings.text_tower))
     if pairs >= FEW_PAIRS or median_side < PHOTO_SIDE or is_chosen:
         return ""
+    named = [shlex.quote(str(source)) for source in sources if isinstance(source, str | Path)]
+    shown = " ".join(named) if 0 < len(named) <= SHOWN_SOURCES else "PAIRS"
     return (
         f"{pairs:,} pairs teach little from nothing: 2,000 of photos came to {REACHED} % on CIFAR-10, where the model "
-        f"in the box has {UNTOUCHED} % untouched; to start from that: {finetune_command(sources, out)}"
-        f"{' (so few need --val and --guard as well)' * (pairs < FEW_TO_HOLD_OUT)}"
+        f"in the box has {UNTOUCHED} % untouched; to start from that: `seesay finetune box {shown} --out "
+        f"{shlex.quote(f'{out}-finetuned')}`{' (so few need --val and --guard as well)' * (pairs < FEW_TO_HOLD_OUT)}"
     )
 
 
@@ -341,10 +347,3 @@ def advice_lines(settings: TrainSettings, facts: DataFacts, sources: Any, out: P
     sizes = {"pairs": facts.pairs, "median_side": facts.median_side}
     text = finetuning_advice(settings, **sizes, sources=sources, out=out)
     return (f"advice     {text}",) if text else ()
-
-
-def finetune_command(sources: Sequence[object], out: Path) -> str:
-    """The command that fine-tunes the box on the same pairs, into a run folder of its own, in backticks."""
-    named = [shlex.quote(str(source)) for source in sources if isinstance(source, str | Path)]
-    pairs = " ".join(named) if 0 < len(named) <= SHOWN_SOURCES else "PAIRS"
-    return f"`seesay finetune box {pairs} --out {shlex.quote(f'{out}-finetuned')}`"
