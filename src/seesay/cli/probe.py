@@ -76,7 +76,7 @@ def command(
     """
     refuse_unwritable_json(json_file)
     how = {"precision": precision, "engine": engine, "weights_dtype": weights_dtype, "batch_size": batch_size}
-    counts, weight = counts_of(shots, least=0), penalty_of(penalty)
+    counts, weight = counts_of(shots, least=0 if from_words else 1), penalty_of(penalty)
     from seesay.tasks.probe import probe
 
     result = probe(

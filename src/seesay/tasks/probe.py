@@ -44,7 +44,7 @@ def probe(
     `UsageError` for arguments that do not fit, before the model is loaded; `RefusedInput` where no image of a set can
     be read, or for a damaged model.
     """
-    counts = whole_numbers(shots, "shots", least=0)
+    counts = whole_numbers(shots, "shots", least=0 if from_words else 1)
     check_protocol(counts, seeds, penalty, metric, from_words=from_words)
     train_set, test_set = open_labelled(train, is_learned=True), open_labelled(test)
     check_sets(train_set, test_set, counts, from_words=from_words)
