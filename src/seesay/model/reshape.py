@@ -24,6 +24,7 @@ from seesay.nets.architecture import (
     TextTransformerConfig,
     VisionTransformerConfig,
 )
+from seesay.nets.bounds import LEAST_SIDE, MOST_SIDE
 from seesay.nets.clip import empty_clip
 
 Image = VisionTransformerConfig | ResNetConfig | ConvNetConfig | SiglipImageConfig
@@ -32,9 +33,6 @@ KEPT = 20
 TEXT_TABLE = "text_tower.positions"
 # Facts that were measured at the sizes of then: scores, and the cosines by which "none of these" is said.
 OF_SIZES = ("evaluation", "known_photos")
-RESHAPED = "reshaped_from"
-# The sizes of images that an architecture may have.
-LEAST_SIDE, MOST_SIDE = 8, 2048
 
 
 def reshape(model: Model, *, image_size: int | None = None, context: int | None = None) -> Model:
@@ -71,7 +69,7 @@ def reshape(model: Model, *, image_size: int | None = None, context: int | None 
 def _facts_of_other(model: Model, before: dict[str, int]) -> dict[str, Any]:
     """What is known of the model at other sizes, and those that it was trained for."""
     kept = {name: fact for name, fact in model.facts.items() if name not in OF_SIZES}
-    return {RESHAPED: before, **kept}
+    return {"reshaped_from": before, **kept}
 
 
 def image_positions(position_GW: Tensor, side: int, *, before: int) -> Tensor:

@@ -18,6 +18,7 @@ from seesay.model.bundle import Model
 from seesay.model.cache import weights_sha256
 from seesay.model.engines import refuse_altered
 from seesay.model.hub import load
+from seesay.model.layouts.seesay import MOST_LEARNED
 from seesay.model.teacher import teacher_sha256
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.nets.adapters import add_context, add_low_rank, has_adapters, plain_tensors
@@ -40,8 +41,6 @@ LEARNING_RATE_OF_SMALL = 1e-4
 LEARNING_RATE_OF = {"lora": 1e-3, "prompt": 2e-3}
 # A guess: a teacher's answers weigh as much as the pairs.
 TEACHER_WEIGHT = 1.0
-# As many learned words as `model.layouts.seesay` reads back.
-MOST_LEARNED = 256
 
 
 def begin_with(settings: TrainSettings, given: Model | None = None) -> tuple[Model | None, TrainSettings]:

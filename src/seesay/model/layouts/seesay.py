@@ -24,6 +24,8 @@ from seesay.nets.clip import empty_clip
 FORMAT = 1
 CONFIG_NAME = "model.json"
 WEIGHTS_NAME = "model.safetensors"
+# Words that prompts have learned (`CaptionTokenizer.learned`), a guess.
+MOST_LEARNED = 256
 # Older files say the factor as it was before its logarithm was rounded to bfloat16, in which 4.6 moves by up to 1/64.
 SCALE_ROUNDING = 0.02
 
@@ -34,7 +36,7 @@ class _Tokenizer(Settings):
     kind: Literal["clip-bpe"]
     context: int
     merges: list[str]
-    learned: Annotated[int, Field(ge=0, le=256)] = 0
+    learned: Annotated[int, Field(ge=0, le=MOST_LEARNED)] = 0
 
 
 class _FileTokenizer(Settings):
