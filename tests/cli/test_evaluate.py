@@ -1,4 +1,5 @@
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,21 @@ def test_the_page_and_a_file_per_result_are_written(seesay, labelled: Path, capt
     ]
     result = json.loads((folder / "colours--colours--zero-shot.json").read_text())
     assert result["top1"] == 0.75 and result["settings"]["preprocess"] == "exact" and "commit" in result["environment"]
+
+
+@pytest.mark.journey
+def test_what_a_person_should_know_of_a_probe_is_said_and_on_the_page(seesay, paint, tmp_path: Path):
+    for part, colour, number in product(("train", "test"), ("red", "blue"), "01"):
+        paint(tmp_path / "set" / part / colour / f"{number}.png", colour)
+    page = tmp_path / "scores.html"
+    code, _, err = seesay("evaluate", "box", tmp_path / "set", "--probe", "--shots", "1,3", "--report", page)
+    assert code == 0
+    for line in (
+        "set: test/ is measured, train/ is not.",
+        "set: probe: it was trained and measured on the same images, all of 4: the score says little of others.",
+        "set: probe: a class has too few training images for 3 shots.",
+    ):
+        assert line in err and line in page.read_text(), line
 
 
 def test_a_shift_is_shown_and_written(seesay, labelled: Path, paint, tmp_path: Path):

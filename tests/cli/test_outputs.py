@@ -59,6 +59,7 @@ def test_a_place_below_a_file_is_refused_before_the_work(seesay, images: Path, t
         (["evaluate", "box", "{images}", "--report"], ".html"),
         (["evaluate", "box", "{images}", "--json"], ".json"),
         (["probe", "{images}", "{images}", "--json"], ".json"),
+        (["overlap", "{images}", "--against", "{images}", "--remove"], ".txt"),
         (["doctor", "{images}", "--json"], ".json"),
         (["compare", "{recipe}", "--out", "{free}", "--json"], ".json"),
     ],
@@ -67,7 +68,7 @@ def test_a_name_that_ends_as_another_format_is_refused_before_the_work(
     seesay, images: Path, tmp_path: Path, words: list[str], ending: str
 ):
     names = {"images": images, "recipe": tmp_path / "recipe.toml", "free": tmp_path / "free"}
-    for other in (".csv", ".XLSX", ".pdf", ".html" if ending == ".json" else ".json"):
+    for other in (".csv", ".XLSX", ".pdf", ".JPG", ".webp", ".tar", ".html" if ending == ".json" else ".json"):
         path = tmp_path / f"result{other}"
         code, out, error = seesay(*(word.format(**names) for word in words), path)
         assert (code, out) == (2, "")

@@ -44,6 +44,11 @@ def test_shots_that_the_smallest_class_just_has_are_measured(colours, measured):
     entry = measured(source, probe=True, shots=(1, 2, 3))
     assert entry.shots_left_out == (3,)
     assert [rounds.shots for rounds in entry.probe.shots] == [1, 2]
+    assert entry.remarks == (
+        "test/ is measured, train/ is not.",
+        "probe: it was trained and measured on the same images, all of 2: the score says little of others.",
+        "probe: a class has too few training images for 3 shots.",
+    )
 
 
 def test_the_mistake_that_is_shown_is_the_one_the_model_was_most_certain_of(colours, measured):

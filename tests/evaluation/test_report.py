@@ -100,7 +100,8 @@ def test_a_probe_has_its_scatter_and_its_curves(entry):
     probed = replace(entry, probe=probe, shots_left_out=(4,))
     page = build_page([probed])
     assert {"Zero-shot against a linear probe", "Few shots"} < set(headings(page))
-    assert "zero-shot is worth 1.3 images per class. A class has too few training images for 4 shots." in page
+    assert "zero-shot is worth 1.3 images per class." in page
+    assert "probe: a class has too few training images for 4 shots." in page
     assert "90.0 [60.0, 100.0]" in page
 
 

@@ -31,8 +31,15 @@ from seesay.base.sync import IS_WINDOWS, sync_folder, sync_tree
 
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
-# Endings that say how a file is written, those that people take for results: a list of our own.
-FORMAT_ENDINGS = frozenset([".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"])
+# Endings that say how a file is written, those that people take for results and those of what they measure, which a
+# slip of the hand would replace: a list of our own.
+FORMAT_ENDINGS = frozenset(
+    [
+        *(".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"),
+        *(".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".svg", ".tif", ".tiff", ".webp"),
+        *(".npy", ".npz", ".pt", ".safetensors", ".tar", ".zip"),
+    ]
+)
 # Windows replaces no file while a virus scanner, an indexer or a reader has it open: seconds between tries (guesses).
 REPLACE_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8) if IS_WINDOWS else ()
 

@@ -174,9 +174,9 @@ def write_files(evaluation: "Evaluation", *, json_file: Path | None, report: Pat
 
 def remember(entry: "Entry", entries: list["Entry"]) -> None:
     """Add the entry to `entries`; its words and remarks are logged unless those of another model were the same."""
-    logged = {line for before in entries for line in lines_of(before.result)}
+    logged = {line for before in entries for line in lines_of(before)}
     entries.append(entry)
-    for line in lines_of(entry.result):
+    for line in lines_of(entry):
         if line not in logged:
             say(line)
 
@@ -209,11 +209,11 @@ def pair_of(shift: str) -> tuple[str, str]:
     return natural.strip(), shifted.strip()
 
 
-def lines_of(result: "Result") -> list[str]:
-    """The remarks of a result, and a line where the paper's templates were used, and perhaps its class names."""
+def lines_of(entry: "Entry") -> list[str]:
+    """The remarks of an entry, and a line where the paper's templates were used, and perhaps its class names."""
     from seesay.evaluation.results import ZeroShotResult
 
-    lines = list(result.remarks)
+    lines, result = list(entry.remarks), entry.result
     if isinstance(result, ZeroShotResult) and result.templates_from.startswith("the paper"):
         names = ", and its class names" if result.class_names_from == result.templates_from else ""
         count = len(result.templates)

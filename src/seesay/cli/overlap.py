@@ -48,7 +48,7 @@ def command(
     """
     refuse_unwritable_json(json_file)
     refuse_unwritable_file(report, "--report", ending=".html")
-    refuse_unwritable_file(remove, "--remove")
+    refuse_unwritable_file(remove, "--remove", ending=".txt")
     from seesay.evaluation.overlap import overlap
     from seesay.evaluation.overlap_result import COLUMNS, set_lines, table_of
 

@@ -90,6 +90,15 @@ class Entry:
         """The scores, with the name of the model in the report."""
         return self.measured.result
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The remarks of the result, then what a person should know of its probe, a line each."""
+        own = self.result.remarks
+        probe = () if self.probe is None else tuple(note for note in self.probe.notes if note not in own)
+        counts = ", ".join(map(str, self.shots_left_out))
+        left_out = (f"a class has too few training images for {counts} shots.",) if counts else ()
+        return (*own, *(f"probe: {line}" for line in (*probe, *left_out)))
+
     def to_json(self) -> list[dict[str, Any]]:
         """One object per task, with the model's name and the set's path or address, null in memory."""
         source = self.source

@@ -82,7 +82,7 @@ def evaluate(
     are as in `Model.with_precision` and so on, `weights_dtype` as in `load`. The two columns are for tables that call
     theirs otherwise. Embeddings are cached under `SEESAY_CACHE`, unless `cache` is False. `on_entry` gets every entry
     once measured. `results` is a folder for a JSON file per model, set and task, written when it is measured; `report`
-    is an HTML page, which implies `prompts`. What is left out is in an entry's `result.remarks`.
+    is an HTML page, which implies `prompts`. What is left out is in an entry's `remarks`.
     `UsageError` for arguments that do not fit, before any model is loaded; later what `measure_set` raises.
     """
     refuse_loaded(arguments := check_models(models), weights_dtype)
@@ -207,7 +207,7 @@ class Evaluation:
             ]
             for row in self.rows()
         ]
-        remarks = [f"{entry.result.set_name}: {remark}" for entry in self.entries for remark in entry.result.remarks]
+        remarks = [f"{entry.result.set_name}: {remark}" for entry in self.entries for remark in entry.remarks]
         return html_table(COLUMNS, cells) + "".join(f"<p>{escape(remark)}</p>" for remark in dict.fromkeys(remarks))
 
 

@@ -61,7 +61,7 @@ def overlap(
     Example: `seesay.overlap("photos/", "digits/", model="box", report="overlap.html").to_pandas()`
     """
     refuse_unwritable_file(report, "report", ending=".html")
-    refuse_unwritable_file(remove, "remove")
+    refuse_unwritable_file(remove, "remove", ending=".txt")
     names = [str(source) for source in listed(against)]
     refuse_same_folder(train, names)
     where = EmbeddingCache.find() if cache else EmbeddingCache(None)

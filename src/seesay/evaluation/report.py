@@ -220,9 +220,7 @@ def few_shot_section(entries: Sequence[Entry]) -> Section | None:
         curves[name] = (probe.zero_shot, few_shot_points(probe))
         equal = probe.shots_equal_to_zero_shot
         words = "more than all there are" if equal is None else f"{equal:.2g}"
-        left_out = ", ".join(map(str, entry.shots_left_out))
-        missing = f" A class has too few training images for {left_out} shots." if left_out else ""
-        lines.append(f"{name}: zero-shot is worth {words} images per class.{missing}")
+        lines.append(f"{name}: zero-shot is worth {words} images per class.")
     if not curves:
         return None
     figure = Figure(
@@ -301,7 +299,7 @@ def baseline_points(baseline: Baseline | None) -> tuple[list[charts.Point], Line
 
 
 def method_section(entries: Sequence[Entry], facts: Mapping[str, str]) -> Section:
-    """Templates, skipped images and fingerprint of every entry, then the facts."""
+    """Templates, skipped images, fingerprint and remarks of every entry, then the facts."""
     rows = [
         (
             entry.result.set_name,
@@ -317,7 +315,8 @@ def method_section(entries: Sequence[Entry], facts: Mapping[str, str]) -> Sectio
     tables = [Table(head=head, rows=rows)]
     if facts:
         tables.append(Table(head=("fact", "value"), rows=list(facts.items())))
-    return Section(title="How it was measured", parts=tables)
+    remarks = [f"{entry.result.set_name}: {remark}" for entry in entries for remark in entry.remarks]
+    return Section(title="How it was measured", text=list(dict.fromkeys(remarks)), parts=tables)
 
 
 def _counted(items: Sequence[str], noun: str) -> str:
