@@ -1,7 +1,7 @@
 """What a run chooses for itself, from the data and the machine, and why."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -177,7 +177,7 @@ def choose(
     """
     name = str(settings.model) if start else preset_name(settings.model or _model_for(facts))
     objective = objective_of(settings.objective or default_objective(start or towers(preset(name))), settings.widths)
-    architecture = start or towers(objective.architecture(preset(name)))
+    architecture = start or _with_widths(towers(objective.architecture(preset(name))), settings.widths)
     if settings.data.captions_per_image > 1 and objective.is_sum_over_pairs:
         raise UsageError(f"data.captions_per_image is for objectives that compare captions, not {objective.name}.")
     batch_size = settings.batch_size or _batch_for(facts)
@@ -206,6 +206,13 @@ def choose(
         )
     plan = RunPlan.of(filled, architecture, pairs=facts.pairs)
     return replace(plan, reasons=_reasons(plan, facts, given=settings.towers, repeated=repeated))
+
+
+def _with_widths(whole: Architecture, widths: Sequence[int] | None) -> Architecture:
+    """`whole`, whose rows may be cut to `widths`; `UsageError` for more than the rows have."""
+    if widths and max(widths) > whole.embed_dim:
+        raise UsageError(f"widths has {max(widths)}, but rows have {whole.embed_dim} numbers; give at most so many.")
+    return Architecture(**{**whole.model_dump(), "widths": tuple(sorted(set(widths)))}) if widths else whole
 
 
 def _data(given: DataSettings, facts: DataFacts, *, crops: Augment | None, repeated: float) -> DataSettings:

@@ -19,6 +19,7 @@ from seesay.nets.clip import build_clip
 from seesay.training.objectives import objective_of
 from seesay.training.objectives.base import GlobalBatch
 from seesay.training.objectives.matryoshka import Matryoshka
+from seesay.training.plan import DataFacts, choose
 from seesay.training.process_group import ProcessGroup
 from seesay.training.settings import TrainSettings
 
@@ -83,7 +84,7 @@ def clip_and_batch(name: str):
     image = VisionTransformerConfig(image_size=16, patch=8, width=16, layers=1, heads=2)
     text = TextTransformerConfig(width=16, layers=1, heads=2, context=16, vocab_size=tokenizer.vocab_size)
     objective = objective_of(name, [4, 8])
-    architecture = objective.architecture(Architecture(embed_dim=16, image=image, text=text))
+    architecture = objective.architecture(Architecture(embed_dim=16, image=image, text=text, widths=(4, 8)))
     generator = torch.Generator().manual_seed(3)
     batch = Batch(
         pixels_B3SS=torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8, generator=generator),
@@ -195,8 +196,25 @@ def test_the_setting_may_be_called_by_the_objective():
 
 
 def test_widths_beyond_the_rows_are_refused_before_the_run(coloured_pairs, tmp_path):
-    with pytest.raises(UsageError, match="widths has 512, but embed_dim is 128; rows have no more"):
+    with pytest.raises(UsageError, match="widths has 512, but rows have 128 numbers; give at most so many"):
         seesay.train(coloured_pairs(), out=tmp_path / "run", model="conv-tiny", steps=1, widths=[64, 512])
+
+
+@pytest.mark.parametrize(("given", "width"), [(16, 64), (256, 192)])
+def test_widths_are_those_of_the_rows_also_where_a_tower_brings_its_own(given: int, width: int):
+    """conv-tiny has rows of 128 numbers; the tower that takes the place of its own has fewer, or more."""
+    settings = TrainSettings(widths=(width,), model="conv-tiny", batch_size=8, steps=1)
+    facts = DataFacts(pairs=20, captions=20, median_side=32, device="cpu", cores=1)
+
+    def towers(base: Architecture) -> Architecture:
+        return Architecture(**{**base.model_dump(), "embed_dim": given})
+
+    if given < width:
+        with pytest.raises(UsageError, match="widths has 64, but rows have 16 numbers; give at most so many"):
+            choose(settings, facts, towers=towers)
+    else:
+        found = choose(settings, facts, towers=towers).architecture
+        assert (found.embed_dim, found.widths) == (256, (192,))
 
 
 @pytest.mark.journey

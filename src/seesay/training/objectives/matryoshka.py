@@ -31,8 +31,7 @@ class Matryoshka(Objective):
         vars(self).update({name: getattr(base, name) for name in OF_THE_BASE})
 
     def architecture(self, base: Architecture) -> Architecture:
-        whole = self.base.architecture(base)
-        return Architecture(**{**whole.model_dump(), "widths": self.widths})
+        return self.base.architecture(base)
 
     def set_up(self, clip: Clip) -> None:
         self.base.set_up(clip)
