@@ -223,4 +223,6 @@ def test_wrong_towers_are_one_line_each(begun, predictor, coloured_pairs, tmp_pa
     refused(
         "objective caption predicts captions and has no place for text_tower", text_tower="box", objective="caption"
     )
+    reads = "that image tower is not for this model and objective: embed_dim is 128, and a captioner reads its prefix"
+    refused(reads, image_tower=str(folder), objective="caption")
     assert not (tmp_path / "run").exists()

@@ -89,7 +89,12 @@ class Towers:
             return base
         width = next(iter(self.by_side.values())).architecture.embed_dim
         towers = {side: getattr(model.architecture, side).model_dump() for side, model in self.by_side.items()}
-        return Architecture.model_validate({**base.model_dump(), "embed_dim": width, **towers})
+        try:
+            return Architecture(**{**base.model_dump(), "embed_dim": width, **towers})
+        except UsageError as error:
+            raise UsageError(
+                f"that {' and '.join(self.by_side)} tower is not for this model and objective: {error}"
+            ) from error
 
     def fill(self, clip: Clip) -> None:
         """Give `clip` the towers' weights; a projection to rows of another width keeps its random ones."""
@@ -141,8 +146,7 @@ def open_towers(settings: TrainSettings) -> Towers:
 def lock(clip: Clip, how: str) -> None:
     """Let a tower stay as it is, if `how` says so."""
     if how in ("lock-image", "lock-text"):
-        parts = clip.image_parts() if how == "lock-image" else clip.text_parts()
-        nn.ModuleList(parts).requires_grad_(False)
+        nn.ModuleList(clip.image_parts() if how == "lock-image" else clip.text_parts()).requires_grad_(False)
 
 
 # From 20,000 more one gets the model in the box (its card); a guess at where a run from nothing begins to pay.
