@@ -20,9 +20,17 @@ def run(capfd, *words: object) -> tuple[int, str, str]:
 
 @pytest.mark.journey
 def test_a_model_is_written_for_another_program_and_back_with_the_difference_told(tmp_path: Path, capfd):
-    build("vit-small").save(tmp_path / "mine")
+    model = build("vit-small")
+    model.architecture = model.architecture.model_copy(update={"widths": (64, 128)})
+    model.templates, model.facts = ("a {}.", "the {}."), {"known_photos": {}, "training": {}}
+    model.save(tmp_path / "mine")
     code, out, err = run(capfd, "convert", tmp_path / "mine", tmp_path / "theirs", "--to", "hf")
-    assert code == 0 and err.startswith("transformers crops one pixel beside the centre") and err.count("\n") == 1
+    crop, left_out = err.splitlines()
+    assert code == 0 and crop.startswith("transformers crops one pixel beside the centre")
+    assert left_out == (
+        f"{tmp_path / 'theirs'} has no place for what SRC knows beside its weights: its 2 templates; that rows may "
+        "be cut to 64, 128 numbers; its facts known_photos, training."
+    )
     assert out == (
         f"{tmp_path / 'mine'} -> {tmp_path / 'theirs'} (hf); largest difference 0.0e+00 (images), 0.0e+00 (texts)\n"
     )

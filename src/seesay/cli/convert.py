@@ -85,6 +85,8 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
             f"{proof.crop} crops one pixel beside the centre that SRC has, where an odd number of pixels is too many "
             "(about one photo in four)."
         )
+    if proof.left_out:
+        say(f"{destination} has no place for what SRC knows beside its weights: {'; '.join(proof.left_out)}.")
     if proof.reshaped:
         say(
             f"the difference is between the new model and its files; {source} answers otherwise: measure it before use."

@@ -3,6 +3,7 @@
 N = fixed inputs, D = embedding width.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -32,13 +33,15 @@ class Proof:
 
     A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images. `crop` names
     the program whose centre of an image the new folder has, where the model had another's: it is one pixel beside.
-    `reshaped`: the model is one of another size or context than the source, which answers otherwise.
+    `reshaped`: the model is one of another size or context than the source, which answers otherwise. `left_out` is what
+    the layout has no place for, in words.
     """
 
     images: float
     texts: float
     crop: str | None = None
     reshaped: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Proof: largest difference {self.images:.1e} (images), {self.texts:.1e} (texts)>"
@@ -104,7 +107,19 @@ def compare(one: Model, other: Model) -> Proof:
         images=_largest(one.encode_images(_images()), other.encode_images(_images())),
         texts=_largest(_of_texts(one), _of_texts(other)),
         crop=other.preprocess.crop if other.preprocess.crop != one.preprocess.crop else None,
+        left_out=tuple(_left_out(one, other)),
     )
+
+
+def _left_out(one: Model, other: Model) -> Iterator[str]:
+    """What `one` knows beside its weights and `other` does not."""
+    if one.templates != other.templates:
+        count = len(one.templates)
+        yield f"its {count} templates" if count > 1 else "its template"
+    if widths := set(one.architecture.widths or ()) - set(other.architecture.widths or ()):
+        yield f"that rows may be cut to {', '.join(map(str, sorted(widths)))} numbers"
+    if facts := [name for name in one.facts if name not in other.facts]:
+        yield f"its facts {', '.join(facts)}"
 
 
 def _of_texts(model: Model) -> Tensor:
