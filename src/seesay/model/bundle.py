@@ -26,7 +26,7 @@ from seesay.data.images import MODES, Preprocess
 from seesay.data.prompts import distinct_labels, load_templates
 from seesay.model.compact_weights import refuse_compact
 from seesay.model.encode import BATCH_SIZE, OnError, check_rows, check_width, cut, embed_rows, encode_any, rounding
-from seesay.model.engines import ON_CPU, Copied, Encoder, in_precision, with_engine
+from seesay.model.engines import ON_CPU, Copied, Encoder, in_precision, refuse_cut, with_engine
 from seesay.model.explain import Explanation, explain_image
 from seesay.model.layouts import refuse_foreign, writer
 from seesay.model.layouts.parts import PLAIN_TEMPLATES, Parts
@@ -76,7 +76,8 @@ class Model(Copied):
             f"{count:,} parameters, embed_dim {architecture.embed_dim}, {self.preprocess.size} px, {templates}"
             f"{f', in {self.precision}' * (self.precision != 'float32')}"
             f"{f', weights in {self.weights_dtype}' * (self.weights_dtype is not None)}"
-            f"{f', by {self.engine}' * (self.engine != 'torch')}>"
+            f"{f', by {self.engine}' * (self.engine != 'torch')}"
+            f"{f', rows cut to {self.width}' * (self.width is not None)}>"
         )
 
     @classmethod
@@ -320,9 +321,10 @@ class Model(Copied):
 
         "hf" is read by transformers' CLIPModel or SiglipModel, "open_clip" by open_clip; only "seesay" has room for
         templates and facts. A model that is there already is replaced; `UsageError` if they have no such towers, for a
-        folder that holds anything else, a `dtype` that is none of floats, and a model that is only to encode with.
+        folder that holds anything else, a `dtype` that is none of floats, and a model whose rows are rounded or cut.
         """
         refuse_compact(self)
+        refuse_cut(self, "save")
         if self.precision != "float32":
             raise UsageError(
                 f"{self.name} was rounded by with_precision, and is only to encode with; save the one it was made of, "

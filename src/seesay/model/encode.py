@@ -155,6 +155,12 @@ def row_width(model: "Model") -> int:
     return model.width or model.architecture.embed_dim
 
 
+def refuse_cut(model: "Model", verb: str) -> None:
+    """`UsageError` for a model whose rows are cut, which no file and no other program would do."""
+    if model.width is not None:
+        raise UsageError(f"{model.name} has rows cut to width {model.width}; {verb} with_width(None) of it.")
+
+
 def cut(model: "Model", row_NX: Tensor) -> Tensor:
     """Rows (N, X) as long as the model's `width` wants them, of unit length again."""
     return row_NX if model.width is None else prefix(row_NX, model.width)

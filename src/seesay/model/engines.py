@@ -19,7 +19,7 @@ from seesay.base.extras import needing
 from seesay.base.records import Tokens
 from seesay.base.streams import say
 from seesay.model.compact_weights import SHORT_NAMES, refuse_compact
-from seesay.model.encode import PRECISIONS
+from seesay.model.encode import PRECISIONS, refuse_cut
 from seesay.model.int8 import int8_parts
 from seesay.model.int8_centres import centres_of
 from seesay.model.onnx_graphs import dual_encoder, refuse_tower
@@ -95,9 +95,10 @@ def installed_engines() -> list[str]:
 
 
 def refuse_altered(model: "Model", verb: str) -> None:
-    """`UsageError` for a model that is only to encode with: it was rounded, or something else than torch computes its
-    rows. The verb is what is to be done to the one that it was made of."""
+    """`UsageError` for a model that is only to encode with: rounded, or its rows are cut or computed by something else
+    than torch. The verb is what is to be done to the one that it was made of."""
     refuse_compact(model)
+    refuse_cut(model, verb)
     if model.engine != "torch" or model.precision != "float32":
         how = f"computed by {model.engine}" if model.engine != "torch" else f"rounded to {model.precision}"
         raise UsageError(f"{model.name} is {how}, and is only to encode with; {verb} the model it was made of.")

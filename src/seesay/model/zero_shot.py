@@ -120,7 +120,12 @@ class ZeroShotClassifier(Classifier):
         return f"weights {tuple(self.weights.shape)}"
 
     def scores(self, image_NX: Tensor) -> Tensor:
-        """Unit rows of images (N, D) to cosines (N, C)."""
+        """Unit rows of images (N, D) to cosines (N, C); `UsageError` for rows of another width than the classes'."""
+        if image_NX.shape[-1] != self.weights.shape[1]:
+            raise UsageError(
+                f"rows of images have {image_NX.shape[-1]} numbers and those of the classes {self.weights.shape[1]}; "
+                "make both with one model, and one width of it."
+            )
         classes_DC = widened(self.weights).T
         if self.is_exact and len(image_NX):
             return torch.cat([widened(row_1X.clone()) @ classes_DC for row_1X in image_NX.split(1)])

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seesay.base.errors import UsageError
 from seesay.formulas.examples import Examples
 from seesay.formulas.logistic import SETTLED, Start, fit
 from seesay.tasks.estimator_input import EstimatorError, is_text
@@ -104,8 +105,8 @@ def logits_of(start: Starting, x_NW: Tensor, column_K: np.ndarray) -> Tensor:
     """
     try:
         score_NK = start.scores(x_NW.float()).double()
-    except RuntimeError as error:
-        why = str(error).partition("\n")[0]
+    except (RuntimeError, UsageError) as error:
+        why = str(error).partition("\n")[0].rstrip(".")
         raise EstimatorError(
             f"start has no scores of rows of {x_NW.shape[1]} numbers ({why}); give rows such as it was made for."
         ) from error

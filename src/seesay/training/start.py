@@ -175,8 +175,6 @@ def open_start(settings: StartSettings, model: Model | None = None) -> Model | N
             f"{model.name} predicts captions and has no text tower to go on with; start from a model that embeds texts."
         )
     refuse_altered(model, "start from")
-    if model.width is not None:
-        raise UsageError(f"{model.name} has rows cut to width {model.width}; start from with_width(None) of it.")
     _refuse_other_shapes(model)
     return model
 

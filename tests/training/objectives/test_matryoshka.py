@@ -152,6 +152,22 @@ def test_rows_are_cut_and_of_unit_length(model: Model, paint, tmp_path):
     assert narrow.with_width(None).encode_texts(["a cat"]).shape == (1, 16)
 
 
+def test_what_would_lose_the_cut_or_mix_widths_is_refused(model: Model, tmp_path):
+    narrow = model.with_width(4)
+    assert repr(narrow).endswith(", rows cut to 4>") and "cut" not in repr(model)
+    for verb, use in (
+        ("save", lambda: narrow.save(tmp_path / "cut")),
+        ("convert", lambda: seesay.convert(narrow, tmp_path / "cut", to="seesay")),
+        ("export", lambda: seesay.export(narrow, tmp_path / "cut", to="onnx")),
+    ):
+        with pytest.raises(UsageError, match=rf"unnamed has rows cut to width 4; {verb} with_width\(None\) of it"):
+            use()
+    assert not (tmp_path / "cut").exists()
+    classifier = model.classifier(["cat", "dog"])
+    with pytest.raises(UsageError, match="rows of images have 4 numbers and those of the classes 16; make both with"):
+        classifier.probabilities(narrow.encode_texts(["a cat"]))
+
+
 @pytest.mark.journey
 def test_cached_rows_serve_every_width(model: Model, paint, tmp_path, monkeypatch):
     monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "cache"))
