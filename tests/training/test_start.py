@@ -225,4 +225,6 @@ def test_wrong_towers_are_one_line_each(begun, predictor, coloured_pairs, tmp_pa
     )
     reads = "that image tower is not for this model and objective: embed_dim is 128, and a captioner reads its prefix"
     refused(reads, image_tower=str(folder), objective="caption")
+    prompt = {"model": str(folder), "how": "prompt"}
+    refused("start.how is prompt, which learns the words around the names of classes, and captions", start=prompt)
     assert not (tmp_path / "run").exists()

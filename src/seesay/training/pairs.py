@@ -107,8 +107,14 @@ def validation_line(pairs: TrainingPairs, *, batch_size: int) -> str:
 def open_training_pairs(sources: Any, validation: Any, settings: TrainSettings) -> TrainingPairs:
     """The pairs of the run; without validation pairs a share of the training pairs is held out.
 
-    `UsageError` where the run may end early by a validation loss that it does not have.
+    `UsageError` where the run may end early by a validation loss that it does not have, and for a prompt, whose words
+    are in the prompts of classes alone.
     """
+    if settings.start.how == "prompt":
+        raise UsageError(
+            "start.how is prompt, which learns the words around the names of classes, and captions have none of them; "
+            "use `seesay finetune MODEL DATA --how prompt` on a labelled set."
+        )
     columns = {"image_column": settings.data.image_column, "caption_column": settings.data.caption_column}
     source = open_pairs(sources, **columns)
     if settings.data.blocked_hashes is not None:

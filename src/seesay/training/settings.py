@@ -139,10 +139,10 @@ class StartSettings(Settings):
     `model` is a folder or name, and `sha256` that of its weights, noted when the run begins. `how`: "full" trains all
     parameters, "lock-image" and "lock-text" all but those of one tower, "image" the image tower before the zero-shot
     classifier of `classes` in `templates`, "lora" low-rank updates of matrices, "prompt" vectors in place of a
-    template's words. `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of "lora", `context` how
-    many vectors "prompt" has, without it as many as the model's first template has words before the name. `keep` is
-    what it weighs that images and texts which are not learned keep their answers (`seesay finetune` alone), and
-    `guard_sha256` says which of a guard's these are, noted when the run begins.
+    template's words (`seesay finetune` alone). `rank`, `alpha`, `targets` (kinds of matrices) and `towers` are those of
+    "lora", `context` how many vectors "prompt" has, without it as many as the model's first template has words before
+    the name. `keep` is what it weighs that images and texts which are not learned keep their answers (`seesay finetune`
+    alone), and `guard_sha256` says which of a guard's these are, noted when the run begins.
     """
 
     model: str | None = None
