@@ -418,6 +418,10 @@ def test_a_learned_prompt_is_a_template_of_words_without_letters_and_survives_it
     assert torch.equal(again.classifier(["red", "blue"]).weights, plain.classifier(["red", "blue"]).weights)
     with pytest.raises(UsageError, match=r"14 learned words leave no room .* set start.context to 13 or less"):
         tuned(small_model, squares(), tmp_path / "run", how="prompt", overrides=["start.context=14"])
+    long = squares("long")
+    next(path for path in long.iterdir() if path.is_dir()).rename(long / "red dog red dog red dog red dog red dog")
+    with pytest.raises(UsageError, match=r"no room for the longest class name .* give shorter names"):
+        tuned(small_model, long, tmp_path / "run", how="prompt")
 
 
 def test_a_learned_prompt_has_no_place_in_the_layouts_of_others(small_vit, tmp_path):

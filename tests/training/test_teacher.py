@@ -68,10 +68,14 @@ def test_rows_are_those_of_the_teacher_for_the_caption_that_was_drawn(teacher, c
     some = Subset(pairs, [1, 6, 11])
     kept = TeacherRows(folder=tmp_path / "rows", pairs=some, sha256=teacher_sha256(model))
     assert kept.missing() == [0, 1, 2]
+    # What a process left that was killed while it wrote; no process has that number.
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / f".000001.safetensors.tmp-{2**22 + 1}-01234567").touch()
     for number in kept.missing():
         parts = [kept.make(model, number, part=(k, 2)) for k in range(2)]
         kept.write(number, *(torch.cat(side) for side in zip(*parts, strict=True)), scale=model.logit_scale)
     assert kept.missing() == []
+    assert sorted(path.name for path in (tmp_path / "rows").iterdir()) == [f"00000{n}.safetensors" for n in range(3)]
     assert load_file(tmp_path / "rows" / "000002.safetensors")["image_PE"].dtype == torch.float16
     captions = [some.captions(index)[-1] for index in range(3)]
     ids = torch.tensor([caption_id(text) for text in captions])

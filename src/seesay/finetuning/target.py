@@ -181,9 +181,10 @@ def _template_that_fits(model: Model, names: Sequence[ClassName], settings: Trai
     longest = max(len(row) for name in names for row in model.tokenizer(names_of(name)))
     count, room = len(template.split()) - 1, model.tokenizer.context - longest
     if count > room:
+        hint = f"set start.context to {room} or less" if room > 0 else "give shorter names (classnames.txt)"
         raise UsageError(
             f"{count} learned words leave no room for the longest class name in the {model.tokenizer.context} tokens "
-            f"that {model.name} reads; set start.context to {max(1, room)} or less."
+            f"that {model.name} reads; {hint}."
         )
     return template
 

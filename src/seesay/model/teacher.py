@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from seesay.base.errors import RefusedInput, UsageError
-from seesay.base.publish import publish_file
+from seesay.base.publish import publish_file, remove_stale
 from seesay.base.records import Batch, Embedded, PairSource
 from seesay.data.loader import Subset, caption_id, image_id
 from seesay.model.bundle import Model
@@ -102,11 +102,12 @@ class TeacherRows:
         return image_PE, teacher.encode_texts(captions), image_id_P
 
     def write(self, number: int, image_PE: Tensor, text_ME: Tensor, image_id_P: Tensor, *, scale: float) -> None:
-        """Publish a file of what `make` returns."""
+        """Publish a file of what `make` returns, and remove what a process that was killed left of it."""
         rows = {"image_PE": image_PE.half().contiguous(), "text_ME": text_ME.half().contiguous()}
         tensors = {**rows, "image_id_P": image_id_P.contiguous()}
         metadata = {"teacher": self.sha256, "pairs": self.source.fingerprint, "scale": json.dumps(scale)}
         publish_file(self._path(number), save(tensors, metadata))
+        remove_stale(self.folder, name=self._path(number).name)
 
     def of(self, batch: Batch, device: torch.device) -> Embedded:
         """The teacher's rows of a batch, (B, E) and (K B, E), those of the captions that were drawn.
