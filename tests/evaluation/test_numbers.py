@@ -51,6 +51,15 @@ def test_shots_that_the_smallest_class_just_has_are_measured(colours, measured):
     )
 
 
+def test_one_image_of_a_class_is_too_few_for_a_probe_and_the_scores_are_there(colours, measured):
+    source = colours("set/train", red=["red"], blue=["blue"]).parent
+    colours("set/test", red=["red"], blue=["blue"])
+    entry = measured(source, probe=True)
+    assert entry.probe is None and entry.result.top1.value == 1
+    note = "no probe, for no class of train/ has two images: one to learn from, and one to choose a penalty by."
+    assert entry.remarks == ("test/ is measured, train/ is not.", note)
+
+
 def test_the_mistake_that_is_shown_is_the_one_the_model_was_most_certain_of(colours, measured):
     """Two images of class red: one all blue, one that has some red in it and is taken for blue with less certainty."""
     source = colours("set", red=["blue", "red"], blue=["blue"])

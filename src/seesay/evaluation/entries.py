@@ -137,10 +137,13 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     # A drawn set has a probe in any case: does the tower know it, or do words not reach it?
     is_probed = request.probe or (place is not None and is_drawn_set(place))
     train = open_train_part(place) if place is not None and is_probed else None
-    if train is not None:
+    count_of = Counter(train.label(index) for index in range(len(train))) if train is not None else Counter()
+    if train is not None and max(count_of.values(), default=0) > 1:
         entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
     elif request.probe and isinstance(measured.result, ZeroShotResult):
         note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."
+        if train is not None:
+            note = "no probe, for no class of train/ has two images: one to learn from, and one to choose a penalty by."
         result = replace(measured.result, model=name, notes=(*measured.result.notes, note))
         entry = replace(entry, measured=replace(entry.measured, result=result))
     return entry
