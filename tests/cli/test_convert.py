@@ -28,7 +28,7 @@ def test_a_model_is_written_for_another_program_and_back_with_the_difference_tol
     crop, left_out = err.splitlines()
     assert code == 0 and crop.startswith("transformers crops one pixel beside the centre")
     assert left_out == (
-        f"{tmp_path / 'theirs'} has no place for what SRC knows beside its weights: its 2 templates; that rows may "
+        f"{tmp_path / 'theirs'} does not keep what SRC knows beside its weights: its 2 templates; that rows may "
         "be cut to 64, 128 numbers; its facts known_photos, training."
     )
     assert out == (
@@ -38,6 +38,17 @@ def test_a_model_is_written_for_another_program_and_back_with_the_difference_tol
     assert (code, err) == (0, "")
     mine, back = (load(tmp_path / name).clip.state_dict() for name in ("mine", "back"))
     assert all(tensor.equal(back[name]) for name, tensor in mine.items())
+
+
+@pytest.mark.journey
+def test_what_held_for_the_size_before_is_told(tmp_path: Path, capfd):
+    model = build("vit-small")
+    model.facts = {"evaluation": [], "known_photos": {}, "training": {}}
+    model.save(tmp_path / "mine")
+    code, _, err = run(capfd, "convert", tmp_path / "mine", tmp_path / "new", "--image-size", "72")
+    assert code == 0 and "does not keep what SRC knows beside its weights: its facts evaluation, known_photos.\n" in err
+    code, _, err = run(capfd, "convert", tmp_path / "mine", tmp_path / "hf", "--image-size", "72", "--to", "hf")
+    assert code == 0 and "its facts evaluation, known_photos, training.\n" in err
 
 
 def test_what_cannot_be_converted_says_so_in_one_line(tmp_path: Path, capfd):

@@ -73,6 +73,19 @@ def test_the_folder_holds_what_others_rely_on(box):
 
 
 @pytest.mark.journey
+def test_cut_rows_are_exported_as_they_are(tmp_path):
+    """The graphs cut them and make them of unit length again."""
+    import onnxruntime
+
+    with pytest.warns(UserWarning, match="its whole width alone"):
+        narrow = seesay.load("box").with_width(64)
+    exported = seesay.export(narrow, tmp_path / "narrow")
+    text = onnxruntime.InferenceSession(exported.out / "text.onnx", providers=["CPUExecutionProvider"])
+    assert text.get_outputs()[0].shape == ["N", 64]
+    assert exported.facts["check"]["rows"][1]["largest_difference"] < 1e-5
+
+
+@pytest.mark.journey
 def test_the_example_without_torch_answers_as_classify_does(box, photos):
     example = runpy.run_path(str(EXAMPLE))
     paths = sorted(photos.rglob("*.png"))

@@ -86,7 +86,7 @@ def _convert(source: str, destination: Path, path: str | Path, *, to: Any, **opt
             "(about one photo in four)."
         )
     if proof.left_out:
-        say(f"{destination} has no place for what SRC knows beside its weights: {'; '.join(proof.left_out)}.")
+        say(f"{destination} does not keep what SRC knows beside its weights: {'; '.join(proof.left_out)}.")
     if proof.reshaped:
         say(
             f"the difference is between the new model and its files; {source} answers otherwise: measure it before use."

@@ -157,7 +157,7 @@ def with_adapter(model: Model, folder: str | Path) -> Model:
     `RefusedInput` for an adapter that is damaged, of another kind, or does not fit the model, `UsageError` for a model
     that is only to encode with.
     """
-    refuse_altered(model, "add the adapter to")
+    refuse_altered(model, "add the adapter to", may_be_cut=True)
     folder = Path(folder)
     tensors = {name: tensor.clone() for name, tensor in model.clip.state_dict().items()}
     for update in read_updates(folder, model.architecture):

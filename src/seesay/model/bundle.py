@@ -77,7 +77,7 @@ class Model(Copied):
             f"{f', in {self.precision}' * (self.precision != 'float32')}"
             f"{f', weights in {self.weights_dtype}' * (self.weights_dtype is not None)}"
             f"{f', by {self.engine}' * (self.engine != 'torch')}"
-            f"{f', rows cut to {self.width}' * (self.width is not None)}>"
+            f"{f', rows cut to {self.width}' * (self.width not in (None, architecture.embed_dim))}>"
         )
 
     @classmethod

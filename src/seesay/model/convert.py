@@ -34,7 +34,7 @@ class Proof:
     A model that predicts captions has no rows of texts; `texts` are their log-likelihoods for the images. `crop` names
     the program whose centre of an image the new folder has, where the model had another's: it is one pixel beside.
     `reshaped`: the model is one of another size or context than the source, which answers otherwise. `left_out` is what
-    the layout has no place for, in words.
+    the new folder does not keep, in words.
     """
 
     images: float
@@ -80,16 +80,17 @@ def convert(
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} exists and is not empty; name a new folder.")
         refuse_unwritable(folder.parent)
-    model = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
-    refuse_altered(model, "convert")
-    shape = model.architecture
+    given = source if isinstance(source, Model) else load(source, tokenizer=tokenizer, activation=activation)
+    refuse_altered(given, "convert")
+    model = given
     if image_size is not None or context is not None:
         model = reshape(model, image_size=image_size, context=context)
     proofs = []
 
     def write(path: Path) -> None:
         model.write_files(path, layout, dtype=None if dtype is None else getattr(torch, dtype))
-        proofs.append(compare(model, load_folder(path)))
+        written = load_folder(path)
+        proofs.append(replace(compare(model, written), left_out=tuple(_left_out(given, written))))
         # A difference that is no number is not allowed either.
         if not all(difference <= allowed for difference in (proofs[0].images, proofs[0].texts)):
             raise SeesayError(
@@ -98,7 +99,7 @@ def convert(
             )
 
     publish_folder(folder, write)
-    return replace(proofs[0], reshaped=model.architecture != shape)
+    return replace(proofs[0], reshaped=model.architecture != given.architecture)
 
 
 def compare(one: Model, other: Model) -> Proof:
@@ -107,7 +108,6 @@ def compare(one: Model, other: Model) -> Proof:
         images=_largest(one.encode_images(_images()), other.encode_images(_images())),
         texts=_largest(_of_texts(one), _of_texts(other)),
         crop=other.preprocess.crop if other.preprocess.crop != one.preprocess.crop else None,
-        left_out=tuple(_left_out(one, other)),
     )
 
 

@@ -157,7 +157,7 @@ def row_width(model: "Model") -> int:
 
 def refuse_cut(model: "Model", verb: str) -> None:
     """`UsageError` for a model whose rows are cut, which no file and no other program would do."""
-    if model.width is not None:
+    if row_width(model) < model.architecture.embed_dim:
         raise UsageError(f"{model.name} has rows cut to width {model.width}; {verb} with_width(None) of it.")
 
 

@@ -94,11 +94,12 @@ def installed_engines() -> list[str]:
     return [name for name, packages in ENGINES.items() if all(find_spec(package) for package in packages)]
 
 
-def refuse_altered(model: "Model", verb: str) -> None:
+def refuse_altered(model: "Model", verb: str, *, may_be_cut: bool = False) -> None:
     """`UsageError` for a model that is only to encode with: rounded, or its rows are cut or computed by something else
     than torch. The verb is what is to be done to the one that it was made of."""
     refuse_compact(model)
-    refuse_cut(model, verb)
+    if not may_be_cut:
+        refuse_cut(model, verb)
     if model.engine != "torch" or model.precision != "float32":
         how = f"computed by {model.engine}" if model.engine != "torch" else f"rounded to {model.precision}"
         raise UsageError(f"{model.name} is {how}, and is only to encode with; {verb} the model it was made of.")

@@ -100,7 +100,7 @@ def measure_engines(model: Model | str | Path, *, seconds: float = SECONDS) -> E
     chosen = on_device(model, None if isinstance(model, Model) else "cpu")
     if not chosen.embeds_texts:
         raise UsageError(f"{chosen.name} predicts captions, and engines are for models that embed texts.")
-    refuse_altered(chosen, "measure")
+    refuse_altered(chosen, "measure", may_be_cut=True)
     if chosen.device.type != "cpu":
         raise UsageError(f"{chosen.name} is on {chosen.device}, and engines are measured on the CPU; load it there.")
     drawn = open_drawn_set(DRAWN)

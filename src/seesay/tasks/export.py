@@ -121,7 +121,7 @@ def export(
     labelled = None if check is None else _labelled(check)
     chosen = on_device(model, "cpu")
     refuse_unexportable(chosen)
-    refuse_altered(chosen, "export")
+    refuse_altered(chosen, "export", may_be_cut=True)
     checks = _Checks.of(chosen, drawn_from_folders(found, photos_for_ranges(chosen, LAYOUTS[to].engine)), labelled)
     made: list[dict[str, Any]] = []
 
