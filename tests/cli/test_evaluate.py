@@ -223,6 +223,17 @@ def test_a_class_without_an_image_is_named(seesay, labelled: Path):
     assert err.count("\n") == 1
 
 
+def test_images_of_the_train_part_that_cannot_be_read_are_too_many_as_for_probe(seesay, paint, tmp_path: Path):
+    for part, count in (("train", 3), ("test", 1)):
+        for label, colour in (("red", "red"), ("blue", "blue")):
+            for number in range(count):
+                paint(tmp_path / "set" / part / label / f"{number}.png", colour)
+    (tmp_path / "set/train/red/0.png").write_bytes(b"no image")
+    code, out, err = seesay("evaluate", "box", tmp_path / "set", "--probe")
+    assert code == 3 and "probe" in out
+    assert "error: 1 of 8 images of set/train and set were skipped, more than 5%" in err
+
+
 def test_a_class_of_broken_images_is_named(seesay, labelled: Path):
     (labelled / "blue" / "0.png").write_bytes(b"no image")
     code, _, err = seesay("evaluate", "box", labelled)

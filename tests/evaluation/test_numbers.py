@@ -56,8 +56,26 @@ def test_one_image_of_a_class_is_too_few_for_a_probe_and_the_scores_are_there(co
     colours("set/test", red=["red"], blue=["blue"])
     entry = measured(source, probe=True)
     assert entry.probe is None and entry.result.top1.value == 1
-    note = "no probe, for no class of train/ has two images: one to learn from, and one to choose a penalty by."
+    note = (
+        "no probe: no class has two examples to choose a penalty by; give two of one, a penalty such as 1.0, or "
+        "validation examples of their own."
+    )
     assert entry.remarks == ("test/ is measured, train/ is not.", note)
+
+
+def test_where_a_probe_is_refused_the_scores_of_the_set_stay(colours, measured):
+    """A class that cannot be learned, one of whose two images nothing is read, and a train part of one class."""
+    source = colours("other/train", red=["red", "red"], green=["green", "green"]).parent
+    colours("other/test", red=["red"], blue=["blue"])
+    broken = colours("broken/train", red=["red", "red"], blue=["blue"]).parent
+    (broken / "train/red/000.png").write_bytes(b"broken")
+    colours("broken/test", red=["red"], blue=["blue"])
+    alone = colours("alone/train", red=["red", "red"]).parent
+    colours("alone/test", red=["red"], blue=["blue"])
+    for where, why in ((source, "blue"), (broken, "no class has two examples"), (alone, "one class")):
+        entry = measured(where, probe=True)
+        assert entry.probe is None and entry.result.top1.value == 1
+        assert entry.remarks[-1].startswith("no probe: ") and why in entry.remarks[-1]
 
 
 def test_the_mistake_that_is_shown_is_the_one_the_model_was_most_certain_of(colours, measured):

@@ -62,7 +62,9 @@ def test_one_shot_of_sets_without_further_images_asks_for_a_penalty(model, tmp_p
         for colour in ("red", "blue"):
             paint(tmp_path / part / colour / "0.png", colour)
     places = tmp_path / "train", tmp_path / "test"
-    with pytest.raises(UsageError, match=r"give a penalty such as 1\.0, or to `fit` validation examples"):
+    with pytest.raises(
+        UsageError, match=r"no class has two examples to choose a penalty by; give two of one, a penalty such as 1\.0"
+    ):
         probe(model, places, shots=(1,))
     assert probe(model, places, shots=(1,), penalty=1.0).shots[0].mean == 1.0
 

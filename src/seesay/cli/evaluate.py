@@ -14,6 +14,7 @@ from seesay.cli.tables import (
     counts_of,
     is_model,
     percent,
+    refuse_skipped_of_probe,
     refuse_too_many,
     refuse_unwritable_json,
     say,
@@ -142,9 +143,12 @@ def command(
 
 
 def refuse_skipped(evaluation: "Evaluation") -> None:
-    """`TooManySkipped` for the first set of which too many images were left out."""
-    for result in (entry.result for entry in evaluation.entries):
+    """`TooManySkipped` for the first set of which too many images were left out, its train part included."""
+    for entry in evaluation.entries:
+        result, probe = entry.result, entry.probe
         refuse_too_many(result.skipped, result.skipped + result.n, f"images of {result.set_name}")
+        if probe is not None:
+            refuse_skipped_of_probe(probe)
 
 
 def refuse_unwritable_files(json_file: Path | None, report: Path | None) -> None:

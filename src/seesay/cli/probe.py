@@ -10,7 +10,16 @@ from seesay.base.names import PACKAGED_MODEL
 from seesay.base.printable import printable
 from seesay.cli.encode_options import EncodedAtOnce, Engine, Precision, WeightsDtype
 from seesay.cli.run_options import Device
-from seesay.cli.tables import counts_of, percent, refuse_too_many, refuse_unwritable_json, say, show, table, write_json
+from seesay.cli.tables import (
+    counts_of,
+    percent,
+    refuse_skipped_of_probe,
+    refuse_unwritable_json,
+    say,
+    show,
+    table,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from seesay.tasks.probe_result import ProbeResult
@@ -98,13 +107,7 @@ def command(
         say(f"{result.set_name}: {note}")
     if json_file is not None:
         write_json(json_file, result.to_json())
-    refuse_skipped(result)
-
-
-def refuse_skipped(result: "ProbeResult") -> None:
-    """`TooManySkipped` where too many images of both sets were left out."""
-    total = result.skipped + result.n + result.n_train
-    refuse_too_many(result.skipped, total, f"images of {result.train} and {result.set_name}")
+    refuse_skipped_of_probe(result)
 
 
 def as_text(result: "ProbeResult") -> str:

@@ -4,13 +4,16 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seesay.base.errors import TooManySkipped, UsageError
 from seesay.base.streams import say as say
 from seesay.base.values import percent as percent
 from seesay.base.values import table as table
 from seesay.base.values import with_interval as with_interval
+
+if TYPE_CHECKING:
+    from seesay.tasks.probe_result import ProbeResult
 
 # What a folder holds that is a model, in the layouts of this package, of transformers and of open_clip, or a run, of
 # fine-tuning also one that recommends none: its error names the models in it.
@@ -69,6 +72,12 @@ def refuse_too_many(skipped: int, total: int, what: str, *, allowed: float = ALL
             f"{skipped} of {total} {what} were skipped, more than {100 * allowed:.4g}%; "
             "the results hold for the rest: fix or remove the broken files and run it again."
         )
+
+
+def refuse_skipped_of_probe(result: "ProbeResult") -> None:
+    """`TooManySkipped` where too many images of both its sets were left out."""
+    total = result.skipped + result.n + result.n_train
+    refuse_too_many(result.skipped, total, f"images of {result.train} and {result.set_name}")
 
 
 def is_model(word: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from seesay.base.errors import UsageError
+from seesay.base.errors import RefusedInput, UsageError
 from seesay.base.journal import progress
 from seesay.base.records import PairSource, Score
 from seesay.data.class_names import class_prompts
@@ -137,16 +137,21 @@ def measure_entry(name: str, model: Model, source: str | PairSource, request: Re
     # A drawn set has a probe in any case: does the tower know it, or do words not reach it?
     is_probed = request.probe or (place is not None and is_drawn_set(place))
     train = open_train_part(place) if place is not None and is_probed else None
-    count_of = Counter(train.label(index) for index in range(len(train))) if train is not None else Counter()
-    if train is not None and max(count_of.values(), default=0) > 1:
-        entry = probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
-    elif request.probe and isinstance(measured.result, ZeroShotResult):
-        note = "no probe, for there is no train part: a folder train/ beside test/ or val/ is one."
-        if train is not None:
-            note = "no probe, for no class of train/ has two images: one to learn from, and one to choose a penalty by."
-        result = replace(measured.result, model=name, notes=(*measured.result.notes, note))
-        entry = replace(entry, measured=replace(entry.measured, result=result))
+    if train is not None:
+        # Nothing that is wrong with a probe may lose the scores of the set.
+        try:
+            return probe_entry(entry, model, train, evalset, shots=request.shots, cache=question.cache)
+        except (UsageError, RefusedInput) as error:
+            return with_note(entry, f"no probe: {error}")
+    if request.probe and isinstance(measured.result, ZeroShotResult):
+        return with_note(entry, "no probe, for there is no train part: a folder train/ beside test/ or val/ is one.")
     return entry
+
+
+def with_note(entry: Entry, note: str) -> Entry:
+    """The entry whose result has one more note."""
+    result = replace(entry.result, notes=(*entry.result.notes, note))
+    return replace(entry, measured=replace(entry.measured, result=result))
 
 
 def with_confusions(entry: Entry, model: Model, *, has_heat: bool) -> Entry:
@@ -156,8 +161,7 @@ def with_confusions(entry: Entry, model: Model, *, has_heat: bool) -> Entry:
     try:
         return replace(entry, confusions=with_heat(model, entry.measured, found) if has_heat else found)
     except UsageError as error:
-        result = replace(entry.result, notes=(*entry.result.notes, f"no heat beside the mistakes: {error}"))
-        return replace(entry, confusions=found, measured=replace(entry.measured, result=result))
+        return replace(with_note(entry, f"no heat beside the mistakes: {error}"), confusions=found)
 
 
 def prompt_spread(model: Model, measured: Measured, *, cache: EmbeddingCache) -> PromptSpread:

@@ -148,7 +148,7 @@ def held_out(label_N: Tensor) -> tuple[Tensor, Tensor]:
     is_held_N = rank_N < held_K.repeat_interleave(size_K)
     if not is_held_N.any():
         raise EstimatorError(
-            "no class has two examples, so none can be held out to validate penalties on; "
-            "give a penalty such as 1.0, or to `fit` validation examples."
+            "no class has two examples to choose a penalty by; give two of one, a penalty such as 1.0, or validation "
+            "examples of their own."
         )
     return order_N[~is_held_N], order_N[is_held_N]
