@@ -9,8 +9,9 @@ import pytest
 
 import seesay as package
 from seesay.base.errors import StorageError, UsageError
-from seesay.base.publish import publish_file, refuse_unwritable_file
+from seesay.base.publish import FORMAT_ENDINGS, publish_file, refuse_unwritable_file
 from seesay.cli.main import DOORS as COMMANDS
+from seesay.data.sources import IMAGE_SUFFIXES
 
 DOORS = {
     "classify -o": ["classify", "{images}", "red", "blue", "-o", "{place}.csv"],
@@ -75,6 +76,10 @@ def test_a_name_that_ends_as_another_format_is_refused_before_the_work(
         assert error == f"error: {words[-1]} {path} is written as {ending}; let its name end in {ending}.\n"
         assert not path.exists() and not (tmp_path / "free").exists()
     assert seesay.asked == []
+
+
+def test_the_ending_of_every_image_is_that_of_another_format():
+    assert {f".{suffix}" for suffix in IMAGE_SUFFIXES} < FORMAT_ENDINGS
 
 
 def test_functions_refuse_the_ending_of_another_format(tmp_path: Path, images: Path, colour_model):

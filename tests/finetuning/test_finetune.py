@@ -420,7 +420,7 @@ def test_a_learned_prompt_is_a_template_of_words_without_letters_and_survives_it
         tuned(small_model, squares(), tmp_path / "run", how="prompt", overrides=["start.context=14"])
     long = squares("long")
     next(path for path in long.iterdir() if path.is_dir()).rename(long / "red dog red dog red dog red dog red dog")
-    with pytest.raises(UsageError, match=r"no room for the longest class name .* give shorter names"):
+    with pytest.raises(UsageError, match=r"no room for the longest class name .* give the class a shorter name"):
         tuned(small_model, long, tmp_path / "run", how="prompt")
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 import seesay
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.journal import read_events
 from seesay.base.records import Batch
 from seesay.base.settings import read_settings
@@ -91,6 +91,19 @@ def test_rows_are_those_of_the_teacher_for_the_caption_that_was_drawn(teacher, c
 
 
 @pytest.mark.journey
+def test_what_cannot_be_tidied_up_stops_no_teacher(teacher, coloured_pairs, tmp_path, monkeypatch):
+    """A leftover may be another user's; the rows are written."""
+
+    def refuse(*_, **__):
+        raise StorageError("the operation is not permitted")
+
+    monkeypatch.setattr("seesay.model.teacher.remove_stale", refuse)
+    model, _ = teacher
+    kept = TeacherRows(folder=tmp_path / "rows", pairs=open_pairs([coloured_pairs(4)]), sha256=teacher_sha256(model))
+    kept.write(0, *kept.make(model, 0), scale=model.logit_scale)
+    assert kept.missing() == []
+
+
 def test_rows_are_made_once_and_an_epoch_more_costs_no_teacher(teacher, coloured_pairs, tmp_path, monkeypatch):
     _, folder = teacher
     pairs, out = coloured_pairs(48), tmp_path / "run"

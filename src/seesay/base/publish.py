@@ -32,12 +32,13 @@ from seesay.base.sync import IS_WINDOWS, sync_folder, sync_tree
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<kind>tmp|old)-(?P<pid>\d+)-[0-9a-f]{8}")
 
 # Endings that say how a file is written, those that people take for results and those of what they measure, which a
-# slip of the hand would replace: a list of our own.
+# slip of the hand would replace: a list of our own. All images that `data.sources` knows are among them.
 FORMAT_ENDINGS = frozenset(
     [
         *(".csv", ".html", ".json", ".jsonl", ".md", ".parquet", ".pdf", ".tsv", ".xlsx", ".yaml"),
-        *(".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".svg", ".tif", ".tiff", ".webp"),
-        *(".npy", ".npz", ".pt", ".safetensors", ".tar", ".zip"),
+        *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".jpx", ".png", ".svg", ".tif", ".tiff", ".webp", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf"),
+        *(".rw2", ".bin", ".npy", ".npz", ".onnx", ".pt", ".pth", ".safetensors", ".tar", ".tgz", ".zip"),
     ]
 )
 # Windows replaces no file while a virus scanner, an indexer or a reader has it open: seconds between tries (guesses).

@@ -181,7 +181,7 @@ def _template_that_fits(model: Model, names: Sequence[ClassName], settings: Trai
     longest = max(len(row) for name in names for row in model.tokenizer(names_of(name)))
     count, room = len(template.split()) - 1, model.tokenizer.context - longest
     if count > room:
-        hint = f"set start.context to {room} or less" if room > 0 else "give shorter names (classnames.txt)"
+        hint = f"set start.context to {room} or less" if room > 0 else "give the class a shorter name"
         raise UsageError(
             f"{count} learned words leave no room for the longest class name in the {model.tokenizer.context} tokens "
             f"that {model.name} reads; {hint}."

@@ -9,6 +9,7 @@ P = pairs of a file, M = captions of all of them, B = pairs of a batch, K = capt
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from seesay.base.errors import RefusedInput, UsageError
+from seesay.base.errors import RefusedInput, StorageError, UsageError
 from seesay.base.publish import publish_file, remove_stale
 from seesay.base.records import Batch, Embedded, PairSource
 from seesay.data.loader import Subset, caption_id, image_id
@@ -107,7 +108,8 @@ class TeacherRows:
         tensors = {**rows, "image_id_P": image_id_P.contiguous()}
         metadata = {"teacher": self.sha256, "pairs": self.source.fingerprint, "scale": json.dumps(scale)}
         publish_file(self._path(number), save(tensors, metadata))
-        remove_stale(self.folder, name=self._path(number).name)
+        with suppress(StorageError, OSError):
+            remove_stale(self.folder, name=self._path(number).name)
 
     def of(self, batch: Batch, device: torch.device) -> Embedded:
         """The teacher's rows of a batch, (B, E) and (K B, E), those of the captions that were drawn.
