@@ -1,4 +1,4 @@
-"""Tables from the results of run.py.
+"""Tables from the results of run.py, or of few_classes.py.
 
 python benchmarks/2026-11-29-few-labels/summary.py result.json > benchmarks/2026-11-29-few-labels/result.md
 """
@@ -15,6 +15,9 @@ METHODS = ("zero-shot", "plain", "from words", "tip-adapter")
 
 def main(paths: list[str]) -> None:
     rows = [row for path in paths for row in json.loads(Path(path).read_text()) if row["shots"]]
+    if "classes" in rows[0]:
+        few_classes(rows)
+        return
     print(
         "Mean accuracy in percent over draws; difference to the better of zero-shot and the plain probe, in points, and"
     )
@@ -37,6 +40,23 @@ def main(paths: list[str]) -> None:
         ("The sets that chose no constant", [row for row in rows if not row["chosen_on"]]),
     ):
         over_sets(title, some)
+
+
+def few_classes(rows: list[dict]) -> None:
+    print(
+        "Mean accuracy in percent over draws of classes and images; difference to the better of zero-shot and the plain"
+    )
+    print("probe, in points, and the p value of a paired t-test over draws against that one.\n")
+    print("| set | classes | shots | draws | zero-shot | plain probe | from words | difference | p |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        means = {method: 100 * np.mean(row[method]) for method in METHODS[:3]}
+        better = max(("zero-shot", "plain"), key=lambda method: means[method])
+        values = " | ".join(f"{mean:.1f}" for mean in means.values())
+        print(
+            f"| {row['set']} | {row['classes']} | {row['shots']} | {len(row['plain'])} | {values} | "
+            f"{means['from words'] - means[better]:+.1f} | {row[f'p_{better}']:.2g} |"
+        )
 
 
 def over_sets(title: str, rows: list[dict]) -> None:

@@ -10,10 +10,28 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import clone
 
 from seesay.base.errors import UsageError
+from seesay.formulas.examples import examples
+from seesay.formulas.logistic import fit
 from seesay.model.zero_shot import ZeroShotClassifier
 from seesay.tasks.estimator_input import EstimatorError
 from seesay.tasks.few_shot import open_labelled, probe_sets
-from seesay.tasks.from_words import PARTS, QUANTILE, SCALES, careful_scale, parts_of
+from seesay.tasks.from_words import (
+    HIGH,
+    LOW,
+    PARTS,
+    QUANTILE,
+    RISE,
+    SCALES,
+    STEPS_PER_DECADE,
+    Validation,
+    careful_scale,
+    choose_penalty,
+    evened,
+    explained,
+    parts_of,
+    quadratic_scores,
+    usual_penalty,
+)
 from seesay.tasks.linear_probe import LinearProbe
 
 NAMES = ("dog", "ape", "cat")
@@ -33,8 +51,12 @@ def images(rows: int, classes: int = 3, width: int = 6, *, noise: float = 0.6, s
 
 
 def by_scipy(x_NW, label_N, start_NK, penalty: float):
-    """Probabilities (N, K) and the least objective, of weights and intercepts that are added to `start_NK`."""
-    x_NW, (N, W), K = x_NW.astype(np.float64), x_NW.shape, start_NK.shape[1]
+    """Probabilities (N, K) and the least objective, of weights and intercepts that are added to `start_NK`.
+
+    The square of an intercept, that of an image at the mean, costs what that of a weight does by the images' spread.
+    """
+    x_NW, (N, W), K = x_NW.astype(np.float64) - x_NW.mean(0, dtype=np.float64), x_NW.shape, start_NK.shape[1]
+    spread = (x_NW**2).sum(1).mean()
 
     def logits(theta):
         return start_NK + x_NW @ theta[: K * W].reshape(K, W).T + theta[K * W :]
@@ -46,7 +68,9 @@ def by_scipy(x_NW, label_N, start_NK, penalty: float):
         # Two vectors of weights, where scikit-learn has their difference, cost half as much each.
         charge = (2 if K == 2 else 1) * penalty / N
         value = -log_p_NK[np.arange(N), label_N].mean() + charge / 2 * (weights_KW**2).sum()
-        return value, np.concatenate([(excess_NK.T @ x_NW + charge * weights_KW).ravel(), excess_NK.sum(0)])
+        intercept_K, down_KW = theta[K * W :], excess_NK.T @ x_NW + charge * weights_KW
+        value += charge / spread / 2 * (intercept_K**2).sum()
+        return value, np.concatenate([down_KW.ravel(), excess_NK.sum(0) + charge / spread * intercept_K])
 
     options = {"maxiter": 10_000, "gtol": 1e-11, "ftol": 1e-15}
     found = minimize(value_and_gradient, np.zeros(K * W + K), jac=True, method="L-BFGS-B", options=options)
@@ -57,11 +81,12 @@ def by_scipy(x_NW, label_N, start_NK, penalty: float):
 @pytest.mark.parametrize("penalty", [1e-2, 1.0, 30.0])
 def test_the_minimum_is_that_of_another_solver_in_float64(classes: int, penalty: float):
     x_NW, label_N = images(40, classes)
+    x_NW *= np.random.default_rng(2).uniform(0.2, 5, size=(40, 1)).astype(np.float32)
     start = classifier(np.eye(classes, 6) + np.random.default_rng(1).normal(size=(classes, 6)), names="abcde"[:classes])
     probe = LinearProbe(penalty=penalty, start=start).fit(x_NW, label_N)
     assert probe.start_scale_ > 0
     start_NK = probe.start_scale_ * 10.0 * start.scores(torch.from_numpy(x_NW)).double().numpy()
-    p_NK, least = by_scipy(x_NW, label_N, start_NK, penalty)
+    p_NK, least = by_scipy(evened(torch.from_numpy(x_NW)).numpy(), label_N, start_NK, penalty)
     assert probe.objective_ == pytest.approx(least, rel=1e-7)
     assert probe.predict_proba(x_NW) == pytest.approx(p_NK, abs=2e-4)
 
@@ -99,6 +124,36 @@ def test_few_labels_hardly_harm_the_best_classifier_there_can_be(shots: int):
         lost.append(zero_shot - from_words)
         won.append(from_words - plain)
     assert np.mean(lost) < 0.05 and np.mean(won) > 0
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize(("classes", "most"), [(2, 0.005), (3, 0.02)])
+def test_one_example_of_a_class_does_not_say_how_frequent_it_is(classes: int, most: float):
+    """Free intercepts make it as frequent as it is among two or three examples, and lose 0.010 and 0.027."""
+    test_NW, test_N = images(600, classes, noise=0.5, seed=9)
+    start, lost = classifier(np.eye(classes, 6), "abc"[:classes]), []
+    zero_shot = (start.scores(torch.from_numpy(test_NW)).argmax(1).numpy() == test_N).mean()
+    for seed in range(20):
+        probe = LinearProbe(start=start).fit(*images(classes, classes, noise=0.5, seed=seed))
+        lost.append(zero_shot - probe.score(test_NW, test_N))
+    assert np.mean(lost) < most
+
+
+def test_rows_are_at_the_square_root_of_their_length():
+    x_NW = torch.tensor([[3.0, 4.0], [0.0, 0.0], [-1e-4, 0.0]])
+    torch.testing.assert_close(evened(x_NW), torch.tensor([[3 / 5**0.5, 4 / 5**0.5], [0.0, 0.0], [-1e-2, 0.0]]))
+
+    tiny_NW = torch.rand(4, 3) * 1e-30
+    torch.testing.assert_close(evened(tiny_NW).double(), evened(tiny_NW.double()), rtol=1e-6, atol=0)
+
+
+def test_rows_that_are_all_the_same_do_not_say_how_frequent_classes_are():
+    start, label_N = classifier(np.eye(3, 6)), np.array([0, 0, 0, 0, 0, 1, 2])
+    same_NW = np.full((7, 6), 0.4, np.float32)
+    probe = LinearProbe(start=start, penalty=1.0, max_iterations=50).fit(same_NW, label_N)
+    assert 1 / 3 < probe.predict_proba(same_NW)[0, 0] < 5 / 7 - 0.03
+    data = examples(torch.zeros(7, 6).double(), torch.from_numpy(label_N), 3, None, torch.zeros(7, 3).double())
+    assert usual_penalty(data) == pytest.approx(10**LOW)
 
 
 def test_a_misleading_classifier_is_left_with_a_few_labels_and_many_make_the_plain_probe():
@@ -155,7 +210,64 @@ def test_penalties_are_validated_on_examples_of_their_own_where_some_are_given()
     assert alone.validation_scores_ == {}
     helped = LinearProbe(start=start).fit(x_NW, label_N, validation=images(30, seed=5))
     assert helped.penalty_ in helped.validation_scores_ and len(helped.validation_scores_) > 1
-    assert all(value < 0 for value in helped.validation_scores_.values())
+    assert all(-1 < value < 1 for value in helped.validation_scores_.values())
+
+
+def test_the_quadratic_score_is_its_definition_and_bounded():
+    p_NK, label_N = torch.rand(20, 4, dtype=torch.float64).softmax(1), torch.arange(20) % 4
+    hot_NK = torch.nn.functional.one_hot(label_N, 4)
+    torch.testing.assert_close(quadratic_scores(p_NK.log(), label_N), 1 - (p_NK - hot_NK).square().sum(1))
+    sure_NK = torch.tensor([[99.0, 0.0], [0.0, 99.0]])
+    assert quadratic_scores(sure_NK, torch.tensor([0, 0])).tolist() == [1.0, -1.0]
+
+
+def test_the_score_of_a_validation_is_that_of_held_examples_by_weight():
+    generator = torch.Generator().manual_seed(0)
+    x_NW, label_N = (torch.from_numpy(each) for each in images(30))
+    weight_N, offset_NK = torch.rand(30, generator=generator), torch.randn(30, 3, generator=generator)
+    data = examples(x_NW, label_N, 3, weight_N, offset_NK, has_free_intercepts=False)
+    learned, held = torch.arange(20), torch.arange(20, 30)
+    theta_KW1 = fit(data.at(learned), 0.3).end.theta_KW1
+    logits_HK = data.centred_NW[held] @ theta_KW1[:, :-1].T + theta_KW1[:, -1] + offset_NK[held]
+    expected = weight_N[held].double() @ quadratic_scores(logits_HK.double(), label_N[held])
+    assert Validation(data, learned, held, 1000).score(0.3) == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize(("gain", "steps"), [(0.2, 0), (0.5, 1), (-0.5, -1), (1.1, 2)])
+def test_a_penalty_moves_while_scores_gain_more_than_the_prior_takes(monkeypatch, gain: float, steps: int):
+    """Of the score a half-decade is to bring a third of the first step's 1, of the second one's 3, and so on."""
+
+    class Rising:
+        weight = 1.0
+
+        def __init__(self, *_):
+            pass
+
+        def score(self, penalty: float) -> float:
+            return gain * STEPS_PER_DECADE * np.log10(penalty)
+
+    monkeypatch.setattr("seesay.tasks.from_words.Validation", Rising)
+    x_NW, label_N = (torch.from_numpy(each) for each in images(6))
+    penalty, scores = choose_penalty(examples(x_NW, label_N, 3), [(label_N, label_N)], usual=1.0, max_iterations=9)
+    assert penalty == pytest.approx(10 ** (steps / STEPS_PER_DECADE)) and penalty in scores
+
+
+def test_what_is_explained_is_the_share_of_entropy_by_weight():
+    logits_NK, label_N = torch.log(torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])), torch.tensor([0, 2])
+    for weight_N in (None, torch.tensor([3.0, 1.0])):
+        w = [1.0, 1.0] if weight_N is None else weight_N.tolist()
+        entropy = -(w[0] * np.log(0.5) + w[1] * np.log(0.6)) / sum(w)
+        assert explained(logits_NK, label_N, weight_N) == pytest.approx(1 - entropy / np.log(3))
+    assert explained(logits_NK, torch.tensor([1, 0])) == 0
+
+
+@pytest.mark.parametrize(("times", "share"), [(0.0, LOW), (1.0, LOW + RISE / 2), (50.0, HIGH)])
+def test_the_more_the_start_explains_the_harder_it_pulls(times: float, share: float):
+    x_NW, label_N = (torch.from_numpy(each) for each in images(30))
+    right_NK = torch.nn.functional.one_hot(label_N, 3).double()
+    half = float(np.log((3**0.5 - 1) ** -1 * 2))  # cross-entropy of log(3) / 2
+    data = examples(x_NW.double(), label_N, 3, None, times * half * right_NK, has_free_intercepts=False)
+    assert usual_penalty(data) == pytest.approx(data.spread * 10.0**share)
 
 
 def test_every_example_is_held_out_once_but_one_that_is_alone():

@@ -23,7 +23,8 @@ class Examples:
 
     The columns of `axes_WW` are the directions in which they vary, by `variance_W`; 0 for a direction that is left out.
     `total` is the sum of `weight_N`, or the number of examples where that is None and each counts once. Of `offset_NK`
-    every row is added to the example's logits; None where nothing is.
+    every row is added to the example's logits; None where nothing is. Intercepts, those of a row at the mean, are
+    free, or cost what the weights of a feature do that is as large as the examples' spread (as 1 where that is 0).
     """
 
     centred_NW: Tensor
@@ -36,6 +37,12 @@ class Examples:
     share_K: Tensor
     own_KW: Tensor
     offset_NK: Tensor | None = None
+    has_free_intercepts: bool = True
+
+    @property
+    def intercept_cost(self) -> float:
+        """What a squared intercept costs, where a squared weight costs 1."""
+        return 0.0 if self.has_free_intercepts else 1 / (self.spread or 1.0)
 
     @property
     def spread(self) -> float:
@@ -61,6 +68,7 @@ def examples(
     classes: int,
     weight_N: Tensor | None = None,
     offset_NK: Tensor | None = None,
+    has_free_intercepts: bool = True,
 ) -> Examples:
     """Features, labels from 0 to `classes` - 1, weights and offsets of logits, ready for `logistic.fit`.
 
@@ -92,6 +100,7 @@ def examples(
         share_K=mean_W.new_empty(classes),
         own_KW=mean_W.new_empty(classes, len(mean_W)),
         offset_NK=None if offset_NK is None else offset_NK.to(features_NW),
+        has_free_intercepts=has_free_intercepts,
     )
     return with_own_means(unlabelled)
 

@@ -4,11 +4,12 @@ N = examples, W = features, K = classes, B = examples in a block. theta_KW1 hold
 last column, the intercepts.
 
 What is made small is the sum over examples of the cross-entropy plus penalty / 2 times the sum of the squared weights;
-intercepts are free. That is scikit-learn's objective with C = 1 / penalty, which divides it by N, and so do the values
-here. An example of weight w counts w times, as if its row were repeated, and N is then the sum of the weights. With two
-classes scikit-learn has one vector of weights instead of two: the difference of ours, and the same minimum where each
-of ours is charged double. Logits may begin at an offset instead of 0, one for every example and class, as those of
-another classifier: weights are then what is learned on top of it, and the penalty pulls towards it.
+intercepts are free, unless the examples say that they cost something, too. That is scikit-learn's objective with
+C = 1 / penalty, which divides it by N, and so do the values here. An example of weight w counts w times, as if its row
+were repeated, and N is then the sum of the weights. With two classes scikit-learn has one vector of weights instead of
+two: the difference of ours, and the same minimum where each of ours is charged double. Logits may begin at an offset
+instead of 0, one for every example and class, as those of another classifier: weights are then what is learned on top
+of it, and the penalty pulls towards it.
 
 Features are centred, and steps are taken along the axes in which they vary. There the second derivative is nearly
 diagonal, h * variance + penalty / N with h the mean of p (1 - p), once the intercept of a class is taken at the class's
@@ -74,6 +75,16 @@ TO_THE_END = Until(1e-9)
 ROUGH = Until(1e-2)
 
 
+class Charge(NamedTuple):
+    """Penalties / N: what half the squared weights cost, and half the squared intercepts."""
+
+    weights: float
+    intercepts: float = 0.0
+
+    def __neg__(self) -> "Charge":
+        return Charge(-self.weights, -self.intercepts)
+
+
 class Start(NamedTuple):
     """Where a search begins, and what is known of the way the loss bends there.
 
@@ -129,6 +140,7 @@ def fit(
     until = until or (TO_THE_END if data.centred_NW.dtype == torch.float64 else CONVERGED)
     classes, width = data.own_KW.shape
     charge = (2 if classes == 2 else 1) * penalty / data.total
+    charge = Charge(charge, charge * data.intercept_cost)
     start = start or Start(data.own_KW.new_zeros(classes, width + 1))
     theta_KW1, pairs, iteration = start.theta_KW1, pairs_of(start.bends, charge), 0
     here = slope_at(data, theta_KW1, charge)
@@ -159,12 +171,13 @@ def fit(
     return Fit(end=Start(theta_KW1, bends), value=here.value, iterations=iteration)
 
 
-def charged(gradient_KW1: Tensor, theta_KW1: Tensor, charge: float) -> Tensor:
-    """A gradient (K, W + 1) with that of the penalty, which intercepts do not pay."""
-    return torch.cat([gradient_KW1[:, :-1] + charge * theta_KW1[:, :-1], gradient_KW1[:, -1:]], dim=1)
+def charged(gradient_KW1: Tensor, theta_KW1: Tensor, charge: Charge) -> Tensor:
+    """A gradient (K, W + 1) with that of the penalties."""
+    weights_KW, intercept_K1 = charge.weights * theta_KW1[:, :-1], charge.intercepts * theta_KW1[:, -1:]
+    return gradient_KW1 + torch.cat([weights_KW, intercept_K1], dim=1)
 
 
-def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+def pairs_of(bends: Iterable[tuple[Tensor, Tensor]], charge: Charge) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Steps (K, W + 1), changes of the gradient with that of the penalty, and 1 / their products, by `bent_upwards`."""
     return bent_upwards((moved_KW1, charged(bent_KW1, moved_KW1, charge)) for moved_KW1, bent_KW1 in bends)
 
@@ -182,8 +195,8 @@ def is_over(until: Until, here: Slope, step_KW1: Tensor, quadratic: float) -> bo
     return promised <= share * min(max(here.value, LEAST_LOSS), quadratic)
 
 
-def slope_at(data: Examples, theta_KW1: Tensor, charge: float) -> Slope:
-    """Objective and gradient in one pass over the examples; `charge` is the penalty / N."""
+def slope_at(data: Examples, theta_KW1: Tensor, charge: Charge) -> Slope:
+    """Objective and gradient in one pass over the examples."""
     weights_KW, intercept_K = theta_KW1[:, :-1].contiguous(), theta_KW1[:, -1]
     size = max(1, BLOCK // len(intercept_K))
     blocks = [data.centred_NW.split(size), data.label_N[:, None].split(size)]
@@ -209,24 +222,31 @@ def slope_at(data: Examples, theta_KW1: Tensor, charge: float) -> Slope:
             probability_BK *= weight_B1
         excess_K += probability_BK.sum(0)
         gradient_KW.addmm_(probability_BK.T, centred_BW)
-    gradient_KW = (gradient_KW / data.total).add_(weights_KW, alpha=charge)
+    gradient_KW = (gradient_KW / data.total).add_(weights_KW, alpha=charge.weights)
+    excess_K = (excess_K / data.total).add_(intercept_K, alpha=charge.intercepts)
+    paid = charge.weights * weights_KW.square().sum(dtype=torch.float64)
+    paid = paid + charge.intercepts * intercept_K.square().sum(dtype=torch.float64)
     return Slope(
-        value=float(value / data.total + charge / 2 * weights_KW.square().sum(dtype=torch.float64)),
-        gradient_KW1=torch.cat([gradient_KW, (excess_K / data.total)[:, None]], dim=1),
+        value=float(value / data.total + paid / 2),
+        gradient_KW1=torch.cat([gradient_KW, excess_K[:, None]], dim=1),
         curvature=float(1 - squares / data.total) / len(intercept_K),
     )
 
 
-def preconditioned(data: Examples, x_KW1: Tensor, curvature: float, charge: float) -> Tensor:
+def preconditioned(data: Examples, x_KW1: Tensor, curvature: float, charge: Charge) -> Tensor:
     """`x_KW1` times the inverse of what the second derivative nearly is.
 
     That is diagonal in the axes of the features, for intercepts at a mean of each class's own.
     """
     about_KW = TOWARDS_OWN_MEAN * data.own_KW / data.share_K.clamp_min(1 / len(data.centred_NW))[:, None]
-    inverse_W = torch.where(data.variance_W > 0, 1 / (curvature * data.variance_W + charge), 0)
+    if charge.intercepts:
+        # What all classes have in common costs something then, and a class's own mean draws less the more that is.
+        x_KW1, about_KW = x_KW1 - x_KW1.mean(0), about_KW * curvature / (curvature + charge.intercepts)
+    inverse_W = torch.where(data.variance_W > 0, 1 / (curvature * data.variance_W + charge.weights), 0)
     weights_KW = ((x_KW1[:, :-1] - x_KW1[:, -1:] * about_KW) @ data.axes_WW * inverse_W) @ data.axes_WW.T
-    intercept_K1 = x_KW1[:, -1:] / curvature - (weights_KW * about_KW).sum(1, keepdim=True)
-    return torch.cat([weights_KW, intercept_K1], dim=1)
+    intercept_K1 = x_KW1[:, -1:] / (curvature + charge.intercepts) - (weights_KW * about_KW).sum(1, keepdim=True)
+    step_KW1 = torch.cat([weights_KW, intercept_K1], dim=1)
+    return step_KW1 - step_KW1.mean(0) if charge.intercepts else step_KW1
 
 
 def search(at: Callable[[float], Slope], here: Slope, step_KW1: Tensor) -> tuple[Slope | None, float]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from seesay.formulas.examples import Examples, from_features, to_features
 from seesay.formulas.logistic import Fit, Start, fit, start_from_part
-from seesay.formulas.similarity import unit
 from seesay.tasks.estimator_input import (
     EstimatorError,
     Labelled,
@@ -36,6 +35,7 @@ from seesay.tasks.from_words import (
     check_start,
     choose_penalty,
     classes_of_start,
+    evened,
     logits_of,
     parts_of,
     usual_penalty,
@@ -52,11 +52,13 @@ class LinearProbe:
     by the paper's parametric binary search, and the last fit is on both parts of the data.
 
     With `start`, a classifier such as `Model.classifier` makes, logits begin at `start_scale_` times its own, X is what
-    its `scores` take, and the penalty is on the weights of what is added to them, on rows of X at unit length: the
-    probe is pulled towards it. Labels are names of its classes or their numbers. Without any example its logits are
-    those of that classifier, whose probabilities may have a temperature of their own. `start_scale_` is a careful
-    estimate from the labels. "sweep" is then a search for the penalty whose fits give examples that they have not seen
-    the highest likelihood (`validation_scores_`: its mean logarithm), and a usual one where no class has two.
+    its `scores` take, and the penalty is on the weights of what is added to them, on rows of X at the square root of
+    their length: the probe is pulled towards it, and so are intercepts, as weights of one feature more that is as
+    large as the rows' mean squared distance from their mean. A `penalty` as a number means more for small rows than for
+    large ones. Labels are names of the start's classes or their numbers. Without any example logits are those of that
+    classifier, whose probabilities may have a temperature of their own. `start_scale_` is a careful estimate from the
+    labels. "sweep" is then a search for the penalty whose fits foretell examples that they have not seen best
+    (`validation_scores_`: the mean of `quadratic_scores`, -1 to 1), and a usual one where no class has two.
 
     After `fit`: `classes_`, `coef_` (K, W) and `intercept_` (K,), or one row of them for two classes; `penalty_`,
     `n_iter_` of the last fit, `objective_` (divided by N, or by the sum of weights), `validation_scores_` (accuracy by
@@ -142,11 +144,11 @@ class LinearProbe:
         both = given.and_also(extra) if extra else given
         logits_NK = logits_of(start, both.x_NW, self._column_K).to(both.x_NW.device)
         self.start_scale_ = careful_scale(logits_NK, both.label_N, both.weight_N)
-        training = prepared(both._replace(x_NW=unit(both.x_NW)), len(self.classes_), self.start_scale_ * logits_NK)
+        training = prepared(both._replace(x_NW=evened(both.x_NW)), len(self.classes_), self.start_scale_ * logits_NK)
         rows_N = torch.arange(len(both.label_N), device=both.label_N.device)
         parts = [(rows_N[: len(given.label_N)], rows_N[len(given.label_N) :])] if extra else parts_of(given.label_N)
         if isinstance(self.penalty, str):
-            usual = usual_penalty(training, self.start_scale_)
+            usual = usual_penalty(training)
             found = choose_penalty(training, list(parts), usual=usual, max_iterations=self.max_iterations)
             self.penalty_, self.validation_scores_ = found
         else:
@@ -198,7 +200,7 @@ class LinearProbe:
         if not hasattr(self, "coef_"):
             raise not_fitted("this LinearProbe has learned nothing yet; call fit first.")
         x_NW = self._features(X)
-        row_NW = x_NW.cpu().double() if self.start is None else unit(x_NW.cpu().double())
+        row_NW = x_NW.cpu().double() if self.start is None else evened(x_NW.cpu().double())
         logits_NK = row_NW.numpy() @ self.coef_.T + self.intercept_
         if self.start is not None:
             start_NK = self.start_scale_ * logits_of(self.start, x_NW, self._column_K).cpu().numpy()

@@ -29,9 +29,13 @@ SHARE_HELD_OUT = 0.2
 
 
 def prepared(given: Labelled, classes: int, offset_NK: Tensor | None = None) -> Examples:
-    """Examples made ready for `fit`, logits begun at `offset_NK`; `UsageError` where squares of features overflow."""
+    """Examples made ready for `fit`: where logits begin at `offset_NK`, intercepts cost something, else they are free.
+
+    `UsageError` where squares of features overflow.
+    """
+    is_free = offset_NK is None
     try:
-        return examples(given.x_NW, given.label_N, classes, given.weight_N, offset_NK)
+        return examples(given.x_NW, given.label_N, classes, given.weight_N, offset_NK, has_free_intercepts=is_free)
     except torch.linalg.LinAlgError:  # type: ignore[reportPrivateImportUsage]
         raise EstimatorError("features are so large that their squares are infinite; scale them down.") from None
 

@@ -46,7 +46,7 @@ class ProbeResult:
     """A linear probe that learned on the set `train` and was measured on `set_name`, beside zero-shot on the same.
 
     `score` is that of a probe on all `n_train` images, found with `penalty`; `validation_scores` are accuracies by the
-    penalties that were tried, from words mean logarithms of likelihoods. `features` is the width of a row.
+    penalties that were tried, from words mean quadratic scores, -1 to 1. `features` is the width of a row.
     `shots_equal_to_zero_shot` is the number of images per class that gives the score of zero-shot, None where no number
     does or no shots were requested. `shared_images` of the set have the same bytes as one of `train`. `start_scale` is
     the factor on the logits of zero-shot from which that probe started; None where it started from nothing. `set_notes`
