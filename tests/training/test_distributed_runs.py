@@ -187,7 +187,7 @@ def tuned(rank, *, data: Path, out: Path):
     from seesay.model.build import build
 
     torch.set_num_threads(1)
-    words = ["towers.precision=float32", "optimizer.learning_rate=0.003", "start.keep=5.0", "log.every_steps=1"]
+    words = ["towers.precision=float32", "optimizer.learning_rate=3e-4", "start.keep=5.0", "log.every_steps=1"]
     named = {"workers": 0, "batch_size": 8, "device": "cpu", "steps": 8, "most_loss": 100.0}
     result = finetune(build("conv-tiny"), data, out=out, overrides=words, **named)
     return rank, len(result.points), None if result.chosen is None else result.chosen.a
