@@ -90,7 +90,6 @@ def test_rows_are_those_of_the_teacher_for_the_caption_that_was_drawn(teacher, c
     assert float(found.scale) == pytest.approx(model.logit_scale)
 
 
-@pytest.mark.journey
 def test_what_cannot_be_tidied_up_stops_no_teacher(teacher, coloured_pairs, tmp_path, monkeypatch):
     """A leftover may be another user's; the rows are written."""
 
@@ -104,6 +103,7 @@ def test_what_cannot_be_tidied_up_stops_no_teacher(teacher, coloured_pairs, tmp_
     assert kept.missing() == []
 
 
+@pytest.mark.journey
 def test_rows_are_made_once_and_an_epoch_more_costs_no_teacher(teacher, coloured_pairs, tmp_path, monkeypatch):
     _, folder = teacher
     pairs, out = coloured_pairs(48), tmp_path / "run"
