@@ -3,15 +3,13 @@
 python benchmarks/2026-11-29-few-labels/choices.py ../shared/data --made MADE --out choices.json
 """
 
-import argparse
 import json
 from contextlib import ExitStack
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from run import CHOSEN_ON, encoded, one_draw
+from run import CHOSEN_ON, asked, encoded, one_draw
 
 from seesay.formulas.similarity import unit
 from seesay.model.hub import load
@@ -42,18 +40,10 @@ UNDONE = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("choices.json"))
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--made", type=Path)
-    parser.add_argument("--sets", nargs="*", default=[*CHOSEN_ON])
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    model, result = load("box"), []
-    for name in arguments.sets:
-        folder = arguments.data if name.startswith("eval-") else arguments.made
-        data = encoded(model, open_labelled(folder / name))
+    arguments = asked("choices.json", draws=10, sets=CHOSEN_ON)
+    model, result = load(arguments.model), []
+    for name, folder in arguments.folders.items():
+        data = encoded(model, open_labelled(folder))
         for shots in SHOTS:
             entry = {"set": name, "shots": shots}
             for title, patches in UNDONE.items():

@@ -3,13 +3,11 @@
 python benchmarks/2026-11-29-few-labels/few_classes.py ../shared/data --made MADE --out few-classes.json
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from run import CHOSEN_ON, Set, encoded, one_draw, p_value
+from run import CHOSEN_ON, Set, asked, encoded, one_draw, p_value
 
 from seesay.model.bundle import Model
 from seesay.model.hub import load
@@ -60,19 +58,10 @@ def of_set(model: Model, path: Path, draws: int) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("few-classes.json"))
-    parser.add_argument("--draws", type=int, default=40)
-    parser.add_argument("--model", default="box")
-    parser.add_argument("--made", type=Path)
-    parser.add_argument("--sets", nargs="*", default=[*CHOSEN_ON])
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    arguments = asked("few-classes.json", draws=40, sets=CHOSEN_ON)
     model, result = load(arguments.model), []
-    for name in arguments.sets:
-        folder = arguments.data if name.startswith("eval-") else arguments.made
-        result += of_set(model, folder / name, arguments.draws)
+    for folder in arguments.folders.values():
+        result += of_set(model, folder, arguments.draws)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -11,6 +11,7 @@ Tip-Adapter see the shots alone. N = images, W = features, D = embedding width, 
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,20 +113,26 @@ def p_value(one: list[float], other: list[float]) -> float:
     return 1.0 if one == other else float(scipy.stats.ttest_rel(one, other).pvalue)
 
 
-def main() -> None:
+def asked(out: str, *, draws: int, sets: Sequence[str]) -> argparse.Namespace:
+    """What is on the command line, with these defaults; `folders` by the names of the sets."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("result.json"))
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--draws", type=int, default=draws)
     parser.add_argument("--model", default="box")
     parser.add_argument("--made", type=Path)
-    parser.add_argument("--sets", nargs="*", default=[*CHOSEN_ON, *OTHERS])
-    arguments = parser.parse_args()
+    parser.add_argument("--sets", nargs="*", default=sets)
+    given = parser.parse_args()
+    given.folders = {name: (given.data if name.startswith("eval-") else given.made) / name for name in given.sets}
     torch.set_num_threads(1)
+    return given
+
+
+def main() -> None:
+    arguments = asked("result.json", draws=10, sets=[*CHOSEN_ON, *OTHERS])
     model, result = load(arguments.model), []
-    for name in arguments.sets:
-        folder = arguments.data if name.startswith("eval-") else arguments.made
-        data = encoded(model, open_labelled(folder / name))
+    for name, folder in arguments.folders.items():
+        data = encoded(model, open_labelled(folder))
         for count in SHOTS:
             draws = [one_draw(data, count, draw) for draw in range(arguments.draws if count else 1)]
             kept = [draw for draw in draws if draw is not None]

@@ -171,7 +171,7 @@ def usual_penalty(data: Examples) -> float:
 def choose_penalty(
     data: Examples, parts: Sequence[tuple[Tensor, Tensor]], *, usual: float, max_iterations: int
 ) -> tuple[float, dict[float, float]]:
-    """The penalty whose fits foretell examples they have not seen best; the mean quadratic score by penalty.
+    """The penalty whose fits predict examples they have not seen best; the mean quadratic score by penalty.
 
     `parts` are rows (M,) to learn from and rows to predict. From the `usual` one on the neighbour is tried while it is
     better, by scores that are weighed with a normal prior on the logarithm of the penalty.

@@ -57,7 +57,7 @@ class LinearProbe:
     large as the rows' mean squared distance from their mean. A `penalty` as a number means more for small rows than for
     large ones. Labels are names of the start's classes or their numbers. Without any example logits are those of that
     classifier, whose probabilities may have a temperature of their own. `start_scale_` is a careful estimate from the
-    labels. "sweep" is then a search for the penalty whose fits foretell examples that they have not seen best
+    labels. "sweep" is then a search for the penalty whose fits predict examples that they have not seen best
     (`validation_scores_`: the mean of `quadratic_scores`, -1 to 1), and a usual one where no class has two.
 
     After `fit`: `classes_`, `coef_` (K, W) and `intercept_` (K,), or one row of them for two classes; `penalty_`,
